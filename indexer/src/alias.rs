@@ -1,0 +1,72 @@
+//! Alias: what an alias points to, and the one request that points it elsewhere.
+
+use anyhow::Context as _;
+use contract::names::CollectionName;
+use qdrant_client::Qdrant;
+use qdrant_client::qdrant::CreateAliasBuilder;
+
+/// The collection behind an alias.
+///
+/// # Errors
+/// If Qdrant cannot be asked or there is no such alias.
+pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<CollectionName> {
+    let aliases = qdrant.list_aliases().await;
+    let aliases = aliases.context("failed to list the aliases")?.aliases;
+    let found = aliases
+        .into_iter()
+        .find(|found| found.alias_name == alias.as_str());
+    let found = found.with_context(|| {
+        format!("there is no alias `{alias}`; run `indexer provision` with it first")
+    })?;
+    Ok(found.collection_name.parse()?)
+}
+
+/// Names of all collections.
+///
+/// # Errors
+/// If Qdrant cannot be asked.
+pub async fn collections(qdrant: &Qdrant) -> anyhow::Result<Vec<CollectionName>> {
+    let found = qdrant.list_collections().await;
+    let found = found.context("failed to list the collections")?.collections;
+    // A name that is none of ours is not a generation either.
+    Ok(found
+        .into_iter()
+        .filter_map(|found| found.name.parse().ok())
+        .collect())
+}
+
+/// Collections that any alias points to.
+///
+/// # Errors
+/// If Qdrant cannot be asked.
+pub async fn targets(qdrant: &Qdrant) -> anyhow::Result<Vec<String>> {
+    let aliases = qdrant.list_aliases().await;
+    let aliases = aliases.context("failed to list the aliases")?.aliases;
+    Ok(aliases
+        .into_iter()
+        .map(|found| found.collection_name)
+        .collect())
+}
+
+/// Points an alias to a collection and reads it back.
+///
+/// `CreateAlias` replaces an alias that exists, in one step. Deleting it first would be two, and a crash between them
+/// would leave none.
+///
+/// # Errors
+/// If Qdrant refuses, or says something else afterwards.
+pub async fn point(
+    qdrant: &Qdrant,
+    alias: &CollectionName,
+    to: &CollectionName,
+) -> anyhow::Result<()> {
+    let request = CreateAliasBuilder::new(to.as_str(), alias.as_str());
+    let created = qdrant.create_alias(request).await;
+    created.with_context(|| format!("failed to point alias `{alias}` to `{to}`"))?;
+    let found = target(qdrant, alias).await?;
+    anyhow::ensure!(
+        found == *to,
+        "alias `{alias}` points to `{found}` after it was pointed to `{to}`"
+    );
+    Ok(())
+}

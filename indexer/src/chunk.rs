@@ -1,0 +1,240 @@
+//! Cuts documents into chunks that fit the model, exactly, in the model's own tokens.
+//!
+//! Takes a [`Document`]; gives its chunks in order; owns no more than one block of the text; fails for the document
+//! as a whole. Every chunk knows how many there are, and the first one is published first, so that the number has
+//! to be known before anything is given. A document of one block is packed at once. A larger one is packed twice, a
+//! counting pass before the emitting one: keeping its chunks would take memory in proportion to the document, and
+//! keeping them on disk would give the indexer state. The price is tokenizing such documents twice; the gain, apart
+//! from the memory, is that a fault anywhere in the text shows before its first chunk is given.
+//!
+//! How a block is packed:
+//! 1. `outline` finds headings and blocks of text, `measure` tokenizes the text once, in windows, which tells the
+//!    tokens between any two places;
+//! 2. `pack` takes as much as fits, ends it at the best place (`cut`) and prepends the headings above
+//!    (`context`);
+//! 3. the assembled chunk is tokenized as the model will see it. Tokens do not always add up, so that this count and
+//!    no other decides; a chunk above the limit is cut shorter and tried again.
+
+use contract::tokenizer::{Tokenizer, TokenizerError};
+use thiserror::Error;
+
+use crate::document::blocks::BLOCK_BYTES;
+use crate::document::{Document, Origin};
+use crate::source::SourceError;
+
+mod context;
+mod cut;
+mod emit;
+mod measure;
+mod outline;
+mod pack;
+
+pub use emit::Chunks;
+
+/// Most bytes of text in a chunk, per token of the limit. A tokenizer may see a word of any length as one unknown
+/// token; larger chunks would be text that the model never sees.
+const MAX_BYTES_PER_TOKEN: usize = 16;
+
+/// Fewest tokens of text a chunk must have room for: below, single characters do not fit.
+const MIN_TEXT_TOKENS: usize = 8;
+
+/// How to cut.
+#[derive(Debug, Clone)]
+pub struct ChunkOptions {
+    /// The model's limit in tokens, special tokens included: no chunk is longer.
+    pub max_tokens: usize,
+    /// The length that chunks aim at, counted like `max_tokens`; `None` for as long as possible.
+    pub target_tokens: Option<usize>,
+    /// Most tokens of the end of a chunk that the next one of the same section repeats. Only whole sentences are
+    /// repeated, or words where a sentence had to be cut.
+    pub overlap_tokens: usize,
+    /// What the model wants in front of every document; it counts.
+    pub prefix: String,
+    /// Whether the title and the headings above a chunk are put in front of what is embedded; they count, and take
+    /// at most a quarter of `max_tokens`.
+    pub context: bool,
+}
+
+/// Why a document could not be chunked, or nothing can be.
+#[derive(Debug, Error)]
+pub enum ChunkError {
+    /// The limit leaves no room for text.
+    #[error(
+        "a limit of {limit} tokens leaves no room for text: special tokens, prefix and context take {taken}, at \
+         least {MIN_TEXT_TOKENS} are needed for text"
+    )]
+    Limit {
+        /// The smaller of limit and target.
+        limit: usize,
+        /// Tokens that are not text, at worst.
+        taken: usize,
+    },
+    /// The target is above the limit.
+    #[error("a target of {target} tokens is above the limit of {limit}")]
+    Target {
+        /// The target.
+        target: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Chunks would consist of repetition.
+    #[error("an overlap of {overlap} tokens is too large: expected at most {most}")]
+    Overlap {
+        /// The overlap.
+        overlap: usize,
+        /// Half of the room for text.
+        most: usize,
+    },
+    /// The tokenizer failed.
+    #[error("failed to tokenize {origin}")]
+    Tokenizer {
+        /// The document.
+        origin: Origin,
+        /// What it said.
+        #[source]
+        source: TokenizerError,
+    },
+    /// The tokenizer failed on the prefix.
+    #[error("failed to tokenize the prefix")]
+    Prefix(#[source] TokenizerError),
+    /// The text could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A single character has more tokens than the limit allows.
+    #[error("{origin} has a character of {tokens} tokens at byte {offset}, the limit is {limit}")]
+    Character {
+        /// The document.
+        origin: Origin,
+        /// Where in the text, in bytes.
+        offset: u64,
+        /// Tokens of the character, with special tokens and prefix.
+        tokens: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// There are more chunks than can be numbered.
+    #[error("{origin} has {chunks} chunks, at most {} are possible", u32::MAX)]
+    TooMany {
+        /// The document.
+        origin: Origin,
+        /// Its chunks.
+        chunks: u64,
+    },
+}
+
+/// One chunk of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Number within the document, from 0.
+    pub index: u32,
+    /// How many chunks the document has.
+    pub chunks: u32,
+    /// The text of the document from `start` to `end`.
+    pub text: String,
+    /// First byte in the text of the document.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+    /// Title and headings above the text, without those that the text starts with.
+    pub context: Option<String>,
+    /// The tokens of [`Chunk::input`], special tokens included.
+    pub token_ids: Vec<u32>,
+}
+
+impl Chunk {
+    /// Exactly what the tokens are of: `prefix`, context and text.
+    #[must_use]
+    pub fn input(&self, prefix: &str) -> String {
+        contract::job::Chunk::model_input(prefix, self.context.as_deref(), &self.text)
+    }
+}
+
+/// Cuts documents with one tokenizer and one set of options. Shared by reference between threads.
+#[derive(Debug)]
+pub struct Chunker {
+    tokenizer: Tokenizer,
+    options: ChunkOptions,
+    /// Tokens of an input without context and text.
+    fixed_tokens: usize,
+    /// Most text that is looked at together.
+    block_bytes: usize,
+}
+
+impl Chunker {
+    /// A chunker of documents for the model that `tokenizer` belongs to.
+    ///
+    /// # Errors
+    /// [`ChunkError::Limit`], [`ChunkError::Target`] and [`ChunkError::Overlap`] for options that contradict each
+    /// other; [`ChunkError::Prefix`].
+    pub fn new(tokenizer: Tokenizer, options: ChunkOptions) -> Result<Self, ChunkError> {
+        let limit = options.max_tokens;
+        let target = options.target_tokens.unwrap_or(limit);
+        if target > limit {
+            return Err(ChunkError::Target { target, limit });
+        }
+        let fixed_tokens = tokenizer
+            .encode(&options.prefix)
+            .map_err(ChunkError::Prefix)?
+            .len();
+        let context = if options.context {
+            context::most_tokens(limit)
+        } else {
+            0
+        };
+        let taken = fixed_tokens + context;
+        let room = target.saturating_sub(taken);
+        if room < MIN_TEXT_TOKENS {
+            return Err(ChunkError::Limit {
+                limit: target,
+                taken,
+            });
+        }
+        if options.overlap_tokens > room / 2 {
+            return Err(ChunkError::Overlap {
+                overlap: options.overlap_tokens,
+                most: room / 2,
+            });
+        }
+        Ok(Self {
+            tokenizer,
+            options,
+            fixed_tokens,
+            block_bytes: BLOCK_BYTES,
+        })
+    }
+
+    /// The tokenizer that the token ids are from.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The options in force.
+    #[must_use]
+    pub fn options(&self) -> &ChunkOptions {
+        &self.options
+    }
+
+    /// The chunks of `document`, in order; ends after the first error.
+    #[must_use]
+    pub fn chunks<'a>(&'a self, document: &'a Document) -> Chunks<'a> {
+        Chunks::new(self, document)
+    }
+
+    fn target(&self) -> usize {
+        self.options
+            .target_tokens
+            .unwrap_or(self.options.max_tokens)
+    }
+
+    fn max_bytes(&self) -> usize {
+        self.options.max_tokens.saturating_mul(MAX_BYTES_PER_TOKEN)
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tiny_tokenizer;

@@ -1,0 +1,277 @@
+//! Finds the structure of a block: headings, and the paragraphs, items, rows and code between them.
+
+use crate::document::{Markup, markdown};
+use markdown::Fence;
+
+/// Most bytes of a heading that are kept for context.
+const MAX_TITLE_BYTES: usize = 256;
+
+/// What a piece is made of, which says where it may be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Stays with what follows it.
+    Heading,
+    /// Sentences.
+    Prose,
+    /// Lines.
+    Verbatim,
+}
+
+/// A run of lines that belong together. It ends where the next one starts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) start: usize,
+    pub(super) kind: Kind,
+}
+
+/// A heading in force, with the one above it.
+#[derive(Debug, Clone)]
+pub(super) struct Heading {
+    level: usize,
+    pub(super) title: String,
+    pub(super) parent: Option<usize>,
+}
+
+/// One or more headings in a row and all up to the next heading.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Section {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// The first heading of the section; `None` for text that no heading of this block starts.
+    pub(super) first: Option<usize>,
+    /// The innermost heading in force.
+    pub(super) inner: Option<usize>,
+}
+
+/// What the next block has to know about the text before it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Carry {
+    fence: Option<Fence>,
+    headings: Vec<(usize, String)>,
+    started: bool,
+}
+
+/// The structure of a block.
+#[derive(Debug, Default)]
+pub(super) struct Outline {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) sections: Vec<Section>,
+    pub(super) headings: Vec<Heading>,
+}
+
+impl Outline {
+    /// The structure of `text`, the block after those that `carry` has seen.
+    pub(super) fn of(text: &str, markup: Markup, carry: &mut Carry) -> Self {
+        let mut scan = Scan::resume(text, carry);
+        match markup {
+            Markup::Plain => scan.plain(),
+            Markup::Markdown => scan.markdown(!carry.started),
+        }
+        carry.started = true;
+        carry.fence = scan.fence;
+        carry.headings = scan.in_force();
+        scan.outline.close(text.len());
+        scan.outline
+    }
+
+    /// The section that `at` is in.
+    pub(super) fn section_at(&self, at: usize) -> usize {
+        self.sections
+            .partition_point(|section| section.start <= at)
+            .saturating_sub(1)
+    }
+
+    /// The headings from the outermost to `inner`.
+    pub(super) fn path(&self, inner: Option<usize>) -> Vec<&str> {
+        let mut path: Vec<&str> = self
+            .ancestry(inner)
+            .map(|at| self.headings[at].title.as_str())
+            .collect();
+        path.reverse();
+        path
+    }
+
+    /// The innermost heading that `a` and `b` are both below.
+    pub(super) fn common(&self, a: Option<usize>, b: Option<usize>) -> Option<usize> {
+        // Levels rise along a path, so that it has at most six headings.
+        self.ancestry(a)
+            .find(|heading| self.ancestry(b).any(|other| other == *heading))
+    }
+
+    fn ancestry(&self, inner: Option<usize>) -> impl Iterator<Item = usize> {
+        std::iter::successors(inner, |&at| self.headings[at].parent)
+    }
+
+    fn close(&mut self, end: usize) {
+        let starts: Vec<usize> = self
+            .sections
+            .iter()
+            .skip(1)
+            .map(|s| s.start)
+            .chain([end])
+            .collect();
+        for (section, end) in self.sections.iter_mut().zip(starts) {
+            section.end = end;
+        }
+    }
+}
+
+struct Scan<'a> {
+    text: &'a str,
+    outline: Outline,
+    fence: Option<Fence>,
+    /// The innermost heading in force.
+    inner: Option<usize>,
+    /// Lines of the prose that is open; 0 after a blank line.
+    open_lines: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn resume(text: &'a str, carry: &Carry) -> Self {
+        let mut scan = Self {
+            text,
+            outline: Outline::default(),
+            fence: carry.fence,
+            inner: None,
+            open_lines: 0,
+        };
+        for (level, title) in &carry.headings {
+            scan.enter(*level, title);
+        }
+        let inner = scan.inner;
+        scan.outline.sections.push(Section {
+            start: 0,
+            end: text.len(),
+            first: None,
+            inner,
+        });
+        if scan.fence.is_some() {
+            scan.piece(0, Kind::Verbatim);
+        }
+        scan
+    }
+
+    fn plain(&mut self) {
+        let mut at = 0;
+        for line in self.text.split_inclusive('\n') {
+            self.prose(at, line);
+            at += line.len();
+        }
+    }
+
+    fn markdown(&mut self, at_start: bool) {
+        let front = if at_start {
+            markdown::front_matter(self.text)
+        } else {
+            0
+        };
+        if front > 0 {
+            self.piece(0, Kind::Verbatim);
+        }
+        let (mut at, mut above) = (front, "");
+        for line in self.text[front..].split_inclusive('\n') {
+            self.line(at, line, above);
+            at += line.len();
+            above = line;
+        }
+    }
+
+    fn line(&mut self, at: usize, line: &str, above: &str) {
+        if let Some(fence) = self.fence {
+            if fence.closed_by(line) {
+                self.fence = None;
+            }
+            return;
+        }
+        if let Some((level, title)) = markdown::heading(line) {
+            self.heading(at, level, title);
+        } else if let (1, Some(level)) = (self.open_lines, markdown::underline(line)) {
+            let start = at - above.len();
+            self.outline.pieces.pop();
+            self.heading(start, level, above.trim());
+        } else if let Some(fence) = Fence::opened_by(line) {
+            self.piece(at, Kind::Verbatim);
+            self.fence = Some(fence);
+        } else if markdown::is_row(line) {
+            self.piece(at, Kind::Verbatim);
+        } else if markdown::is_item(line) {
+            self.piece(at, Kind::Prose);
+            // An item is not a line that an underline could make a heading of.
+            self.open_lines = 2;
+        } else {
+            self.prose(at, line);
+        }
+    }
+
+    fn prose(&mut self, at: usize, line: &str) {
+        if line.trim().is_empty() {
+            self.open_lines = 0;
+            return;
+        }
+        if self.open_lines == 0 {
+            self.piece(at, Kind::Prose);
+        }
+        self.open_lines += 1;
+    }
+
+    fn piece(&mut self, start: usize, kind: Kind) {
+        self.outline.pieces.push(Piece { start, kind });
+        self.open_lines = 0;
+    }
+
+    fn heading(&mut self, start: usize, level: usize, title: &str) {
+        let follows_heading = self
+            .outline
+            .pieces
+            .last()
+            .is_some_and(|p| p.kind == Kind::Heading);
+        self.piece(start, Kind::Heading);
+        self.enter(level, title);
+        let inner = self.inner;
+        match self.outline.sections.last_mut() {
+            Some(section) if follows_heading => section.inner = inner,
+            _ => {
+                let section = Section {
+                    start,
+                    end: self.text.len(),
+                    first: inner,
+                    inner,
+                };
+                self.outline.sections.push(section);
+            }
+        }
+    }
+
+    /// Puts a heading into force, and those it ends out of it.
+    fn enter(&mut self, level: usize, title: &str) {
+        let above = self.outline.ancestry(self.inner);
+        let parent = above
+            .into_iter()
+            .find(|&at| self.outline.headings[at].level < level);
+        let title = title[..title.floor_char_boundary(MAX_TITLE_BYTES)].to_owned();
+        self.outline.headings.push(Heading {
+            level,
+            title,
+            parent,
+        });
+        self.inner = Some(self.outline.headings.len() - 1);
+    }
+
+    fn in_force(&self) -> Vec<(usize, String)> {
+        let mut headings: Vec<_> = self
+            .outline
+            .ancestry(self.inner)
+            .map(|at| {
+                (
+                    self.outline.headings[at].level,
+                    self.outline.headings[at].title.clone(),
+                )
+            })
+            .collect();
+        headings.reverse();
+        headings
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Packs a block into chunks: as much as fits, ended at the best place, then checked in exact tokens.
+
+use contract::tokenizer::TokenizerError;
+
+use super::context::Contexts;
+use super::cut::{self, Cut};
+use super::measure::Measure;
+use super::outline::Outline;
+use super::{ChunkError, Chunker};
+use crate::document::{Block, Document};
+
+/// A chunk that does not know its number yet. Offsets are within the document.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) text: String,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) context: Option<String>,
+    pub(super) token_ids: Vec<u32>,
+}
+
+/// A block being packed.
+pub(super) struct Packer<'a> {
+    chunker: &'a Chunker,
+    document: &'a Document,
+    block: &'a Block<'a>,
+    text: &'a str,
+    outline: &'a Outline,
+    measure: Measure,
+    /// The cuts of the section that was cut last: all chunks of a section come one after another.
+    cuts: (usize, Vec<Cut>),
+    contexts: Contexts<'a>,
+    /// What is tokenized, kept for its memory.
+    input: String,
+}
+
+/// Where a chunk is to start, and the place that it has to get beyond.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: usize,
+    /// What is before it is in a chunk already; `start` is smaller where chunks overlap.
+    floor: usize,
+}
+
+/// Texts of up to this many bytes per token of the limit are tried as one chunk before they are measured.
+const LIKELY_BYTES_PER_TOKEN: usize = 5;
+
+/// The chunks of a block, in order.
+pub(super) fn pack(
+    chunker: &Chunker,
+    document: &Document,
+    block: &Block<'_>,
+    outline: &Outline,
+) -> Result<Vec<Draft>, ChunkError> {
+    let mut packer = Packer {
+        chunker,
+        document,
+        block,
+        text: &block.text,
+        outline,
+        measure: Measure::none(),
+        cuts: (usize::MAX, Vec::new()),
+        contexts: Contexts::new(chunker, document, &block.text, outline),
+        input: String::new(),
+    };
+    if let Some(draft) = packer.whole()? {
+        return Ok(vec![draft]);
+    }
+    let measure = Measure::of(&block.text, &chunker.tokenizer);
+    packer.measure = measure.map_err(|source| packer.fault(source))?;
+    packer.all()
+}
+
+impl Packer<'_> {
+    /// A short text without sections is one chunk more often than not.
+    fn whole(&mut self) -> Result<Option<Draft>, ChunkError> {
+        let likely = self.chunker.target().saturating_mul(LIKELY_BYTES_PER_TOKEN);
+        let sections = self
+            .outline
+            .sections
+            .iter()
+            .filter(|s| s.start < s.end)
+            .count();
+        let start = self.skip_space(0);
+        if self.text.len() > likely || sections > 1 || start >= self.text.len() {
+            return Ok(None);
+        }
+        let context = self
+            .contexts
+            .at(start)
+            .map_err(|source| self.fault(source))?;
+        let token_ids = self.encode(context.line.as_deref(), start, self.text.len())?;
+        let fits = token_ids.len() <= self.chunker.target();
+        Ok(fits.then(|| self.draft(context.line, start, self.text.len(), token_ids)))
+    }
+
+    fn all(&mut self) -> Result<Vec<Draft>, ChunkError> {
+        let mut drafts = Vec::new();
+        let mut place = Place { start: 0, floor: 0 };
+        loop {
+            place.start = self.skip_space(place.start);
+            // From here on there is something new to say.
+            place.floor = self.skip_space(place.floor.max(place.start));
+            if place.floor >= self.text.len() {
+                return Ok(drafts);
+            }
+            let (draft, end) = self.next(place)?;
+            let start = usize::try_from(draft.start - self.block.start).unwrap_or(place.start);
+            drafts.push(draft);
+            place = Place {
+                start: self.overlap(start, end),
+                floor: end,
+            };
+        }
+    }
+
+    /// The chunk at `place`, and where it ends before white space is taken off.
+    fn next(&mut self, place: Place) -> Result<(Draft, usize), ChunkError> {
+        let mut context = self
+            .contexts
+            .at(place.start)
+            .map_err(|source| self.fault(source))?;
+        let room = self.chunker.target().saturating_sub(context.tokens).max(1);
+        let mut limit = self.reach(place.start, room);
+        let mut excess = 0_usize;
+        loop {
+            if limit <= place.floor && place.floor > place.start {
+                // What was to be repeated leaves no room for anything new.
+                return self.next(Place {
+                    start: place.floor,
+                    ..place
+                });
+            }
+            let end = self.end(place, limit);
+            let line = self.contexts.over(&context, place.start, end);
+            let line = line.map_err(|source| self.fault(source))?;
+            let token_ids = self.encode(line.as_deref(), place.start, end)?;
+            let over = token_ids.len().saturating_sub(self.chunker.target());
+            if over == 0 {
+                return Ok((self.draft(line, place.start, end, token_ids), end));
+            }
+            if self.is_one_character(place, end) {
+                if context.line.take().is_none() {
+                    return Err(self.too_large(place.start, token_ids.len()));
+                }
+                continue;
+            }
+            excess = over.max(excess * 2);
+            limit = self.shorter(place.start, end, excess);
+        }
+    }
+
+    /// Where a chunk at `place` ends that must not go beyond `limit`: at the end of a section with all small ones
+    /// after it that fit, else at the best place inside the section.
+    fn end(&mut self, place: Place, limit: usize) -> usize {
+        let mut at = self.outline.section_at(place.start);
+        let section = self.outline.sections[at];
+        if section.end > limit {
+            let text = self.text;
+            return cut::best(text, self.cuts_of(at), place.start, place.floor, limit);
+        }
+        // Two sections that both have something to say are not mixed.
+        let mut large = self.is_large(at);
+        while let Some(next) = self.outline.sections.get(at + 1) {
+            let next_large = self.is_large(at + 1);
+            if next.end > limit || (large && next_large) {
+                break;
+            }
+            large |= next_large;
+            at += 1;
+        }
+        self.outline.sections[at].end
+    }
+
+    fn is_large(&self, section: usize) -> bool {
+        let section = &self.outline.sections[section];
+        let room = self.chunker.target() - self.chunker.fixed_tokens;
+        self.measure.count(section.start, section.end) > room / 4
+    }
+
+    fn reach(&self, start: usize, tokens: usize) -> usize {
+        let bytes = self
+            .text
+            .floor_char_boundary(start.saturating_add(self.chunker.max_bytes()));
+        self.measure.reach(start, tokens).min(bytes)
+    }
+
+    /// A place before `end` that leaves about `excess` tokens out.
+    fn shorter(&self, start: usize, end: usize, excess: usize) -> usize {
+        let tokens = self.measure.count(start, end);
+        let by_tokens = tokens.checked_sub(excess).filter(|&tokens| tokens > 0);
+        let halfway = start + (end - start) / 2;
+        let place = by_tokens.map_or(halfway, |tokens| self.measure.reach(start, tokens));
+        place.clamp(start, end - 1)
+    }
+
+    /// Where the chunk after one from `start` to `end` starts.
+    fn overlap(&mut self, start: usize, end: usize) -> usize {
+        let tokens = self.chunker.options.overlap_tokens;
+        let section = self.outline.section_at(start);
+        if tokens == 0 || end >= self.outline.sections[section].end {
+            return end;
+        }
+        let back = self.measure.reach_back(end, tokens);
+        let from = back
+            .max(end.saturating_sub(self.chunker.max_bytes() / 4))
+            .max(start + 1);
+        let text = self.text;
+        cut::overlap(text, self.cuts_of(section), from, end)
+    }
+
+    fn cuts_of(&mut self, section: usize) -> &[Cut] {
+        if self.cuts.0 != section {
+            let found = cut::cuts(self.text, self.outline, self.outline.sections[section]);
+            self.cuts = (section, found);
+        }
+        &self.cuts.1
+    }
+
+    fn skip_space(&self, at: usize) -> usize {
+        let rest = &self.text[at..];
+        at + rest.len() - rest.trim_start().len()
+    }
+
+    fn is_one_character(&self, place: Place, end: usize) -> bool {
+        place.start == place.floor && end == self.text.ceil_char_boundary(place.start + 1)
+    }
+
+    fn encode(
+        &mut self,
+        context: Option<&str>,
+        start: usize,
+        end: usize,
+    ) -> Result<Vec<u32>, ChunkError> {
+        let text = self.text[start..end].trim_end();
+        contract::job::Chunk::write_model_input(
+            &mut self.input,
+            &self.chunker.options.prefix,
+            context,
+            text,
+        );
+        self.chunker
+            .tokenizer
+            .encode(&self.input)
+            .map_err(|source| self.fault(source))
+    }
+
+    fn draft(
+        &self,
+        context: Option<String>,
+        start: usize,
+        end: usize,
+        token_ids: Vec<u32>,
+    ) -> Draft {
+        let text = self.text[start..end].trim_end().to_owned();
+        let start = self.block.start + start as u64;
+        Draft {
+            start,
+            end: start + text.len() as u64,
+            text,
+            context,
+            token_ids,
+        }
+    }
+
+    fn fault(&self, source: TokenizerError) -> ChunkError {
+        ChunkError::Tokenizer {
+            origin: self.document.origin.clone(),
+            source,
+        }
+    }
+
+    fn too_large(&self, at: usize, tokens: usize) -> ChunkError {
+        ChunkError::Character {
+            origin: self.document.origin.clone(),
+            offset: self.block.start + at as u64,
+            tokens,
+            limit: self.chunker.target(),
+        }
+    }
+}

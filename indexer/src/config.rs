@@ -1,0 +1,72 @@
+//! Settings that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use contract::connect::ConfigFault;
+use contract::connect::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
+use contract::connect::qdrant::QdrantConfig;
+use contract::model::{Manifest, ModelError};
+
+/// The two servers.
+#[derive(Args, Clone, Debug)]
+pub struct Servers {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub nats: NatsConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub qdrant: QdrantConfig,
+}
+
+/// Which model.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Model")]
+pub struct ModelDir {
+    /// Directory of a staged model, made by `worker stage`; only its manifest and tokenizer are read
+    #[arg(long, env = "EBB_MODEL")]
+    pub model: PathBuf,
+}
+
+impl Servers {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.nats.faults();
+        faults.extend(self.qdrant.faults());
+        faults
+    }
+
+    /// Connects to NATS. A person waits, so an unreachable server is an error at once.
+    ///
+    /// # Errors
+    /// [`NatsError`].
+    pub async fn jetstream(&self) -> Result<async_nats::jetstream::Context, NatsError> {
+        Ok(jetstream(
+            self.nats.connect("indexer", FirstConnect::Fail).await?,
+        ))
+    }
+}
+
+impl ModelDir {
+    /// Everything that is wrong with this setting.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        if self.model.is_dir() {
+            return Vec::new();
+        }
+        let problem = format!(
+            "`{}` is not a directory; stage a model",
+            self.model.display()
+        );
+        vec![ConfigFault::new("--model", problem)]
+    }
+
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn manifest(&self) -> Result<Manifest, ModelError> {
+        Manifest::load(&self.model)
+    }
+}

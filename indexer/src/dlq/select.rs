@@ -1,0 +1,180 @@
+//! Select: which dead letters are meant.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use async_nats::jetstream::stream::Stream;
+use clap::Args;
+use contract::connect::ConfigFault;
+use contract::names::ModelName;
+
+use super::read::{Range, Reader, Stored, message_at};
+
+/// Which dead letters; all conditions must hold.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Selection")]
+pub struct Selection {
+    /// Ids, as `ls` shows them
+    #[arg(value_name = "ID")]
+    pub ids: Vec<u64>,
+    /// Cause codes, separated by commas; `unreadable` for messages that are no dead letters
+    #[arg(long, value_delimiter = ',')]
+    pub cause: Vec<String>,
+    /// Model that the job was for
+    #[arg(long)]
+    pub model: Option<ModelName>,
+    /// Run that published the job
+    #[arg(long)]
+    pub run: Option<String>,
+    /// Stored longer ago than this, like `2h` or `3days`
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub older_than: Option<Duration>,
+    /// Stored within this time
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub newer_than: Option<Duration>,
+    /// At most so many
+    #[arg(long)]
+    pub limit: Option<u64>,
+}
+
+/// The selected dead letters, one after the other.
+#[derive(Debug)]
+pub struct Selected {
+    selection: Selection,
+    now: SystemTime,
+    found: u64,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Ids(Box<Stream>, std::vec::IntoIter<u64>),
+    All(Box<Reader>),
+}
+
+impl Selection {
+    /// Everything that is wrong with it.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = Vec::new();
+        if let (Some(older), Some(newer)) = (self.older_than, self.newer_than)
+            && older >= newer
+        {
+            let problem = format!("nothing is older than {older:?} and newer than {newer:?}");
+            faults.push(ConfigFault::new("--older-than, --newer-than", problem));
+        }
+        faults
+    }
+
+    /// What is wrong for a verb that changes something: everything has to be asked for by name.
+    #[must_use]
+    pub fn faults_of_change(&self, all: bool) -> Vec<ConfigFault> {
+        let mut faults = self.faults();
+        if self.is_everything() && !all {
+            let problem = "give ids or a condition, or --all for every dead letter";
+            faults.push(ConfigFault::new("--all", problem));
+        }
+        faults
+    }
+
+    /// Whether no condition is given. A limit is none: it does not say which.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.ids.is_empty()
+            && self.cause.is_empty()
+            && self.model.is_none()
+            && self.run.is_none()
+            && self.older_than.is_none()
+            && self.newer_than.is_none()
+    }
+
+    /// Whether a dead letter is meant, if its id is. What cannot be read has no model and no run.
+    #[must_use]
+    pub fn takes(&self, stored: &Stored, now: SystemTime) -> bool {
+        let letter = stored.letter.as_ref().ok();
+        let age = now.duration_since(stored.died).unwrap_or_default();
+        let cause = self.cause.is_empty() || self.cause.iter().any(|cause| cause == stored.cause());
+        let model = self.model.as_ref().is_none_or(|model| {
+            let lane = letter.and_then(|letter| letter.lane());
+            lane.is_some_and(|lane| lane.model == *model)
+        });
+        let run = self.run.as_ref().is_none_or(|run| {
+            let of = letter.and_then(|letter| letter.run.as_ref());
+            of == Some(run)
+        });
+        let old = self.older_than.is_none_or(|least| age > least);
+        let new = self.newer_than.is_none_or(|most| age < most);
+        cause && model && run && old && new
+    }
+}
+
+impl Selected {
+    /// Starts to look for the selected dead letters.
+    ///
+    /// # Errors
+    /// If the stream cannot be asked.
+    pub async fn open(stream: Stream, selection: Selection) -> anyhow::Result<Self> {
+        let source = if selection.ids.is_empty() {
+            let range = Range {
+                filter: ">".to_owned(),
+                first: 1,
+                headers_only: true,
+            };
+            Source::All(Box::new(Reader::open(stream, range).await?))
+        } else {
+            Source::Ids(Box::new(stream), selection.ids.clone().into_iter())
+        };
+        Ok(Self {
+            selection,
+            now: SystemTime::now(),
+            found: 0,
+            source,
+        })
+    }
+
+    /// The same as a stream. Dropping it between two dead letters loses nothing.
+    pub fn into_stream(self) -> impl futures::Stream<Item = anyhow::Result<Stored>> {
+        futures::stream::try_unfold(self, async |mut selected| {
+            let next = selected.next().await?;
+            Ok(next.map(|stored| (stored, selected)))
+        })
+    }
+
+    /// The next one, `None` at the end.
+    ///
+    /// # Errors
+    /// If the stream stops answering.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Stored>> {
+        while self.selection.limit.is_none_or(|limit| self.found < limit) {
+            let Some(stored) = self.source.next().await? else {
+                return Ok(None);
+            };
+            if self.selection.takes(&stored, self.now) {
+                self.found += 1;
+                return Ok(Some(stored));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Source {
+    async fn next(&mut self) -> anyhow::Result<Option<Stored>> {
+        match self {
+            Self::All(reader) => match reader.next().await? {
+                Some((_, message)) => Stored::delivered(&message).map(Some),
+                None => Ok(None),
+            },
+            Self::Ids(stream, ids) => {
+                for id in ids {
+                    let message = message_at(stream, id).await;
+                    match message.with_context(|| format!("failed to read dead letter {id}"))? {
+                        Some(message) => return Ok(Some(Stored::of(&message))),
+                        None => tracing::warn!("dead letter {id} is not there"),
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Sweep: deals with jobs that JetStream has given up.
+//!
+//! A job that had its last delivery stays in the stream and is handed to nobody any more. Two things tell of it:
+//! the advisory that the server published at that moment, if it was caught, and the job itself, which lies in the
+//! stream where no consumer will look again. A sweep goes by both.
+//!
+//! A job that an advisory tells of becomes a dead letter. One that only lies there is published again, a few times.
+//!
+//! The dead letter is stored first and the job removed then, so that a crash between the two leaves both, and the
+//! next sweep finds the dead letter stored and removes the job. Two sweeps at once do the same twice, which is once.
+
+mod advisories;
+mod compare;
+mod requeue;
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::process::ExitCode;
+
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::{self, stream::Stream};
+use clap::Args;
+use contract::dead_letter::{EXHAUSTED, Original, Verdict, store};
+use contract::topology::{DLQ, JOBS};
+use serde::Serialize;
+
+use super::{remove_message, shown, stream, write_json};
+use crate::unread::{Unread, unread};
+
+/// Settings of `indexer dlq sweep`.
+#[derive(Args, Clone, Debug)]
+pub struct SweepConfig {
+    /// Change nothing; say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a sweep found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Swept {
+    /// Whether it only looked.
+    pub dry_run: bool,
+    /// Jobs that an advisory told of and that are dead letters now.
+    pub by_advisory: u64,
+    /// Jobs that no consumer held and that were published again.
+    pub requeued: u64,
+    /// Jobs that no consumer held once more after all their rounds, and that are dead letters now.
+    pub by_comparison: u64,
+    /// Jobs that no consumer held, whose dead letter was there, and that are removed now.
+    pub settled: u64,
+    /// Advisories about jobs that are gone, or that a consumer made anew hands out again.
+    pub obsolete: u64,
+    /// Jobs that no consumer reads; they stay.
+    pub unread: Unread,
+}
+
+/// What the ways of finding jobs share.
+struct Sweeper {
+    jetstream: jetstream::Context,
+    jobs: Stream,
+    dlq: Stream,
+    dry_run: bool,
+    /// Found in a dry run, where finding a job does not take it away from the other way of finding it.
+    seen: HashSet<u64>,
+    swept: Swept,
+}
+
+/// Who gave a job up.
+struct Exhausted<'a> {
+    consumer: &'a str,
+    deliveries: i64,
+}
+
+/// Sweeps once.
+///
+/// # Errors
+/// If something is not provisioned, or NATS does not answer; it can be repeated then.
+pub async fn sweep(
+    jetstream: &jetstream::Context,
+    config: &SweepConfig,
+    out: &mut (dyn Write + Send),
+) -> anyhow::Result<ExitCode> {
+    let mut sweeper = Sweeper {
+        jetstream: jetstream.clone(),
+        jobs: stream(jetstream, JOBS).await?,
+        dlq: stream(jetstream, DLQ).await?,
+        dry_run: config.dry_run,
+        seen: HashSet::new(),
+        swept: Swept::default(),
+    };
+    sweeper.swept.dry_run = config.dry_run;
+    sweeper.sweep_advisories().await?;
+    sweeper.sweep_by_comparison().await?;
+    sweeper.swept.unread = unread(&sweeper.jobs).await?;
+    if config.json {
+        write_json(out, &sweeper.swept)?;
+    } else {
+        sweeper.swept.write(out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Sweeper {
+    /// Makes a dead letter of a job; says whether it was one that this sweep had not found yet.
+    async fn give_up(&mut self, job: &StreamMessage, by: &Exhausted<'_>) -> anyhow::Result<bool> {
+        if self.dry_run {
+            return Ok(self.seen.insert(job.sequence));
+        }
+        let Exhausted {
+            consumer,
+            deliveries,
+        } = by;
+        let reason =
+            format!("delivered {deliveries} times by consumer `{consumer}` without being settled");
+        let original = Original::stored(JOBS, job, *deliveries);
+        let verdict = Verdict {
+            cause: EXHAUSTED,
+            reason: &reason,
+            worker: "indexer dlq sweep",
+            fingerprint: "",
+        };
+        store(&self.jetstream, &original, &verdict).await?;
+        remove_message(&self.jetstream, &self.jobs, job.sequence).await?;
+        tracing::info!(job.sequence, consumer, deliveries, "job dead-lettered");
+        Ok(true)
+    }
+}
+
+impl Swept {
+    fn write(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+        let would = if self.dry_run { "would become" } else { "are" };
+        let found = self.by_advisory + self.by_comparison;
+        writeln!(out, "{found} exhausted jobs {would} dead letters")?;
+        if self.requeued > 0 {
+            let would = if self.dry_run { "would be" } else { "are" };
+            let requeued = self.requeued;
+            writeln!(
+                out,
+                "{requeued} jobs that no consumer holds {would} published again"
+            )?;
+        }
+        for unread in &self.unread.subjects {
+            let subject = shown(&unread.subject);
+            writeln!(
+                out,
+                "{} jobs on `{subject}` are read by nobody",
+                unread.jobs
+            )?;
+        }
+        if self.unread.more_subjects > 0 {
+            let more = self.unread.more_subjects;
+            writeln!(out, "{more} more subjects are read by nobody")?;
+        }
+        Ok(())
+    }
+}

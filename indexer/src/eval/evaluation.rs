@@ -1,0 +1,134 @@
+//! Evaluation: what the queries found in one collection.
+
+use contract::digest::Digest;
+use contract::names::{CollectionName, ModelName};
+use serde::{Deserialize, Serialize};
+
+use super::measure::{Measures, at, means, measure};
+use super::rank::Hit;
+use super::read::Topic;
+use super::scores::Scores;
+
+/// Hits of a query that a report keeps: enough to see what went wrong.
+const KEPT_HITS: usize = 10;
+
+/// What was evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The alias, or the collection, as it was asked for.
+    pub alias: CollectionName,
+    /// The collection that it led to.
+    pub collection: CollectionName,
+    /// Model of queries and vectors.
+    pub model: ModelName,
+    /// Its fingerprint.
+    pub fingerprint: Digest,
+    /// Whether the search was exact, without the graph.
+    pub exact: bool,
+}
+
+/// A hit with its grade.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JudgedHit {
+    /// The document.
+    #[serde(flatten)]
+    pub hit: Hit,
+    /// Its grade; nothing if nobody has judged it, which counts as not relevant.
+    pub grade: Option<i64>,
+}
+
+/// What one query found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Id of the query.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+    /// How many documents are relevant.
+    pub relevant: usize,
+    /// Measures at each cutoff.
+    pub measures: Vec<Measures>,
+    /// The first ten documents.
+    pub hits: Vec<JudgedHit>,
+}
+
+/// What all queries found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Where.
+    pub subject: Subject,
+    /// Means over the queries at each cutoff.
+    pub means: Vec<Measures>,
+    /// Share of the first ten documents that somebody has judged. A low one says that the measures say little.
+    pub judged: f64,
+    /// Judged documents that the collection does not have.
+    pub missing_documents: usize,
+    /// Scores of relevant and of other documents.
+    pub scores: Scores,
+    /// Each query, in the order of its file.
+    pub queries: Vec<Outcome>,
+}
+
+impl Evaluation {
+    /// An evaluation without queries yet.
+    #[must_use]
+    pub fn new(subject: Subject) -> Self {
+        Self {
+            subject,
+            means: Vec::new(),
+            judged: 0.0,
+            missing_documents: 0,
+            scores: Scores::default(),
+            queries: Vec::new(),
+        }
+    }
+
+    /// Takes what a query found, best first.
+    pub fn add(&mut self, topic: &Topic, hits: Vec<Hit>, cutoffs: &[usize]) {
+        let grade = |hit: &Hit| topic.grades.get(&hit.id).copied();
+        let ranking: Vec<_> = hits.iter().map(|hit| grade(hit).unwrap_or(0)).collect();
+        for (hit, grade) in hits.iter().zip(&ranking) {
+            self.scores.add(hit.score, *grade > 0);
+        }
+        let judged = |hit: Hit| JudgedHit {
+            grade: grade(&hit),
+            hit,
+        };
+        self.queries.push(Outcome {
+            id: topic.id.clone(),
+            text: topic.text.clone(),
+            relevant: topic.ideal.len(),
+            measures: cutoffs
+                .iter()
+                .map(|k| measure(&ranking, &topic.ideal, *k))
+                .collect(),
+            hits: hits.into_iter().take(KEPT_HITS).map(judged).collect(),
+        });
+    }
+
+    /// Computes what is over all queries.
+    pub fn finish(&mut self) {
+        self.means = means(self.queries.iter().map(|query| query.measures.as_slice()));
+        let hits = self.queries.iter().flat_map(|query| &query.hits);
+        let (mut all, mut judged) = (0_u64, 0_u64);
+        for hit in hits {
+            all += 1;
+            judged += u64::from(hit.grade.is_some());
+        }
+        self.judged = judged as f64 / all.max(1) as f64;
+    }
+
+    /// Mean nDCG at a cutoff.
+    #[must_use]
+    pub fn ndcg(&self, k: usize) -> Option<f64> {
+        at(&self.means, k).map(|mean| mean.ndcg)
+    }
+}
+
+impl Outcome {
+    /// nDCG at a cutoff, 0 at one that was not measured.
+    #[must_use]
+    pub fn ndcg(&self, k: usize) -> f64 {
+        at(&self.measures, k).map_or(0.0, |measures| measures.ndcg)
+    }
+}

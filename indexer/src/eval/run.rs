@@ -1,0 +1,147 @@
+//! Run: all queries, through the queue and one or two collections.
+
+use std::ops::Range;
+
+use anyhow::Context as _;
+use contract::model::{Manifest, TOKENIZER};
+use contract::tokenizer::Tokenizer;
+use futures::{StreamExt, TryStreamExt};
+
+use super::batch::{Size, batches};
+use super::evaluation::Evaluation;
+use super::rank::Hit;
+use super::read::Topic;
+use super::retrieve::Retriever;
+use super::target::Target;
+use crate::progress::Progress;
+use crate::search::ask::{AskError, Asker};
+
+/// Jobs on their way at any time: enough to keep a worker busy, few enough for live work to come through.
+const IN_FLIGHT: usize = 4;
+
+/// What takes part.
+pub(super) struct Run<'a> {
+    pub(super) asker: &'a Asker,
+    pub(super) retriever: Retriever<'a>,
+    pub(super) topics: &'a [Topic],
+    /// The collection, and the baseline if it is one.
+    pub(super) targets: &'a [Target],
+    pub(super) cutoffs: &'a [usize],
+}
+
+/// The tokenizer of a model with what limits its input.
+pub(super) struct Limit {
+    tokenizer: Tokenizer,
+    prefix: String,
+    max_tokens: usize,
+}
+
+impl Limit {
+    pub(super) fn load(model: &std::path::Path, manifest: &Manifest) -> anyhow::Result<Self> {
+        Ok(Self {
+            tokenizer: Tokenizer::load(&model.join(TOKENIZER))?,
+            prefix: manifest.identity.prefixes.query.clone(),
+            max_tokens: manifest.identity.max_tokens,
+        })
+    }
+
+    /// Tokens of a query, and whether they are more than the model takes.
+    fn tokens(&self, text: &str) -> anyhow::Result<(usize, bool)> {
+        let tokens = self
+            .tokenizer
+            .encode(&format!("{}{text}", self.prefix))?
+            .len();
+        Ok((tokens, tokens > self.max_tokens))
+    }
+}
+
+impl Run<'_> {
+    /// An evaluation of each target.
+    pub(super) async fn evaluate(&self, limits: &[Limit]) -> anyhow::Result<Vec<Evaluation>> {
+        let sizes = self.topics.iter().map(|topic| size(topic, limits));
+        let sizes: Vec<_> = sizes.collect::<anyhow::Result<_>>()?;
+        let dimensions = self
+            .targets
+            .iter()
+            .map(|it| it.manifest.identity.dimensions);
+        let batches = batches(&sizes, dimensions.max().unwrap_or_default());
+        let subjects = self.targets.iter().map(|target| target.subject.clone());
+        let mut evaluations: Vec<_> = subjects.map(Evaluation::new).collect();
+        let progress = Progress::new("queries", self.topics.len() as u64);
+        let runs = batches.into_iter().map(|batch| {
+            let tokens = sizes[batch.clone()].iter().map(|size| size.tokens).sum();
+            self.batch(batch, tokens)
+        });
+        let mut done = futures::stream::iter(runs).buffered(IN_FLIGHT);
+        while let Some((batch, found)) = done.try_next().await? {
+            progress.set(batch.end as u64);
+            let topics = &self.topics[batch];
+            for (evaluation, found) in evaluations.iter_mut().zip(found) {
+                for (topic, hits) in topics.iter().zip(found) {
+                    evaluation.add(topic, hits, self.cutoffs);
+                }
+            }
+        }
+        progress.finish();
+        evaluations.iter_mut().for_each(Evaluation::finish);
+        Ok(evaluations)
+    }
+
+    /// The hits of a batch in each target. Targets of the same model share the vectors of the queries.
+    async fn batch(
+        &self,
+        batch: Range<usize>,
+        tokens: usize,
+    ) -> anyhow::Result<(Range<usize>, Vec<Vec<Vec<Hit>>>)> {
+        let mut found = Vec::new();
+        let mut asked: Option<(&Manifest, Vec<Vec<f32>>)> = None;
+        for target in self.targets {
+            let manifest = &target.manifest;
+            let vectors = match asked.take() {
+                Some((other, vectors)) if is_same_model(other, manifest) => vectors,
+                Some(_) | None => self.ask(manifest, batch.clone(), tokens).await?,
+            };
+            found.push(self.retriever.retrieve(target, &vectors).await?);
+            asked = Some((manifest, vectors));
+        }
+        Ok((batch, found))
+    }
+
+    async fn ask(
+        &self,
+        manifest: &Manifest,
+        batch: Range<usize>,
+        tokens: usize,
+    ) -> anyhow::Result<Vec<Vec<f32>>> {
+        let topics = &self.topics[batch];
+        let texts = topics.iter().map(|topic| topic.text.clone()).collect();
+        let answer = self.asker.ask(manifest, texts, tokens).await;
+        if let (Err(AskError::Refused { .. }), [topic]) = (&answer, topics) {
+            return answer.with_context(|| {
+                format!(
+                    "query `{}` has no vector; shorten it or leave it out",
+                    topic.id
+                )
+            });
+        }
+        Ok(answer?)
+    }
+}
+
+/// Vectors are the same by fingerprint; a worker is found by name.
+fn is_same_model(a: &Manifest, b: &Manifest) -> bool {
+    (&a.name, &a.fingerprint) == (&b.name, &b.fingerprint)
+}
+
+fn size(topic: &Topic, limits: &[Limit]) -> anyhow::Result<Size> {
+    let mut size = Size {
+        bytes: topic.text.len(),
+        ..Size::default()
+    };
+    for limit in limits {
+        let (tokens, too_long) = limit.tokens(&topic.text)?;
+        size.tokens = size.tokens.max(tokens);
+        size.alone |= too_long;
+    }
+    Ok(size)
+}

@@ -1,0 +1,146 @@
+//! Table: the figures for a person.
+
+use std::io::{self, Write};
+
+use super::compare::Comparison;
+use super::evaluation::Subject;
+use super::measure::{Measures, at};
+use super::report::Report;
+use crate::dlq::shown;
+
+/// Queries that are listed as the worst of a kind.
+const LISTED: usize = 5;
+
+/// Writes the figures of a report.
+///
+/// # Errors
+/// If `out` takes nothing.
+pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let evaluation = &report.evaluation;
+    let queries = evaluation.queries.len();
+    writeln!(out, "{}: {queries} queries", name(&evaluation.subject))?;
+    for note in notes(report) {
+        writeln!(out, "{note}")?;
+    }
+    let baseline = report.baseline.as_ref();
+    if let Some(baseline) = baseline {
+        writeln!(out, "baseline {}", name(&baseline.subject))?;
+    }
+    writeln!(
+        out,
+        "{:<6} {:>16} {:>16} {:>16}",
+        "k", "nDCG", "recall", "MRR"
+    )?;
+    for mean in &evaluation.means {
+        write_row(mean, baseline.and_then(|it| at(&it.means, mean.k)), out)?;
+    }
+    if let Some(baseline) = baseline {
+        write_comparison(baseline, report.k, out)?;
+    }
+    for gate in &report.gates {
+        writeln!(out, "{gate}")?;
+    }
+    Ok(())
+}
+
+/// A collection as a person knows it.
+pub(super) fn name(subject: &Subject) -> String {
+    let Subject {
+        alias,
+        collection,
+        model,
+        ..
+    } = subject;
+    let behind = if alias == collection {
+        String::new()
+    } else {
+        format!(" ({collection})")
+    };
+    let how = if subject.exact {
+        "exact search"
+    } else {
+        "search"
+    };
+    let fingerprint = subject.fingerprint.short();
+    format!("`{alias}`{behind}, {how}, model `{model}` {fingerprint}")
+}
+
+/// What a reader must know about the figures.
+pub(super) fn notes(report: &Report) -> Vec<String> {
+    let (left_out, evaluation) = (report.left_out, &report.evaluation);
+    let counted = [
+        (
+            left_out.unjudged,
+            "queries have no judgements and were left out",
+        ),
+        (
+            left_out.without_relevant,
+            "queries have no relevant document and were left out",
+        ),
+        (
+            left_out.unknown,
+            "judged queries are not in the file of queries",
+        ),
+        (
+            evaluation.missing_documents,
+            "judged documents are not in the collection and cannot be found",
+        ),
+    ];
+    let counted = counted.iter().filter(|(count, _)| *count > 0);
+    let mut notes: Vec<_> = counted
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let judged = evaluation.judged * 100.0;
+    notes.push(format!(
+        "{judged:.0} % of the first ten documents are judged; all others count as not relevant"
+    ));
+    notes
+}
+
+fn write_row(mean: &Measures, baseline: Option<&Measures>, out: &mut dyn Write) -> io::Result<()> {
+    let cell = |of: fn(&Measures) -> f64| match baseline {
+        Some(baseline) => format!("{:.4} {:>+8.4}", of(mean), of(mean) - of(baseline) + 0.0),
+        None => format!("{:.4}", of(mean)),
+    };
+    writeln!(
+        out,
+        "{:<6} {:>16} {:>16} {:>16}",
+        mean.k,
+        cell(|it| it.ndcg),
+        cell(|it| it.recall),
+        cell(|it| it.mrr)
+    )
+}
+
+fn write_comparison(found: &Comparison, k: usize, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", verdict(found, k))?;
+    let mut worst: Vec<_> = found.deltas.iter().filter(|one| one.delta < 0.0).collect();
+    worst.sort_by(|a, b| a.delta.total_cmp(&b.delta));
+    for one in worst.iter().take(LISTED) {
+        let id = shown(&one.id);
+        writeln!(
+            out,
+            "  {:+.4}  {:.4} to {:.4}  {id}",
+            one.delta, one.baseline, one.ndcg
+        )?;
+    }
+    Ok(())
+}
+
+/// The comparison in a sentence.
+pub(super) fn verdict(found: &Comparison, k: usize) -> String {
+    let Comparison {
+        wins,
+        losses,
+        ties,
+        mean_delta,
+        ..
+    } = found;
+    let error = match found.standard_error {
+        Some(error) => format!(", standard error {error:.4}"),
+        None => String::new(),
+    };
+    format!(
+        "nDCG@{k}: {wins} queries better, {losses} worse, {ties} equal; mean {mean_delta:+.4}{error}"
+    )
+}

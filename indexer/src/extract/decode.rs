@@ -1,0 +1,75 @@
+//! Reads a whole input of bounded size and makes sure that it is text.
+
+use std::io::Read;
+
+use super::{Limit, bytes_of};
+use crate::document::Origin;
+use crate::source::{Input, Place, SourceError};
+
+/// The byte order mark that some editors put in front of UTF-8.
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// All bytes of `input`.
+///
+/// # Errors
+/// [`SourceError::Read`]; [`SourceError::TooLarge`] before more than the limit is in memory.
+pub(super) fn read(input: &Input, limit: Limit) -> Result<Vec<u8>, SourceError> {
+    let fault = |source| SourceError::Read {
+        origin: input.origin(),
+        source,
+    };
+    if let Place::File(path) = &input.place {
+        let bytes = std::fs::metadata(path).map_err(fault)?.len();
+        if bytes > limit.bytes as u64 {
+            return Err(limit.exceeded(input.origin(), bytes));
+        }
+    }
+    let mut bytes = Vec::new();
+    // The file may grow while it is read, and standard input has no length.
+    bytes_of(input)?
+        .take(limit.bytes as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(fault)?;
+    if bytes.len() > limit.bytes {
+        return Err(limit.exceeded(input.origin(), bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+/// The text of a whole file, without a byte order mark.
+///
+/// # Errors
+/// [`SourceError::Empty`], [`SourceError::Binary`], [`SourceError::NotUtf8`], [`SourceError::EmptyText`].
+pub(super) fn decode(mut bytes: Vec<u8>, origin: &Origin) -> Result<String, SourceError> {
+    if bytes.is_empty() {
+        return Err(SourceError::Empty {
+            origin: origin.clone(),
+        });
+    }
+    if let Some(offset) = bytes.iter().position(|&byte| byte == 0) {
+        return Err(SourceError::Binary {
+            origin: origin.clone(),
+            offset: offset as u64,
+        });
+    }
+    let mark = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
+    bytes.drain(..mark);
+    let text = String::from_utf8(bytes).map_err(|error| SourceError::NotUtf8 {
+        origin: origin.clone(),
+        offset: (mark + error.utf8_error().valid_up_to()) as u64,
+    })?;
+    has_text(text, origin)
+}
+
+/// Gives `text` back unless it is all white space.
+///
+/// # Errors
+/// [`SourceError::EmptyText`].
+pub(super) fn has_text(text: String, origin: &Origin) -> Result<String, SourceError> {
+    if text.trim().is_empty() {
+        return Err(SourceError::EmptyText {
+            origin: origin.clone(),
+        });
+    }
+    Ok(text)
+}

@@ -1,0 +1,220 @@
+//! Print: what the verbs of the program found, on standard output.
+
+use std::io::{self, BufWriter, Stdout, Write};
+use std::process::ExitCode;
+
+use indexer::provision::{Change, Step};
+use indexer::publish::Published;
+use indexer::search::Hit;
+use indexer::status::Status;
+use serde::Serialize;
+
+/// Standard output that remembers whether its reader has gone. `head` has read enough then; it is no failure.
+#[derive(Debug)]
+pub(crate) struct Output {
+    stdout: BufWriter<Stdout>,
+    closed: bool,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        Self {
+            stdout: BufWriter::new(io::stdout()),
+            closed: false,
+        }
+    }
+
+    /// Whether the reader has gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn noted<T>(&mut self, written: io::Result<T>) -> io::Result<T> {
+        written.inspect_err(|error| self.closed |= error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stdout.write(bytes);
+        self.noted(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.stdout.flush();
+        self.noted(flushed)
+    }
+}
+
+pub(crate) fn print_steps(
+    steps: &[Step],
+    check: bool,
+    out: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    for step in steps {
+        writeln!(out, "{step}")?;
+    }
+    let changed = steps
+        .iter()
+        .filter(|step| step.change != Change::None)
+        .count();
+    match (changed, check) {
+        (0, _) => writeln!(out, "everything is as it should be")?,
+        (_, true) => writeln!(out, "{changed} differ; run `indexer provision`")?,
+        (_, false) => writeln!(out, "{changed} changed")?,
+    }
+    Ok(if check && changed > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Documents that were refused make the exit code 1: somebody has to look at them.
+pub(crate) fn print_published(
+    published: &Published,
+    json: bool,
+    out: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    if json {
+        print_json(published, out)?;
+    } else {
+        writeln!(
+            out,
+            "published {} documents: {} chunks, {} tokens, {} jobs, version {}",
+            published.documents,
+            published.chunks,
+            published.tokens,
+            published.jobs,
+            published.version
+        )?;
+        let rest = [
+            (published.duplicates, "jobs were stored already"),
+            (
+                published.refused,
+                "documents, records or files were refused",
+            ),
+            (
+                published.skipped,
+                "files have an unknown extension and were passed over",
+            ),
+        ];
+        for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
+            writeln!(out, "{count} {what}")?;
+        }
+    }
+    Ok(if published.refused > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+pub(crate) fn print_hits(
+    query: &str,
+    hits: &[Hit],
+    json: bool,
+    out: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    if json {
+        print_json(&serde_json::json!({ "query": query, "hits": hits }), out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (rank, hit) in (1..).zip(hits) {
+        let place = match (hit.start, hit.end) {
+            (Some(start), Some(end)) => format!(", bytes {start} to {end}"),
+            _ => String::new(),
+        };
+        let scores = match hit.rescore {
+            Some(rescore) => format!("{rescore:.3}  {:.3}", hit.score),
+            None => format!("{:.3}", hit.score),
+        };
+        writeln!(
+            out,
+            "{rank}. {scores}  {}  (chunk {} of {}{place})",
+            hit.doc_id,
+            hit.chunk + 1,
+            hit.chunks
+        )?;
+        writeln!(out, "   {}", excerpt(&hit.text))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The beginning of a text on one line.
+fn excerpt(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let short: String = words.chars().take(160).collect();
+    if short.len() < words.len() {
+        format!("{short}…")
+    } else {
+        short
+    }
+}
+
+pub(crate) fn print_status(
+    status: &Status,
+    json: bool,
+    out: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    if json {
+        print_json(status, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(
+        out,
+        "{:<32} {:>10} {:>10} {:>12}",
+        "lane", "pending", "in flight", "redelivered"
+    )?;
+    for lane in &status.lanes {
+        writeln!(
+            out,
+            "{:<32} {:>10} {:>10} {:>12}",
+            lane.consumer, lane.pending, lane.ack_pending, lane.redelivered
+        )?;
+    }
+    print_failures(status, out)?;
+    for collection in &status.collections {
+        writeln!(
+            out,
+            "{:<32} {:>10} points",
+            collection.name, collection.points
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_failures(status: &Status, out: &mut Output) -> anyhow::Result<()> {
+    let causes = &status.dead_letter_causes;
+    let part = if causes.read < status.dead_letters {
+        format!("  (causes of the newest {})", causes.read)
+    } else {
+        String::new()
+    };
+    writeln!(
+        out,
+        "{:<32} {:>10}{part}",
+        "dead letters", status.dead_letters
+    )?;
+    for (cause, count) in &causes.counts {
+        writeln!(out, "  {:<30} {count:>10}", cause.escape_default())?;
+    }
+    for unread in &status.unread.subjects {
+        let subject = unread.subject.escape_default();
+        writeln!(
+            out,
+            "{subject:<32} {:>10} jobs, read by nobody",
+            unread.jobs
+        )?;
+    }
+    if status.unread.more_subjects > 0 {
+        let more = status.unread.more_subjects;
+        writeln!(out, "{more} more subjects are read by nobody")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn print_json(value: &impl Serialize, out: &mut Output) -> anyhow::Result<()> {
+    writeln!(out, "{}", serde_json::to_string(value)?)?;
+    Ok(())
+}

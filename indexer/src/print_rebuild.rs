@@ -1,0 +1,84 @@
+//! Print: what rebuild, rollback and gc did.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use indexer::gc::{Fate, Generation};
+use indexer::rebuild::report::Report;
+use indexer::rollback::RolledBack;
+
+use crate::print::{Output, print_json};
+
+/// A run that is not done makes the exit code 1.
+pub(crate) fn print_report(
+    report: &Report,
+    json: bool,
+    out: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    if json {
+        print_json(report, out)?;
+    } else {
+        write!(out, "{report}")?;
+    }
+    if let Some(reason) = &report.failed {
+        tracing::error!("run {} failed: {reason}", report.run);
+    }
+    Ok(if report.done {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Points that were left behind make the exit code 1: somebody has to publish them again.
+pub(crate) fn print_rolled_back(
+    rolled_back: &RolledBack,
+    json: bool,
+    out: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    let RolledBack {
+        alias,
+        from,
+        to,
+        carried,
+        left,
+    } = rolled_back;
+    if json {
+        print_json(rolled_back, out)?;
+    } else {
+        writeln!(
+            out,
+            "alias `{alias}`: {from} -> {to}, {carried} points carried over"
+        )?;
+    }
+    if *left > 0 {
+        tracing::error!(
+            "{left} points of `{from}` were written since and are not in `{to}`, which has another model; publish \
+             their documents again"
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn print_generations(
+    generations: &[Generation],
+    json: bool,
+    out: &mut Output,
+) -> anyhow::Result<ExitCode> {
+    for generation in generations {
+        if json {
+            print_json(generation, out)?;
+            continue;
+        }
+        let fate = match generation.fate {
+            Fate::Serving => "serving",
+            Fate::Previous => "previous",
+            Fate::InUse => "in use",
+            Fate::Unknown => "unknown",
+            Fate::Drop => "drop",
+        };
+        writeln!(out, "{fate:<10} {}", generation.collection)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

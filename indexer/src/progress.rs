@@ -1,0 +1,58 @@
+//! Progress of long work: a bar on a terminal, a line now and then otherwise.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Time between two lines, where there is no terminal.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+/// How much is done of something that can be counted.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+    /// When the last line was written; `None` on a terminal.
+    said: Option<Mutex<Instant>>,
+}
+
+impl Progress {
+    /// Counts things called `what`, like `points`, up to `total`.
+    #[must_use]
+    pub fn new(what: &'static str, total: u64) -> Self {
+        let style =
+            ProgressStyle::with_template("{bar:30} {pos} of {len} {msg} [{elapsed}, {eta} left]");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let plain = !std::io::stderr().is_terminal();
+        Self {
+            bar: ProgressBar::new(total).with_style(style).with_message(what),
+            what,
+            said: plain.then(|| Mutex::new(Instant::now())),
+        }
+    }
+
+    /// So many are done.
+    pub fn set(&self, done: u64) {
+        self.bar.set_position(done);
+        let Some(Ok(mut said)) = self.said.as_ref().map(Mutex::lock) else {
+            return;
+        };
+        if said.elapsed() > BETWEEN {
+            let total = self.bar.length().unwrap_or_default();
+            // Nobody may be listening; the work goes on.
+            drop(writeln!(
+                std::io::stderr(),
+                "{done} of {total} {}",
+                self.what
+            ));
+            *said = Instant::now();
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,154 @@
+//! Provision: makes NATS and Qdrant be what the contract says. The only program that creates anything.
+//!
+//! Each thing is looked up, compared with what it should be, and created or updated if it differs. Running it twice
+//! changes nothing; with `--check` it never changes anything and only reports.
+
+mod collections;
+mod streams;
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::Args;
+use contract::connect::ConfigFault;
+use contract::names::CollectionName;
+use contract::topology::{ConsumerSizes, MIN_ACK_WAIT, Sizes, Task};
+
+use crate::config::{ModelDir, Servers};
+
+/// Batches on their way in a worker: one in each of four stages and three channels.
+const BATCHES_PER_WORKER: i64 = 7;
+
+/// Settings of `indexer provision`.
+#[derive(Args, Clone, Debug)]
+pub struct ProvisionConfig {
+    /// Change nothing; exit with 1 if anything would change
+    #[arg(long)]
+    pub check: bool,
+    /// Aliases to create with an empty first collection behind them, separated by commas
+    #[arg(
+        long,
+        env = "EBB_COLLECTIONS",
+        default_value = "docs",
+        value_delimiter = ','
+    )]
+    pub collections: Vec<CollectionName>,
+    /// Replicas of each stream: 1 on a single server, 3 in a cluster
+    #[arg(long, env = "EBB_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+    /// Largest backlog in bytes; publishing beyond it is refused
+    #[arg(long, env = "EBB_JOBS_MAX_BYTES", default_value_t = 20 << 30)]
+    pub jobs_max_bytes: i64,
+    /// Most workers that will pull at the same time; with --batch-jobs it bounds the jobs in flight
+    #[arg(long, env = "EBB_MAX_WORKERS", default_value_t = 8)]
+    pub max_workers: i64,
+    /// How long a worker may be silent about a job before another one gets it; above the workers' --grace
+    #[arg(long, env = "EBB_ACK_WAIT", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub ack_wait: Duration,
+    /// Most jobs of a worker's pull, as its --batch-jobs
+    #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = 64)]
+    pub batch_jobs: i64,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelDir,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub servers: Servers,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What it is, like stream `JOBS`.
+    pub subject: String,
+    /// How it differs from what it should be.
+    pub change: Change,
+}
+
+/// How a thing differs from what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Not at all.
+    None,
+    /// It is not there.
+    Create,
+    /// These fields differ: name, found, wanted.
+    Update(Vec<(String, String, String)>),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.change {
+            Change::None => write!(f, "  {}", self.subject),
+            Change::Create => write!(f, "+ {}", self.subject),
+            Change::Update(fields) => {
+                write!(f, "~ {}", self.subject)?;
+                fields.iter().try_for_each(|(name, found, wanted)| {
+                    write!(f, "\n      {name}: {found} -> {wanted}")
+                })
+            }
+        }
+    }
+}
+
+impl ProvisionConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.servers.faults();
+        faults.extend(self.model.faults());
+        let positive = [
+            ("--jobs-max-bytes", self.jobs_max_bytes),
+            ("--max-workers", self.max_workers),
+            ("--batch-jobs", self.batch_jobs),
+        ];
+        let bad = positive.into_iter().filter(|(_, value)| *value < 1);
+        faults.extend(bad.map(|(setting, _)| ConfigFault::new(setting, "must be at least 1")));
+        if ![1, 3, 5].contains(&self.replicas) {
+            faults.push(ConfigFault::new("--replicas", "must be 1, 3 or 5"));
+        }
+        if self.ack_wait < MIN_ACK_WAIT {
+            let problem = format!("must be at least {MIN_ACK_WAIT:?}");
+            faults.push(ConfigFault::new("--ack-wait", problem));
+        }
+        faults
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            replicas: self.replicas,
+            jobs_max_bytes: self.jobs_max_bytes,
+        }
+    }
+
+    fn consumer_sizes(&self) -> ConsumerSizes {
+        ConsumerSizes {
+            ack_wait: self.ack_wait,
+            max_ack_pending: self.max_ack_pending(),
+            replicas: self.replicas,
+        }
+    }
+
+    /// Deliveries in flight of all workers together. Half more than they can hold, because those of a worker that
+    /// died count until their ack wait is over, and must not starve the others.
+    fn max_ack_pending(&self) -> i64 {
+        (self.max_workers * self.batch_jobs * BATCHES_PER_WORKER * 3 / 2).max(1)
+    }
+}
+
+/// Compares, and unless `--check` is given, creates and updates.
+///
+/// # Errors
+/// If a server refuses, or something is there that provisioning must not change.
+pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Vec<Step>> {
+    let manifest = config.model.manifest()?;
+    let jetstream = config.servers.jetstream().await?;
+    let mut steps = streams::provision(config, &jetstream, &manifest).await?;
+    // A rescorer has no vectors: its scores go to the points of others.
+    if manifest.identity.task == Task::Rescore {
+        return Ok(steps);
+    }
+    let qdrant = config.servers.qdrant.client()?;
+    steps.extend(collections::provision(config, &qdrant, &manifest).await?);
+    Ok(steps)
+}

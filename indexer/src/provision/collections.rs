@@ -1,0 +1,106 @@
+//! Collections, their payload indexes, and the aliases in front of them.
+
+use anyhow::Context as _;
+use contract::collection::{self, PAYLOAD_INDEXES};
+use contract::model::Manifest;
+use contract::names::CollectionName;
+use qdrant_client::Qdrant;
+use qdrant_client::qdrant::{
+    CollectionInfo, CreateAliasBuilder, CreateFieldIndexCollectionBuilder,
+};
+
+use super::{Change, ProvisionConfig, Step};
+
+/// Suffix of the collection that is created empty. Rebuilds create the later ones.
+const FIRST_GENERATION: &str = "initial";
+
+pub(super) async fn provision(
+    config: &ProvisionConfig,
+    qdrant: &Qdrant,
+    manifest: &Manifest,
+) -> anyhow::Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for alias in &config.collections {
+        steps.push(provision_collection(config, qdrant, manifest, alias).await?);
+        steps.push(provision_indexes(config, qdrant, alias).await?);
+    }
+    Ok(steps)
+}
+
+/// Creates the alias with an empty collection behind it, unless something answers to its name already.
+async fn provision_collection(
+    config: &ProvisionConfig,
+    qdrant: &Qdrant,
+    manifest: &Manifest,
+    alias: &CollectionName,
+) -> anyhow::Result<Step> {
+    let subject = format!("collection `{alias}`");
+    if let Some(info) = look_up(qdrant, alias).await? {
+        collection::check(alias, &info, manifest)?;
+        return Ok(Step {
+            subject,
+            change: Change::None,
+        });
+    }
+    if !config.check {
+        let generation = alias.generation(FIRST_GENERATION)?;
+        // A run that died between the two requests has left the collection without its alias.
+        if look_up(qdrant, &generation).await?.is_none() {
+            let created = qdrant
+                .create_collection(collection::create(&generation, manifest))
+                .await;
+            created.with_context(|| format!("failed to create collection `{generation}`"))?;
+        }
+        let create_alias = CreateAliasBuilder::new(generation.as_str(), alias.as_str());
+        let created = qdrant.create_alias(create_alias).await;
+        created.with_context(|| format!("failed to create alias `{alias}`"))?;
+    }
+    Ok(Step {
+        subject,
+        change: Change::Create,
+    })
+}
+
+async fn provision_indexes(
+    config: &ProvisionConfig,
+    qdrant: &Qdrant,
+    alias: &CollectionName,
+) -> anyhow::Result<Step> {
+    let subject = format!("payload indexes of `{alias}`");
+    let info = look_up(qdrant, alias).await?.unwrap_or_default();
+    let is_missing = |(field, _): &(&str, _)| !info.payload_schema.contains_key(*field);
+    let missing: Vec<_> = PAYLOAD_INDEXES.into_iter().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(Step {
+            subject,
+            change: Change::None,
+        });
+    }
+    if !config.check {
+        for (field, kind) in &missing {
+            let index = CreateFieldIndexCollectionBuilder::new(alias.as_str(), *field, *kind);
+            let created = qdrant.create_field_index(index.wait(true)).await;
+            created.with_context(|| format!("failed to index `{field}` of `{alias}`"))?;
+        }
+    }
+    let names: Vec<_> = missing.iter().map(|(field, _)| *field).collect();
+    let change = Change::Update(vec![(
+        "missing".to_owned(),
+        names.join(", "),
+        "none".to_owned(),
+    )]);
+    Ok(Step { subject, change })
+}
+
+async fn look_up(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<Option<CollectionInfo>> {
+    const NOT_FOUND: i32 = 5;
+    match qdrant.collection_info(name.as_str()).await {
+        Ok(response) => Ok(response.result),
+        Err(qdrant_client::QdrantError::ResponseError { status })
+            if status.code() as i32 == NOT_FOUND =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("failed to look up collection `{name}`")),
+    }
+}

@@ -1,0 +1,270 @@
+//! Publish: sends the documents of sources as jobs, and says what became of each.
+//!
+//! A bounded window of jobs waits for its acknowledgements at any time. Each job's `Nats-Msg-Id` is the digest of
+//! the job, version included, so that a publish that is repeated with the same `--version` is recognised by
+//! JetStream, and a later publish of the same text is not: between the two, the document may have been deleted.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_nats::jetstream;
+use clap::Args;
+use contract::connect::ConfigFault;
+use contract::job::MAX_VERSION;
+use contract::model::TOKENIZER;
+use contract::names::CollectionName;
+use contract::tokenizer::Tokenizer;
+use contract::topology::{Lane, Priority, Task};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::chunk::{ChunkOptions, Chunker};
+use crate::config::{ModelDir, Servers};
+use crate::extract::ExtractOptions;
+use crate::pack::{Heading, Packed, Packer};
+use crate::read::{Event, read};
+use crate::source::{Format, Sources};
+use crate::store::{NotStored, store};
+
+/// Jobs that wait for their acknowledgement at any time.
+const WINDOW: usize = 64;
+/// Events between the reading threads and the publisher.
+const READ_AHEAD: usize = 32;
+/// Settings of `indexer publish`.
+#[derive(Args, Clone, Debug)]
+pub struct PublishConfig {
+    /// Files, directories, globs, or `-` for standard input
+    #[arg(required = true)]
+    pub sources: Vec<String>,
+    /// Alias or collection that takes the documents
+    #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
+    pub collection: CollectionName,
+    /// Lane of the jobs
+    #[arg(long, value_enum, default_value_t = Priority::Live)]
+    pub lane: Priority,
+    /// Format of standard input
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    pub format: Format,
+    /// Version of all documents, in microseconds since the epoch; now by default. Give the version of a publish that
+    /// was interrupted to go on with it: jobs that are stored already are recognised for 20 minutes
+    #[arg(long)]
+    pub version: Option<u64>,
+    /// Longest chunk in tokens; by default the model's limit
+    #[arg(long)]
+    pub chunk_tokens: Option<usize>,
+    /// Tokens that a chunk repeats from the end of the one before it
+    #[arg(long, default_value_t = 0)]
+    pub overlap_tokens: usize,
+    /// Embed chunks without the title and headings above them
+    #[arg(long)]
+    pub no_context: bool,
+    /// Tokens of a job
+    #[arg(long, default_value_t = 8192)]
+    pub job_tokens: usize,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub extract: ExtractOptions,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelDir,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub servers: Servers,
+}
+
+/// What a publish did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Published {
+    /// Version that the documents got.
+    pub version: u64,
+    /// Documents in jobs.
+    pub documents: u64,
+    /// Bytes of their text.
+    pub bytes: u64,
+    /// Their chunks.
+    pub chunks: u64,
+    /// Tokens of the chunks.
+    pub tokens: u64,
+    /// Jobs that JetStream has stored.
+    pub jobs: u64,
+    /// Jobs that it had stored before.
+    pub duplicates: u64,
+    /// Documents, records and files that were refused; each was reported.
+    pub refused: u64,
+    /// Files that were passed over because of their extension.
+    pub skipped: u64,
+}
+
+impl PublishConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.servers.faults();
+        faults.extend(self.model.faults());
+        if self.job_tokens == 0 {
+            faults.push(ConfigFault::new("--job-tokens", "must be at least 1"));
+        }
+        if self
+            .version
+            .is_some_and(|version| version == 0 || version > MAX_VERSION)
+        {
+            faults.push(ConfigFault::new(
+                "--version",
+                format!("must be 1 to {MAX_VERSION}"),
+            ));
+        }
+        if let Err(errors) = Sources::open(&self.sources, self.format) {
+            faults.extend(
+                errors
+                    .iter()
+                    .map(|error| ConfigFault::new("SOURCE", error.to_string())),
+            );
+        }
+        faults
+    }
+}
+
+/// Publishes all sources.
+///
+/// # Errors
+/// If nothing can be published. Documents that are refused are reported and counted.
+pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
+    let manifest = config.model.manifest()?;
+    anyhow::ensure!(
+        manifest.identity.task == Task::Embed,
+        "model `{}` is a rescorer; documents need an embedding model",
+        manifest.name
+    );
+    let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
+    let chunker = Chunker::new(
+        tokenizer,
+        ChunkOptions {
+            max_tokens: manifest.identity.max_tokens,
+            target_tokens: config.chunk_tokens,
+            overlap_tokens: config.overlap_tokens,
+            prefix: manifest.identity.prefixes.document.clone(),
+            context: !config.no_context,
+        },
+    )?;
+    let version = config.version.unwrap_or_else(now_micros);
+    let heading = Heading {
+        collection: config.collection.clone(),
+        tokenization: manifest.tokenization(),
+        version,
+        run: None,
+    };
+    let jetstream = config.servers.jetstream().await?;
+    let sources = Sources::open(&config.sources, config.format)
+        .map_err(|mut errors| anyhow::Error::from(errors.remove(0)))?;
+    let lane = Lane {
+        task: Task::Embed,
+        model: manifest.name,
+        priority: config.lane,
+    };
+    let (events, incoming) = mpsc::channel(READ_AHEAD);
+    let packer = Packer::new(heading, config.job_tokens);
+    let reader = read(sources, config.extract, chunker, packer, events);
+    let published = send_all(&jetstream, &lane.subject(), incoming).await;
+    let died = tokio::task::spawn_blocking(move || reader.join().is_err()).await?;
+    let published = Published {
+        version,
+        ..published.inspect_err(|_| hint(version))?
+    };
+    anyhow::ensure!(
+        !died,
+        "a reading thread died; run it again with --version {version}"
+    );
+    Ok(published)
+}
+
+fn hint(version: u64) {
+    tracing::error!("publish interrupted; to go on where it stopped, add --version {version}");
+}
+
+/// Microseconds since the epoch.
+#[must_use]
+pub fn now_micros() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros())
+        .unwrap_or(MAX_VERSION)
+        .clamp(1, MAX_VERSION)
+}
+
+/// Publishes what is read, a window of jobs at a time.
+async fn send_all(
+    jetstream: &jetstream::Context,
+    subject: &str,
+    mut events: mpsc::Receiver<Event>,
+) -> Result<Published, NotStored> {
+    let mut published = Published::default();
+    let progress = progress_bar();
+    let mut window = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(stored) = window.next() => published.count_stored(stored?),
+            event = events.recv(), if window.len() < WINDOW => match event {
+                Some(Event::Job(packed)) => {
+                    published.chunks += packed.chunks as u64;
+                    published.tokens += packed.tokens as u64;
+                    window.push(send(jetstream, subject, *packed));
+                }
+                Some(other) => published.count(other, &progress),
+                None => break,
+            },
+        }
+        progress.set_position(published.documents);
+        progress.set_message(format!(
+            "{} chunks, {} tokens",
+            published.chunks, published.tokens
+        ));
+    }
+    while let Some(stored) = window.next().await {
+        published.count_stored(stored?);
+    }
+    progress.finish_and_clear();
+    Ok(published)
+}
+
+fn progress_bar() -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{spinner} published {pos} documents, {msg} [{elapsed}]");
+    ProgressBar::new_spinner()
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+impl Published {
+    fn count_stored(&mut self, duplicate: bool) {
+        self.jobs += u64::from(!duplicate);
+        self.duplicates += u64::from(duplicate);
+    }
+
+    fn count(&mut self, event: Event, progress: &ProgressBar) {
+        match event {
+            Event::Document { bytes } => {
+                self.documents += 1;
+                self.bytes += bytes;
+            }
+            Event::Refused(error) => {
+                self.refused += 1;
+                progress.suspend(|| tracing::error!("refused: {error}"));
+            }
+            Event::Skipped(files) => self.skipped += files,
+            Event::Job(_) => {}
+        }
+    }
+}
+
+async fn send(
+    jetstream: &jetstream::Context,
+    subject: &str,
+    packed: Packed,
+) -> Result<bool, NotStored> {
+    store(jetstream, subject, &packed.job, packed.tokens).await
+}

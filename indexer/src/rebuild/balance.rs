@@ -1,0 +1,197 @@
+//! Balance: waits for the jobs of the run, then compares what must be there with what is.
+//!
+//! expected = present + dead-lettered, each chunk counted once. Nothing is concluded while a job of the run is left.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use contract::job::{Document, Job};
+use contract::point::{self, field};
+use contract::topology::{DLQ, Task};
+use qdrant_client::qdrant::{Condition, CountPoints, Filter};
+
+use super::report::{Gate, PhaseReport, as_double};
+use super::settle::{Awaited, Of};
+use super::write::{Target, id, number};
+use super::{Rebuild, say};
+use crate::dlq::read::message_at;
+use crate::dlq::select::{Selected, Selection};
+use crate::dlq::stream;
+use crate::progress::Progress;
+use crate::run::Phase;
+
+/// Chunks that dead letters of a run were to make, by the ids of their points.
+pub(crate) type DeadPoints = HashMap<String, DeadChunk>;
+
+/// A chunk in a dead letter.
+#[derive(Clone, Debug)]
+pub(crate) struct DeadChunk {
+    pub(crate) doc_id: String,
+    pub(crate) version: u64,
+}
+
+/// Time between two counts of what is there.
+const BETWEEN_COUNTS: Duration = Duration::from_secs(2);
+/// Points of one read.
+const POINTS_PER_READ: usize = 512;
+
+impl Rebuild {
+    /// Ends with the phase before it when jobs were lost with their stream: the source is read again then, once.
+    pub(super) async fn balance(&mut self) -> anyhow::Result<(Phase, PhaseReport)> {
+        self.own_jobs_settled_in_sight().await?;
+        let dead = self.missing(&self.dead_points().await?).await?;
+        self.judge_dead_letters(dead)?;
+        let present = self.present().await?;
+        let expected = self.record().expected;
+        let mut report = PhaseReport::new(Phase::Balanced);
+        (report.chunks, report.dead_lettered) = (present, dead);
+        report.tokens = self.published_tokens();
+        let gate = Gate {
+            name: "ledger".to_owned(),
+            value: as_double(present + dead),
+            limit: as_double(expected),
+            passed: present + dead == expected,
+            finding: format!(
+                "{present} chunks present and {dead} dead-lettered, {expected} expected"
+            ),
+        };
+        if present + dead < expected && !self.record().repeated {
+            say(&format!("{}: reading the source again", gate.finding));
+            self.stored.record.repeated = true;
+            return Ok((Phase::Created, report));
+        }
+        self.judge(gate)?;
+        Ok((Phase::Balanced, report))
+    }
+
+    /// Waits for the jobs of the run and shows how many chunks are there.
+    async fn own_jobs_settled_in_sight(&self) -> anyhow::Result<()> {
+        let progress = Progress::new("chunks present", self.record().expected);
+        let mut settled = std::pin::pin!(self.own_jobs_settled());
+        loop {
+            tokio::select! {
+                settled = &mut settled => {
+                    progress.finish();
+                    return settled;
+                }
+                () = tokio::time::sleep(BETWEEN_COUNTS) => progress.set(self.present().await?),
+            }
+        }
+    }
+
+    fn published_tokens(&self) -> u64 {
+        let copied = self.record().phases.iter();
+        copied
+            .filter(|report| report.phase == Phase::Copied)
+            .map(|report| report.published_tokens)
+            .sum()
+    }
+
+    pub(super) fn judge_dead_letters(&mut self, dead: u64) -> anyhow::Result<()> {
+        let limit = self.config.limits.max_dead_letters;
+        let run = self.record().run.clone();
+        self.judge(Gate {
+            name: "dead letters".to_owned(),
+            value: as_double(dead),
+            limit: as_double(limit),
+            passed: dead <= limit,
+            finding: format!(
+                "{dead} chunks are in dead letters, {limit} are allowed (--max-dead-letters); see `indexer dlq ls \
+                 --run {run}`, replay them and run the rebuild again"
+            ),
+        })
+    }
+
+    /// Waits until no job of this run is left.
+    pub(super) async fn own_jobs_settled(&self) -> anyhow::Result<()> {
+        let state = self.jobs.get_info().await;
+        let last = state
+            .context("failed to look at the jobs")?
+            .state
+            .last_sequence;
+        let awaited = Awaited {
+            stream: &self.jobs,
+            subject: &format!("jobs.{}.{}.*", Task::Embed.as_str(), self.manifest.name),
+            first: self.record().first_sequence + 1,
+            last,
+            of: Of::Run(&self.record().run),
+            stall_limit: self.config.stall_limit,
+        };
+        awaited.settled(|| self.lease.check()).await
+    }
+
+    /// The points that dead letters of this run were to make.
+    pub(super) async fn dead_points(&self) -> anyhow::Result<DeadPoints> {
+        let dlq = stream(&self.jetstream, DLQ).await?;
+        let selection = Selection {
+            run: Some(self.record().run.clone()),
+            ..Selection::default()
+        };
+        let mut selected = Selected::open(dlq.clone(), selection).await?;
+        let mut points = DeadPoints::new();
+        while let Some(letter) = selected.next().await? {
+            // Replayed or dropped meanwhile.
+            let Some(message) = message_at(&dlq, letter.id).await? else {
+                continue;
+            };
+            let job = Job::decode(&message.payload);
+            let job = job.with_context(|| format!("dead letter {} is not a job", letter.id))?;
+            let Job::Embed(job) = job else { continue };
+            points.extend(job.documents.iter().flat_map(chunks));
+        }
+        Ok(points)
+    }
+
+    /// How many of these points the generation does not have. A job may have died after some of its points were
+    /// written.
+    pub(super) async fn missing(&self, points: &DeadPoints) -> anyhow::Result<u64> {
+        let all: Vec<_> = points.keys().cloned().collect();
+        let mut missing = 0;
+        for part in all.chunks(POINTS_PER_READ) {
+            let target = self.target();
+            let found = target.get(part.to_vec(), &[field::VERSION], false).await?;
+            let version = self.record().version;
+            let there: HashSet<_> = found
+                .iter()
+                .filter(|point| number(point, field::VERSION) >= version)
+                .map(id)
+                .collect();
+            missing += (part.len() - there.len()) as u64;
+        }
+        Ok(missing)
+    }
+
+    /// Exact number of points that this run has brought.
+    async fn present(&self) -> anyhow::Result<u64> {
+        let run = Condition::matches(field::RUN, self.record().run.clone());
+        count(self.target(), Filter::must([run])).await
+    }
+}
+
+fn chunks(document: &Document) -> impl Iterator<Item = (String, DeadChunk)> {
+    document.chunks.iter().map(|chunk| {
+        let id = point::point_id(&document.id, chunk.index.unwrap_or(0)).to_string();
+        let dead = DeadChunk {
+            doc_id: document.id.clone(),
+            version: document.version.unwrap_or(0),
+        };
+        (id, dead)
+    })
+}
+
+/// Exact number of points that a filter matches.
+pub(super) async fn count(target: Target<'_>, filter: Filter) -> anyhow::Result<u64> {
+    let request = CountPoints {
+        collection_name: target.collection.to_string(),
+        filter: Some(filter),
+        exact: Some(true),
+        ..CountPoints::default()
+    };
+    let response = target.qdrant.count(request).await;
+    let response = response
+        .with_context(|| format!("failed to count the points of `{}`", target.collection))?;
+    let result = response.result;
+    let result = result.with_context(|| format!("qdrant did not count `{}`", target.collection))?;
+    Ok(result.count)
+}

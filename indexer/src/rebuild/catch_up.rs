@@ -1,0 +1,257 @@
+//! Catch up: carries over what was written to one collection and is not in another.
+//!
+//! What is due is decided point by point, never by the head alone: a document may be half written when it is looked at,
+//! and its parts may lie in both collections when a worker wrote it while the alias was switched. A scan that finds
+//! nothing due has seen every point of the first collection, newer than the floor, in the second one, or something
+//! newer in its place.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use contract::model::Manifest;
+use contract::point::{Head, field};
+use contract::tokenizer::Tokenizer;
+use qdrant_client::qdrant::{
+    Condition, DatetimeRange, Filter, NamedVectors, PointStruct, Range, RetrievedPoint,
+    ScrollPoints, Vectors, vectors::VectorsOptions,
+};
+
+use super::balance::DeadPoints;
+use super::look_up::vector;
+use super::publish::Publisher;
+use super::write::{Draft, Target, doc_id, id, include, is_deleted, number, text};
+
+mod again;
+
+pub(crate) use again::Again;
+
+/// Points of one page.
+const POINTS_PER_PAGE: u32 = 256;
+
+/// From where to where, and what counts as changed.
+pub(crate) struct CatchUp<'a> {
+    pub(crate) from: Target<'a>,
+    pub(crate) to: Target<'a>,
+    /// The model of the collection that is written to.
+    pub(crate) manifest: &'a Manifest,
+    /// Whether vectors of the first collection may be taken.
+    pub(crate) same_model: bool,
+    /// Documents that are newer than this version have changed.
+    pub(crate) floor: u64,
+    /// Older versions have changed if they were written since, by others than `except`.
+    pub(crate) since: SystemTime,
+    /// Run whose points are no changes.
+    pub(crate) except: Option<&'a str>,
+    /// Tombstones that were written since are kept, because a dead letter as old may be replayed.
+    pub(crate) tombstones_since: SystemTime,
+    /// Chunks that were published and given up.
+    pub(crate) dead: &'a DeadPoints,
+    /// Tokenizer of the model, for texts that are to be embedded again.
+    pub(crate) tokenizer: &'a Tokenizer,
+}
+
+/// What a scan did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// Documents with anything that was due.
+    pub(crate) documents: u64,
+    /// Points that were written.
+    pub(crate) carried: u64,
+    /// Texts that were published to be embedded.
+    pub(crate) published: u64,
+    /// Their tokens.
+    pub(crate) tokens: u64,
+    /// Of these, texts that the model does not take whole.
+    pub(crate) truncated: u64,
+    /// Texts that would have to be embedded and were left, because nothing may be published.
+    pub(crate) left: u64,
+}
+
+impl Scan {
+    /// Whether nothing was due.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.carried == 0 && self.published == 0
+    }
+
+    /// Adds another scan.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.documents += other.documents;
+        self.carried += other.carried;
+        self.published += other.published;
+        self.tokens += other.tokens;
+        self.truncated += other.truncated;
+        self.left = other.left;
+    }
+}
+
+impl CatchUp<'_> {
+    /// Looks at all that has changed and carries over what is due.
+    pub(crate) async fn scan(&self, mut publisher: Option<&mut Publisher>) -> anyhow::Result<Scan> {
+        let mut request = ScrollPoints {
+            collection_name: self.from.collection.to_string(),
+            filter: Some(self.changed()),
+            limit: Some(POINTS_PER_PAGE),
+            with_payload: Some(include(&[field::DOC_ID, field::VERSION, field::DELETED])),
+            with_vectors: Some(false.into()),
+            ..ScrollPoints::default()
+        };
+        let mut scan = Scan::default();
+        loop {
+            let page = self.from.qdrant.scroll(request.clone()).await;
+            let page = page.with_context(|| {
+                format!("failed to look for changes in `{}`", self.from.collection)
+            })?;
+            scan.add(self.page(&page.result, publisher.as_deref_mut()).await?);
+            request.offset = page.next_page_offset;
+            if request.offset.is_none() {
+                return Ok(scan);
+            }
+        }
+    }
+
+    fn changed(&self) -> Filter {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "versions are at most 2^53 - 1, which is exact"
+        )]
+        let floor = self.floor as f64;
+        let newer = Range {
+            gt: Some(floor),
+            ..Range::default()
+        };
+        let written_since = |time: SystemTime| {
+            let range = DatetimeRange {
+                gte: Some(time.into()),
+                ..DatetimeRange::default()
+            };
+            Condition::datetime_range(field::INDEXED_AT, range)
+        };
+        let late = Filter {
+            must: vec![written_since(self.since)],
+            must_not: self
+                .except
+                .map(|run| Condition::matches(field::RUN, run.to_owned()))
+                .into_iter()
+                .collect(),
+            ..Filter::default()
+        };
+        let tombstones = Filter::must([
+            Condition::matches(field::DELETED, true),
+            written_since(self.tombstones_since),
+        ]);
+        Filter::should([
+            Condition::range(field::VERSION, newer),
+            Condition::from(late),
+            Condition::from(tombstones),
+        ])
+    }
+
+    async fn page(
+        &self,
+        found: &[RetrievedPoint],
+        publisher: Option<&mut Publisher>,
+    ) -> anyhow::Result<Scan> {
+        let doc_ids: BTreeSet<_> = found.iter().filter_map(doc_id).collect();
+        let doc_ids: Vec<_> = doc_ids.into_iter().collect();
+        let heads = self.to.heads(&doc_ids).await?;
+        let fields = [field::VERSION, field::DELETED];
+        let there = self.to.get(found.iter().map(id).collect(), &fields, false);
+        let there: HashMap<_, _> = there.await?.iter().map(|it| (id(it), rank(it))).collect();
+        let due = found
+            .iter()
+            .filter(|point| is_due(point, &heads, &there))
+            .map(id)
+            .collect();
+        // Read once more, with everything: what has changed meanwhile is carried over as it is now.
+        let points = self.from.get(due, &[], true).await?;
+        let scan = self.carry(points, publisher).await?;
+        self.to.clean(&doc_ids).await?;
+        Ok(scan)
+    }
+
+    async fn carry(
+        &self,
+        points: Vec<RetrievedPoint>,
+        mut publisher: Option<&mut Publisher>,
+    ) -> anyhow::Result<Scan> {
+        let documents: BTreeSet<_> = points.iter().filter_map(doc_id).collect();
+        let mut scan = Scan::default();
+        let mut drafts = Vec::new();
+        for point in points {
+            if let Some(draft) = self.draft(&point) {
+                drafts.push(draft);
+                continue;
+            }
+            if self.is_dead(&point) {
+                continue;
+            }
+            let Some(publisher) = publisher.as_deref_mut() else {
+                scan.left += 1;
+                continue;
+            };
+            scan.published += 1;
+            let again = Again::of(&point, self.manifest, self.tokenizer)?;
+            scan.tokens += again.tokens;
+            scan.truncated += u64::from(again.truncated);
+            publisher.add(vec![again.document]).await?;
+        }
+        scan.carried = drafts.len() as u64;
+        if !scan.is_clean() {
+            scan.documents = documents.len() as u64;
+        }
+        self.to.upsert(drafts).await?;
+        Ok(scan)
+    }
+
+    /// The same point for the other collection; `None` if its text has to be embedded by another model.
+    fn draft(&self, point: &RetrievedPoint) -> Option<Draft> {
+        let deleted = is_deleted(point);
+        let mut payload = point.payload.clone();
+        let vectors = if deleted {
+            let fingerprint = self.manifest.fingerprint.to_string();
+            payload.insert(field::FINGERPRINT.to_owned(), fingerprint.into());
+            NamedVectors::default()
+        } else {
+            let name = self.manifest.name.as_str();
+            let fingerprint = text(point, field::FINGERPRINT)?;
+            if !self.same_model || fingerprint != self.manifest.fingerprint.as_str() {
+                return None;
+            }
+            NamedVectors::default().add_vector(name, vector(point, name)?)
+        };
+        let vectors = Vectors {
+            vectors_options: Some(VectorsOptions::Vectors(vectors)),
+        };
+        Some(Draft {
+            version: number(point, field::VERSION),
+            deleted,
+            point: PointStruct::new(id(point), vectors, payload),
+        })
+    }
+
+    fn is_dead(&self, point: &RetrievedPoint) -> bool {
+        let dead = self.dead.get(&id(point));
+        dead.is_some_and(|dead| dead.version >= number(point, field::VERSION))
+    }
+}
+
+/// What decides which of two points with the same id wins: a delete wins at its own version.
+fn rank(point: &RetrievedPoint) -> (u64, bool) {
+    (number(point, field::VERSION), is_deleted(point))
+}
+
+/// Whether the other collection has neither this point, nor anything newer instead.
+fn is_due(
+    point: &RetrievedPoint,
+    heads: &HashMap<String, Head>,
+    there: &HashMap<String, (u64, bool)>,
+) -> bool {
+    let (version, deleted) = rank(point);
+    let head = doc_id(point).and_then(|doc_id| heads.get(&doc_id));
+    let superseded = head.is_some_and(|head| {
+        head.version > version || (head.version == version && head.deleted && !deleted)
+    });
+    let has = there.get(&id(point));
+    !superseded && has.is_none_or(|there| *there < (version, deleted))
+}

@@ -1,0 +1,185 @@
+//! Settings of a rebuild.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use contract::connect::ConfigFault;
+use contract::failpoint;
+use contract::names::CollectionName;
+
+use crate::config::{ModelDir, Servers};
+use crate::extract::ExtractOptions;
+use crate::source::{Format, Sources};
+
+/// Settings of `indexer rebuild`.
+#[derive(Args, Clone, Debug)]
+pub struct RebuildConfig {
+    /// Files, directories and globs: all that the alias is to hold
+    #[arg(required = true)]
+    pub sources: Vec<String>,
+    /// Alias to rebuild
+    #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
+    pub alias: CollectionName,
+    /// Id of the run; by default made of the time. A run that is done is not done again
+    #[arg(long, env = "EBB_RUN_ID")]
+    pub run_id: Option<String>,
+    /// Go on with an unfinished run; it is done anyway as long as source and options are the same
+    #[arg(long, conflicts_with = "fresh")]
+    pub resume: bool,
+    /// Give an unfinished run up and start anew
+    #[arg(long)]
+    pub fresh: bool,
+    /// Embed everything again instead of copying the vectors of unchanged chunks
+    #[arg(long)]
+    pub full: bool,
+    /// Generations to keep for a rollback
+    #[arg(long, default_value_t = 2)]
+    pub keep: usize,
+    /// How far the clocks of publishers and workers may be behind this one: what was written so shortly before the
+    /// start counts as written since
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub clock_skew: Duration,
+    /// How long another process may be silent before its lease is taken over
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    pub lease: Duration,
+    /// Longest time without any progress of the workers or of Qdrant; the run can be resumed afterwards
+    #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
+    pub stall_limit: Duration,
+    /// Pause between two looks at Qdrant while it builds the index; it has to be ready three times in a row
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub poll: Duration,
+    /// File for the report as JSON
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub limits: Limits,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub golden: Golden,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub chunking: Chunking,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub extract: ExtractOptions,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelDir,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub servers: Servers,
+}
+
+/// What the gates allow.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Gates")]
+pub struct Limits {
+    /// Most chunks in dead letters of the run
+    #[arg(long, default_value_t = 0)]
+    pub max_dead_letters: u64,
+    /// Most documents, records and files that cannot be read
+    #[arg(long, default_value_t = 0)]
+    pub max_refused: u64,
+    /// Most documents in percent that the new generation may have less than the serving one
+    #[arg(long, default_value_t = 20.0)]
+    pub max_shrink: f64,
+    /// Least recall of the index against an exact search, 0 to 1
+    #[arg(long, default_value_t = 0.95)]
+    pub min_recall: f64,
+    /// Points to look at
+    #[arg(long, default_value_t = 1000)]
+    pub samples: usize,
+}
+
+/// Queries whose relevant documents are known.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Golden queries")]
+pub struct Golden {
+    /// Queries that must not find less than in the serving collection: JSON lines with `_id` and `text`
+    #[arg(long, requires = "golden_qrels")]
+    pub golden_queries: Option<PathBuf>,
+    /// Their judgements: query id, document id and grade, separated by tabs
+    #[arg(long, requires = "golden_queries")]
+    pub golden_qrels: Vec<PathBuf>,
+    /// Directory of the model of the serving collection, where it is another one; a worker must serve it
+    #[arg(long, requires = "golden_queries")]
+    pub golden_model: Option<PathBuf>,
+    /// How much lower the mean nDCG@10 may be, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    pub max_regression: f64,
+}
+
+/// How documents become chunks and jobs.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Chunks")]
+pub struct Chunking {
+    /// Longest chunk in tokens; by default the model's limit
+    #[arg(long)]
+    pub chunk_tokens: Option<usize>,
+    /// Tokens that a chunk repeats from the end of the one before it
+    #[arg(long, default_value_t = 0)]
+    pub overlap_tokens: usize,
+    /// Embed chunks without the title and headings above them
+    #[arg(long)]
+    pub no_context: bool,
+    /// Tokens of a job
+    #[arg(long, default_value_t = 8192)]
+    pub job_tokens: usize,
+}
+
+impl RebuildConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.servers.faults();
+        faults.extend(self.model.faults());
+        faults.extend(self.limits.faults());
+        if !(0.0..=1.0).contains(&self.golden.max_regression) {
+            faults.push(ConfigFault::new("--max-regression", "must be 0 to 1"));
+        }
+        if self.chunking.job_tokens == 0 {
+            faults.push(ConfigFault::new("--job-tokens", "must be at least 1"));
+        }
+        if self.lease < Duration::from_millis(500) {
+            faults.push(ConfigFault::new("--lease", "must be at least 500ms"));
+        }
+        if self.sources.iter().any(|source| source == "-") {
+            let problem = "standard input cannot be read again after a crash; give files";
+            faults.push(ConfigFault::new("SOURCE", problem));
+        }
+        if let Some(run) = &self.run_id
+            && let Err(error) = self.alias.generation(run)
+        {
+            faults.push(ConfigFault::new("--run-id", error.to_string()));
+        }
+        if let Err(errors) = Sources::open(&self.sources, Format::Jsonl) {
+            let problems = errors.iter().map(ToString::to_string);
+            faults.extend(problems.map(|problem| ConfigFault::new("SOURCE", problem)));
+        }
+        if let Err(problem) = failpoint::check() {
+            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
+        }
+        faults
+    }
+}
+
+impl Limits {
+    fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = Vec::new();
+        if !(0.0..=100.0).contains(&self.max_shrink) {
+            faults.push(ConfigFault::new("--max-shrink", "must be 0 to 100 percent"));
+        }
+        if !(0.0..=1.0).contains(&self.min_recall) {
+            faults.push(ConfigFault::new("--min-recall", "must be 0 to 1"));
+        }
+        if self.samples == 0 {
+            faults.push(ConfigFault::new("--samples", "must be at least 1"));
+        }
+        faults
+    }
+}

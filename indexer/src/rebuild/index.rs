@@ -1,0 +1,86 @@
+//! Index: has the graph built, and waits until Qdrant has nothing left to do.
+//!
+//! Right after the request a collection may be green for a moment, because the optimizers have not begun; so green has to
+//! be seen several times in a row. Grey means that optimizations are pending and nobody has asked for them, as after a
+//! restart: an empty change of the settings asks.
+
+use anyhow::Context as _;
+use contract::failpoint;
+use qdrant_client::qdrant::{
+    CollectionInfo, CollectionStatus, HnswConfigDiff, OptimizersConfigDiff, UpdateCollection,
+};
+use tokio::time::Instant;
+
+use super::report::PhaseReport;
+use super::{Rebuild, create};
+use crate::run::Phase;
+
+/// Green in a row.
+const GREEN: u32 = 3;
+/// Links of a node of the graph where the serving collection does not say: Qdrant's default.
+const DEFAULT_M: u64 = 16;
+
+impl Rebuild {
+    pub(super) async fn index(&self) -> anyhow::Result<PhaseReport> {
+        let serving = create::look_up(&self.qdrant, self.record().serving.as_str()).await?;
+        let links = serving.as_ref().and_then(links).filter(|links| *links > 0);
+        self.configure(Some(links.unwrap_or(DEFAULT_M)), false)
+            .await?;
+        failpoint::pass("rebuild-indexing");
+        let (mut green, mut last, mut waits_since) = (0, None, Instant::now());
+        while green < GREEN {
+            tokio::time::sleep(self.config.poll).await;
+            self.lease.check()?;
+            let info = self.info().await?;
+            match info.status() {
+                CollectionStatus::Green => green += 1,
+                CollectionStatus::Grey => self.configure(None, true).await?,
+                CollectionStatus::Red => anyhow::bail!(
+                    "qdrant failed to build the index of `{}`: {}",
+                    self.record().generation,
+                    info.optimizer_status.unwrap_or_default().error
+                ),
+                CollectionStatus::Yellow | CollectionStatus::UnknownCollectionStatus => green = 0,
+            }
+            let progress = Some((info.indexed_vectors_count, info.segments_count));
+            if progress != last {
+                (last, waits_since) = (progress, Instant::now());
+            }
+            anyhow::ensure!(
+                green > 0 || waits_since.elapsed() < self.config.stall_limit,
+                "qdrant has not built the index of `{}` and makes no progress: status {}",
+                self.record().generation,
+                info.status().as_str_name()
+            );
+        }
+        let mut report = PhaseReport::new(Phase::Indexed);
+        report.chunks = self.info().await?.points_count.unwrap_or(0);
+        Ok(report)
+    }
+
+    async fn info(&self) -> anyhow::Result<CollectionInfo> {
+        let name = &self.record().generation;
+        let info = create::look_up(&self.qdrant, name.as_str()).await?;
+        info.with_context(|| format!("collection `{name}` is gone; give --fresh to start anew"))
+    }
+
+    async fn configure(&self, links: Option<u64>, wake: bool) -> anyhow::Result<()> {
+        let name = &self.record().generation;
+        let request = UpdateCollection {
+            collection_name: name.to_string(),
+            hnsw_config: links.map(|links| HnswConfigDiff {
+                m: Some(links),
+                ..HnswConfigDiff::default()
+            }),
+            optimizers_config: wake.then(OptimizersConfigDiff::default),
+            ..UpdateCollection::default()
+        };
+        let updated = self.qdrant.update_collection(request).await;
+        updated.with_context(|| format!("failed to change the settings of `{name}`"))?;
+        Ok(())
+    }
+}
+
+fn links(info: &CollectionInfo) -> Option<u64> {
+    info.config.as_ref()?.hnsw_config.as_ref()?.m
+}

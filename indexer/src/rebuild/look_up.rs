@@ -1,0 +1,116 @@
+//! Look up: vectors that a collection already has, by the digest of the text and the fingerprint of the model.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::Context as _;
+use contract::model::Manifest;
+use contract::point::field;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use qdrant_client::qdrant::{
+    Condition, Filter, RetrievedPoint, ScrollPoints, vector_output, vectors_output,
+};
+
+use super::write::{Target, include, text};
+
+/// Look-ups by digest at the same time.
+const CONCURRENT: usize = 8;
+/// Largest deviation of a vector's length from 1.
+pub(super) const NORM_TOLERANCE: f64 = 1e-3;
+
+/// Vectors by the digest of their text.
+pub(super) type Vectors = HashMap<String, Vec<f32>>;
+
+/// A chunk that a vector is looked for.
+pub(super) struct Wanted<'a> {
+    /// Id of its point.
+    pub(super) id: &'a str,
+    /// Digest of its text.
+    pub(super) digest: &'a str,
+}
+
+/// Finds vectors: first where the chunk was before, then wherever the same text is.
+pub(super) async fn vectors(
+    serving: Target<'_>,
+    manifest: &Manifest,
+    wanted: &[Wanted<'_>],
+) -> anyhow::Result<Vectors> {
+    let ids = wanted.iter().map(|wanted| wanted.id.to_owned()).collect();
+    let fields = [field::DIGEST, field::FINGERPRINT];
+    let points = serving.get(ids, &fields, true).await?;
+    let mut found: Vectors = points
+        .iter()
+        .filter_map(|point| entry(point, manifest))
+        .collect();
+    let moved: HashSet<&str> = wanted
+        .iter()
+        .map(|wanted| wanted.digest)
+        .filter(|digest| !found.contains_key(*digest))
+        .collect();
+    let moved: Vec<Option<(String, Vec<f32>)>> = stream::iter(moved)
+        .map(|digest| by_digest(serving, manifest, digest.to_owned()))
+        .buffer_unordered(CONCURRENT)
+        .try_collect()
+        .await?;
+    found.extend(moved.into_iter().flatten());
+    Ok(found)
+}
+
+async fn by_digest(
+    serving: Target<'_>,
+    manifest: &Manifest,
+    digest: String,
+) -> anyhow::Result<Option<(String, Vec<f32>)>> {
+    let request = ScrollPoints {
+        collection_name: serving.collection.to_string(),
+        filter: Some(Filter::must([
+            Condition::matches(field::DIGEST, digest),
+            Condition::matches(field::FINGERPRINT, manifest.fingerprint.to_string()),
+        ])),
+        limit: Some(1),
+        with_payload: Some(include(&[field::DIGEST, field::FINGERPRINT])),
+        with_vectors: Some(true.into()),
+        ..ScrollPoints::default()
+    };
+    let response = serving.qdrant.scroll(request).await;
+    let response = response
+        .with_context(|| format!("failed to look for a vector in `{}`", serving.collection))?;
+    Ok(response
+        .result
+        .first()
+        .and_then(|point| entry(point, manifest)))
+}
+
+/// Digest and vector of a point, if the vector is one of this model's and sound.
+fn entry(point: &RetrievedPoint, manifest: &Manifest) -> Option<(String, Vec<f32>)> {
+    let same_model = text(point, field::FINGERPRINT)? == manifest.fingerprint.as_str();
+    let vector = vector(point, manifest.name.as_str())?;
+    (same_model && unsound(&vector, manifest).is_none())
+        .then(|| Some((text(point, field::DIGEST)?, vector)))?
+}
+
+/// The vector of that name.
+pub(super) fn vector(point: &RetrievedPoint, name: &str) -> Option<Vec<f32>> {
+    let vectors = point.vectors.as_ref()?.vectors_options.as_ref()?;
+    let vectors_output::VectorsOptions::Vectors(named) = vectors else {
+        return None;
+    };
+    match named.vectors.get(name)?.clone().into_vector() {
+        vector_output::Vector::Dense(dense) => Some(dense.data),
+        vector_output::Vector::Sparse(_) | vector_output::Vector::MultiDense(_) => None,
+    }
+}
+
+/// What is wrong with a vector of this model, if anything.
+pub(super) fn unsound(vector: &[f32], manifest: &Manifest) -> Option<String> {
+    let expected = manifest.identity.dimensions;
+    if vector.len() != expected {
+        return Some(format!("{} dimensions, expected {expected}", vector.len()));
+    }
+    if !vector.iter().all(|value| value.is_finite()) {
+        return Some("a value that is not finite".to_owned());
+    }
+    let squares: f64 = vector.iter().map(|value| f64::from(*value).powi(2)).sum();
+    let norm = squares.sqrt();
+    let off = manifest.identity.normalize && (norm - 1.0).abs() > NORM_TOLERANCE;
+    off.then(|| format!("length {norm:.4}, expected 1"))
+}

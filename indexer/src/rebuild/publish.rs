@@ -1,0 +1,132 @@
+//! Publish: collects what has to be embedded into jobs, and keeps a window of them on their way to JetStream.
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use contract::digest::Digest;
+use contract::job::{self, Document, Embed, Job, MAX_JOB_BYTES, MAX_ROWS};
+use contract::names::CollectionName;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+
+use crate::publish::now_micros;
+use crate::store::{NotStored, store_as};
+
+/// Jobs that wait for their acknowledgement at any time.
+const WINDOW: usize = 32;
+/// Room in a job for headers and for what surrounds its documents.
+const RESERVE_BYTES: usize = 8 * 1024;
+
+/// What all jobs have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Heading {
+    pub(super) subject: String,
+    pub(super) run: String,
+    pub(super) collection: CollectionName,
+    pub(super) tokenization: Digest,
+    pub(super) job_tokens: usize,
+}
+
+/// Fills jobs with the chunks that are left of others, and publishes them.
+pub(crate) struct Publisher {
+    jetstream: jetstream::Context,
+    heading: Heading,
+    documents: Vec<Document>,
+    size: Size,
+    window: FuturesUnordered<BoxFuture<'static, Result<bool, NotStored>>>,
+    jobs: u64,
+    /// Part of each message id. Whoever publishes has waited for all earlier jobs of the run, so that a job that
+    /// JetStream remembers is none that is still to come: it was lost with its stream, and must not be refused.
+    began: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Size {
+    tokens: usize,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Publisher {
+    pub(super) fn new(jetstream: jetstream::Context, heading: Heading) -> Self {
+        Self {
+            jetstream,
+            heading,
+            documents: Vec::new(),
+            size: Size::default(),
+            window: FuturesUnordered::new(),
+            jobs: 0,
+            began: now_micros(),
+        }
+    }
+
+    /// Adds documents that fit a job together, each with the chunks that are to be embedded.
+    pub(crate) async fn add(&mut self, documents: Vec<Document>) -> anyhow::Result<()> {
+        let new = Size::of(&documents)?;
+        let sum = self.size.plus(new);
+        let full = sum.tokens > self.heading.job_tokens
+            || sum.rows > MAX_ROWS
+            || sum.bytes > MAX_JOB_BYTES - RESERVE_BYTES;
+        if full {
+            self.flush().await?;
+        }
+        self.size = self.size.plus(new);
+        self.documents.extend(documents);
+        Ok(())
+    }
+
+    /// Publishes what is left and waits for all acknowledgements. Gives the number of jobs.
+    pub(crate) async fn finish(mut self) -> anyhow::Result<u64> {
+        self.flush().await?;
+        while let Some(stored) = self.window.next().await {
+            stored?;
+        }
+        Ok(self.jobs)
+    }
+
+    async fn flush(&mut self) -> anyhow::Result<()> {
+        if self.documents.is_empty() {
+            return Ok(());
+        }
+        while self.window.len() >= WINDOW {
+            if let Some(stored) = self.window.next().await {
+                stored?;
+            }
+        }
+        let tokens = std::mem::take(&mut self.size).tokens;
+        let job = Job::Embed(Embed {
+            version: job::VERSION.to_owned(),
+            run: Some(self.heading.run.clone()),
+            collection: Some(self.heading.collection.clone()),
+            tokenization: Some(self.heading.tokenization.clone()),
+            documents: std::mem::take(&mut self.documents),
+            ..Embed::default()
+        });
+        let (jetstream, subject) = (self.jetstream.clone(), self.heading.subject.clone());
+        self.jobs += 1;
+        let payload = Bytes::from(job.encode());
+        let id = format!("{}.{}", Digest::of(&payload), self.began);
+        self.window.push(Box::pin(async move {
+            store_as(&jetstream, &subject, payload, tokens, &id).await
+        }));
+        Ok(())
+    }
+}
+
+impl Size {
+    fn of(documents: &[Document]) -> anyhow::Result<Self> {
+        let chunks = documents.iter().flat_map(|document| &document.chunks);
+        Ok(Self {
+            tokens: chunks.clone().map(|chunk| chunk.token_ids.len()).sum(),
+            rows: chunks.count(),
+            bytes: serde_json::to_vec(documents)?.len(),
+        })
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens + other.tokens,
+            rows: self.rows + other.rows,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Switch: catches up as far as it can, then points the alias to the generation, in one request that is read back.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use contract::collection;
+use contract::failpoint;
+use contract::topology::Priority;
+
+use super::balance::DeadPoints;
+use super::catch_up::{CatchUp, Scan};
+use super::report::PhaseReport;
+use super::{Rebuild, Stopped, create};
+use crate::alias;
+use crate::lease::{Lease, Purpose};
+use crate::publish::now_micros;
+use crate::run::{Phase, as_time};
+
+/// Scans in a row before the switch. While live writes go on none may be clean; what is left is carried over after it.
+const ROUNDS: u32 = 5;
+/// Dead letters are kept so long: a tombstone has to outlive what a replay could bring back.
+pub(crate) const TOMBSTONES: Duration = Duration::from_secs(30 * 24 * 3600);
+
+impl Rebuild {
+    /// Carries over what has changed in the serving collection.
+    pub(super) async fn catch_up(&mut self) -> anyhow::Result<PhaseReport> {
+        let scan = self.catch_up_rounds().await?;
+        Ok(report_of(Phase::CaughtUp, scan))
+    }
+
+    pub(super) async fn switch(&mut self) -> anyhow::Result<PhaseReport> {
+        let scan = self.catch_up_rounds().await?;
+        self.lease.check()?;
+        let record = self.record();
+        let (alias, to) = (record.alias.clone(), record.generation.clone());
+        let silence = self.config.lease;
+        let lock = Lease::take(self.runs.bucket(), Purpose::Change, &alias, silence).await?;
+        let switched = self.point_alias().await;
+        lock.release().await;
+        switched?;
+        tracing::info!(%alias, %to, "switched");
+        self.stored.record.switched = Some(now_micros());
+        Ok(report_of(Phase::Switched, scan))
+    }
+
+    async fn point_alias(&self) -> anyhow::Result<()> {
+        let record = self.record();
+        let found = alias::target(&self.qdrant, &record.alias).await?;
+        if found != record.serving && found != record.generation {
+            return Err(Stopped(format!(
+                "alias `{}` points to `{found}`, it pointed to `{}` when the run began; give --fresh to start anew",
+                record.alias, record.serving
+            ))
+            .into());
+        }
+        failpoint::pass("rebuild-before-switch");
+        alias::point(&self.qdrant, &record.alias, &record.generation).await?;
+        failpoint::pass("rebuild-after-switch");
+        Ok(())
+    }
+
+    async fn catch_up_rounds(&mut self) -> anyhow::Result<Scan> {
+        let mut sum = Scan::default();
+        for _ in 0..ROUNDS {
+            let scan = self.catch_up_once().await?;
+            sum.add(scan);
+            if scan.is_clean() {
+                break;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// One scan; what it published is settled when this returns.
+    pub(super) async fn catch_up_once(&mut self) -> anyhow::Result<Scan> {
+        self.lease.check()?;
+        failpoint::pass("rebuild-catching-up");
+        let record = self.record();
+        let serving = create::look_up(&self.qdrant, record.serving.as_str()).await?;
+        let info = serving.unwrap_or_default();
+        let same_model = collection::check(&record.serving, &info, &self.manifest).is_ok();
+        // Within one model nothing is published, so that nothing can have died.
+        let dead = if same_model {
+            HashMap::new()
+        } else {
+            self.own_jobs_settled().await?;
+            self.dead_points().await?
+        };
+        let mut publisher = self.publisher(Priority::Live);
+        let catch_up = self.catching_up(same_model, &dead);
+        let scan = catch_up.scan(Some(&mut publisher)).await?;
+        publisher.finish().await?;
+        if scan.published > 0 {
+            self.own_jobs_settled().await?;
+            let dead = self.missing(&self.dead_points().await?).await?;
+            self.judge_dead_letters(dead)?;
+        }
+        Ok(scan)
+    }
+
+    fn catching_up<'a>(&'a self, same_model: bool, dead: &'a DeadPoints) -> CatchUp<'a> {
+        let record = self.record();
+        let started = as_time(record.started);
+        CatchUp {
+            from: self.serving(),
+            to: self.target(),
+            manifest: &self.manifest,
+            same_model,
+            floor: record.version,
+            // Points say when they were written in whole seconds.
+            since: started - self.config.clock_skew - Duration::from_secs(1),
+            except: run_of(record),
+            tombstones_since: started
+                .checked_sub(TOMBSTONES)
+                .unwrap_or(SystemTime::UNIX_EPOCH),
+            dead,
+            tokenizer: &self.tokenizer,
+        }
+    }
+}
+
+/// What scans did, as the report of a phase.
+pub(super) fn report_of(phase: Phase, scan: Scan) -> PhaseReport {
+    let mut report = PhaseReport::new(phase);
+    report.documents = scan.documents;
+    report.chunks = scan.carried + scan.published;
+    report.reused = scan.carried;
+    report.published = scan.published;
+    report.published_tokens = scan.tokens;
+    report.tokens = scan.tokens;
+    report.truncated = scan.truncated;
+    report
+}
+
+/// The run that made the serving collection: what it wrote is no live write.
+fn run_of(record: &crate::run::RunRecord) -> Option<&str> {
+    let rest = record
+        .serving
+        .as_str()
+        .strip_prefix(record.alias.as_str())?;
+    rest.strip_prefix("--")
+}

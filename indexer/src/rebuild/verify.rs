@@ -1,0 +1,63 @@
+//! Verify: the gates. Each measures, says what it found, and stops the run if that is not within its limit.
+
+use contract::point::field;
+use qdrant_client::qdrant::{Condition, Filter};
+
+use super::Rebuild;
+use super::balance::count;
+use super::report::{Gate, PhaseReport, as_double};
+use crate::run::Phase;
+
+mod complete;
+mod golden;
+mod recall;
+mod sample;
+
+impl Rebuild {
+    pub(super) async fn verify(&mut self) -> anyhow::Result<PhaseReport> {
+        let complete = self.complete().await?;
+        self.judge(complete)?;
+        let shrink = self.shrink().await?;
+        self.judge(shrink)?;
+        let samples = self.samples().await?;
+        let sound = self.sound(&samples);
+        self.judge(sound)?;
+        let recall = self.recall(&samples).await?;
+        self.judge(recall)?;
+        if let Some(golden) = self.golden().await? {
+            self.judge(golden)?;
+        }
+        let mut report = PhaseReport::new(Phase::Verified);
+        report.documents = count(self.target(), documents()).await?;
+        let deleted = Condition::matches(field::DELETED, true);
+        report.chunks = count(self.target(), Filter::must_not([deleted])).await?;
+        Ok(report)
+    }
+
+    /// Documents that the generation has, against those of the serving collection.
+    async fn shrink(&self) -> anyhow::Result<Gate> {
+        let old = count(self.serving(), documents()).await?;
+        let new = count(self.target(), documents()).await?;
+        let less = as_double(old.saturating_sub(new)) / as_double(old.max(1)) * 100.0;
+        let limit = self.config.limits.max_shrink;
+        Ok(Gate {
+            name: "shrink".to_owned(),
+            value: less,
+            limit,
+            passed: less <= limit,
+            finding: format!(
+                "{new} documents, {old} in the serving collection: {less:.1} % less, {limit} % are allowed \
+                 (--max-shrink); is a source missing?"
+            ),
+        })
+    }
+}
+
+/// Heads of documents that are not deleted.
+fn documents() -> Filter {
+    Filter {
+        must: vec![Condition::matches(field::CHUNK, 0)],
+        must_not: vec![Condition::matches(field::DELETED, true)],
+        ..Filter::default()
+    }
+}

@@ -1,0 +1,68 @@
+//! Golden: queries whose relevant documents are known must not find less than in the serving collection.
+
+use anyhow::Context as _;
+
+use crate::config::ModelDir;
+use crate::eval::report::Report;
+use crate::eval::{EvalConfig, eval};
+use crate::rebuild::Rebuild;
+use crate::rebuild::report::Gate;
+
+/// How many of the first documents count.
+const CUTOFF: usize = 10;
+
+impl Rebuild {
+    /// The gate, if queries are given.
+    pub(super) async fn golden(&self) -> anyhow::Result<Option<Gate>> {
+        let Some(config) = self.evaluation() else {
+            return Ok(None);
+        };
+        let mut printed = Vec::new();
+        // Whether the gate holds is in the report as well.
+        let _: std::process::ExitCode = eval(&config, &mut printed).await?;
+        let report: Report = serde_json::from_slice(&printed)
+            .context("the report of the golden queries is not readable")?;
+        let found = report
+            .gates
+            .first()
+            .context("the golden queries were not compared with the serving collection")?;
+        let queries = report.evaluation.queries.len();
+        Ok(Some(Gate {
+            name: "golden queries".to_owned(),
+            value: found.value,
+            limit: found.limit,
+            passed: found.passed,
+            finding: format!(
+                "mean nDCG@{CUTOFF} of {queries} queries is {:.4} below that of `{}`, {} is allowed (--max-regression)",
+                found.value,
+                self.record().serving,
+                found.limit
+            ),
+        }))
+    }
+
+    fn evaluation(&self) -> Option<EvalConfig> {
+        let golden = &self.config.golden;
+        Some(EvalConfig {
+            alias: self.record().generation.clone(),
+            queries: golden.golden_queries.clone()?,
+            qrels: golden.golden_qrels.clone(),
+            baseline: Some(self.record().serving.clone()),
+            baseline_model: golden.golden_model.clone(),
+            baseline_report: None,
+            cutoffs: vec![CUTOFF],
+            at: CUTOFF,
+            exact: false,
+            min_ndcg: None,
+            max_regression: Some(golden.max_regression),
+            json: true,
+            report: None,
+            html: None,
+            timeout: self.config.stall_limit,
+            model: ModelDir {
+                model: self.config.model.model.clone(),
+            },
+            servers: self.config.servers.clone(),
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! Sample: points from places that the ids' digest scatters evenly, looked at one by one.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+use contract::point::{self, field};
+use qdrant_client::qdrant::{Condition, Filter, PointId, RetrievedPoint, ScrollPoints};
+
+use crate::rebuild::Rebuild;
+use crate::rebuild::look_up::{unsound, vector};
+use crate::rebuild::report::{Gate, as_double};
+use crate::rebuild::write::{id, include, text};
+
+/// Neighbouring points of one place.
+const POINTS_PER_PLACE: usize = 10;
+
+impl Rebuild {
+    /// Points with their vectors, each once; fewer than asked for only where there are not more.
+    pub(super) async fn samples(&self) -> anyhow::Result<Vec<RetrievedPoint>> {
+        let wanted = self.config.limits.samples;
+        // One more tells whether these were all.
+        let first = self.points_from(None, wanted + 1).await?;
+        if first.len() <= wanted {
+            return Ok(first);
+        }
+        let mut samples = HashMap::new();
+        // Places may overlap; twice as many as needed bound the work.
+        for place in 0..wanted.div_ceil(POINTS_PER_PLACE) * 2 {
+            if samples.len() >= wanted {
+                break;
+            }
+            let start = point::point_id(&format!("{} {place}", self.record().run), 0);
+            let start = PointId::from(start.to_string());
+            let points = self.points_from(Some(start), POINTS_PER_PLACE).await?;
+            samples.extend(points.into_iter().map(|point| (id(&point), point)));
+        }
+        Ok(samples.into_values().take(wanted).collect())
+    }
+
+    async fn points_from(
+        &self,
+        offset: Option<PointId>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<RetrievedPoint>> {
+        let deleted = Condition::matches(field::DELETED, true);
+        let request = ScrollPoints {
+            collection_name: self.record().generation.to_string(),
+            filter: Some(Filter::must_not([deleted])),
+            offset,
+            limit: Some(u32::try_from(limit)?),
+            with_payload: Some(include(&[field::DOC_ID, field::FINGERPRINT])),
+            with_vectors: Some(true.into()),
+            ..ScrollPoints::default()
+        };
+        let page = self.qdrant.scroll(request).await;
+        let page =
+            page.with_context(|| format!("failed to sample `{}`", self.record().generation))?;
+        Ok(page.result)
+    }
+
+    /// Dimensions, numbers, lengths and fingerprints.
+    pub(super) fn sound(&self, samples: &[RetrievedPoint]) -> Gate {
+        let faults: Vec<_> = samples
+            .iter()
+            .filter_map(|point| Some((id(point), self.fault(point)?)))
+            .collect();
+        let bad = faults.len() as u64;
+        let example = faults.first().map_or(String::new(), |(id, fault)| {
+            format!("; point `{id}` has {fault}")
+        });
+        Gate {
+            name: "vectors".to_owned(),
+            value: as_double(bad),
+            limit: 0.0,
+            passed: faults.is_empty(),
+            finding: format!(
+                "{bad} of {} sampled points are wrong{example}",
+                samples.len()
+            ),
+        }
+    }
+
+    fn fault(&self, point: &RetrievedPoint) -> Option<String> {
+        let fingerprint = text(point, field::FINGERPRINT).unwrap_or_default();
+        if fingerprint != self.manifest.fingerprint.as_str() {
+            return Some(format!("fingerprint `{fingerprint}`"));
+        }
+        match vector(point, self.manifest.name.as_str()) {
+            Some(vector) => unsound(&vector, &self.manifest),
+            None => Some("no vector".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Search: embeds a query through the queue, then searches a collection. A rescorer may order what was found.
+
+pub mod ask;
+mod rescore;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use contract::collection;
+use contract::connect::ConfigFault;
+use contract::model::Manifest;
+use contract::names::CollectionName;
+use contract::point::field;
+use contract::topology::Task;
+use qdrant_client::Qdrant;
+use qdrant_client::qdrant::{Condition, Filter, QueryPointsBuilder, ScoredPoint, Value};
+use serde::Serialize;
+
+use crate::config::{ModelDir, Servers};
+use ask::Asker;
+
+/// Settings of `indexer search`.
+#[derive(Args, Clone, Debug)]
+pub struct SearchConfig {
+    /// What to look for
+    pub query: String,
+    /// Alias or collection to search
+    #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
+    pub collection: CollectionName,
+    /// How many hits to show
+    #[arg(long, default_value_t = 5)]
+    pub limit: u64,
+    /// Directory of a staged cross-encoder that orders what was found; only its manifest is read
+    #[arg(long, value_name = "MODEL")]
+    pub rescore: Option<PathBuf>,
+    /// How many hits the cross-encoder scores; by default ten times --limit, at least 50
+    #[arg(long, requires = "rescore")]
+    pub candidates: Option<u64>,
+    /// How long to wait for a worker; a worker that is scaled to zero needs time to start
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelDir,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub servers: Servers,
+}
+
+/// A chunk that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hit {
+    /// Score of the pair of query and text, where a cross-encoder was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescore: Option<f32>,
+    /// Similarity to the query.
+    pub score: f32,
+    /// Document that it belongs to.
+    pub doc_id: String,
+    /// Title of the document, where it has one.
+    pub title: Option<String>,
+    /// Position in the document.
+    pub chunk: i64,
+    /// How many chunks the document has.
+    pub chunks: i64,
+    /// First byte in the document's text.
+    pub start: Option<i64>,
+    /// Byte after the last one.
+    pub end: Option<i64>,
+    /// The text.
+    pub text: String,
+    /// Title and headings above the text.
+    #[serde(skip)]
+    pub context: Option<String>,
+}
+
+/// Most hits that a cross-encoder scores: each is a row of a job.
+const MOST_CANDIDATES: u64 = 10_000;
+
+impl SearchConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.servers.faults();
+        faults.extend(self.model.faults());
+        if self.query.trim().is_empty() {
+            faults.push(ConfigFault::new("QUERY", "has no text"));
+        }
+        if self.limit == 0 {
+            faults.push(ConfigFault::new("--limit", "must be at least 1"));
+        }
+        if let Some(model) = self.rescore.as_ref().filter(|model| !model.is_dir()) {
+            let problem = format!("`{}` is not a directory; stage a model", model.display());
+            faults.push(ConfigFault::new("--rescore", problem));
+        }
+        let candidates = self.candidates();
+        if self.rescore.is_some() && !(self.limit..=MOST_CANDIDATES).contains(&candidates) {
+            let problem = format!("{candidates} is not between --limit and {MOST_CANDIDATES}");
+            faults.push(ConfigFault::new("--candidates", problem));
+        }
+        faults
+    }
+
+    /// How many hits are looked for.
+    fn candidates(&self) -> u64 {
+        match &self.rescore {
+            Some(_) => self
+                .candidates
+                .unwrap_or((self.limit.saturating_mul(10)).max(50)),
+            None => self.limit,
+        }
+    }
+
+    /// The cross-encoder, if one is asked for. It must give one score, because hits are ordered by it.
+    fn rescorer(&self) -> anyhow::Result<Option<Manifest>> {
+        let Some(model) = &self.rescore else {
+            return Ok(None);
+        };
+        let manifest = Manifest::load(model)?;
+        let identity = &manifest.identity;
+        anyhow::ensure!(
+            identity.task == Task::Rescore && identity.dimensions == 1,
+            "model `{}` gives no single score for a pair; --rescore needs a cross-encoder",
+            manifest.name
+        );
+        Ok(Some(manifest))
+    }
+}
+
+/// Searches.
+///
+/// # Errors
+/// If no worker answers in time, the query is refused, or the collection is for another model.
+pub async fn search(config: &SearchConfig) -> anyhow::Result<Vec<Hit>> {
+    let manifest = config.model.manifest()?;
+    let rescorer = config.rescorer()?;
+    let qdrant = config.servers.qdrant.client()?;
+    let info = qdrant.collection_info(config.collection.as_str()).await;
+    let info =
+        info.with_context(|| format!("failed to look up collection `{}`", config.collection))?;
+    collection::check(
+        &config.collection,
+        &info.result.unwrap_or_default(),
+        &manifest,
+    )?;
+    let asker = Asker::connect(&config.servers.nats, config.timeout).await?;
+    let vectors = asker.ask(&manifest, vec![config.query.clone()], 0).await?;
+    let vector = vectors.into_iter().next().unwrap_or_default();
+    let mut hits = query(config, &qdrant, &manifest, vector).await?;
+    if let Some(rescorer) = rescorer {
+        hits = rescore::rescore(&asker, &rescorer, &config.query, hits).await?;
+        hits.truncate(usize::try_from(config.limit).unwrap_or(usize::MAX));
+    }
+    Ok(hits)
+}
+
+async fn query(
+    config: &SearchConfig,
+    qdrant: &Qdrant,
+    manifest: &Manifest,
+    vector: Vec<f32>,
+) -> anyhow::Result<Vec<Hit>> {
+    let request = QueryPointsBuilder::new(config.collection.as_str())
+        .query(vector)
+        .using(manifest.name.as_str())
+        .limit(config.candidates())
+        .filter(Filter::must_not([tombstones()]))
+        .with_payload(true);
+    let found = qdrant.query(request).await;
+    let found = found.with_context(|| format!("failed to search `{}`", config.collection))?;
+    Ok(found.result.into_iter().map(Hit::from).collect())
+}
+
+/// What no search may find. A tombstone has no vector; older servers keep the one of the point that it replaced.
+pub(crate) fn tombstones() -> Condition {
+    Condition::matches(field::DELETED, true)
+}
+
+impl From<ScoredPoint> for Hit {
+    fn from(point: ScoredPoint) -> Self {
+        let text = |name| point.payload.get(name).and_then(Value::as_str).cloned();
+        let integer = |name| point.payload.get(name).and_then(Value::as_integer);
+        let meta = point.payload.get(field::META).and_then(Value::as_struct);
+        let title = meta
+            .and_then(|meta| meta.fields.get("title"))
+            .and_then(Value::as_str)
+            .cloned();
+        Self {
+            rescore: None,
+            score: point.score,
+            doc_id: text(field::DOC_ID).unwrap_or_default(),
+            title,
+            chunk: integer(field::CHUNK).unwrap_or_default(),
+            chunks: integer(field::CHUNKS).unwrap_or_default(),
+            start: integer(field::START),
+            end: integer(field::END),
+            text: text(field::TEXT).unwrap_or_default(),
+            context: text(field::CONTEXT),
+        }
+    }
+}

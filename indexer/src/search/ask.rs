@@ -1,0 +1,220 @@
+//! Ask: vectors for queries, through the queue.
+//!
+//! Queries travel as a job with a reply, so that they go through exactly the model, prefix and pooling that made the
+//! vectors they are compared with.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream;
+use bytes::Bytes;
+use contract::answer::{Answer, AnswerOutcome};
+use contract::connect::nats::{FirstConnect, NatsConfig, NatsError};
+use contract::digest::Digest;
+use contract::job::{self, Embed, Job};
+use contract::model::Manifest;
+use contract::names::{ModelName, ReplyId};
+use contract::topology::{Lane, Priority, RESULTS, reply_subject};
+use futures::StreamExt;
+use thiserror::Error;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::publish::now_micros;
+use crate::store::{NotStored, store};
+
+/// How long to listen before looking whether the answer is stored already: what is published while the connection is
+/// down is heard by nobody, and the stream keeps it.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Why there are no vectors.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// Nobody answered.
+    #[error(
+        "no worker for model `{model}` answered within {}; is one running?",
+        humantime::format_duration(*.timeout)
+    )]
+    NoAnswer {
+        /// The model that was asked for.
+        model: ModelName,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// A worker cannot do it; asking again would not help.
+    #[error("the query was refused: {reason}")]
+    Refused {
+        /// What the worker says.
+        reason: String,
+    },
+    /// A worker with another model answered.
+    #[error(
+        "a worker with fingerprint {found} answered, expected {expected}; is a rollout under way?"
+    )]
+    Fingerprint {
+        /// The worker's.
+        found: Digest,
+        /// That of the collection.
+        expected: Digest,
+    },
+    /// The answer does not fit the question.
+    #[error("a worker's answer is not readable: {reason}")]
+    Answer {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The question could not be published.
+    #[error(transparent)]
+    Store(#[from] NotStored),
+    /// NATS does not take the subscription, or has closed it.
+    #[error("failed to listen for the answer: {reason}")]
+    Listen {
+        /// What the client said.
+        reason: String,
+    },
+}
+
+/// Asks workers.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    client: Client,
+    jetstream: jetstream::Context,
+    timeout: Duration,
+}
+
+impl Asker {
+    /// Connects. `timeout` is for each question; a worker that is scaled to zero needs time to start.
+    ///
+    /// # Errors
+    /// [`NatsError`].
+    pub async fn connect(nats: &NatsConfig, timeout: Duration) -> Result<Self, NatsError> {
+        let client = nats.connect("indexer", FirstConnect::Fail).await?;
+        let jetstream = contract::connect::nats::jetstream(client.clone());
+        Ok(Self {
+            client,
+            jetstream,
+            timeout,
+        })
+    }
+
+    /// The vectors of queries, in their order, by the worker of a model. `tokens` is what the publisher knows of
+    /// their size, 0 for nothing.
+    ///
+    /// # Errors
+    /// [`AskError`]. The job stays in the queue when nobody answers in time; its answer is then lost and harms nobody.
+    pub async fn ask(
+        &self,
+        manifest: &Manifest,
+        queries: Vec<String>,
+        tokens: usize,
+    ) -> Result<Vec<Vec<f32>>, AskError> {
+        let reply = reply_id(&queries);
+        let expected = queries.len();
+        let job = question(queries, reply.clone());
+        let answer = self.answer(manifest, &reply, &job, tokens).await?;
+        vectors(&answer, manifest, expected)
+    }
+
+    /// Publishes a job on the live lane of a model, and waits for what is answered to it.
+    pub(super) async fn answer(
+        &self,
+        manifest: &Manifest,
+        reply: &ReplyId,
+        job: &Job,
+        tokens: usize,
+    ) -> Result<Bytes, AskError> {
+        let subject = reply_subject(reply);
+        // Listening comes first: the answer may be faster than the acknowledgement of the question.
+        let mut answers = self
+            .client
+            .subscribe(subject.clone())
+            .await
+            .map_err(listen)?;
+        self.client.flush().await.map_err(listen)?;
+        let lane = Lane {
+            task: manifest.identity.task,
+            model: manifest.name.clone(),
+            priority: Priority::Live,
+        };
+        store(&self.jetstream, &lane.subject(), job, tokens).await?;
+        let deadline = Instant::now() + self.timeout;
+        let answer = async {
+            loop {
+                match timeout(LOOK, answers.next()).await {
+                    Ok(Some(message)) => break Ok(message.payload),
+                    Ok(None) => break Err(listen("nats closed the subscription")),
+                    Err(_) => {
+                        if let Some(payload) = self.stored(&subject).await {
+                            break Ok(payload);
+                        }
+                    }
+                }
+            }
+        };
+        let answer = timeout_at(deadline, answer).await;
+        answer.map_err(|_| AskError::NoAnswer {
+            model: manifest.name.clone(),
+            timeout: self.timeout,
+        })?
+    }
+
+    /// The answer, if the stream has it.
+    async fn stored(&self, subject: &str) -> Option<Bytes> {
+        let results = self.jetstream.get_stream_no_info(RESULTS).await.ok()?;
+        let found = results.get_last_raw_message_by_subject(subject).await;
+        found.ok().map(|message| message.payload)
+    }
+}
+
+fn listen(error: impl std::fmt::Display) -> AskError {
+    AskError::Listen {
+        reason: error.to_string(),
+    }
+}
+
+fn question(queries: Vec<String>, reply: ReplyId) -> Job {
+    Job::Embed(Embed {
+        version: job::VERSION.to_owned(),
+        queries,
+        reply: Some(reply),
+        ..Embed::default()
+    })
+}
+
+/// An id that nobody else uses: of the queries, the time and the process.
+pub(super) fn reply_id(queries: &[String]) -> ReplyId {
+    let unique = format!("{queries:?}\n{}\n{}", now_micros(), std::process::id());
+    let id = Digest::of(unique.as_bytes()).as_str()[..32].parse();
+    id.expect("32 hexadecimal digits are a reply id")
+}
+
+fn vectors(payload: &[u8], manifest: &Manifest, queries: usize) -> Result<Vec<Vec<f32>>, AskError> {
+    let unreadable = |reason: String| AskError::Answer { reason };
+    let answer = read(payload, manifest)?;
+    let vectors = match answer.outcome {
+        AnswerOutcome::Vectors(vectors) => vectors,
+        AnswerOutcome::Scores(_) => return Err(unreadable("it has scores".to_owned())),
+        AnswerOutcome::Refused { reason, .. } => return Err(AskError::Refused { reason }),
+    };
+    let dimensions = manifest.identity.dimensions;
+    if vectors.len() == queries && vectors.iter().all(|vector| vector.len() == dimensions) {
+        return Ok(vectors);
+    }
+    Err(unreadable(format!(
+        "it has {} vectors, expected {queries} of {dimensions} dimensions",
+        vectors.len()
+    )))
+}
+
+/// Reads an answer of the model that was asked.
+pub(super) fn read(payload: &[u8], manifest: &Manifest) -> Result<Answer, AskError> {
+    let answer: Answer = serde_json::from_slice(payload).map_err(|error| AskError::Answer {
+        reason: error.to_string(),
+    })?;
+    if answer.fingerprint != manifest.fingerprint {
+        return Err(AskError::Fingerprint {
+            found: answer.fingerprint,
+            expected: manifest.fingerprint.clone(),
+        });
+    }
+    Ok(answer)
+}

@@ -1,0 +1,210 @@
+//! Resolves SOURCE arguments into inputs.
+//!
+//! Takes the arguments of `publish`; gives one [`Input`] after another, lazily, so that a folder of millions of
+//! files is never listed in memory; owns the walk through the file system; a file that cannot be used is an
+//! `Err` item and the walk goes on. Nothing is remembered about inputs already given: whether an earlier source
+//! holds the same document id is asked of the file system.
+
+use std::path::{Path, PathBuf};
+
+mod error;
+mod format;
+mod walk;
+
+pub use error::SourceError;
+pub use format::Format;
+
+use crate::document::Origin;
+use walk::{Source, Step, Walk, understand};
+
+/// Something that documents can be extracted from.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Id of the document where the input is one: the path below its source, with forward slashes.
+    pub id: String,
+    /// What the bytes mean.
+    pub format: Format,
+    /// Where the bytes are.
+    pub place: Place,
+}
+
+impl Input {
+    /// What errors and payloads call this input.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match &self.place {
+            Place::File(path) => Origin::file(path),
+            Place::Stdin => Origin::stdin(),
+        }
+    }
+}
+
+/// Where the bytes of an input are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A regular file.
+    File(PathBuf),
+    /// Standard input, which can be read only once.
+    Stdin,
+}
+
+/// The inputs behind a list of SOURCE arguments, in the order of the arguments and sorted within each.
+pub struct Sources {
+    sources: Vec<Source>,
+    /// The source being walked is `sources[next - 1]`.
+    next: usize,
+    walk: Option<Walk>,
+    /// Items that the current source has given.
+    found: u64,
+    skipped: u64,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources")
+            .field("sources", &self.sources)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// Understands every argument before anything is read: a file, a directory (walked recursively), a glob, or
+    /// `-` for standard input in `stdin` format.
+    ///
+    /// # Errors
+    /// All arguments that name nothing usable, at once.
+    pub fn open(arguments: &[String], stdin: Format) -> Result<Self, Vec<SourceError>> {
+        let (mut sources, mut faults) = (Vec::new(), Vec::new());
+        for argument in arguments {
+            match understand(argument, stdin) {
+                Ok(Source::Stdin { .. })
+                    if sources.iter().any(|s| matches!(s, Source::Stdin { .. })) =>
+                {
+                    faults.push(SourceError::StdinTwice);
+                }
+                Ok(source) => sources.push(source),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            sources,
+            next: 0,
+            walk: None,
+            found: 0,
+            skipped: 0,
+        })
+    }
+
+    /// Files passed over so far because their extension is not one of [`Format`]'s.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Turns a path that a walk came across into an input; `None` where it is none of ours.
+    fn admit(&mut self, path: PathBuf) -> Option<Result<Input, SourceError>> {
+        if !path.is_file() {
+            // A directory, or a pipe, socket or device: reading one of those could wait for ever.
+            let broken = path.is_symlink() && !path.exists();
+            return broken.then_some(Err(SourceError::NotFile { path }));
+        }
+        let Some(format) = Format::of_path(&path) else {
+            self.skipped += 1;
+            return None;
+        };
+        let root = self.sources[self.next - 1].root()?;
+        let id = path.strip_prefix(root).unwrap_or(&path);
+        Some(match id_of(id) {
+            Ok(id) => self.unclaimed(Input {
+                id,
+                format,
+                place: Place::File(path),
+            }),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Refuses an input whose id an earlier source gives as well: its document would replace the other's.
+    fn unclaimed(&self, input: Input) -> Result<Input, SourceError> {
+        let earlier = &self.sources[..self.next - 1];
+        match earlier
+            .iter()
+            .find_map(|source| source.holder_of(&input.id))
+        {
+            Some(first) => Err(SourceError::DuplicateId {
+                origin: input.origin(),
+                id: input.id,
+                first,
+            }),
+            None => Ok(input),
+        }
+    }
+
+    /// Opens the next source; `None` after the last one.
+    fn open_next(&mut self) -> Option<Walk> {
+        let source = self.sources.get(self.next)?;
+        self.next += 1;
+        self.found = 0;
+        Some(source.walk())
+    }
+
+    /// The error of a source that is through without having given anything.
+    fn barren(&self) -> Option<SourceError> {
+        let source = &self.sources[self.next - 1];
+        (self.found == 0).then(|| SourceError::NoMatch {
+            argument: source.name(),
+        })
+    }
+}
+
+impl Iterator for Sources {
+    type Item = Result<Input, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.walk.is_none() {
+                self.walk = Some(self.open_next()?);
+            }
+            let item = match self.walk.as_mut()?.step() {
+                Step::Input(input) => Some(id_fits(input).and_then(|input| self.unclaimed(input))),
+                Step::Path(path) => self.admit(path),
+                Step::Fault(error) => Some(Err(error)),
+                Step::Pass => None,
+                Step::End => {
+                    self.walk = None;
+                    match self.barren() {
+                        Some(error) => return Some(Err(error)),
+                        None => continue,
+                    }
+                }
+            };
+            if item.is_some() {
+                self.found += 1;
+                return item;
+            }
+        }
+    }
+}
+
+/// The id of a document at a path below its source.
+fn id_of(path: &Path) -> Result<String, SourceError> {
+    let parts: Option<Vec<&str>> = path.iter().map(std::ffi::OsStr::to_str).collect();
+    let parts = parts.ok_or_else(|| SourceError::PathNotUtf8 {
+        path: path.to_owned(),
+    })?;
+    crate::document::check_id(parts.join("/"), || Origin::file(path))
+}
+
+/// The rules of [`id_of`] for an input that was named explicitly.
+fn id_fits(input: Input) -> Result<Input, SourceError> {
+    if let Place::File(path) = &input.place {
+        id_of(Path::new(path.file_name().unwrap_or_default()))?;
+    }
+    Ok(input)
+}
+
+#[cfg(test)]
+mod tests;

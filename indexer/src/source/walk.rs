@@ -1,0 +1,215 @@
+//! Understands one SOURCE argument and walks what is behind it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::{Format, Input, Place, SourceError};
+
+/// How globs match: like a shell, so that `*.md` does not pick up hidden files.
+const GLOB: glob::MatchOptions = glob::MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// One argument, understood but not yet walked.
+#[derive(Debug)]
+pub(super) enum Source {
+    File {
+        path: PathBuf,
+        format: Format,
+    },
+    Directory {
+        root: PathBuf,
+    },
+    Glob {
+        root: PathBuf,
+        pattern: glob::Pattern,
+    },
+    Stdin {
+        format: Format,
+    },
+}
+
+/// What is left of a source.
+pub(super) enum Walk {
+    One(Option<Input>),
+    Directory(Box<ignore::Walk>),
+    Glob(glob::Paths),
+}
+
+/// What a walk came across.
+pub(super) enum Step {
+    Input(Input),
+    Path(PathBuf),
+    Fault(SourceError),
+    /// An entry that is none of ours.
+    Pass,
+    End,
+}
+
+impl Walk {
+    /// The next thing.
+    pub(super) fn step(&mut self) -> Step {
+        match self {
+            Self::One(input) => input.take().map_or(Step::End, Step::Input),
+            Self::Directory(walk) => match walk.next() {
+                None => Step::End,
+                Some(Ok(entry)) => Step::Path(entry.into_path()),
+                // The target of the loop is walked where it really is.
+                Some(Err(error)) if is_loop(&error) => Step::Pass,
+                Some(Err(error)) => Step::Fault(SourceError::Walk {
+                    reason: error.to_string(),
+                }),
+            },
+            // The library panics on a name that is not UTF-8, which ends the walk but must not end the process.
+            Self::Glob(paths) => match catch_unwind(AssertUnwindSafe(|| paths.next())) {
+                Err(_) => {
+                    *self = Self::One(None);
+                    Step::Fault(SourceError::Walk {
+                        reason: "a file name below the glob is not utf-8: rename it, or name its folder \
+                                 instead of a glob"
+                            .to_owned(),
+                    })
+                }
+                Ok(None) => Step::End,
+                Ok(Some(Ok(path))) => Step::Path(path),
+                Ok(Some(Err(error))) => Step::Fault(SourceError::Walk {
+                    reason: error.to_string(),
+                }),
+            },
+        }
+    }
+}
+
+impl Source {
+    /// The folder that ids are relative to; `None` where there is one input only.
+    pub(super) fn root(&self) -> Option<&Path> {
+        match self {
+            Self::Directory { root } | Self::Glob { root, .. } => Some(root),
+            Self::File { .. } | Self::Stdin { .. } => None,
+        }
+    }
+
+    /// Starts at the beginning.
+    pub(super) fn walk(&self) -> Walk {
+        match self {
+            Self::File { path, format } => {
+                let id = path.file_name().map(PathBuf::from).unwrap_or_default();
+                let id = id.to_string_lossy().into_owned();
+                Walk::One(Some(Input {
+                    id,
+                    format: *format,
+                    place: Place::File(path.clone()),
+                }))
+            }
+            Self::Stdin { format } => {
+                let id = "stdin".to_owned();
+                Walk::One(Some(Input {
+                    id,
+                    format: *format,
+                    place: Place::Stdin,
+                }))
+            }
+            Self::Directory { root } => {
+                let mut walk = ignore::WalkBuilder::new(root);
+                walk.standard_filters(false).hidden(true).follow_links(true);
+                walk.sort_by_file_name(std::ffi::OsStr::cmp);
+                Walk::Directory(Box::new(walk.build()))
+            }
+            Self::Glob { pattern, .. } => match glob::glob_with(pattern.as_str(), GLOB) {
+                Ok(paths) => Walk::Glob(paths),
+                // The pattern was compiled when the argument was understood.
+                Err(_) => Walk::One(None),
+            },
+        }
+    }
+
+    /// What errors call the source.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File { path: root, .. } | Self::Directory { root } => root.display().to_string(),
+            Self::Glob { pattern, .. } => pattern.as_str().to_owned(),
+            Self::Stdin { .. } => "-".to_owned(),
+        }
+    }
+
+    /// The file of this source that has the document id `id`, if there is one.
+    pub(super) fn holder_of(&self, id: &str) -> Option<PathBuf> {
+        let path = match self {
+            Self::File { path, .. } => {
+                let same = path.file_name().is_some_and(|name| name == id);
+                return same.then(|| path.clone());
+            }
+            Self::Stdin { .. } => return None,
+            Self::Directory { root } if !is_hidden(id) => root.join(id),
+            Self::Directory { .. } => return None,
+            Self::Glob { root, pattern } => {
+                let path = root.join(id);
+                if !pattern.matches_path_with(&path, GLOB) {
+                    return None;
+                }
+                path
+            }
+        };
+        path.is_file().then_some(path)
+    }
+}
+
+/// Looks at an argument without reading what is behind it.
+pub(super) fn understand(argument: &str, stdin: Format) -> Result<Source, SourceError> {
+    let path = PathBuf::from(argument);
+    if argument == "-" {
+        Ok(Source::Stdin { format: stdin })
+    } else if path.is_dir() {
+        Ok(Source::Directory { root: path })
+    } else if path.is_file() {
+        let format = Format::of_path(&path);
+        format
+            .map(|format| Source::File {
+                path: path.clone(),
+                format,
+            })
+            .ok_or(SourceError::Extension { path })
+    } else if path.exists() {
+        Err(SourceError::NotFile { path })
+    } else if argument.contains(['*', '?', '[']) {
+        understand_glob(argument)
+    } else {
+        Err(SourceError::NotFound { path })
+    }
+}
+
+fn understand_glob(argument: &str) -> Result<Source, SourceError> {
+    let literal = argument.trim_start_matches("./");
+    let pattern = glob::Pattern::new(literal).map_err(|error| SourceError::Glob {
+        pattern: argument.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let is_literal = |part: &std::path::Component<'_>| {
+        !part.as_os_str().to_string_lossy().contains(['*', '?', '['])
+    };
+    let root = Path::new(literal)
+        .components()
+        .take_while(is_literal)
+        .collect();
+    Ok(Source::Glob { root, pattern })
+}
+
+fn is_hidden(id: &str) -> bool {
+    id.split('/').any(|part| part.starts_with('.'))
+}
+
+fn is_loop(error: &ignore::Error) -> bool {
+    match error {
+        ignore::Error::Loop { .. } => true,
+        ignore::Error::WithPath { err, .. }
+        | ignore::Error::WithDepth { err, .. }
+        | ignore::Error::WithLineNumber { err, .. } => is_loop(err),
+        ignore::Error::Partial(errors) => errors.iter().all(is_loop),
+        ignore::Error::Io(_)
+        | ignore::Error::Glob { .. }
+        | ignore::Error::UnrecognizedFileType(_)
+        | ignore::Error::InvalidDefinition => false,
+    }
+}

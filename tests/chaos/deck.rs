@@ -1,0 +1,230 @@
+//! Deck: which faults come when. A shuffled deck instead of independent draws, so that a short run has every kind too.
+//!
+//! Each minute begins with a storm, in which faults overlap, and ends in calm weather, in which only processes die: real
+//! work gets done, and a worker that is told to stop has no excuse.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::fault::{Fault, Server, Trouble};
+use crate::settings::Settings;
+
+/// A fault with its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Card {
+    /// When it begins, from the start of the run.
+    pub(crate) at: Duration,
+    /// When it is healed, from its begin.
+    pub(crate) lasts: Duration,
+    /// What it is.
+    pub(crate) fault: Fault,
+}
+
+const UNIT: Duration = Duration::from_secs(60);
+const KILLS_PER_UNIT: usize = 6;
+/// Units in which every rare card comes once.
+const UNITS_PER_RARE_DECK: usize = 3;
+/// Storms are over by then, in parts of a unit.
+const STORM_END: f64 = 0.6;
+/// Late SIGTERMs come from here on: long enough after the last storm for every retry to have come to its end.
+const LATE: f64 = 0.93;
+/// Chance in percent that trouble meets the connections of all workers.
+const ALL_PERCENT: u32 = 30;
+
+/// What a failing Qdrant does. A write that is answered before it is applied, and then out of order, is not among it: no
+/// Qdrant does that, its shards have one log.
+const QDRANT_RULES: [&str; 9] = [
+    r#"{"on": "upsert", "fail": {"code": "unavailable"}}"#,
+    r#"{"on": "writes", "skip": 1, "fail": {"code": "internal"}}"#,
+    r#"{"on": "upsert", "times": 4, "fail": {"code": "resource_exhausted", "retry_after_seconds": 2}}"#,
+    r#"{"on": "writes", "times": 3, "answer": "wait_timeout"}"#,
+    r#"{"on": "upsert", "times": 3, "answer": "acknowledged"}"#,
+    r#"{"on": "writes", "times": 3, "after_applying": true, "fail": {"code": "unavailable"}}"#,
+    r#"{"on": "upsert", "skip": 1, "times": 1, "after_applying": true, "hang": true}"#,
+    r#"{"on": "any", "delay_ms": 700}"#,
+    r#"{"on": "reads", "fail": {"code": "deadline_exceeded"}}"#,
+];
+
+/// The faults of a run in the order of their times.
+pub(crate) fn deal(settings: &Settings) -> Vec<Card> {
+    let mut rng = Rng::with_seed(settings.seed ^ 0x000d_eca1);
+    let length = settings.length();
+    let units = (length.as_secs_f64() / UNIT.as_secs_f64()).ceil().max(1.0);
+    let unit = length.div_f64(units);
+    let mut rare = Vec::new();
+    let mut cards = Vec::new();
+    let mut start = Duration::ZERO;
+    while start + unit / 2 < length {
+        if rare.is_empty() {
+            rare = rare_hands(settings, &mut rng);
+        }
+        let storm = rare.pop().unwrap_or_default();
+        let drawn = unit_cards(settings, storm, &mut rng);
+        cards.extend(drawn.into_iter().map(|(part, lasts, fault)| Card {
+            at: start + unit.mul_f64(part),
+            lasts,
+            fault,
+        }));
+        start += unit;
+    }
+    cards.retain(|card| settings.injects(card.fault.kind()));
+    cards.sort_by_key(|card| card.at);
+    cards
+}
+
+/// Time as a part of the unit, how long it lasts, and what.
+type Drawn = (f64, Duration, Fault);
+
+fn unit_cards(settings: &Settings, mut storm: Vec<Fault>, rng: &mut Rng) -> Vec<Drawn> {
+    let mut cards = Vec::new();
+    for turn in 0..KILLS_PER_UNIT {
+        let worker = rng.usize(..settings.workers);
+        cards.push((
+            slot(turn, KILLS_PER_UNIT, 1.0, rng),
+            Duration::ZERO,
+            Fault::Kill { worker },
+        ));
+    }
+    for part in [rng.f64() * STORM_END, LATE + rng.f64() * (0.99 - LATE)] {
+        let worker = rng.usize(..settings.workers);
+        cards.push((part, Duration::ZERO, Fault::Term { worker }));
+    }
+    storm.extend([Fault::Restart(Server::Nats), Fault::Restart(Server::Qdrant)]);
+    rng.shuffle(&mut storm);
+    let count = storm.len();
+    for (turn, fault) in storm.into_iter().enumerate() {
+        let lasts = lasts(&fault, settings, rng);
+        cards.push((slot(turn, count, STORM_END, rng), lasts, fault));
+    }
+    cards
+}
+
+/// A random time in the `turn`-th of `count` equal parts of what is before `end`.
+fn slot(turn: usize, count: usize, end: f64, rng: &mut Rng) -> f64 {
+    let part = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    (part(turn) + rng.f64()) / part(count.max(1)) * end
+}
+
+/// The rare faults, dealt into one hand for each unit.
+fn rare_hands(settings: &Settings, rng: &mut Rng) -> Vec<Vec<Fault>> {
+    let mut rare: Vec<_> = QDRANT_RULES
+        .iter()
+        .map(|rule| Fault::Qdrant { rule })
+        .collect();
+    for _ in 0..UNITS_PER_RARE_DECK {
+        let worker = rng.usize(..settings.workers);
+        rare.push(Fault::Stop { worker });
+    }
+    for server in [Server::Nats, Server::Qdrant] {
+        let delay = Duration::from_millis(rng.u64(50..1_500));
+        let troubles = [
+            Trouble::Cut,
+            Trouble::Delay(delay),
+            Trouble::HalfOpen,
+            Trouble::Refuse,
+            Trouble::LostAnswers,
+        ];
+        for trouble in troubles {
+            let one = rng.usize(..settings.workers);
+            let worker = (rng.u32(..100) >= ALL_PERCENT).then_some(one);
+            rare.push(Fault::Network {
+                server,
+                worker,
+                trouble,
+            });
+        }
+    }
+    rng.shuffle(&mut rare);
+    let mut hands = vec![Vec::new(); UNITS_PER_RARE_DECK];
+    for (turn, fault) in rare.into_iter().enumerate() {
+        hands[turn % UNITS_PER_RARE_DECK].push(fault);
+    }
+    hands
+}
+
+fn lasts(fault: &Fault, settings: &Settings, rng: &mut Rng) -> Duration {
+    let millis = match fault {
+        Fault::Kill { .. } | Fault::Term { .. } => 0..1,
+        Fault::Stop { .. } => {
+            let wait = u64::try_from(settings.ack_wait.as_millis()).unwrap_or(u64::MAX);
+            wait..wait.saturating_mul(3)
+        }
+        Fault::Restart(_) => 100..4_000,
+        Fault::Network { trouble, .. } => match trouble {
+            Trouble::Cut => 0..1,
+            Trouble::Delay(_) => 4_000..10_000,
+            Trouble::HalfOpen => 4_000..20_000,
+            Trouble::Refuse => 2_000..8_000,
+            Trouble::LostAnswers => 3_000..12_000,
+        },
+        Fault::Qdrant { .. } => 2_000..8_000,
+    };
+    Duration::from_millis(rng.u64(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{Parser as _, ValueEnum as _};
+
+    use super::*;
+    use crate::fault::FaultKind;
+
+    fn settings(arguments: &[&str]) -> Settings {
+        Settings::parse_from(["chaos"].iter().chain(arguments))
+    }
+
+    #[test]
+    fn the_same_seed_deals_the_same_faults_and_another_seed_others() {
+        let of = |seed| deal(&settings(&["--seed", seed]));
+        assert_eq!(of("7"), of("7"));
+        assert_ne!(of("7"), of("8"));
+    }
+
+    #[test]
+    fn three_minutes_have_every_kind_of_fault() {
+        for seed in ["1", "2", "3"] {
+            let dealt = deal(&settings(&["--minutes", "3", "--seed", seed]));
+            let kinds: BTreeSet<_> = dealt.iter().map(|card| card.fault.kind()).collect();
+            let missing = FaultKind::value_variants()
+                .iter()
+                .find(|kind| !kinds.contains(kind));
+            assert_eq!(
+                missing,
+                Some(&FaultKind::Failpoint),
+                "which comes from the workers"
+            );
+        }
+    }
+
+    #[test]
+    fn an_hour_has_enough_kills_and_restarts() {
+        let dealt = deal(&settings(&["--minutes", "60"]));
+        let count = |kind| {
+            dealt
+                .iter()
+                .filter(|card| card.fault.kind() == kind)
+                .count()
+        };
+        assert!(count(FaultKind::Kill) >= 300);
+        assert!(count(FaultKind::NatsRestart) >= 50);
+        assert!(count(FaultKind::QdrantRestart) >= 50);
+    }
+
+    #[test]
+    fn only_chosen_kinds_are_dealt() {
+        assert!(deal(&settings(&["--faults", "none"])).is_empty());
+        let dealt = deal(&settings(&["--faults", "kill,stop"]));
+        assert!(
+            dealt
+                .iter()
+                .any(|card| card.fault.kind() == FaultKind::Stop)
+        );
+        let other = dealt
+            .iter()
+            .find(|card| ![FaultKind::Kill, FaultKind::Stop].contains(&card.fault.kind()));
+        assert_eq!(other, None);
+    }
+}

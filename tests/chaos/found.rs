@@ -1,0 +1,203 @@
+//! Found: what is there when all is over.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use async_nats::HeaderMap;
+use async_nats::jetstream::{self, consumer::PullConsumer};
+use contract::point::field;
+use contract::topology::{DLQ, JOBS, Lane, header};
+use qdrant_client::Qdrant;
+use qdrant_client::qdrant::{RetrievedPoint, ScrollPointsBuilder, point_id::PointIdOptions};
+use tests::{flag, integer, text, vector};
+
+use crate::message::COLLECTION;
+use crate::publish::NUMBER;
+
+const POINTS_PER_REQUEST: u32 = 2_000;
+/// So many messages that were left are looked at.
+const LEFT_SHOWN: usize = 20;
+
+/// Everything that is checked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    /// All points.
+    pub(crate) points: Vec<Point>,
+    /// All dead letters.
+    pub(crate) letters: Vec<Letter>,
+    /// Jobs.
+    pub(crate) jobs: Jobs,
+}
+
+/// What is left of the jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Jobs {
+    /// Messages in the stream.
+    pub(crate) left: u64,
+    /// Messages that consumers have not delivered yet, or wait for.
+    pub(crate) pending: u64,
+    /// Some of the messages that are left: sequence and number.
+    pub(crate) some: Vec<(u64, Option<usize>)>,
+}
+
+/// A point.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) id: String,
+    pub(crate) document: String,
+    pub(crate) chunk: u32,
+    pub(crate) version: u64,
+    pub(crate) chunks: u32,
+    pub(crate) deleted: bool,
+    pub(crate) text: String,
+    pub(crate) fingerprint: String,
+    /// Run of the job that has written it.
+    pub(crate) run: String,
+    pub(crate) vector: Option<Vec<f32>>,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Letter {
+    /// Number of the message, from its own header.
+    pub(crate) message: Option<usize>,
+    /// Where the job was.
+    pub(crate) sequence: u64,
+    pub(crate) cause: String,
+    pub(crate) reason: String,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Reads everything.
+///
+/// # Errors
+/// If a server refuses.
+pub(crate) async fn find(
+    jetstream: &jetstream::Context,
+    qdrant: &Qdrant,
+    lanes: &[Lane; 2],
+) -> anyhow::Result<Found> {
+    Ok(Found {
+        points: points(qdrant).await?,
+        letters: letters(jetstream).await?,
+        jobs: jobs(jetstream, lanes).await?,
+    })
+}
+
+async fn points(qdrant: &Qdrant) -> anyhow::Result<Vec<Point>> {
+    let mut points = Vec::new();
+    let mut offset = None;
+    loop {
+        let mut scroll = ScrollPointsBuilder::new(COLLECTION)
+            .limit(POINTS_PER_REQUEST)
+            .with_payload(true)
+            .with_vectors(true);
+        if let Some(offset) = offset.take() {
+            scroll = scroll.offset::<qdrant_client::qdrant::PointId>(offset);
+        }
+        let page = qdrant
+            .scroll(scroll)
+            .await
+            .context("failed to read the points")?;
+        points.extend(page.result.iter().map(point));
+        match page.next_page_offset {
+            Some(next) => offset = Some(next),
+            None => return Ok(points),
+        }
+    }
+}
+
+fn point(point: &RetrievedPoint) -> Point {
+    let id = point.id.as_ref().and_then(|id| id.point_id_options.clone());
+    let unsigned = |name| u64::try_from(integer(point, name)).unwrap_or(u64::MAX);
+    let small = |name| u32::try_from(integer(point, name)).unwrap_or(u32::MAX);
+    Point {
+        id: match id {
+            Some(PointIdOptions::Uuid(id)) => id,
+            Some(PointIdOptions::Num(id)) => id.to_string(),
+            None => String::new(),
+        },
+        document: text(point, field::DOC_ID),
+        chunk: small(field::CHUNK),
+        version: unsigned(field::VERSION),
+        chunks: small(field::CHUNKS),
+        deleted: flag(point, field::DELETED),
+        text: text(point, field::TEXT),
+        fingerprint: text(point, field::FINGERPRINT),
+        run: text(point, field::RUN),
+        vector: vector(point),
+    }
+}
+
+async fn letters(jetstream: &jetstream::Context) -> anyhow::Result<Vec<Letter>> {
+    let stream = jetstream.get_stream(DLQ).await?;
+    let state = &stream.cached_info().state;
+    let mut letters = Vec::new();
+    if state.messages == 0 {
+        return Ok(letters);
+    }
+    for sequence in state.first_sequence..=state.last_sequence {
+        let message = stream.get_raw_message(sequence).await?;
+        let of = |name| value(&message.headers, name);
+        letters.push(Letter {
+            message: of(NUMBER).parse().ok(),
+            sequence: of(header::SEQUENCE).parse().unwrap_or(0),
+            cause: of(header::CAUSE),
+            reason: of(header::REASON),
+            payload: message.payload.to_vec(),
+        });
+    }
+    Ok(letters)
+}
+
+fn value(headers: &HeaderMap, name: &str) -> String {
+    headers
+        .get(name)
+        .map(|value| value.as_str().to_owned())
+        .unwrap_or_default()
+}
+
+/// What is left of the jobs.
+///
+/// # Errors
+/// If JetStream refuses.
+pub(crate) async fn jobs(
+    jetstream: &jetstream::Context,
+    lanes: &[Lane; 2],
+) -> anyhow::Result<Jobs> {
+    let stream = jetstream.get_stream(JOBS).await?;
+    let state = &stream.cached_info().state;
+    let mut jobs = Jobs {
+        left: state.messages,
+        ..Jobs::default()
+    };
+    for lane in lanes {
+        let consumer: PullConsumer = jetstream
+            .get_consumer_from_stream(lane.consumer(), JOBS)
+            .await?;
+        let info = consumer.cached_info();
+        jobs.pending += info.num_pending + u64::try_from(info.num_ack_pending)?;
+    }
+    Ok(jobs)
+}
+
+/// Looks at some of the messages that are left.
+///
+/// # Errors
+/// If JetStream refuses.
+pub(crate) async fn some_left(
+    jetstream: &jetstream::Context,
+) -> anyhow::Result<Vec<(u64, Option<usize>)>> {
+    let stream = jetstream.get_stream(JOBS).await?;
+    let state = &stream.cached_info().state;
+    let mut left = BTreeMap::new();
+    for sequence in state.first_sequence..=state.last_sequence {
+        if left.len() == LEFT_SHOWN {
+            break;
+        }
+        if let Ok(message) = stream.get_raw_message(sequence).await {
+            left.insert(sequence, value(&message.headers, NUMBER).parse().ok());
+        }
+    }
+    Ok(left.into_iter().collect())
+}

@@ -1,0 +1,248 @@
+//! Run: sets everything up, lets it happen, heals it, and looks at what is left.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::topology::{Lane, Task};
+use fixtures::wait::until;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::check::{Rules, check};
+use crate::deck::deal;
+use crate::drain::{drain, take_all};
+use crate::fault::Server;
+use crate::found::{self, Found};
+use crate::history::History;
+use crate::inject::{Target, inject, tell};
+use crate::logs;
+use crate::poll::poll;
+use crate::publish::Publisher;
+use crate::reference::Reference;
+use crate::report::Report;
+use crate::servers::Servers;
+use crate::settings::Settings;
+use crate::tally::Tally;
+use crate::violation::Kind;
+use crate::weather::Weather;
+use crate::wire::Wire;
+use crate::worker::{Order, SOUND_LIVES, Surroundings, Worker};
+use crate::workload::Workload;
+
+/// Messages that are under way when the workers are told to end.
+const FAREWELL: usize = 300;
+/// They are told so when this few are left, or when nothing has come of them for so long.
+const FAREWELL_LEFT: u64 = 240;
+const BUSY_LIMIT: Duration = Duration::from_secs(30);
+/// Most memory of a worker: with a tiny model it does not depend on the machine.
+const MEMORY_LIMIT: u64 = 512 << 20;
+
+struct Scene {
+    around: Surroundings,
+    wires: Vec<[Arc<Wire>; 2]>,
+    lanes: [Lane; 2],
+    history: Arc<History>,
+    publisher: Publisher,
+    workload: Workload,
+}
+
+/// A whole run, with its data in `directory`.
+///
+/// # Errors
+/// If the run itself fails, which says nothing about the workers.
+pub(crate) async fn run(settings: Settings, directory: &Path) -> anyhow::Result<Report> {
+    let mut scene = Scene::set(settings, directory).await?;
+    scene.storm().await?;
+    let (workers, drained_in) = scene.recover().await?;
+    scene.farewell(workers).await?;
+    let found = scene.settle().await?;
+    scene.judge(found, drained_in).await
+}
+
+impl Scene {
+    async fn set(settings: Settings, directory: &Path) -> anyhow::Result<Self> {
+        let servers = Arc::new(Servers::start(directory, settings.ack_wait).await?);
+        let mut wires = Vec::new();
+        for _ in 0..settings.workers {
+            let [nats, qdrant] = [
+                servers.address(Server::Nats)?,
+                servers.address(Server::Qdrant)?,
+            ];
+            wires.push([
+                Arc::new(Wire::new(nats).await?),
+                Arc::new(Wire::new(qdrant).await?),
+            ]);
+        }
+        let lanes = Lane::of(Task::Embed, &servers.manifest.name);
+        let (history, tally) = (Arc::new(History::new()), Arc::new(Tally::default()));
+        let publisher = Publisher {
+            jetstream: servers.jetstream.clone(),
+            subjects: lanes.each_ref().map(Lane::subject),
+            history: history.clone(),
+            tally: tally.clone(),
+        };
+        let workload = Workload::new(settings.seed);
+        let around = Surroundings {
+            settings: Arc::new(settings),
+            servers,
+            tally,
+            weather: Arc::new(Weather::default()),
+            directory: directory.to_owned(),
+        };
+        Ok(Self {
+            around,
+            wires,
+            lanes,
+            history,
+            publisher,
+            workload,
+        })
+    }
+
+    fn workers(&self, lives: u64) -> Vec<Worker> {
+        let wires = self.wires.iter().enumerate();
+        wires
+            .map(|(number, wires)| Worker::start(number, &self.around, wires.clone(), lives))
+            .collect()
+    }
+
+    /// Publishes and injects faults until the time is over, and heals everything.
+    async fn storm(&mut self) -> anyhow::Result<()> {
+        let around = self.around.clone();
+        let target = Target {
+            servers: around.servers.clone(),
+            wires: self.wires.clone(),
+            workers: self.workers(0),
+            weather: around.weather.clone(),
+            tally: around.tally.clone(),
+        };
+        let polling = poll(
+            around.servers.clone(),
+            self.history.clone(),
+            around.tally.clone(),
+        );
+        let polling = tokio::spawn(polling);
+        let (stop, stopped) = watch::channel(false);
+        let length = around.settings.length();
+        let faults = async {
+            let until = Instant::now() + length;
+            inject(&target, deal(&around.settings)).await?;
+            tokio::time::sleep_until(until).await;
+            stop.send_replace(true);
+            anyhow::Ok(())
+        };
+        let publishing = async {
+            self.publisher
+                .run(&mut self.workload, around.settings.rate, stopped)
+                .await;
+            anyhow::Ok(())
+        };
+        tokio::try_join!(faults, publishing)?;
+        polling.abort();
+        self.wires.iter().flatten().for_each(|wire| wire.heal_all());
+        tell("all faults are healed");
+        retire(target.workers).await
+    }
+
+    /// Sound workers do all that is left. Gives them, and how long they took.
+    async fn recover(&self) -> anyhow::Result<(Vec<Worker>, Duration)> {
+        let around = &self.around;
+        let workers = self.workers(SOUND_LIVES);
+        let (jobs, took) = drain(&around.servers, &self.lanes, around.settings.ack_wait).await?;
+        let took_seconds = took.as_secs_f64();
+        tell(&format!(
+            "{} jobs left after {took_seconds:.1} s",
+            jobs.left
+        ));
+        Ok((workers, took))
+    }
+
+    /// Tells all workers to end while they are busy: they end at once, and what they have not finished can be had again
+    /// within seconds.
+    async fn farewell(&mut self, workers: Vec<Worker>) -> anyhow::Result<()> {
+        let servers = &self.around.servers;
+        self.workload.calm();
+        let busy = async {
+            self.publisher.burst(&mut self.workload, FAREWELL).await;
+            until("the workers to be busy", BUSY_LIMIT, async || {
+                let jobs = found::jobs(&servers.jetstream, &self.lanes).await?;
+                Ok((jobs.left < FAREWELL_LEFT).then_some(()))
+            })
+            .await
+        };
+        busy.await?;
+        retire(workers).await?;
+        let (left, came) = take_all(servers, &self.lanes).await?;
+        tell(&format!("{left} jobs were given back, {came} came again"));
+        if came < left {
+            let evidence = format!("{left} jobs are left, of which {came} can be had");
+            self.around
+                .tally
+                .violation(Kind::NotGivenBack, None, evidence);
+        }
+        Ok(())
+    }
+
+    /// New workers finish what is left, and end when idle.
+    async fn settle(&self) -> anyhow::Result<Found> {
+        let around = &self.around;
+        let workers = self.workers(SOUND_LIVES);
+        let (jobs, _) = drain(&around.servers, &self.lanes, around.settings.ack_wait).await?;
+        retire(workers).await?;
+        let qdrant = around.servers.qdrant()?;
+        let mut found = found::find(&around.servers.jetstream, &qdrant, &self.lanes).await?;
+        found.jobs = jobs;
+        Ok(found)
+    }
+
+    async fn judge(self, found: Found, drained_in: Duration) -> anyhow::Result<Report> {
+        let Surroundings {
+            settings,
+            servers,
+            tally,
+            directory,
+            ..
+        } = self.around;
+        let records = self.history.records();
+        let mut violations = tally.violations();
+        violations.extend(logs::check(&logs::logs(&directory, settings.workers))?);
+        if tally.peak_memory() > MEMORY_LIMIT {
+            tally.violation(Kind::Memory, None, format!("{} bytes", tally.peak_memory()));
+        }
+        let counts = (found.points.len(), found.letters.len());
+        let (checked, records) = tokio::task::spawn_blocking(move || {
+            let mut reference = Reference::load(&servers.tools, &servers.model)?;
+            // A text that the engine refuses has no vector, which is none that a point may have.
+            let mut vector = |text: &str| reference.vector(text).unwrap_or_default();
+            let fingerprint = servers.manifest.fingerprint.to_string();
+            let mut rules = Rules {
+                fingerprint: &fingerprint,
+                dimensions: servers.manifest.identity.dimensions,
+                reference: &mut vector,
+            };
+            anyhow::Ok((check(&records, &found, &mut rules), records))
+        })
+        .await??;
+        violations.extend(checked);
+        Ok(Report {
+            settings: Settings::clone(&settings),
+            faults: tally.faults(),
+            operations: tally.operations(),
+            violations,
+            drained_in,
+            peak_memory: tally.peak_memory(),
+            found: counts,
+            records,
+            directory,
+        })
+    }
+}
+
+async fn retire(workers: Vec<Worker>) -> anyhow::Result<()> {
+    workers.iter().for_each(|worker| worker.tell(Order::Retire));
+    for worker in workers {
+        worker.retired().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Servers: a real nats-server and a local Qdrant that can be killed, started again, and made to fail.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use contract::model::Manifest;
+use fixtures::install::cache_dir;
+use fixtures::nats::NatsServer;
+use fixtures::process::output;
+use fixtures::qdrant::{LocalProcess, QdrantServer};
+use fixtures::stack::Tools;
+use qdrant_client::Qdrant;
+use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use crate::fault::Server;
+use crate::message::COLLECTION;
+
+/// Name of the staged model, the same as in the integration tests.
+const MODEL: &str = "tiny";
+
+/// The servers of a run.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    /// What they run with.
+    pub(crate) tools: Tools,
+    /// Where the staged model is.
+    pub(crate) model: PathBuf,
+    /// Its manifest.
+    pub(crate) manifest: Manifest,
+    /// JetStream, without a proxy between.
+    pub(crate) jetstream: jetstream::Context,
+    nats: Mutex<NatsServer>,
+    qdrant: Mutex<QdrantServer>,
+    nats_url: String,
+    qdrant_url: String,
+    /// Begins and ends of restarts of Qdrant.
+    qdrant_restarts: AtomicU64,
+    rules: Mutex<Rules>,
+}
+
+/// Fault rules in force.
+#[derive(Debug)]
+struct Rules {
+    file: PathBuf,
+    next: u64,
+    active: Vec<(u64, serde_json::Value)>,
+}
+
+impl Servers {
+    /// Starts and provisions them with their data in `directory`.
+    ///
+    /// # Errors
+    /// If anything does not start.
+    pub(crate) async fn start(directory: &Path, ack_wait: Duration) -> anyhow::Result<Self> {
+        let tools = Tools::prepare(|line| eprintln!("{line}")).await?;
+        let models = cache_dir().join("models");
+        let model = tools.stage(&tests::tiny_embed(), MODEL, &models).await?;
+        let nats = NatsServer::start(&tools.runtime.nats_server, &directory.join("nats")).await?;
+        let program = tools.programs.path("local-qdrant");
+        let qdrant = LocalProcess::start(&program, &directory.join("qdrant")).await?;
+        let rules = Rules {
+            file: qdrant.faults(),
+            next: 0,
+            active: Vec::new(),
+        };
+        let qdrant = QdrantServer::Local(Box::new(qdrant));
+        let client = async_nats::connect(nats.url())
+            .await
+            .context("failed to connect to nats")?;
+        let servers = Self {
+            manifest: Manifest::load(&model)?,
+            jetstream: contract::connect::nats::jetstream(client),
+            nats_url: nats.url(),
+            qdrant_url: qdrant.url(),
+            nats: Mutex::new(nats),
+            qdrant: Mutex::new(qdrant),
+            qdrant_restarts: AtomicU64::new(0),
+            rules: Mutex::new(rules),
+            tools,
+            model,
+        };
+        let wait = format!("{}s", ack_wait.as_secs());
+        let mut provision = servers.program("indexer");
+        provision.args(["provision", "--ack-wait", &wait]);
+        provision.args(["--collections", COLLECTION]);
+        output(provision).await?;
+        Ok(servers)
+    }
+
+    /// A program of the workspace that works with the servers without a proxy between.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        let mut command = self.tools.program(name);
+        command
+            .env("NATS_URL", &self.nats_url)
+            .env("QDRANT_URL", &self.qdrant_url);
+        command.env("EBB_MODEL", &self.model);
+        command
+            .env("EBB_COLLECTION", COLLECTION)
+            .env("EBB_COLLECTIONS", COLLECTION);
+        command
+    }
+
+    /// Where a server listens.
+    ///
+    /// # Errors
+    /// If its address is none.
+    pub(crate) fn address(&self, server: Server) -> anyhow::Result<SocketAddr> {
+        let url = match server {
+            Server::Nats => &self.nats_url,
+            Server::Qdrant => &self.qdrant_url,
+        };
+        let address = url.rsplit('/').next().unwrap_or_default();
+        address
+            .parse()
+            .with_context(|| format!("`{url}` is not an address"))
+    }
+
+    /// A client of Qdrant, without a proxy between.
+    ///
+    /// # Errors
+    /// If its address is none.
+    pub(crate) fn qdrant(&self) -> anyhow::Result<Qdrant> {
+        let client = Qdrant::from_url(&self.qdrant_url).skip_compatibility_check();
+        Ok(client.timeout(Duration::from_secs(60)).build()?)
+    }
+
+    /// Kills a server and starts it again after `pause`.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub(crate) async fn restart(&self, server: Server, pause: Duration) -> anyhow::Result<()> {
+        match server {
+            Server::Nats => {
+                let mut nats = self.nats.lock().await;
+                nats.kill().await?;
+                sleep(pause).await;
+                nats.resume().await
+            }
+            Server::Qdrant => {
+                let mut qdrant = self.qdrant.lock().await;
+                let QdrantServer::Local(process) = &mut *qdrant else {
+                    anyhow::bail!("only a local qdrant can be restarted");
+                };
+                self.qdrant_restarts.fetch_add(1, Ordering::SeqCst);
+                process.kill().await?;
+                sleep(pause).await;
+                let started = process.resume().await;
+                self.qdrant_restarts.fetch_add(1, Ordering::SeqCst);
+                started
+            }
+        }
+    }
+
+    /// Changes with each restart of Qdrant: what was read before may have been lost, if nobody had been told that it
+    /// was durable.
+    pub(crate) fn qdrant_restarts(&self) -> u64 {
+        self.qdrant_restarts.load(Ordering::SeqCst)
+    }
+
+    /// Puts a fault rule in force; gives its number.
+    ///
+    /// # Errors
+    /// If the rule is not JSON or the disk refuses.
+    pub(crate) async fn add_rule(&self, rule: &str) -> anyhow::Result<u64> {
+        let mut rules = self.rules.lock().await;
+        rules.next += 1;
+        let number = rules.next;
+        rules.active.push((number, serde_json::from_str(rule)?));
+        rules.write()?;
+        Ok(number)
+    }
+
+    /// Ends a fault rule.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(crate) async fn remove_rule(&self, number: u64) -> anyhow::Result<()> {
+        let mut rules = self.rules.lock().await;
+        rules.active.retain(|(active, _)| *active != number);
+        rules.write()
+    }
+}
+
+impl Rules {
+    /// Replaces the file as a whole, so that no request sees half of it.
+    fn write(&self) -> anyhow::Result<()> {
+        let fresh = self.file.with_extension("fresh");
+        let rules: Vec<_> = self.active.iter().map(|(_, rule)| rule).collect();
+        std::fs::write(&fresh, serde_json::to_vec(&rules)?)?;
+        Ok(std::fs::rename(&fresh, &self.file)?)
+    }
+}

@@ -1,0 +1,85 @@
+//! Settings of a run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::fault::FaultKind;
+
+/// Breaks everything around the workers while documents are published, heals it, and checks that every
+/// acknowledged publish has ended exactly once in the index or in the dead letters
+#[derive(Parser, Clone, Debug)]
+pub(crate) struct Settings {
+    /// Everything that is drawn comes from it: documents, operations, faults
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How long documents are published and faults injected
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) minutes: f64,
+    /// Worker processes
+    #[arg(long, default_value_t = 3)]
+    pub(crate) workers: usize,
+    /// Publishes per second
+    #[arg(long, default_value_t = 50)]
+    pub(crate) rate: u32,
+    /// Ack wait of the consumers: short, so that redelivery is frequent
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) ack_wait: Duration,
+    /// Kinds of faults to inject, separated by commas; all of them by default, none with `none`
+    #[arg(long, value_delimiter = ',', value_parser = one_kind)]
+    pub(crate) faults: Option<Vec<Option<FaultKind>>>,
+    /// Defect to plant in the workers, so that the checker has something to find
+    #[arg(long)]
+    pub(crate) plant: Option<Plant>,
+    /// Print the summary as JSON on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep servers' data and logs here; by default they are removed unless something is found
+    #[arg(long)]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// A defect of the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Plant {
+    /// Some jobs are acknowledged without having been written
+    AckBeforeWrite,
+    /// Points are written without a look at their version
+    NoVersionGuard,
+    /// Some dead letters are not stored
+    DroppedDeadLetter,
+    /// Chunks of older versions stay
+    NoPrune,
+    /// A delete leaves no tombstone
+    NoTombstone,
+    /// Vectors are not those of their texts
+    WrongVector,
+    /// On SIGTERM nothing is given back
+    LostSigterm,
+}
+
+impl Settings {
+    /// How long faults are injected.
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_secs_f64(self.minutes * 60.0)
+    }
+
+    /// Whether faults of this kind are injected.
+    pub(crate) fn injects(&self, kind: FaultKind) -> bool {
+        let chosen = self.faults.as_ref();
+        chosen.is_none_or(|kinds| kinds.contains(&Some(kind)))
+    }
+
+    /// Grace of the workers, which must be below the ack wait.
+    pub(crate) fn grace(&self) -> Duration {
+        self.ack_wait * 4 / 5
+    }
+}
+
+fn one_kind(text: &str) -> Result<Option<FaultKind>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    FaultKind::from_str(text, true).map(Some)
+}

@@ -1,0 +1,192 @@
+//! Rescoring: scores are those of the model, and go to nothing but the points that were scored.
+
+mod runs;
+mod scene;
+mod writes;
+
+use std::path::Path;
+
+use qdrant_client::Qdrant;
+use serde_json::{Value, json};
+use tests::Bed;
+
+use scene::{QUERY, Scene, golden, stage};
+
+#[tokio::test]
+async fn scores_come_back_in_order_and_equal_those_computed_without_onnx_runtime()
+-> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    let golden = golden()?;
+    let items = golden
+        .iter()
+        .map(|pair| json!({ "query": pair.query, "text": pair.passage }));
+    let items: Vec<_> = items.collect();
+    scene
+        .publish(&json!({ "version": "1.0", "kind": "rescore", "reply": "whole", "items": items }))
+        .await?;
+    scene.drain(&[]).await?;
+    let answer = scene.answer("whole").await?;
+    let scores: Vec<Vec<f64>> = serde_json::from_value(answer["scores"].clone())?;
+    assert_eq!(scores.len(), golden.len());
+    for (pair, score) in golden.iter().zip(&scores) {
+        let expected = pair.score();
+        assert_eq!(score.len(), 1);
+        assert!(
+            (score[0] - expected).abs() < 1e-5,
+            "{}: {score:?}, not {expected}",
+            pair.passage
+        );
+    }
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn an_activation_that_is_given_changes_the_scores_and_the_fingerprint() -> anyhow::Result<()>
+{
+    let scene = Scene::start().await?;
+    let models = tempfile::tempdir()?;
+    let raw = stage(&["--activation", "raw"], models.path()).await?;
+    let raw = raw.display().to_string();
+    assert_ne!(
+        Path::new(&raw).file_name(),
+        Path::new(&scene.model).file_name()
+    );
+    let pair = &golden()?[0];
+    let items = json!([{ "query": pair.query, "text": pair.passage }]);
+    scene
+        .publish(&json!({ "version": "1.0", "kind": "rescore", "reply": "raw", "items": items }))
+        .await?;
+    let scene = Scene {
+        model: raw,
+        ..scene
+    };
+    scene.drain(&[]).await?;
+    let answer = scene.answer("raw").await?;
+    let logit = answer["scores"][0][0].as_f64().unwrap_or(f64::NAN);
+    assert!(
+        (logit - pair.logit).abs() < 1e-5,
+        "{logit}, not {}",
+        pair.logit
+    );
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_filter_selects_the_points_that_are_scored() -> anyhow::Result<()> {
+    let scene = Scene::start().await?.with_golden_documents().await?;
+    let filter = json!({ "must": [{ "key": "doc_id", "match": { "any": ["g1", "g3"] } }] });
+    let report = scene
+        .rescore(&["--query", QUERY, "--filter", &filter.to_string()])
+        .await?;
+    assert_eq!(report["points"], 2, "{report}");
+    scene.drain(&[]).await?;
+    assert_eq!(
+        scene.scores().await?.into_keys().collect::<Vec<_>>(),
+        ["g1", "g3"]
+    );
+    let mut command = scene.bed.stack.program("indexer");
+    command.args([
+        "rescore",
+        "--model",
+        &scene.model,
+        "--filter",
+        "{\"never\": 1}",
+    ]);
+    let refused = command.output().await?;
+    assert_eq!(refused.status.code(), Some(64), "{refused:?}");
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_pair_that_is_too_long_is_cut_and_counted_where_the_installation_allows_it()
+-> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    let items = json!([{ "query": QUERY, "text": "stream ".repeat(300) }, { "query": QUERY, "text": "lag" }]);
+    scene
+        .publish(&json!({ "version": "1.0", "kind": "rescore", "reply": "cut", "items": items }))
+        .await?;
+    let cut = ["--model", &scene.model, "--too-long", "truncate"];
+    let worker = scene.bed.stack.worker("rescorer", &cut).await?;
+    fixtures::wait::until("the answer", tests::LIMIT, async || {
+        Ok(scene.answer("cut").await.ok())
+    })
+    .await?;
+    assert_eq!(worker.metric("worker_truncated_texts_total").await?, 1.0);
+    assert!(worker.process.terminate().await?.success());
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_search_with_a_rescorer_orders_by_its_scores() -> anyhow::Result<()> {
+    let scene = Scene::start().await?.with_golden_documents().await?;
+    let embedder = scene.bed.stack.worker("embedder", &[]).await?;
+    let rescorer = scene
+        .bed
+        .stack
+        .worker("rescorer", &["--model", &scene.model])
+        .await?;
+    let search = [
+        "search",
+        QUERY,
+        "--json",
+        "--limit",
+        "3",
+        "--rescore",
+        &scene.model,
+    ];
+    let found: Value = serde_json::from_str(&scene.bed.stack.indexer(&search).await?)?;
+    let plain = ["search", QUERY, "--json", "--limit", "10"];
+    let plain: Value = serde_json::from_str(&scene.bed.stack.indexer(&plain).await?)?;
+    let ids = |found: &Value| -> Vec<String> {
+        let hits = found["hits"].as_array().expect("hits are a list");
+        hits.iter()
+            .map(|hit| hit["doc_id"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let golden = Scene::golden()?;
+    let mut best: Vec<_> = golden.iter().collect();
+    best.sort_by(|(_, a), (_, b)| b.logit.total_cmp(&a.logit));
+    let best: Vec<_> = best.into_iter().map(|(id, _)| id.clone()).take(3).collect();
+    assert_eq!(ids(&found), best, "{found}");
+    assert_ne!(
+        ids(&plain)[..3],
+        best[..],
+        "the rescorer had nothing to order"
+    );
+    for hit in found["hits"].as_array().into_iter().flatten() {
+        let expected = golden[hit["doc_id"].as_str().unwrap_or_default()].score();
+        let rescore = hit["rescore"].as_f64().unwrap_or(f64::NAN);
+        assert!((rescore - expected).abs() < 1e-5, "{hit}");
+        assert!(hit["score"].as_f64().is_some(), "{hit}");
+    }
+    for worker in [embedder, rescorer] {
+        assert!(worker.process.terminate().await?.success());
+    }
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn provisioning_a_rescorer_makes_its_lanes_and_no_collection() -> anyhow::Result<()> {
+    let bed = Bed::unprovisioned(&tests::tiny_embed(), "tiny").await?;
+    let scene = Scene::on(bed, &[]).await?;
+    let client = Qdrant::from_url(&scene.bed.stack.qdrant.url())
+        .skip_compatibility_check()
+        .build()?;
+    assert!(
+        !client
+            .collection_exists(scene.bed.stack.collection.as_str())
+            .await?
+    );
+    let check = ["provision", "--model", &scene.model, "--check"];
+    let printed = scene.bed.stack.indexer(&check).await?;
+    assert!(
+        printed.contains("consumer `rescore-tiny-rerank-live`"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("everything is as it should be"),
+        "{printed}"
+    );
+    scene.drain(&[]).await?;
+    Ok(())
+}

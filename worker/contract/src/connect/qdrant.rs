@@ -1,0 +1,125 @@
+//! The connection to Qdrant.
+
+use std::time::Duration;
+
+use clap::Args;
+use qdrant_client::{Qdrant, QdrantError};
+use thiserror::Error;
+
+use super::{ConfigFault, Secret};
+
+/// Longer than a waiting write takes on a busy server, and shorter than 30 s: a half-open connection is found by the
+/// timeout of a request alone, because the client offers no keep-alive that would end it. The client then sends the
+/// request once more, over a new connection, so that the worst case is twice this.
+const TIMEOUT: Duration = Duration::from_secs(25);
+/// HTTP/2 carries all requests at once over one connection. With several, each would be found half-open by a request of
+/// its own, one timeout after the other.
+const CONNECTIONS: usize = 1;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where Qdrant is.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Qdrant")]
+pub struct QdrantConfig {
+    /// Address of the gRPC port
+    #[arg(long, env = "QDRANT_URL", default_value = "http://127.0.0.1:6334")]
+    pub qdrant_url: String,
+    /// API key; better given in the environment than on the command line
+    #[arg(long, env = "QDRANT_API_KEY", hide_env_values = true)]
+    pub qdrant_api_key: Option<Secret>,
+}
+
+/// Why there is no client for Qdrant.
+#[derive(Debug, Error)]
+#[error("failed to set up the client for qdrant at `{url}`")]
+pub struct QdrantSetupError {
+    url: String,
+    #[source]
+    source: Box<QdrantError>,
+}
+
+/// Qdrant does not know us. Trying again would not help.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("failed to work with qdrant at `{url}`: {advice}")]
+pub struct QdrantLoginError {
+    url: String,
+    advice: &'static str,
+}
+
+/// What to do about a request that was refused because of who we are; `None` for all other errors.
+#[must_use]
+pub fn login_advice(error: &QdrantError) -> Option<&'static str> {
+    const PERMISSION_DENIED: i32 = 7;
+    const UNAUTHENTICATED: i32 = 16;
+    let QdrantError::ResponseError { status } = error else {
+        return None;
+    };
+    match status.code() as i32 {
+        PERMISSION_DENIED => Some("permission denied; check --qdrant-api-key (QDRANT_API_KEY)"),
+        UNAUTHENTICATED => Some("login refused; check --qdrant-api-key (QDRANT_API_KEY)"),
+        _ => None,
+    }
+}
+
+impl QdrantConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let url = &self.qdrant_url;
+        let mut faults = Vec::new();
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            faults.push(ConfigFault::new(
+                "--qdrant-url",
+                format!("`{url}` does not start with http:// or https://"),
+            ));
+        }
+        if url.ends_with(":6333") {
+            faults.push(ConfigFault::new(
+                "--qdrant-url",
+                format!(
+                    "`{url}` names port 6333, which speaks HTTP; the gRPC port is 6334 by default"
+                ),
+            ));
+        }
+        // The client would put a key that it cannot send into an error, for everybody to read.
+        let key = self.qdrant_api_key.as_ref().map(|key| key.reveal());
+        if key.is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            faults.push(ConfigFault::new(
+                "--qdrant-api-key",
+                "is empty or holds something that no header can carry; look for a line break at its end",
+            ));
+        }
+        faults
+    }
+
+    /// What to say about a request that was refused because of who we are; `None` for all other errors.
+    #[must_use]
+    pub fn refused_login(&self, error: &QdrantError) -> Option<QdrantLoginError> {
+        Some(QdrantLoginError {
+            url: self.qdrant_url.clone(),
+            advice: login_advice(error)?,
+        })
+    }
+
+    /// Makes a client. Nothing is sent before the first request.
+    ///
+    /// # Errors
+    /// An address or a key that cannot be used.
+    pub fn client(&self) -> Result<Qdrant, QdrantSetupError> {
+        let key = self
+            .qdrant_api_key
+            .as_ref()
+            .map(|key| key.reveal().to_owned());
+        let mut settings = Qdrant::from_url(&self.qdrant_url)
+            .api_key(key)
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .skip_compatibility_check();
+        settings.set_pool_size(CONNECTIONS);
+        settings.build().map_err(|source| QdrantSetupError {
+            url: self.qdrant_url.clone(),
+            source: Box::new(source),
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! Decode: bytes to a validated job, without panics and without repeating document text in errors.
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::{Job, MAX_JOB_BYTES};
+
+/// The major version that this code reads.
+const MAJOR: &str = "1";
+
+/// Why bytes are not a job. The messages name places and values, never document text.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum JobError {
+    /// Larger than [`MAX_JOB_BYTES`].
+    #[error("the job has {bytes} bytes, at most {MAX_JOB_BYTES} are allowed")]
+    Oversized {
+        /// Size of the job.
+        bytes: usize,
+    },
+    /// Not JSON, or JSON of another shape.
+    #[error("the job is not {expected}: error at line {line} column {column}")]
+    Malformed {
+        /// What should have been there.
+        expected: &'static str,
+        /// Line of the error, from 1.
+        line: usize,
+        /// Column of the error, from 1.
+        column: usize,
+    },
+    /// Of a major version that this code does not read.
+    #[error("unknown job version `{version}`: this worker reads {MAJOR}.x")]
+    UnknownVersion {
+        /// The version, cut to 32 characters.
+        version: String,
+    },
+    /// Of a kind that this code does not know.
+    #[error("unknown job kind `{kind}`: expected embed, rescore or delete")]
+    UnknownKind {
+        /// The kind, cut to 32 characters.
+        kind: String,
+    },
+    /// Well-formed, but it contradicts itself or asks for nothing.
+    #[error("invalid {kind} job: {problem}")]
+    Invalid {
+        /// Kind of the job.
+        kind: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl JobError {
+    /// Short constant for metrics and dead letters.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Oversized { .. } => "oversized",
+            Self::Malformed { .. } => "malformed",
+            Self::UnknownVersion { .. } => "unknown_version",
+            Self::UnknownKind { .. } => "unknown_kind",
+            Self::Invalid { .. } => "invalid",
+        }
+    }
+}
+
+/// What is read first: it decides how the rest is read.
+#[derive(Deserialize)]
+struct Preamble {
+    version: String,
+    kind: String,
+}
+
+impl Job {
+    /// Reads and validates a job.
+    ///
+    /// # Errors
+    /// [`JobError`]; all of them are permanent for the job.
+    pub fn decode(bytes: &[u8]) -> Result<Self, JobError> {
+        if bytes.len() > MAX_JOB_BYTES {
+            return Err(JobError::Oversized { bytes: bytes.len() });
+        }
+        let preamble: Preamble = parse(bytes, "a JSON object with `version` and `kind`")?;
+        if preamble.version.split('.').next() != Some(MAJOR) {
+            return Err(JobError::UnknownVersion {
+                version: cut(&preamble.version),
+            });
+        }
+        let mut job = match preamble.kind.as_str() {
+            "embed" => Self::Embed(parse(bytes, "an embed job")?),
+            "rescore" => Self::Rescore(parse(bytes, "a rescore job")?),
+            "delete" => Self::Delete(parse(bytes, "a delete job")?),
+            other => return Err(JobError::UnknownKind { kind: cut(other) }),
+        };
+        job.number_chunks();
+        job.validate()?;
+        Ok(job)
+    }
+
+    /// Fills in the positions and totals that a plain publisher left out.
+    fn number_chunks(&mut self) {
+        let Self::Embed(embed) = self else { return };
+        for document in &mut embed.documents {
+            let given = u32::try_from(document.chunks.len()).unwrap_or(u32::MAX);
+            document.total.get_or_insert(given);
+            for (position, chunk) in (0..).zip(&mut document.chunks) {
+                chunk.index.get_or_insert(position);
+            }
+        }
+    }
+
+    /// Checks what the types cannot say.
+    fn validate(&self) -> Result<(), JobError> {
+        let checked = match self {
+            Self::Embed(job) => job.validate(),
+            Self::Rescore(job) => job.validate(),
+            Self::Delete(job) => job.validate(),
+        };
+        checked.map_err(|problem| JobError::Invalid {
+            kind: self.kind(),
+            problem,
+        })
+    }
+}
+
+/// Parses JSON without ever quoting it.
+fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], expected: &'static str) -> Result<T, JobError> {
+    serde_json::from_slice(bytes).map_err(|error| JobError::Malformed {
+        expected,
+        line: error.line(),
+        column: error.column(),
+    })
+}
+
+/// Bounds what an error repeats of its input.
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(32).collect()
+}

@@ -1,0 +1,271 @@
+//! The model manifest: what `worker stage` writes beside the weights, and what both sides read.
+//!
+//! A staged model is a directory with the ONNX graph, its external data, `tokenizer.json` and `manifest.json`.
+//! Its fingerprint is the digest of all that changes a vector: a collection holds vectors of one fingerprint.
+
+mod error;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::names::ModelName;
+use crate::topology::Task;
+pub use error::ModelError;
+
+/// File name of the manifest.
+pub const MANIFEST: &str = "manifest.json";
+/// File name of the tokenizer.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// Version of the manifest that this code reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// Everything about a staged model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this file, [`FORMAT`].
+    pub format: u32,
+    /// Name in subjects, consumers and vectors.
+    pub name: ModelName,
+    /// All that changes a vector.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// Texts with the vectors that they must have, on any device.
+    pub golden: Vec<Golden>,
+    /// Digest of [`Identity`].
+    pub fingerprint: Digest,
+}
+
+/// All that changes a vector, and nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// What the model is used for.
+    pub task: Task,
+    /// Path of the ONNX graph in the directory.
+    pub onnx: String,
+    /// Every staged file by its path in the directory.
+    pub files: BTreeMap<String, StagedFile>,
+    /// How token vectors become one vector.
+    pub pooling: Pooling,
+    /// Whether vectors are scaled to length 1.
+    pub normalize: bool,
+    /// Texts put in front of the input.
+    pub prefixes: Prefixes,
+    /// Longest input in tokens, special tokens included.
+    pub max_tokens: usize,
+    /// Length of a vector: for a rescorer, the number of labels.
+    pub dimensions: usize,
+    /// Element type of the graph's weights.
+    pub dtype: Dtype,
+    /// How logits become scores; used by rescorers only.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Names of the labels in the order of their scores; empty for embedding models and for a single label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+/// Size and digest of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedFile {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Digest of the content.
+    pub sha256: Digest,
+}
+
+/// How token vectors become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The vector of the first token.
+    Cls,
+    /// The mean over all tokens that are not padding.
+    Mean,
+    /// The vector of the last token that is not padding.
+    LastToken,
+    /// The graph pools by itself: its output has one row per text.
+    Graph,
+}
+
+/// Element type of a graph's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 32-bit floats.
+    Fp32,
+    /// 16-bit floats.
+    Fp16,
+}
+
+/// How logits become scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Logits as they are.
+    #[default]
+    Raw,
+    /// 1 / (1 + e^-x), each label by itself.
+    Sigmoid,
+    /// Softmax over the labels.
+    Softmax,
+}
+
+/// Texts put in front of the input, empty for most models.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefixes {
+    /// In front of a query.
+    pub query: String,
+    /// In front of a document's chunk.
+    pub document: String,
+}
+
+/// A text with the vector, or a pair with the scores, that it must have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Golden {
+    /// The query of a pair, without prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// The text, without prefix.
+    pub text: String,
+    /// Its vector, or its score for each label, as measured when the model was staged.
+    pub vector: Vec<f32>,
+}
+
+impl Identity {
+    /// Digest of all that changes a vector: of its JSON, whose order of fields is fixed by this type.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        let json = serde_json::to_vec(self).expect("an identity has only string keys");
+        Digest::of(&json)
+    }
+}
+
+impl Manifest {
+    /// Makes the manifest of a model.
+    #[must_use]
+    pub fn new(name: ModelName, identity: Identity, golden: Vec<Golden>) -> Self {
+        let fingerprint = identity.fingerprint();
+        Self {
+            format: FORMAT,
+            name,
+            identity,
+            golden,
+            fingerprint,
+        }
+    }
+
+    /// Reads the manifest of a staged model; the weights are checked by [`Manifest::verify`].
+    ///
+    /// # Errors
+    /// [`ModelError`], all but `Altered`.
+    pub fn load(directory: &Path) -> Result<Self, ModelError> {
+        let path = directory.join(MANIFEST);
+        let bytes = std::fs::read(&path).map_err(|source| ModelError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let manifest: Self =
+            serde_json::from_slice(&bytes).map_err(|source| ModelError::Manifest {
+                path: path.clone(),
+                source,
+            })?;
+        manifest.check(path)
+    }
+
+    fn check(self, path: PathBuf) -> Result<Self, ModelError> {
+        let computed = self.identity.fingerprint();
+        if self.format != FORMAT {
+            return Err(ModelError::Format {
+                path,
+                found: self.format,
+            });
+        }
+        if computed != self.fingerprint {
+            return Err(ModelError::Fingerprint {
+                path,
+                found: self.fingerprint,
+                computed,
+            });
+        }
+        match self.identity.files.keys().find(|file| !stays_inside(file)) {
+            Some(file) => Err(ModelError::Escapes {
+                path,
+                file: file.clone(),
+            }),
+            None => Ok(self),
+        }
+    }
+
+    /// Compares every staged file with its digest. Reads all weights once.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] or [`ModelError::Altered`] for the first file that is not what was staged.
+    pub fn verify(&self, directory: &Path) -> Result<(), ModelError> {
+        self.identity.files.iter().try_for_each(|(file, expected)| {
+            let path = directory.join(file);
+            let found = StagedFile::of(&path)?;
+            if found == *expected {
+                return Ok(());
+            }
+            Err(ModelError::Altered {
+                path,
+                expected_bytes: expected.bytes,
+                expected: expected.sha256.clone(),
+                found_bytes: found.bytes,
+                found: found.sha256,
+            })
+        })
+    }
+
+    /// Digest of all that turns a document's text into token ids. Ids may travel in a job only between programs
+    /// that agree on it.
+    #[must_use]
+    pub fn tokenization(&self) -> Digest {
+        let tokenizer = self
+            .identity
+            .files
+            .get(TOKENIZER)
+            .map(|file| file.sha256.as_str());
+        Digest::of(
+            format!(
+                "{}\n{}",
+                tokenizer.unwrap_or_default(),
+                self.identity.prefixes.document
+            )
+            .as_bytes(),
+        )
+    }
+}
+
+impl StagedFile {
+    /// Measures a file.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`].
+    pub fn of(path: &Path) -> Result<Self, ModelError> {
+        let measure = || {
+            let file = File::open(path)?;
+            let bytes = file.metadata()?.len();
+            Ok(Self {
+                bytes,
+                sha256: Digest::of_reader(file)?,
+            })
+        };
+        measure().map_err(|source| ModelError::Read {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+fn stays_inside(file: &str) -> bool {
+    use std::path::Component;
+    !file.is_empty()
+        && Path::new(file)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+}

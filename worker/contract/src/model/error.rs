@@ -1,0 +1,76 @@
+//! Why a staged model cannot be used.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::FORMAT;
+use crate::digest::Digest;
+
+/// Why a staged model cannot be used.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// A file cannot be read.
+    #[error("failed to read `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The manifest is not one.
+    #[error("`{path}` is not a model manifest; stage the model again with `worker stage`")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The manifest is of a version that this code does not read.
+    #[error(
+        "`{path}` has manifest format {found}, this program reads {FORMAT}; stage the model again"
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The fingerprint is not the digest of the rest.
+    #[error("`{path}` was altered: its fingerprint is {found}, its content has {computed}")]
+    Fingerprint {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: Digest,
+        /// What it should say.
+        computed: Digest,
+    },
+    /// A path in the manifest leaves the directory.
+    #[error("`{path}` names the file `{file}`, which is not inside the model directory")]
+    Escapes {
+        /// The manifest.
+        path: PathBuf,
+        /// The offending path.
+        file: String,
+    },
+    /// A file is not what was staged.
+    #[error(
+        "`{path}` was altered: expected {expected_bytes} bytes with digest {expected}, \
+         found {found_bytes} bytes with digest {found}"
+    )]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// Size when staged.
+        expected_bytes: u64,
+        /// Digest when staged.
+        expected: Digest,
+        /// Size now.
+        found_bytes: u64,
+        /// Digest now.
+        found: Digest,
+    },
+}

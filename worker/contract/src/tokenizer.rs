@@ -1,0 +1,228 @@
+//! The tokenizer of a model: one way to load it and one way to call it, for indexers and workers alike.
+//!
+//! Both sides must see exactly the same token ids, so truncation and padding that a `tokenizer.json` may
+//! prescribe are switched off here: nothing is cut silently, and padding belongs to the tensor.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use tokenizers::utils::truncation::{TruncationParams, TruncationStrategy, truncate_encodings};
+use tokenizers::{Encoding, PostProcessor as _};
+
+use crate::digest::Digest;
+
+/// Why a tokenizer could not be loaded or applied.
+#[derive(Debug, Error)]
+pub enum TokenizerError {
+    /// The file is missing or unreadable.
+    #[error("failed to read tokenizer `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not a tokenizer in the Hugging Face format.
+    #[error("`{path}` is not a tokenizer in the hugging face format: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        reason: String,
+    },
+    /// The library refused or panicked on a text. The text itself is never part of the message.
+    #[error("tokenizer failed on a text of {bytes} bytes: {reason}")]
+    Encode {
+        /// Length of the text.
+        bytes: usize,
+        /// What the library said.
+        reason: String,
+    },
+}
+
+/// What a model sees of a text or a pair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Token ids, special tokens included.
+    pub ids: Vec<u32>,
+    /// Which text of a pair each token belongs to, as the tokenizer has it; empty for a single text, where all are 0.
+    pub types: Vec<u32>,
+}
+
+impl From<Vec<u32>> for Tokens {
+    fn from(ids: Vec<u32>) -> Self {
+        Self {
+            ids,
+            types: Vec::new(),
+        }
+    }
+}
+
+impl From<Encoding> for Tokens {
+    fn from(encoding: Encoding) -> Self {
+        Self {
+            ids: encoding.get_ids().to_vec(),
+            types: encoding.get_type_ids().to_vec(),
+        }
+    }
+}
+
+/// A loaded tokenizer with the digest of the file it came from.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    digest: Digest,
+    special_tokens: usize,
+    vocabulary: usize,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tokenizer {
+    /// Loads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Read`] and [`TokenizerError::Parse`].
+    pub fn load(path: &Path) -> Result<Self, TokenizerError> {
+        let bytes = std::fs::read(path).map_err(|source| TokenizerError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_bytes(&bytes).map_err(|reason| TokenizerError::Parse {
+            path: path.to_owned(),
+            reason,
+        })
+    }
+
+    /// Reads a tokenizer from the bytes of a `tokenizer.json`.
+    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())?;
+        inner.with_truncation(None).map_err(|e| e.to_string())?;
+        inner.with_padding(None);
+        let mut tokenizer = Self {
+            inner,
+            digest: Digest::of(bytes),
+            special_tokens: 0,
+            vocabulary: 0,
+        };
+        tokenizer.special_tokens = tokenizer.encode("").map_err(|e| e.to_string())?.len();
+        let highest = tokenizer.inner.get_vocab(true).into_values().max();
+        tokenizer.vocabulary = highest.map_or(0, |id| id as usize + 1);
+        Ok(tokenizer)
+    }
+
+    /// How many special tokens the tokenizer adds to a single text.
+    #[must_use]
+    pub fn special_tokens(&self) -> usize {
+        self.special_tokens
+    }
+
+    /// The id that pads a short row of a tensor; 0 where the tokenizer names none.
+    #[must_use]
+    pub fn padding_id(&self) -> u32 {
+        ["[PAD]", "<pad>", "<|endoftext|>"]
+            .iter()
+            .find_map(|token| self.inner.token_to_id(token))
+            .unwrap_or(0)
+    }
+
+    /// One more than the highest token id, added tokens included: every id is below it.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// Cuts ids to `max`, keeping the special token at the end that the tokenizer puts there. What fits stays as it is.
+    pub fn truncate(&self, ids: &mut Vec<u32>, max: usize) {
+        if ids.len() <= max {
+            return;
+        }
+        let tail = usize::from(self.special_tokens > 1).min(max);
+        let kept: Vec<u32> = ids[ids.len().saturating_sub(tail)..].to_vec();
+        ids.truncate(max.saturating_sub(tail));
+        ids.extend(kept);
+    }
+
+    /// Token ids of `text` as the model sees them, special tokens included.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`] where the library refuses the text or panics on it.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.guarded(text.len(), |inner| inner.encode_fast(text, true))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Tokens of a pair as the model sees it, special tokens included.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`] where the library refuses a text or panics on it.
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<Tokens, TokenizerError> {
+        let encoding = self.guarded(first.len() + second.len(), |inner| {
+            inner.encode_fast((first, second), true)
+        })?;
+        Ok(encoding.into())
+    }
+
+    /// Tokens of a pair, cut to `max`: of the longer text, and of both where neither fits beside the half.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`] where the library refuses a text or panics on it.
+    pub fn encode_pair_within(
+        &self,
+        first: &str,
+        second: &str,
+        max: usize,
+    ) -> Result<Tokens, TokenizerError> {
+        let encoding = self.guarded(first.len() + second.len(), |inner| {
+            let added = inner
+                .get_post_processor()
+                .map_or(0, |processor| processor.added_tokens(true));
+            let room = TruncationParams {
+                max_length: max.saturating_sub(added),
+                strategy: TruncationStrategy::LongestFirst,
+                ..TruncationParams::default()
+            };
+            let first = inner.encode_fast(first, false)?;
+            let mut second = inner.encode_fast(second, false)?;
+            second.set_type_ids(vec![1; second.len()]);
+            let (mut first, mut second) = truncate_encodings(first, Some(second), &room)?;
+            // What was cut off would be combined into pairs of its own.
+            drop(first.take_overflowing());
+            drop(second.as_mut().map(Encoding::take_overflowing));
+            inner.post_process(first, second, true)
+        })?;
+        Ok(encoding.into())
+    }
+
+    /// Byte ranges of the tokens of `text`, special tokens left out, in order.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`] where the library refuses the text or panics on it.
+    pub fn offsets(&self, text: &str) -> Result<Vec<(usize, usize)>, TokenizerError> {
+        let encoding = self.guarded(text.len(), |inner| inner.encode(text, false))?;
+        Ok(encoding.get_offsets().to_vec())
+    }
+
+    /// Some tokenizers panic on rare texts; one text must not end a process that serves others.
+    fn guarded<T>(
+        &self,
+        bytes: usize,
+        call: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T>,
+    ) -> Result<T, TokenizerError> {
+        let failed = |reason: String| TokenizerError::Encode { bytes, reason };
+        match catch_unwind(AssertUnwindSafe(|| call(&self.inner))) {
+            Ok(Ok(encoding)) => Ok(encoding),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed("the tokenizer panicked".to_owned())),
+        }
+    }
+}

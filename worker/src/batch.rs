@@ -1,0 +1,98 @@
+//! What travels between the stages. Row order is the only key: the vectors of a job stand in the order of its
+//! chunks (document by document), of its queries or of its items. The vector of an item is its scores, one for each
+//! label of the model.
+
+use bytes::Bytes;
+use contract::job::Job;
+use ndarray::Array2;
+
+/// A job as it was delivered.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The job, not decoded yet.
+    pub payload: Bytes,
+    /// Version of documents that name none, `None` if the header that should carry it is not a version.
+    pub default_version: Option<u64>,
+}
+
+/// Jobs that were pulled together.
+pub type Batch = Vec<Delivery>;
+
+/// A decoded job.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The job.
+    pub job: Job,
+    /// Version of documents that name none.
+    pub default_version: u64,
+}
+
+/// Decoded jobs with the tensors to run for them.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The jobs.
+    pub jobs: Vec<Work>,
+    /// How many rows each job has in the tensors.
+    pub rows: Vec<usize>,
+    /// The rows of all jobs, sorted by length and cut by padded cost.
+    pub tensors: Vec<Tensor>,
+}
+
+/// One call of the session.
+#[derive(Debug)]
+pub struct Tensor {
+    /// Where the vector of each row goes.
+    pub rows: Vec<RowKey>,
+    /// Tokens of each row without padding.
+    pub lengths: Vec<usize>,
+    /// Token ids `[rows, longest row]`, padded on the right.
+    pub input_ids: Array2<i64>,
+    /// Token types of the same shape; `None` where all are 0, as for single texts.
+    pub type_ids: Option<Array2<i64>>,
+}
+
+/// Names a row: job in the batch, row in the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowKey {
+    /// Position of the job in the batch.
+    pub job: usize,
+    /// Position of the row in the job.
+    pub row: usize,
+}
+
+/// Decoded jobs with a vector for each of their rows.
+#[derive(Debug)]
+pub struct Vectors {
+    /// The jobs.
+    pub jobs: Vec<Work>,
+    /// Vectors of each job in the order of its rows.
+    pub vectors: Vec<Vec<Vec<f32>>>,
+}
+
+impl Vectors {
+    /// Each job by itself.
+    #[must_use]
+    pub fn into_singles(self) -> Vec<Self> {
+        let pairs = self.jobs.into_iter().zip(self.vectors);
+        pairs
+            .map(|(job, rows)| Self {
+                jobs: vec![job],
+                vectors: vec![rows],
+            })
+            .collect()
+    }
+}
+
+impl Tensor {
+    /// Tokens that are not padding.
+    #[must_use]
+    pub fn useful_tokens(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    /// Tokens that are computed.
+    #[must_use]
+    pub fn padded_tokens(&self) -> usize {
+        self.input_ids.len()
+    }
+}

@@ -1,0 +1,163 @@
+//! Check: loads the model, proves the device, looks at NATS and Qdrant, and reports all that is wrong.
+
+use std::fmt::Display;
+use std::time::Instant;
+
+use clap::Args;
+use contract::connect::ConfigFault;
+use contract::connect::nats::{FirstConnect, NatsConfig, jetstream};
+use contract::connect::qdrant::QdrantConfig;
+use contract::model::Manifest;
+use contract::names::CollectionName;
+use contract::topology::{JOBS, Lane, Task};
+
+use crate::config::{ModelConfig, SessionConfig};
+use crate::consumers::check_consumer;
+use crate::load::load;
+use crate::upsert::Upserter;
+
+/// Settings of `worker check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckConfig {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub session: SessionConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub nats: NatsConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub qdrant: QdrantConfig,
+    /// Collections and aliases to look at, separated by commas
+    #[arg(
+        long,
+        env = "EBB_COLLECTIONS",
+        default_value = "docs",
+        value_delimiter = ','
+    )]
+    pub collections: Vec<CollectionName>,
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub subject: String,
+    /// What was found, or what is wrong.
+    pub result: Result<String, String>,
+}
+
+impl CheckConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.nats.faults();
+        faults.extend(self.qdrant.faults());
+        faults
+    }
+}
+
+/// Looks at everything, whatever fails before.
+pub async fn check(config: &CheckConfig) -> Vec<Finding> {
+    let mut findings = vec![check_device(config).await];
+    let manifest = match Manifest::load(&config.model.model) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            findings.push(finding("manifest", Err(error)));
+            return findings;
+        }
+    };
+    findings.extend(check_nats(config, &manifest).await);
+    findings.extend(check_qdrant(config, &manifest).await);
+    findings
+}
+
+async fn check_device(config: &CheckConfig) -> Finding {
+    let (model, session) = (config.model.clone(), config.session.clone());
+    let subject = format!(
+        "model `{}` on {:?}",
+        model.model.display(),
+        session.provider
+    );
+    let started = Instant::now();
+    let loaded = tokio::task::spawn_blocking(move || load(&model, &session, started)).await;
+    let result = match loaded {
+        Ok(Ok(loaded)) => Ok(format!(
+            "fingerprint {}, {} dimensions, at most {} tokens, golden {}, loaded in {:.2} s",
+            loaded.manifest.fingerprint.short(),
+            loaded.manifest.identity.dimensions,
+            loaded.manifest.identity.max_tokens,
+            loaded.golden,
+            started.elapsed().as_secs_f64(),
+        )),
+        Ok(Err(error)) => Err(format!("{:#}", anyhow::Error::from(error))),
+        Err(panic) => Err(panic.to_string()),
+    };
+    Finding { subject, result }
+}
+
+async fn check_nats(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding> {
+    let client = match config
+        .nats
+        .connect("worker-check", FirstConnect::Fail)
+        .await
+    {
+        Ok(client) => client,
+        Err(error) => return vec![finding("nats", Err(anyhow::Error::from(error)))],
+    };
+    let jetstream = jetstream(client);
+    let mut findings = Vec::new();
+    for lane in Lane::of(manifest.identity.task, &manifest.name) {
+        let found = jetstream
+            .get_consumer_from_stream(lane.consumer(), JOBS)
+            .await;
+        let result = match found {
+            Ok(consumer) => check_consumer(&consumer, &lane).map(|()| {
+                let info = consumer.cached_info();
+                format!(
+                    "{} pending, {} in flight",
+                    info.num_pending, info.num_ack_pending
+                )
+            }),
+            Err(error) => Err(anyhow::anyhow!("{error}; run `indexer provision`")),
+        };
+        findings.push(finding(&format!("consumer `{}`", lane.consumer()), result));
+    }
+    findings
+}
+
+async fn check_qdrant(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding> {
+    let client = match config.qdrant.client() {
+        Ok(client) => client,
+        Err(error) => return vec![finding("qdrant", Err(anyhow::Error::from(error)))],
+    };
+    let upserter = Upserter::new(client, manifest.clone());
+    let mut findings = Vec::new();
+    for collection in &config.collections {
+        let result = upserter
+            .check(collection)
+            .await
+            .map(|()| accepts(manifest.identity.task).to_owned());
+        let result = result.map_err(anyhow::Error::from);
+        findings.push(finding(&format!("collection `{collection}`"), result));
+    }
+    findings
+}
+
+fn accepts(task: Task) -> &'static str {
+    match task {
+        Task::Embed => "takes this model's vectors",
+        Task::Rescore => "is there to take scores",
+    }
+}
+
+fn finding(subject: &str, result: Result<String, impl Display>) -> Finding {
+    let result = result.map_err(|error| format!("{error:#}"));
+    Finding {
+        subject: subject.to_owned(),
+        result,
+    }
+}

@@ -1,0 +1,211 @@
+//! Settings. Each field's comment is its help text; all faults are found before anything is opened.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use contract::connect::ConfigFault;
+use contract::connect::nats::NatsConfig;
+use contract::connect::qdrant::QdrantConfig;
+use contract::digest::Digest;
+use contract::names::CollectionName;
+
+use crate::failpoint;
+
+/// Tokens of a pull on a CPU: about two seconds of work of a small model on two cores.
+const CPU_BATCH_TOKENS: usize = 16_384;
+/// Tokens of a pull on a GPU: several of its tensors.
+const CUDA_BATCH_TOKENS: usize = 65_536;
+/// Padded tokens of one call on a CPU: small tensors stay in its caches.
+const CPU_TENSOR_TOKENS: usize = 1_024;
+/// Padded tokens of one call on a GPU: large tensors keep its units busy.
+const CUDA_TENSOR_TOKENS: usize = 16_384;
+
+/// No machine gains by more, and a mistyped number would take all its processes.
+const MAX_THREADS: usize = 512;
+
+/// Where the model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Provider {
+    /// ONNX Runtime's own CPU kernels
+    Cpu,
+    /// CUDA, or not at all: the worker refuses to start where CUDA is not what runs
+    Cuda,
+}
+
+/// What to do with a text that has more tokens than the model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TooLong {
+    /// Dead-letter its job
+    Refuse,
+    /// Cut it, and count it in worker_truncated_texts_total
+    Truncate,
+}
+
+/// Which device, and how it is used.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Device")]
+pub struct SessionConfig {
+    /// ONNX Runtime's library; the CUDA provider's libraries must lie beside it
+    #[arg(long, env = "ORT_DYLIB_PATH", default_value = "libonnxruntime.so")]
+    pub onnxruntime: PathBuf,
+    /// Where the model runs
+    #[arg(long, env = "EBB_PROVIDER", value_enum, default_value_t = Provider::Cpu)]
+    pub provider: Provider,
+    /// Which CUDA device
+    #[arg(long, env = "EBB_DEVICE_ID", default_value_t = 0)]
+    pub device_id: i32,
+    /// Threads of a session; by default as many as the container's CPU quota allows, on CUDA one
+    #[arg(long, env = "EBB_THREADS")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl SessionConfig {
+    /// Threads of a session.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let default = match self.provider {
+            // The standard library reads the cgroup's quota; ONNX Runtime would count the node's cores.
+            Provider::Cpu => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            Provider::Cuda => 1,
+        };
+        self.threads.map_or(default, NonZeroUsize::get)
+    }
+}
+
+/// Which model.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Model")]
+pub struct ModelConfig {
+    /// Directory of a staged model, made by `worker stage`
+    #[arg(long, env = "EBB_MODEL")]
+    pub model: PathBuf,
+    /// Fingerprint that the model must have
+    #[arg(long, env = "EBB_FINGERPRINT")]
+    pub fingerprint: Option<Digest>,
+}
+
+/// How batches are made, which bounds the memory of the worker.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Batches")]
+pub struct BatchConfig {
+    /// Tokens that a pull aims at: more of them sort into fuller tensors, fewer answer sooner and are sooner finished at
+    /// a shutdown; by default 16384 on a CPU, 65536 on CUDA
+    #[arg(long, env = "EBB_BATCH_TOKENS")]
+    pub batch_tokens: Option<usize>,
+    /// Most jobs of a pull; with seven batches on their way, seven times as many may be in flight
+    #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = 64)]
+    pub batch_jobs: usize,
+    /// Padded tokens of one call of the model; by default 1024 on a CPU, 16384 on CUDA
+    #[arg(long, env = "EBB_TENSOR_TOKENS")]
+    pub tensor_tokens: Option<usize>,
+    /// What to do with a text that has more tokens than the model takes
+    #[arg(long, env = "EBB_TOO_LONG", value_enum, default_value_t = TooLong::Refuse)]
+    pub too_long: TooLong,
+}
+
+/// Settings of `worker run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunConfig {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub session: SessionConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub batch: BatchConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub nats: NatsConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub qdrant: QdrantConfig,
+    /// Collections and aliases that jobs may write to, separated by commas; generations behind an alias included
+    #[arg(
+        long,
+        env = "EBB_COLLECTIONS",
+        default_value = "docs",
+        value_delimiter = ','
+    )]
+    pub collections: Vec<CollectionName>,
+    /// Exit with 0 when both lanes are empty
+    #[arg(long)]
+    pub drain: bool,
+    /// Time between SIGTERM and giving back what is not finished; below the consumers' ack wait
+    #[arg(long, env = "EBB_GRACE", default_value = "25s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+    /// Address of /livez, /readyz and /metrics; port 0 takes a free one
+    #[arg(long, env = "EBB_LISTEN", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+impl BatchConfig {
+    /// Tokens that a pull aims at.
+    #[must_use]
+    pub fn batch_tokens(&self, provider: Provider) -> usize {
+        self.batch_tokens.unwrap_or(match provider {
+            Provider::Cpu => CPU_BATCH_TOKENS,
+            Provider::Cuda => CUDA_BATCH_TOKENS,
+        })
+    }
+
+    /// Padded tokens of one call of the model.
+    #[must_use]
+    pub fn tensor_tokens(&self, provider: Provider) -> usize {
+        self.tensor_tokens.unwrap_or(match provider {
+            Provider::Cpu => CPU_TENSOR_TOKENS,
+            Provider::Cuda => CUDA_TENSOR_TOKENS,
+        })
+    }
+}
+
+impl RunConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.nats.faults();
+        faults.extend(self.qdrant.faults());
+        if !self.model.model.is_dir() {
+            let problem = format!(
+                "`{}` is not a directory; stage a model",
+                self.model.model.display()
+            );
+            faults.push(ConfigFault::new("--model", problem));
+        }
+        let positive = [
+            (
+                "--batch-tokens",
+                self.batch.batch_tokens(self.session.provider),
+            ),
+            ("--batch-jobs", self.batch.batch_jobs),
+            (
+                "--tensor-tokens",
+                self.batch.tensor_tokens(self.session.provider),
+            ),
+        ];
+        let zero = positive.iter().filter(|(_, value)| *value == 0);
+        faults.extend(zero.map(|(setting, _)| ConfigFault::new(setting, "must be at least 1")));
+        if self.batch.batch_jobs > 256 {
+            let problem = format!(
+                "{} is more than 256, the most of a pull",
+                self.batch.batch_jobs
+            );
+            faults.push(ConfigFault::new("--batch-jobs", problem));
+        }
+        if self.session.threads() > MAX_THREADS {
+            let problem = format!("{} is more than {MAX_THREADS}", self.session.threads());
+            faults.push(ConfigFault::new("--threads", problem));
+        }
+        if self.collections.is_empty() {
+            faults.push(ConfigFault::new("--collections", "name at least one"));
+        }
+        if let Err(problem) = failpoint::check() {
+            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
+        }
+        faults
+    }
+}

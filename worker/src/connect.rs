@@ -1,0 +1,130 @@
+//! Connect: finds on both servers what a worker works with. They may start later than the worker, and what is not
+//! provisioned yet is waited for; what is wrong is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, kv};
+use contract::connect::nats::{FirstConnect, jetstream};
+use contract::model::Manifest;
+use contract::topology::ATTEMPTS;
+
+use crate::config::RunConfig;
+use crate::consumers::Consumers;
+use crate::error::{UpsertError, chain};
+use crate::health::Health;
+use crate::inflight::Queue;
+use crate::quarantine::Quarantine;
+use crate::shutdown::{Phase, Shutdown};
+use crate::upsert::Upserter;
+
+/// Pause between attempts to find something.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the stages work with on both servers.
+#[derive(Debug)]
+pub struct Parts {
+    /// Settles leases.
+    pub queue: Arc<Queue>,
+    /// Both lanes.
+    pub consumers: Consumers,
+    /// Lets batches into the model.
+    pub quarantine: Quarantine,
+    /// Writes points.
+    pub upserter: Upserter,
+}
+
+/// Connects to both servers and checks what is there. `None` if the process was told to stop meanwhile.
+///
+/// # Errors
+/// If something is there that the worker must not work with, or a login is refused.
+pub async fn connect(
+    config: &RunConfig,
+    manifest: &Manifest,
+    health: &Health,
+    mut shutdown: Shutdown,
+) -> anyhow::Result<Option<Parts>> {
+    let connect = async {
+        let worker = worker_name();
+        let client = config.nats.connect(&worker, FirstConnect::Retry).await?;
+        let jetstream = jetstream(client.clone());
+        let consumers = Consumers::find(&jetstream, manifest).await?;
+        let ack_wait = consumers.ack_wait_above(config.grace)?;
+        let quarantine = Quarantine::new(find_attempts(&jetstream).await);
+        let upserter = Upserter::new(config.qdrant.client()?, manifest.clone());
+        check_collections(config, &upserter).await?;
+        let queue = Queue {
+            client,
+            jetstream,
+            ack_wait,
+            worker,
+            fingerprint: manifest.fingerprint.to_string(),
+            health: health.clone(),
+        };
+        Ok(Parts {
+            queue: Arc::new(queue),
+            consumers,
+            quarantine,
+            upserter,
+        })
+    };
+    tokio::select! {
+        parts = connect => parts.map(Some),
+        () = shutdown.reached(Phase::Draining) => Ok(None),
+    }
+}
+
+/// Name of this worker in the server's list of connections and in dead letters: its pod, else its process.
+fn worker_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("worker-{}-{}", host.trim(), std::process::id())
+}
+
+/// Looks the bucket of attempts up, for as long as NATS cannot be reached or it is not provisioned yet.
+async fn find_attempts(jetstream: &jetstream::Context) -> kv::Store {
+    loop {
+        match jetstream.get_key_value(ATTEMPTS).await {
+            Ok(attempts) => return attempts,
+            Err(error) => tracing::warn!(
+                bucket = ATTEMPTS,
+                %error,
+                "bucket not found; run `indexer provision`"
+            ),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Refuses collections of other models; waits for Qdrant; a collection that is not there yet is no reason not to
+/// start, because another may be.
+async fn check_collections(config: &RunConfig, upserter: &Upserter) -> anyhow::Result<()> {
+    while let Err(error) = upserter.check_server().await {
+        wait_out(config, error).await?;
+    }
+    for collection in &config.collections {
+        while let Err(error) = upserter.check(collection).await {
+            if error.is_not_found() {
+                tracing::warn!(%collection, "collection not found; run `indexer provision`");
+                break;
+            }
+            wait_out(config, error).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits before Qdrant is asked again, if that can help.
+async fn wait_out(config: &RunConfig, error: UpsertError) -> anyhow::Result<()> {
+    let refused = error.client_error();
+    if let Some(login) = refused.and_then(|error| config.qdrant.refused_login(error)) {
+        return Err(login.into());
+    }
+    match error {
+        UpsertError::Mismatch(_) | UpsertError::TooOld { .. } => Err(error.into()),
+        UpsertError::Qdrant { .. } | UpsertError::NotCompleted { .. } | UpsertError::Version(_) => {
+            tracing::warn!(error = chain(&error), "waiting for qdrant");
+            tokio::time::sleep(PAUSE).await;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Health and metrics over HTTP: `/livez`, `/readyz`, `/metrics`.
+//!
+//! Ready means that the model is loaded and the consumers were found. Alive means that the event loop answers and
+//! the embed thread has shown itself lately; whether NATS or Qdrant can be reached is no reason to restart.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+/// A tensor, a request or a batch to encode takes seconds at most; a stage that is silent for this long hangs.
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+
+/// What the stages say about themselves.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Signs>);
+
+/// A stage that may hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// In the tokenizer.
+    Encode,
+    /// In the device.
+    Embed,
+    /// Waiting for Qdrant.
+    Write,
+}
+
+#[derive(Debug)]
+struct Signs {
+    born: Instant,
+    ready: AtomicBool,
+    stages: [Sign; 3],
+}
+
+#[derive(Debug, Default)]
+struct Sign {
+    busy: AtomicBool,
+    /// Milliseconds since the birth.
+    last_millis: AtomicU64,
+}
+
+impl Health {
+    /// Neither ready nor busy.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::born(Instant::now())
+    }
+
+    fn born(born: Instant) -> Self {
+        Self(Arc::new(Signs {
+            born,
+            ready: AtomicBool::new(false),
+            stages: Default::default(),
+        }))
+    }
+
+    /// The worker pulls from now on.
+    pub fn ready(&self) {
+        self.0.ready.store(true, Ordering::Release);
+    }
+
+    /// A stage has work, and has taken a step.
+    pub fn works(&self, stage: Stage) {
+        let sign = self.0.of(stage);
+        let millis = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        sign.last_millis.store(millis, Ordering::Release);
+        sign.busy.store(true, Ordering::Release);
+    }
+
+    /// A stage has nothing to do, and may be silent.
+    pub fn rests(&self, stage: Stage) {
+        self.0.of(stage).busy.store(false, Ordering::Release);
+    }
+
+    /// Whether a stage has work and takes no step: what the worker holds is better done by others.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.0.stages.iter().any(|sign| self.0.hangs(sign))
+    }
+
+    /// Whether restarting the process would help: an outage of Qdrant is no reason to.
+    fn is_alive(&self) -> bool {
+        ![Stage::Encode, Stage::Embed]
+            .iter()
+            .any(|stage| self.0.hangs(self.0.of(*stage)))
+    }
+}
+
+impl Signs {
+    fn of(&self, stage: Stage) -> &Sign {
+        let [encode, embed, write] = &self.stages;
+        match stage {
+            Stage::Encode => encode,
+            Stage::Embed => embed,
+            Stage::Write => write,
+        }
+    }
+
+    fn hangs(&self, sign: &Sign) -> bool {
+        let last = Duration::from_millis(sign.last_millis.load(Ordering::Acquire));
+        let silence = self.born.elapsed().saturating_sub(last);
+        sign.busy.load(Ordering::Acquire) && silence >= LONGEST_SILENCE
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    health: Health,
+    metrics: PrometheusHandle,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let routes = Router::new()
+        .route(
+            "/livez",
+            get(|State(health): State<Health>| async move { code(health.is_alive()) }),
+        )
+        .route(
+            "/readyz",
+            get(|State(health): State<Health>| async move {
+                code(health.0.ready.load(Ordering::Acquire))
+            }),
+        )
+        .with_state(health)
+        .route("/metrics", get(move || async move { metrics.render() }));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Ok(bound)
+}
+
+fn code(good: bool) -> StatusCode {
+    if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_hangs_when_it_has_work_and_is_silent() {
+        let health = Health::born(Instant::now().checked_sub(2 * LONGEST_SILENCE).unwrap());
+        assert!(!health.is_stalled() && health.is_alive());
+        health.works(Stage::Write);
+        assert!(!health.is_stalled());
+        health
+            .0
+            .of(Stage::Write)
+            .last_millis
+            .store(0, Ordering::Release);
+        assert!(health.is_stalled() && health.is_alive());
+        health
+            .0
+            .of(Stage::Embed)
+            .busy
+            .store(true, Ordering::Release);
+        assert!(!health.is_alive());
+        health.rests(Stage::Embed);
+        health.works(Stage::Write);
+        assert!(!health.is_stalled() && health.is_alive());
+    }
+}

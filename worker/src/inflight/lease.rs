@@ -1,0 +1,269 @@
+//! The lease of one job: settled once, by value.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::Subject;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::{self, Message};
+use bytes::Bytes;
+use contract::dead_letter::{self, EXHAUSTED, Original};
+use contract::topology::{self, DLQ, MAX_DELIVER, header};
+
+use super::progress::Renewal;
+use crate::batch::Delivery;
+use crate::error::{Outcome, Suspicion, retry_delay};
+use crate::failpoint::{self, Verdict};
+use crate::health::Health;
+use crate::metrics;
+
+/// Bounds each settlement: the client would wait for a reconnect without end.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An acknowledgement that is lost costs a redelivery, so it is worth asking again.
+const ACK_ATTEMPTS: usize = 3;
+
+/// How leases are settled, and by whom.
+#[derive(Debug)]
+pub struct Queue {
+    /// The connection.
+    pub client: async_nats::Client,
+    /// JetStream over it.
+    pub jetstream: jetstream::Context,
+    /// How long JetStream waits for a sign of life about a job.
+    pub ack_wait: Duration,
+    /// Name of this worker, for dead letters.
+    pub worker: String,
+    /// Fingerprint of its model, for dead letters.
+    pub fingerprint: String,
+    /// Whether the stages move on: leases are kept for no longer.
+    pub health: Health,
+}
+
+/// The right and the duty to settle one job.
+#[derive(Debug)]
+#[must_use = "a job that is not settled is redelivered"]
+pub struct Lease {
+    queue: Arc<Queue>,
+    message: Message,
+    sequence: u64,
+    deliveries: i64,
+    renewal: Arc<Renewal>,
+}
+
+impl Lease {
+    /// Takes the lease of a message. `None` for a message that JetStream did not deliver.
+    pub fn take(queue: Arc<Queue>, message: Message) -> Option<Self> {
+        let info = message.info().ok()?;
+        let (sequence, deliveries) = (info.stream_sequence, info.delivered);
+        let renewal = Arc::new(Renewal::new(queue.ack_wait));
+        Some(Self {
+            queue,
+            message,
+            sequence,
+            deliveries,
+            renewal,
+        })
+    }
+
+    /// How often the job has been delivered, this time included.
+    #[must_use]
+    pub fn deliveries(&self) -> i64 {
+        self.deliveries
+    }
+
+    /// Tokens in the job: what its publisher says, else an estimate of four bytes each.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        let stated = self
+            .message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(header::TOKENS));
+        let stated = stated.and_then(|tokens| tokens.as_str().parse().ok());
+        // A token takes at least a byte of text: more than that is no statement to plan with.
+        let bytes = self.message.payload.len();
+        stated.unwrap_or(bytes / 4).min(bytes)
+    }
+
+    /// Bytes of the job.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.message.payload.len()
+    }
+
+    /// Names the job for as long as its stream exists and beyond: sequences start again with a new stream.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let stored = self
+            .message
+            .info()
+            .map_or(0, |info| info.published.unix_timestamp_nanos());
+        format!("{}-{stored}", self.sequence)
+    }
+
+    /// Whether the job has a dead letter already: whoever stored it did not come to terminate the job.
+    ///
+    /// # Errors
+    /// [`Suspicion::Unrecorded`] if JetStream does not tell.
+    pub async fn is_dead_lettered(&self) -> Result<bool, Suspicion> {
+        let original = Original::delivered(&self.message);
+        let subject = original.map(|original| original.dead_letter_subject());
+        let subject = subject.ok_or_else(|| Suspicion::Unrecorded("not a delivery".into()))?;
+        let unrecorded = |error: async_nats::Error| Suspicion::Unrecorded(error);
+        let dlq = self.queue.jetstream.get_stream_no_info(DLQ).await;
+        let dlq = dlq.map_err(|error| unrecorded(error.into()))?;
+        match dlq.get_last_raw_message_by_subject(&subject).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(error) => Err(unrecorded(error.into())),
+        }
+    }
+
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    pub(super) fn renewal(&self) -> Option<(Subject, Arc<Renewal>)> {
+        Some((self.message.reply.clone()?, self.renewal.clone()))
+    }
+
+    pub(super) fn delivery(&self) -> Delivery {
+        let info = self.message.info();
+        let headers = self.message.headers.as_ref();
+        Delivery {
+            payload: self.message.payload.clone(),
+            default_version: info
+                .ok()
+                .and_then(|info| topology::default_version(headers, &info)),
+        }
+    }
+
+    /// Acknowledges: the job leaves the stream. Asks for confirmation, because an acknowledgement that nobody
+    /// received is none. A job whose acknowledgement fails is redelivered, which is harmless. A lease that has lapsed
+    /// is acknowledged too: the points are durable, whoever has the job now.
+    pub(super) async fn ack(self) {
+        failpoint::pass("before-ack");
+        if failpoint::skips("ack") {
+            return metrics::job_settled("ack_lost");
+        }
+        for _ in 0..ACK_ATTEMPTS {
+            match self.confirm(Bytes::from_static(b"+ACK")).await {
+                Ok(()) => {
+                    failpoint::pass("after-ack");
+                    return metrics::job_settled("ack");
+                }
+                Err(error) => tracing::warn!(job.sequence = self.sequence, %error, "ack failed"),
+            }
+        }
+        metrics::job_settled("ack_lost");
+    }
+
+    /// Gives the job back.
+    pub async fn nak(self, delay: Duration) {
+        if self.renewal.has_lapsed() {
+            return self.let_go();
+        }
+        let kind = if delay.is_zero() {
+            Bytes::from_static(b"-NAK")
+        } else {
+            Bytes::from(format!("-NAK {{\"delay\": {}}}", delay.as_nanos()))
+        };
+        if let Err(error) = self.confirm(kind).await {
+            tracing::warn!(job.sequence = self.sequence, %error, "nak failed");
+        }
+        metrics::job_settled("nak");
+    }
+
+    /// Settles a job that was not done. At its last delivery JetStream would give it up without a word.
+    pub(super) async fn settle(self, outcome: Outcome, reason: &str) {
+        let backoff = retry_delay(self.deliveries, self.sequence);
+        match outcome {
+            Outcome::DeadLetter { cause } => self.dead_letter(cause, reason).await,
+            Outcome::Retry { .. } | Outcome::GiveBack if self.deliveries >= MAX_DELIVER => {
+                self.dead_letter(EXHAUSTED, reason).await;
+            }
+            Outcome::Retry { after } => self.nak(after.unwrap_or(backoff)).await,
+            Outcome::GiveBack => self.nak(backoff).await,
+            Outcome::Terminate => self.term(reason).await,
+            Outcome::Exit => {}
+        }
+    }
+
+    /// Stores the job in the DLQ, then takes it out of the stream. If it cannot be stored, the job is given back.
+    pub async fn dead_letter(self, cause: &str, reason: &str) {
+        if self.renewal.has_lapsed() {
+            return self.let_go();
+        }
+        tracing::warn!(
+            job.sequence = self.sequence,
+            cause,
+            reason,
+            "job dead-lettered"
+        );
+        failpoint::pass("before-dead-letter");
+        if let Err(error) = self.store_dead_letter(cause, reason).await {
+            tracing::warn!(
+                job.sequence = self.sequence,
+                error = format!("{error:#}"),
+                "dead letter not stored"
+            );
+            let delay = retry_delay(self.deliveries, self.sequence);
+            return self.nak(delay).await;
+        }
+        failpoint::pass("after-dead-letter");
+        metrics::dead_letter(cause);
+        self.term(cause).await;
+    }
+
+    /// Takes the job out of the stream; its dead letter is stored.
+    async fn term(self, reason: &str) {
+        failpoint::pass("before-term");
+        if let Err(error) = self.confirm(Bytes::from(format!("+TERM {reason}"))).await {
+            tracing::warn!(job.sequence = self.sequence, %error, "term failed");
+        }
+        failpoint::pass("after-term");
+        metrics::job_settled("term");
+    }
+
+    /// Another worker may have the job by now: what this one knows about it is old.
+    fn let_go(self) {
+        tracing::warn!(
+            job.sequence = self.sequence,
+            "lease lapsed, job left to others"
+        );
+        metrics::job_settled("lapsed");
+    }
+
+    async fn store_dead_letter(&self, cause: &str, reason: &str) -> anyhow::Result<()> {
+        match failpoint::reached("dead-letter") {
+            Verdict::Go => {}
+            Verdict::Skip => return Ok(()),
+            Verdict::Fail => anyhow::bail!("failpoint"),
+        }
+        let verdict = dead_letter::Verdict {
+            cause,
+            reason,
+            worker: &self.queue.worker,
+            fingerprint: &self.queue.fingerprint,
+        };
+        let original = Original::delivered(&self.message).context("not a delivery")?;
+        Ok(dead_letter::store(&self.queue.jetstream, &original, &verdict).await?)
+    }
+
+    /// Sends a settlement and waits until the server has it. A request without responders is an error here; the
+    /// client's own confirmed acknowledgement would take it for success.
+    async fn confirm(&self, kind: Bytes) -> Result<(), String> {
+        let reply = self
+            .message
+            .reply
+            .clone()
+            .ok_or("the message has no reply subject")?;
+        let request = self.queue.client.request(reply, kind);
+        match tokio::time::timeout(SETTLE_TIMEOUT, request).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {SETTLE_TIMEOUT:?}")),
+        }
+    }
+}

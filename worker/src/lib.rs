@@ -1,0 +1,42 @@
+//! The worker: pulls jobs from JetStream, runs an ONNX model, writes vectors to Qdrant, acknowledges.
+//!
+//! ```text
+//! pull --Batch--> encode --Inputs--> embed --Vectors--> upsert --Points--> Qdrant
+//!                                                          '---- Ack ----> JetStream
+//! ```
+//! Every arrow is a channel that holds one batch. A batch has one owner, and the leases of its jobs travel with
+//! it in [`inflight::InFlight`]; only that file settles them.
+//!
+//! | verbs (stages) | nouns | around them |
+//! |---|---|---|
+//! | [`pull`], [`encode`], [`plan`], [`embed`], [`pool`], [`write`], [`upsert`], [`answer`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`health`], [`failpoint`] |
+//!
+//! The other verbs of the program are [`stage`] and [`check`]; [`run`] starts the pipeline.
+
+pub mod answer;
+pub mod batch;
+pub mod check;
+pub mod config;
+pub mod connect;
+pub mod consumers;
+pub mod embed;
+pub mod encode;
+pub mod error;
+pub mod failpoint;
+pub mod graph;
+pub mod health;
+pub mod inflight;
+pub mod layout;
+pub mod load;
+pub mod metrics;
+pub mod pipeline;
+pub mod plan;
+pub mod pool;
+pub mod pull;
+pub mod quarantine;
+pub mod run;
+pub mod session;
+pub mod shutdown;
+pub mod stage;
+pub mod upsert;
+pub mod write;

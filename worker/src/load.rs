@@ -1,0 +1,293 @@
+//! Load: brings a staged model onto its device and proves that it gives the vectors or scores that it gave when staged.
+
+use std::fmt;
+use std::time::Instant;
+
+use contract::digest::Digest;
+use contract::model::{Golden, Identity, Manifest, ModelError, TOKENIZER};
+use contract::tokenizer::{Tokenizer, TokenizerError};
+use contract::topology::Task;
+use thiserror::Error;
+
+use crate::batch::{RowKey, Tensor};
+use crate::config::{ModelConfig, SessionConfig};
+use crate::error::EmbedError;
+use crate::metrics;
+use crate::plan::{Row, fill};
+use crate::pool::Recipe;
+use crate::session::{Engine, Session, SessionError};
+
+/// Smallest cosine between a golden vector and the same text's vector now. Devices and precisions differ in the
+/// last digits; another model, pooling or prefix differs in the first.
+const GOLDEN_COSINE: f32 = 0.999;
+/// Largest difference between a golden score and the same pair's score now, relative to scores above 1.
+const GOLDEN_DIFFERENCE: f32 = 0.02;
+
+/// A model that is ready to run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its session.
+    pub session: Session,
+    /// How close it comes to its golden texts.
+    pub golden: Agreement,
+    /// A golden text, to see whether the device still works.
+    pub canary: Tensor,
+}
+
+/// How close a model comes to what was recorded when it was staged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Agreement {
+    /// Smallest cosine of a vector.
+    Cosine(f32),
+    /// Largest difference of a score.
+    Difference(f32),
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cosine(cosine) => write!(f, "cosine {cosine:.5}"),
+            Self::Difference(difference) => write!(f, "scores within {difference:.5}"),
+        }
+    }
+}
+
+/// Why a staged model cannot run here.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The directory is not what was staged.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer does not load or fails on a golden text.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The graph does not load.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The graph does not run.
+    #[error("failed to embed a golden text")]
+    Embed(#[from] EmbedError),
+    /// It is another model than the one that was asked for.
+    #[error("model `{name}` has fingerprint {found}, expected {expected}")]
+    Fingerprint {
+        /// Name of the model.
+        name: String,
+        /// What is wanted.
+        expected: Digest,
+        /// What is there.
+        found: Digest,
+    },
+    /// The vectors are not those of the staged model.
+    #[error(
+        "golden text {index} has cosine {cosine:.5} to its vector when staged, expected at least {GOLDEN_COSINE}; \
+         this device or runtime does not compute this model"
+    )]
+    Golden {
+        /// Which text.
+        index: usize,
+        /// How close it came.
+        cosine: f32,
+    },
+    /// The scores are not those of the staged model.
+    #[error(
+        "golden pair {index} has the scores {found:?}, when staged it had {expected:?}; this device or runtime does \
+         not compute this model"
+    )]
+    GoldenScore {
+        /// Which pair.
+        index: usize,
+        /// What it has now.
+        found: Vec<f32>,
+        /// What it had.
+        expected: Vec<f32>,
+    },
+}
+
+/// How a model's outputs become vectors.
+#[must_use]
+pub fn recipe(identity: &Identity) -> Recipe {
+    Recipe {
+        pooling: identity.pooling,
+        dimensions: identity.dimensions,
+        normalize: identity.normalize,
+        activation: identity.activation,
+    }
+}
+
+/// Loads a staged model. `since` is when the process began, for the metrics of its start.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load(
+    model: &ModelConfig,
+    session: &SessionConfig,
+    since: Instant,
+) -> Result<Loaded, LoadError> {
+    let manifest = Manifest::load(&model.model)?;
+    if let Some(expected) = model
+        .fingerprint
+        .clone()
+        .filter(|wanted| *wanted != manifest.fingerprint)
+    {
+        let (name, found) = (manifest.name.to_string(), manifest.fingerprint);
+        return Err(LoadError::Fingerprint {
+            name,
+            expected,
+            found,
+        });
+    }
+    manifest.verify(&model.model)?;
+    metrics::startup_phase("verified", since.elapsed());
+    let tokenizer = Tokenizer::load(&model.model.join(TOKENIZER))?;
+    metrics::startup_phase("tokenizer", since.elapsed());
+    let graph = model.model.join(&manifest.identity.onnx);
+    let mut session = Session::load(&graph, session, recipe(&manifest.identity))?;
+    metrics::startup_phase("session", since.elapsed());
+    let golden = prove(&mut session, &tokenizer, &manifest)?;
+    metrics::startup_phase("golden", since.elapsed());
+    let (query, text) = manifest.golden.first().map_or((None, ""), pair);
+    let canary = tensor(&tokenizer, &manifest.identity, query, text)?;
+    Ok(Loaded {
+        manifest,
+        tokenizer,
+        session,
+        golden,
+        canary,
+    })
+}
+
+/// Runs one text alone, as a document's chunk or as the passage of a pair. Gives its vector or its scores.
+///
+/// # Errors
+/// If the tokenizer or the session fails.
+pub fn run_text(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    identity: &Identity,
+    (query, text): (Option<&str>, &str),
+) -> Result<Vec<f32>, LoadError> {
+    let vectors = session.run(&tensor(tokenizer, identity, query, text)?)?;
+    Ok(vectors.into_iter().next().unwrap_or_default())
+}
+
+fn pair(golden: &Golden) -> (Option<&str>, &str) {
+    (golden.query.as_deref(), &golden.text)
+}
+
+/// A tensor of one text or pair.
+fn tensor(
+    tokenizer: &Tokenizer,
+    identity: &Identity,
+    query: Option<&str>,
+    text: &str,
+) -> Result<Tensor, TokenizerError> {
+    let (prefixes, max) = (&identity.prefixes, identity.max_tokens);
+    let text = format!("{}{text}", prefixes.document);
+    let tokens = match query {
+        Some(query) => {
+            let query = format!("{}{query}", prefixes.query);
+            tokenizer.encode_pair_within(&query, &text, max)?
+        }
+        None => {
+            let mut ids = tokenizer.encode(&text)?;
+            tokenizer.truncate(&mut ids, max);
+            ids.into()
+        }
+    };
+    let row = Row {
+        key: RowKey { job: 0, row: 0 },
+        token_ids: tokens.ids,
+        type_ids: tokens.types,
+    };
+    Ok(fill(&[row], tokenizer.padding_id()))
+}
+
+fn prove(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    manifest: &Manifest,
+) -> Result<Agreement, LoadError> {
+    let (mut cosine, mut difference) = (1.0_f32, 0.0_f32);
+    for (index, golden) in manifest.golden.iter().enumerate() {
+        let now = run_text(session, tokenizer, &manifest.identity, pair(golden))?;
+        match manifest.identity.task {
+            Task::Embed => cosine = cosine.min(same_vector(index, golden, &now)?),
+            Task::Rescore => difference = difference.max(same_scores(index, golden, now)?),
+        }
+    }
+    Ok(match manifest.identity.task {
+        Task::Embed => Agreement::Cosine(cosine),
+        Task::Rescore => Agreement::Difference(difference),
+    })
+}
+
+fn same_vector(index: usize, golden: &Golden, now: &[f32]) -> Result<f32, LoadError> {
+    let cosine = cosine(now, &golden.vector);
+    if cosine.is_nan() || cosine < GOLDEN_COSINE {
+        return Err(LoadError::Golden { index, cosine });
+    }
+    Ok(cosine)
+}
+
+/// A score alone has no direction, so the numbers themselves are compared.
+fn same_scores(index: usize, golden: &Golden, now: Vec<f32>) -> Result<f32, LoadError> {
+    let expected = &golden.vector;
+    let differ = |(now, then): (&f32, &f32)| (now - then).abs() / then.abs().max(1.0);
+    let differences: Vec<f32> = now.iter().zip(expected).map(differ).collect();
+    let close = |difference: &f32| *difference <= GOLDEN_DIFFERENCE;
+    if now.len() != expected.len() || !differences.iter().all(close) {
+        return Err(LoadError::GoldenScore {
+            index,
+            found: now,
+            expected: expected.clone(),
+        });
+    }
+    Ok(differences.into_iter().fold(0.0, f32::max))
+}
+
+/// Cosine of the angle between two vectors; NaN if their lengths differ or one is zero.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the result is wanted in 32 bits"
+)]
+pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    if a.len() != b.len() {
+        return f32::NAN;
+    }
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum()
+    };
+    (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_that_moved_are_not_those_of_the_staged_model() {
+        let golden = Golden {
+            query: Some("q".to_owned()),
+            text: "t".to_owned(),
+            vector: vec![0.5, 100.0],
+        };
+        let close = same_scores(0, &golden, vec![0.51, 101.0]).unwrap();
+        assert!((close - 0.01).abs() < 1e-6, "{close}");
+        for other in [
+            vec![0.53, 100.0],
+            vec![0.5, 97.0],
+            vec![f32::NAN, 100.0],
+            vec![0.5],
+        ] {
+            assert!(same_scores(0, &golden, other).is_err());
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The pipeline: the stages as loops. `run` connects them, and nothing else knows their order.
+//!
+//! Each stage is a loop over a channel that holds one batch. The end of its input ends a stage, which closes the
+//! next; a stage that fails ends the process. Nothing is supervised inside: what was not settled is redelivered.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use contract::model::Manifest;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::answer::answer_refusal;
+use crate::batch::{Batch, Inputs, Tensor, Vectors};
+use crate::embed::embed;
+use crate::encode::Encoder;
+use crate::error::{EmbedError, Outcome, Refusal, chain};
+use crate::failpoint;
+use crate::health::{Health, Stage};
+use crate::inflight::{InFlight, Lease, Leases, Queue};
+use crate::metrics;
+use crate::quarantine::{Place, Quarantine};
+use crate::session::Engine;
+use crate::shutdown::{Phase, Shutdown};
+
+/// What all stages share.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// How leases are settled.
+    pub queue: Arc<Queue>,
+    /// The model.
+    pub manifest: Arc<Manifest>,
+    /// How far the process is on its way out.
+    pub shutdown: Shutdown,
+    /// What the stages say about themselves.
+    pub health: Health,
+    /// Who may be in the model.
+    pub quarantine: Quarantine,
+}
+
+/// Work in the model, with its place there.
+#[derive(Debug)]
+pub struct Admitted {
+    /// To be left when the last tensor was run.
+    place: Place,
+    work: InFlight<Inputs>,
+}
+
+/// The encode stage, on a thread of its own.
+pub fn encode_stage(
+    context: &Context,
+    encoder: &Encoder,
+    mut input: mpsc::Receiver<InFlight<Batch>>,
+    output: &mpsc::Sender<Admitted>,
+) {
+    let runtime = Handle::current();
+    while let Some(work) = input.blocking_recv() {
+        let Some((place, work)) = runtime.block_on(admit(context, work)) else {
+            continue;
+        };
+        let work = encode_batch(context, encoder, work);
+        if work.leases.is_empty() {
+            runtime.block_on(place.leave());
+        } else if output.blocking_send(Admitted { place, work }).is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until the batch may be in the model. Gives nothing if it was settled instead.
+async fn admit(context: &Context, work: InFlight<Batch>) -> Option<(Place, InFlight<Batch>)> {
+    let InFlight { payload, leases } = work;
+    if context.shutdown.phase() >= Phase::Draining {
+        leases.release().await;
+        return None;
+    }
+    match context.quarantine.admit(&leases).await {
+        Ok(place) => Some((place, InFlight { payload, leases })),
+        Err(suspicion) => {
+            leases.settle(suspicion.outcome(), &chain(&suspicion)).await;
+            None
+        }
+    }
+}
+
+fn encode_batch(context: &Context, encoder: &Encoder, work: InFlight<Batch>) -> InFlight<Inputs> {
+    let started = Instant::now();
+    let InFlight { payload, leases } = work;
+    context.health.works(Stage::Encode);
+    let payloads: Vec<_> = payload
+        .iter()
+        .map(|delivery| delivery.payload.clone())
+        .collect();
+    failpoint::pass_with("before-encode", || payloads.clone());
+    let (inputs, refused) = encoder.encode(payload);
+    failpoint::pass("after-encode");
+    metrics::stage_done("encode", started.elapsed());
+    context.health.rests(Stage::Encode);
+    let payload_of = |position: usize| payloads.get(position).map(|bytes| &bytes[..]);
+    let leases = Handle::current().block_on(refuse(context, leases, refused, payload_of));
+    InFlight {
+        payload: inputs,
+        leases,
+    }
+}
+
+/// The embed stage, on a thread of its own, because a session has one user at a time.
+///
+/// # Errors
+/// [`EmbedError`] if the process must not go on.
+pub fn embed_stage(
+    context: &Context,
+    (engine, canary): (&mut impl Engine, &Tensor),
+    mut input: mpsc::Receiver<Admitted>,
+    output: &mpsc::Sender<InFlight<Vectors>>,
+) -> Result<(), EmbedError> {
+    let runtime = Handle::current();
+    while let Some(Admitted { place, work }) = input.blocking_recv() {
+        let InFlight { payload, leases } = work;
+        if context.shutdown.phase() >= Phase::Draining {
+            runtime.block_on(async { tokio::join!(leases.release(), place.leave()) });
+            continue;
+        }
+        let result = embed_batch(context, engine, payload);
+        runtime.block_on(place.leave());
+        match result {
+            Ok((payload, refused)) => {
+                let leases = runtime.block_on(refuse(context, leases, refused, |_| None));
+                let embedded = InFlight { payload, leases };
+                if !embedded.leases.is_empty() && output.blocking_send(embedded).is_err() {
+                    return Ok(());
+                }
+            }
+            // Where not even a golden text can be embedded, it is not the batch that is to blame.
+            Err(error @ EmbedError::Run { .. }) if engine.run(canary).is_err() => {
+                return Err(error);
+            }
+            Err(error) => runtime.block_on(settle_failed_run(leases, error))?,
+        }
+    }
+    Ok(())
+}
+
+fn embed_batch(
+    context: &Context,
+    engine: &mut impl Engine,
+    inputs: Inputs,
+) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
+    context.health.works(Stage::Embed);
+    let stopped = || {
+        context.health.works(Stage::Embed);
+        context.shutdown.phase() == Phase::Expired
+    };
+    failpoint::pass_with("before-embed", || {
+        let jobs = inputs.jobs.iter();
+        jobs.map(|work| work.job.encode()).collect::<Vec<_>>()
+    });
+    let result = embed(engine, inputs, stopped);
+    context.health.rests(Stage::Embed);
+    failpoint::pass("after-embed");
+    result
+}
+
+async fn settle_failed_run(leases: Leases, error: EmbedError) -> Result<(), EmbedError> {
+    match error.outcome(leases.len(), leases.deliveries()) {
+        Outcome::Exit => Err(error),
+        outcome @ (Outcome::DeadLetter { .. }
+        | Outcome::Retry { .. }
+        | Outcome::GiveBack
+        | Outcome::Terminate) => {
+            tracing::warn!(
+                error = chain(&error),
+                jobs = leases.len(),
+                "batch not embedded"
+            );
+            match error {
+                EmbedError::Stopped => leases.release().await,
+                EmbedError::Run { .. } | EmbedError::Output { .. } => {
+                    leases.settle(outcome, &error.to_string()).await;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Dead-letters the jobs that a stage refused, and gives the leases of the others.
+async fn refuse<'a>(
+    context: &Context,
+    mut leases: Leases,
+    refused: Vec<(usize, Refusal)>,
+    payload_of: impl Fn(usize) -> Option<&'a [u8]>,
+) -> Leases {
+    let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
+    let removed: Vec<Lease> = leases.remove(&positions);
+    for (lease, (position, refusal)) in removed.into_iter().zip(refused) {
+        if let Some(payload) = payload_of(position) {
+            answer_refusal(&context.queue, &context.manifest, payload, &refusal).await;
+        }
+        lease
+            .dead_letter(refusal.cause(), &refusal.to_string())
+            .await;
+    }
+    leases
+}
+
+/// Joins a stage that runs on a thread.
+///
+/// # Errors
+/// If the thread panicked.
+pub async fn joined<T>(name: &'static str, stage: tokio::task::JoinHandle<T>) -> anyhow::Result<T> {
+    stage.await.with_context(|| format!("stage {name} died"))
+}

@@ -1,0 +1,257 @@
+//! Pool: turns the output of a graph into one vector per text, or into the scores of its labels.
+//!
+//! Pooling, Matryoshka truncation, normalization and activation are done here in 32-bit floats, whatever the graph
+//! computes in.
+
+use contract::model::{Activation, Pooling};
+use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
+
+/// How outputs become vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// How token vectors become one vector.
+    pub pooling: Pooling,
+    /// Leading dimensions that are kept: Matryoshka models pack most meaning into them.
+    pub dimensions: usize,
+    /// Whether vectors are scaled to length 1, after truncation.
+    pub normalize: bool,
+    /// How logits become scores.
+    pub activation: Activation,
+}
+
+/// Pools token vectors `[rows, tokens, hidden]`. `lengths` are the tokens of each row without padding.
+#[must_use]
+pub fn pool_tokens(
+    hidden: ArrayView3<'_, f32>,
+    lengths: &[usize],
+    recipe: Recipe,
+) -> Vec<Vec<f32>> {
+    let rows = hidden.axis_iter(Axis(0)).zip(lengths);
+    rows.map(|(tokens, length)| finish(pool_row(tokens, *length, recipe.pooling), recipe))
+        .collect()
+}
+
+/// Finishes rows that the graph has pooled itself, `[rows, hidden]`.
+#[must_use]
+pub fn finish_rows(pooled: ArrayView2<'_, f32>, recipe: Recipe) -> Vec<Vec<f32>> {
+    pooled
+        .axis_iter(Axis(0))
+        .map(|row| finish(row.to_vec(), recipe))
+        .collect()
+}
+
+fn pool_row(tokens: ArrayView2<'_, f32>, length: usize, pooling: Pooling) -> Vec<f32> {
+    match pooling {
+        Pooling::Mean => mean(tokens, length),
+        Pooling::LastToken => tokens.row(length.saturating_sub(1)).to_vec(),
+        // A graph that pools itself has no token vectors; its first row is the honest reading of one that has.
+        Pooling::Cls | Pooling::Graph => tokens.row(0).to_vec(),
+    }
+}
+
+/// Mean over the tokens that are not padding.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a row has far fewer than 2^24 tokens"
+)]
+fn mean(tokens: ArrayView2<'_, f32>, length: usize) -> Vec<f32> {
+    let mut sum = vec![0.0; tokens.ncols()];
+    for token in tokens.axis_iter(Axis(0)).take(length) {
+        add(&mut sum, token);
+    }
+    let count = length.max(1) as f32;
+    sum.iter_mut().for_each(|value| *value /= count);
+    sum
+}
+
+fn add(sum: &mut [f32], token: ArrayView1<'_, f32>) {
+    for (total, value) in sum.iter_mut().zip(token) {
+        *total += value;
+    }
+}
+
+fn finish(mut vector: Vec<f32>, recipe: Recipe) -> Vec<f32> {
+    vector.truncate(recipe.dimensions);
+    if recipe.normalize {
+        normalize(&mut vector);
+    }
+    activate(&mut vector, recipe.activation);
+    vector
+}
+
+/// Makes scores of logits. A logit that is not finite would give a score that looks like one, so it takes all scores
+/// of its row with it; [`is_sound`] rejects them.
+fn activate(logits: &mut [f32], activation: Activation) {
+    if activation != Activation::Raw && !logits.iter().all(|logit| logit.is_finite()) {
+        return logits.fill(f32::NAN);
+    }
+    match activation {
+        Activation::Raw => {}
+        Activation::Sigmoid => logits.iter_mut().for_each(|logit| *logit = sigmoid(*logit)),
+        Activation::Softmax => softmax(logits),
+    }
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+/// Relative to the largest, so that large logits do not overflow.
+fn softmax(logits: &mut [f32]) {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    logits
+        .iter_mut()
+        .for_each(|logit| *logit = (*logit - largest).exp());
+    let sum: f32 = logits.iter().sum();
+    logits.iter_mut().for_each(|logit| *logit /= sum);
+}
+
+/// Scales to length 1. The zero vector has no direction and stays as it is; [`is_sound`] rejects it.
+fn normalize(vector: &mut [f32]) {
+    let length = norm(vector);
+    if length > 0.0 {
+        vector.iter_mut().for_each(|value| *value /= length);
+    }
+}
+
+/// Euclidean length, summed in 64 bits so that long vectors do not lose digits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the result is wanted in 32 bits"
+)]
+fn norm(vector: &[f32]) -> f32 {
+    vector
+        .iter()
+        .map(|value| f64::from(*value).powi(2))
+        .sum::<f64>()
+        .sqrt() as f32
+}
+
+/// Whether a vector may be written: every value finite, and of length 1 where the model normalizes. Qdrant checks
+/// neither, and a single NaN would rank above every honest score.
+#[must_use]
+pub fn is_sound(vector: &[f32], recipe: Recipe) -> bool {
+    let finite = vector.len() == recipe.dimensions && vector.iter().all(|value| value.is_finite());
+    finite && (!recipe.normalize || (norm(vector) - 1.0).abs() < 1e-3)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array3, array};
+
+    use super::*;
+
+    fn tokens() -> Array3<f32> {
+        array![
+            [[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]],
+            [[5.0, 0.0], [0.0, 0.0], [7.0, 1.0]]
+        ]
+    }
+
+    fn pooled(pooling: Pooling) -> Vec<Vec<f32>> {
+        let recipe = Recipe {
+            pooling,
+            dimensions: 2,
+            normalize: false,
+            activation: Activation::Raw,
+        };
+        pool_tokens(tokens().view(), &[2, 3], recipe)
+    }
+
+    #[test]
+    fn padding_takes_no_part_in_the_mean() {
+        assert_eq!(pooled(Pooling::Mean), [[2.0, 4.0], [4.0, 1.0 / 3.0]]);
+    }
+
+    #[test]
+    fn the_last_token_is_the_last_that_is_not_padding() {
+        assert_eq!(pooled(Pooling::LastToken), [[3.0, 6.0], [7.0, 1.0]]);
+    }
+
+    #[test]
+    fn cls_is_the_first_token() {
+        assert_eq!(pooled(Pooling::Cls), [[1.0, 2.0], [5.0, 0.0]]);
+    }
+
+    #[test]
+    fn truncation_comes_before_normalization() {
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: 2,
+            normalize: true,
+            activation: Activation::Raw,
+        };
+        let vectors = finish_rows(array![[3.0, 4.0, 12.0]].view(), recipe);
+        assert_eq!(vectors, [[0.6, 0.8]]);
+    }
+
+    #[test]
+    fn vectors_that_would_spoil_an_index_are_not_sound() {
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: 2,
+            normalize: true,
+            activation: Activation::Raw,
+        };
+        assert!(is_sound(&[0.6, 0.8], recipe));
+        for bad in [
+            &[f32::NAN, 0.0][..],
+            &[f32::INFINITY, 0.0],
+            &[0.0, 0.0],
+            &[1.0],
+            &[2.0, 0.0],
+        ] {
+            assert!(!is_sound(bad, recipe), "{bad:?}");
+        }
+    }
+    fn scores(logits: &[f32], activation: Activation) -> Vec<f32> {
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: logits.len(),
+            normalize: false,
+            activation,
+        };
+        let scores = finish(logits.to_vec(), recipe);
+        let sound = logits.iter().all(|logit| logit.is_finite());
+        assert_eq!(is_sound(&scores, recipe), sound, "{logits:?}: {scores:?}");
+        scores
+    }
+
+    fn close(found: &[f32], expected: &[f32]) {
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+        assert!(found.iter().zip(expected).all(near), "{found:?}");
+        assert_eq!(found.len(), expected.len());
+    }
+
+    #[test]
+    fn a_sigmoid_scores_each_label_by_itself() {
+        let found = scores(&[0.0, 4.562_921_6, -1_000.0, 1_000.0], Activation::Sigmoid);
+        close(&found, &[0.5, 0.989_676_1, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_softmax_shares_one_between_the_labels_and_does_not_overflow() {
+        close(
+            &scores(&[1.0, 2.0, 3.0], Activation::Softmax),
+            &[0.090_030_57, 0.244_728_48, 0.665_240_94],
+        );
+        close(
+            &scores(&[1_000.0, 1_001.0], Activation::Softmax),
+            &[0.268_941_43, 0.731_058_6],
+        );
+    }
+
+    #[test]
+    fn raw_scores_are_the_logits() {
+        assert_eq!(scores(&[-3.5, 7.0], Activation::Raw), [-3.5, 7.0]);
+    }
+
+    #[test]
+    fn no_activation_hides_a_logit_that_is_not_finite() {
+        for activation in [Activation::Raw, Activation::Sigmoid, Activation::Softmax] {
+            for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+                scores(&[bad, 0.0], activation);
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Run: brings up a worker and runs it until it is told to stop.
+//!
+//! The model is loaded before anything is connected, so that a worker that cannot run it takes no job. NATS and
+//! Qdrant may start later than the worker.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::RunConfig;
+use crate::connect::connect;
+use crate::consumers::Consumers;
+use crate::encode::{Encoder, Rules};
+use crate::health::{self, Health};
+use crate::load::{Loaded, load};
+use crate::metrics;
+use crate::pipeline::{Context, embed_stage, encode_stage, joined};
+use crate::pull::{Controls, Pull, PullSize};
+use crate::shutdown::Shutdown;
+use crate::write::WriteStage;
+
+/// Runs a worker. `since` is when the process began.
+///
+/// # Errors
+/// If the worker cannot start, or a stage fails.
+pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
+    let metrics = metrics::install().context("failed to install the metrics recorder")?;
+    let health = Health::new();
+    let bound = health::serve(config.listen, health.clone(), metrics).await;
+    let bound = bound.with_context(|| format!("failed to listen on {}", config.listen))?;
+    let (trigger, shutdown) =
+        Shutdown::on_signals(config.grace).context("failed to catch signals")?;
+    let loaded = load_on_thread(&config, since).await?;
+    let parts = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
+    let Some(parts) = parts else {
+        return Ok(());
+    };
+    metrics::startup_phase("ready", since.elapsed());
+    tracing::info!(
+        model = %loaded.manifest.name,
+        fingerprint = loaded.manifest.fingerprint.short(),
+        listen = %bound,
+        startup.seconds = since.elapsed().as_secs_f64(),
+        golden = %loaded.golden,
+        "ready"
+    );
+    health.ready();
+    let context = Context {
+        queue: parts.queue,
+        manifest: Arc::new(loaded.manifest.clone()),
+        shutdown,
+        health,
+        quarantine: parts.quarantine,
+    };
+    let (breaker, open) = watch::channel(false);
+    let controls = Controls {
+        shutdown: context.shutdown.clone(),
+        breaker: open,
+        health: context.health.clone(),
+        drain: config.drain.then_some(trigger),
+    };
+    let [live, bulk] = parts.consumers.each();
+    let size = PullSize {
+        tokens: config.batch.batch_tokens(config.session.provider),
+        jobs: config.batch.batch_jobs,
+    };
+    let pull = Pull::new(&context.queue, live, bulk, size);
+    let collections = config.collections.clone();
+    let write = WriteStage {
+        context: context.clone(),
+        upserter: parts.upserter,
+        collections,
+        breaker,
+    };
+    let stages = stages(context.clone(), config, loaded, (pull, controls), write);
+    watched(stages, parts.consumers, context.shutdown).await
+}
+
+/// Runs the stages for as long as the consumers are what they were at start.
+async fn watched(
+    stages: impl Future<Output = anyhow::Result<()>>,
+    consumers: Consumers,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        ended = stages => ended,
+        drifted = consumers.watch(shutdown) => drifted.map(|never| match never {}),
+    }
+}
+
+/// Connects the stages with channels that hold one batch each, and waits for all of them.
+async fn stages(
+    context: Context,
+    config: RunConfig,
+    loaded: Loaded,
+    (pull, controls): (Pull, Controls),
+    write: WriteStage,
+) -> anyhow::Result<()> {
+    let (to_encode, from_pull) = mpsc::channel(1);
+    let (to_embed, from_encode) = mpsc::channel(1);
+    let (to_upsert, from_embed) = mpsc::channel(1);
+    let rules = Rules {
+        collections: config.collections,
+        too_long: config.batch.too_long,
+    };
+    let tensor_tokens = config.batch.tensor_tokens(config.session.provider);
+    let encoder = Encoder::new(loaded.tokenizer, loaded.manifest, rules, tensor_tokens);
+    let (mut session, canary) = (loaded.session, loaded.canary);
+    let (for_encode, for_embed) = (context.clone(), context);
+    let encode = tokio::task::spawn_blocking(move || {
+        encode_stage(&for_encode, &encoder, from_pull, &to_embed);
+    });
+    let embed = tokio::task::spawn_blocking(move || {
+        embed_stage(&for_embed, (&mut session, &canary), from_encode, &to_upsert)
+    });
+    let pull = tokio::spawn(pull.run(to_encode, controls));
+    let embed = async { joined("embed", embed).await?.context("embedding failed") };
+    // The first failure ends them all: what is in flight is redelivered.
+    let (encode, pull) = (joined("encode", encode), joined("pull", pull));
+    tokio::try_join!(write.run(from_embed), embed, encode, pull).map(drop)
+}
+
+async fn load_on_thread(config: &RunConfig, since: Instant) -> anyhow::Result<Loaded> {
+    let (model, session) = (config.model.clone(), config.session.clone());
+    let loaded = tokio::task::spawn_blocking(move || load(&model, &session, since)).await;
+    Ok(loaded.context("loading the model died")??)
+}

@@ -1,0 +1,189 @@
+//! The session: ONNX Runtime with one model on one device.
+//!
+//! The library is loaded at run time, so that one binary serves CPUs and GPUs. A graph is accepted if its inputs
+//! are `input_ids`, and optionally `attention_mask`, `token_type_ids` and `position_ids`, all 64-bit integers
+//! `[rows, tokens]`, and one of its outputs holds token vectors `[rows, tokens, hidden]` or row vectors
+//! `[rows, hidden]`.
+
+mod device;
+mod input;
+mod output;
+
+use std::path::{Path, PathBuf};
+
+use contract::model::Pooling;
+use ort::environment::Environment;
+use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
+use ort::value::Tensor as OrtTensor;
+use thiserror::Error;
+
+use crate::batch::Tensor;
+use crate::config::SessionConfig;
+use crate::error::EmbedError;
+use crate::pool::Recipe;
+use input::Input;
+use output::Output;
+
+/// Why a model cannot be loaded.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// No library.
+    #[error("failed to load onnx runtime from `{path}`; set --onnxruntime to libonnxruntime.so")]
+    Library {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the loader said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The environment, the provider or the graph failed.
+    #[error("failed to {action} for `{graph}`")]
+    Load {
+        /// What was tried.
+        action: &'static str,
+        /// The graph.
+        graph: PathBuf,
+        /// What the runtime said.
+        #[source]
+        source: ort::Error,
+    },
+    /// An input that nobody can fill.
+    #[error(
+        "graph `{graph}` has the input `{input}` of {kind}; known are input_ids, attention_mask, \
+         token_type_ids and position_ids, 64-bit integers of two dimensions"
+    )]
+    UnknownInput {
+        /// The graph.
+        graph: PathBuf,
+        /// The input.
+        input: String,
+        /// Its type.
+        kind: String,
+    },
+    /// No input for token ids.
+    #[error("graph `{graph}` has no input `input_ids`; it has {found}")]
+    NoTokens {
+        /// The graph.
+        graph: PathBuf,
+        /// Its inputs.
+        found: String,
+    },
+    /// No output that could be a vector.
+    #[error(
+        "graph `{graph}` has no output of 2 or 3 dimensions in 16- or 32-bit floats; it has {found}"
+    )]
+    NoOutput {
+        /// The graph.
+        graph: PathBuf,
+        /// Its outputs.
+        found: String,
+    },
+    /// The output and the pooling contradict each other.
+    #[error(
+        "output `{output}` of graph `{graph}` has {rank} dimensions, pooling `{pooling:?}` needs {needed}"
+    )]
+    Pooling {
+        /// The graph.
+        graph: PathBuf,
+        /// The output.
+        output: String,
+        /// Its dimensions.
+        rank: usize,
+        /// What was asked for.
+        pooling: Pooling,
+        /// What that needs.
+        needed: usize,
+    },
+    /// CUDA was asked for and is not what runs.
+    #[error("provider cuda was asked for, but {problem}")]
+    NotOnCuda {
+        /// What was found.
+        problem: String,
+    },
+}
+
+/// What runs a tensor. The one seam for a stand-in: everything behind it needs the runtime and the device.
+pub trait Engine {
+    /// Gives the vector of each row of a tensor, in order.
+    ///
+    /// # Errors
+    /// [`EmbedError`].
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError>;
+
+    /// How outputs become vectors.
+    fn recipe(&self) -> Recipe;
+}
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct Session {
+    inner: OrtSession,
+    _environment: Environment,
+    inputs: Vec<Input>,
+    output: Output,
+    recipe: Recipe,
+}
+
+impl Session {
+    /// Loads a graph onto the configured device.
+    ///
+    /// # Errors
+    /// [`SessionError`]: with [`Provider::Cuda`](crate::config::Provider::Cuda) also when the graph would run on the CPU.
+    pub fn load(
+        graph: &Path,
+        config: &SessionConfig,
+        recipe: Recipe,
+    ) -> Result<Self, SessionError> {
+        let (inner, environment) = device::place(graph, config)?;
+        let inputs = input::read_inputs(graph, &inner)?;
+        let output = Output::read(graph, &inner, recipe.pooling)?;
+        Ok(Self {
+            inner,
+            _environment: environment,
+            inputs,
+            output,
+            recipe,
+        })
+    }
+
+    /// Runs the graph and reads nothing of what it gives: the floor under [`Engine::run`].
+    ///
+    /// # Errors
+    /// [`EmbedError::Run`].
+    pub fn forward(&mut self, tensor: &Tensor) -> Result<SessionOutputs<'_>, EmbedError> {
+        let failed = |source| run_error(tensor, source);
+        let mut inputs = Vec::with_capacity(self.inputs.len());
+        for input in &self.inputs {
+            let value = OrtTensor::from_array(input.fill(tensor)).map_err(failed)?;
+            inputs.push((input.name(), SessionInputValue::from(value)));
+        }
+        self.inner.run(inputs).map_err(failed)
+    }
+}
+
+impl Engine for Session {
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let (output, recipe) = (self.output.clone(), self.recipe);
+        output.vectors(&self.forward(tensor)?, tensor, recipe)
+    }
+
+    fn recipe(&self) -> Recipe {
+        self.recipe
+    }
+}
+
+fn run_error(tensor: &Tensor, source: ort::Error) -> EmbedError {
+    let (rows, tokens) = tensor.input_ids.dim();
+    EmbedError::Run {
+        rows,
+        tokens,
+        source: source.into(),
+    }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

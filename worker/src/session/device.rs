@@ -1,0 +1,93 @@
+//! The device: the library of ONNX Runtime, a graph on an execution provider, and the proof that it is the right one.
+
+use std::path::Path;
+
+use ort::environment::Environment;
+use ort::ep::{CUDA, ExecutionProvider};
+use ort::session::Session as OrtSession;
+
+use super::SessionError;
+use crate::config::{Provider, SessionConfig};
+
+/// Loads a graph onto the configured device. The environment must outlive the session.
+pub(super) fn place(
+    graph: &Path,
+    config: &SessionConfig,
+) -> Result<(OrtSession, Environment), SessionError> {
+    let environment = load_library(&config.onnxruntime, graph)?;
+    let session = commit(graph, config, &environment)?;
+    if config.provider == Provider::Cuda {
+        prove_cuda()?;
+    }
+    Ok((session, environment))
+}
+
+fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| SessionError::Library {
+        path: path.to_owned(),
+        source,
+    };
+    // A relative path would be looked for beside the executable.
+    let absolute = std::fs::canonicalize(path).map_err(|error| failed(error.into()))?;
+    let builder = ort::init_from(&absolute).map_err(|error| failed(error.into()))?;
+    builder
+        .with_name("ebb")
+        .build()
+        .map_err(|source| SessionError::Load {
+            action: "create the environment",
+            graph: graph.to_owned(),
+            source,
+        })
+}
+fn commit(
+    graph: &Path,
+    config: &SessionConfig,
+    environment: &Environment,
+) -> Result<OrtSession, SessionError> {
+    let failed = |action| {
+        move |source: ort::Error| SessionError::Load {
+            action,
+            graph: graph.to_owned(),
+            source,
+        }
+    };
+    let build = || -> ort::Result<_> {
+        // Threads that spin between calls burn a container's CPU quota without doing anything.
+        let builder = OrtSession::builder(environment)?
+            .with_intra_threads(config.threads())?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            // Shapes change from call to call, so a memory pattern would never fit twice.
+            .with_memory_pattern(false)?;
+        Ok(builder)
+    };
+    let mut builder = build().map_err(failed("set session options"))?;
+    if config.provider == Provider::Cuda {
+        let cuda = CUDA::default()
+            .with_device_id(config.device_id)
+            .build()
+            .error_on_failure();
+        builder = builder
+            .with_execution_providers([cuda])
+            .map_err(ort::Error::from)
+            .map_err(failed("register the cuda execution provider"))?;
+    }
+    builder
+        .commit_from_file(graph)
+        .map_err(failed("load the graph"))
+}
+/// The provider may be registered and yet not be there: its library must be mapped into this process.
+fn prove_cuda() -> Result<(), SessionError> {
+    let problem = |problem: String| SessionError::NotOnCuda { problem };
+    if !CUDA::is_available().unwrap_or(false) {
+        return Err(problem(
+            "this build of onnx runtime has no cuda provider".to_owned(),
+        ));
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps")
+        .map_err(|error| problem(format!("the loaded libraries cannot be read: {error}")))?;
+    if maps.contains("libonnxruntime_providers_cuda") {
+        return Ok(());
+    }
+    Err(problem("its provider library is not loaded".to_owned()))
+}

@@ -1,0 +1,125 @@
+//! The output of a graph: which one is read, and how its values become vectors.
+
+use std::path::Path;
+
+use contract::model::Pooling;
+use half::f16;
+use ndarray::{ArrayD, ArrayView2, ArrayView3, ArrayViewD, Ix2, Ix3};
+use ort::session::{Session as OrtSession, SessionOutputs};
+use ort::value::{Outlet, TensorElementType, ValueType};
+
+use super::{SessionError, list, run_error};
+use crate::batch::Tensor;
+use crate::error::EmbedError;
+use crate::pool::{Recipe, finish_rows, pool_tokens};
+
+/// Outputs that are preferred where a graph has several, best first.
+const PREFERRED: [&str; 5] = [
+    "sentence_embedding",
+    "last_hidden_state",
+    "token_embeddings",
+    "logits",
+    "hidden_states",
+];
+
+/// The output that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Output {
+    name: String,
+    /// 3 for token vectors, 2 for row vectors.
+    rank: usize,
+    element: TensorElementType,
+}
+
+impl Output {
+    /// Finds the output that suits the pooling: token vectors for the worker to pool, or rows that the graph has pooled.
+    pub(super) fn read(
+        graph: &Path,
+        session: &OrtSession,
+        pooling: Pooling,
+    ) -> Result<Self, SessionError> {
+        let needed = if pooling == Pooling::Graph { 2 } else { 3 };
+        let usable: Vec<_> = session.outputs().iter().filter_map(usable_output).collect();
+        let fitting: Vec<_> = usable
+            .iter()
+            .filter(|output| output.rank == needed)
+            .collect();
+        let named = |name: &&str| fitting.iter().find(|output| output.name == **name);
+        match (
+            PREFERRED.iter().find_map(named).or(fitting.first()),
+            usable.first(),
+        ) {
+            (Some(output), _) => Ok((*output).clone()),
+            (None, Some(other)) => Err(SessionError::Pooling {
+                graph: graph.to_owned(),
+                output: other.name.clone(),
+                rank: other.rank,
+                pooling,
+                needed,
+            }),
+            (None, None) => Err(SessionError::NoOutput {
+                graph: graph.to_owned(),
+                found: list(session.outputs().iter().map(Outlet::name)),
+            }),
+        }
+    }
+
+    /// Reads the vector of each row.
+    pub(super) fn vectors(
+        &self,
+        outputs: &SessionOutputs<'_>,
+        tensor: &Tensor,
+        recipe: Recipe,
+    ) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let value = &outputs[self.name.as_str()];
+        let failed = |source| run_error(tensor, source);
+        if self.element == TensorElementType::Float16 {
+            let half = value.try_extract_array::<f16>().map_err(failed)?;
+            let single: ArrayD<f32> = half.mapv(f16::to_f32);
+            return pool_output(single.view(), tensor, recipe);
+        }
+        pool_output(
+            value.try_extract_array::<f32>().map_err(failed)?,
+            tensor,
+            recipe,
+        )
+    }
+}
+
+fn usable_output(outlet: &Outlet) -> Option<Output> {
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        return None;
+    };
+    let float = matches!(ty, TensorElementType::Float32 | TensorElementType::Float16);
+    let rank = shape.len();
+    (float && (2..=3).contains(&rank)).then(|| Output {
+        name: outlet.name().to_owned(),
+        rank,
+        element: *ty,
+    })
+}
+
+fn pool_output(
+    output: ArrayViewD<'_, f32>,
+    tensor: &Tensor,
+    recipe: Recipe,
+) -> Result<Vec<Vec<f32>>, EmbedError> {
+    let found = format!("{:?}", output.shape());
+    let (rows, tokens) = tensor.input_ids.dim();
+    let expected = || EmbedError::Output {
+        found,
+        expected: format!("[{rows}, {tokens}, _] or [{rows}, _]"),
+    };
+    let right = output.shape().first() == Some(&rows);
+    if let (true, Ok(hidden)) = (right, output.view().into_dimensionality::<Ix3>()) {
+        let hidden: ArrayView3<'_, f32> = hidden;
+        return Ok(pool_tokens(hidden, &tensor.lengths, recipe));
+    }
+    match output.into_dimensionality::<Ix2>() {
+        Ok(pooled) if right => {
+            let pooled: ArrayView2<'_, f32> = pooled;
+            Ok(finish_rows(pooled, recipe))
+        }
+        Ok(_) | Err(_) => Err(expected()),
+    }
+}

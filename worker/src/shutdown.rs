@@ -1,0 +1,82 @@
+//! Shutdown is end of input: the pull stops, each stage finishes and closes the next.
+//!
+//! The first SIGTERM or SIGINT starts the drain, the end of the grace expires it, a second signal exits at once.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Time from the end of the grace to the end of the process, whatever hangs.
+const LAST_CALL: Duration = Duration::from_secs(10);
+
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Not at all.
+    Running,
+    /// Take nothing new, finish what was started, give back the rest.
+    Draining,
+    /// Give back what was started too.
+    Expired,
+}
+
+/// Tells the stages how far the process is on its way out.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<Phase>);
+
+/// Starts a shutdown from inside, for runs that end when their lanes are empty.
+#[derive(Clone, Debug)]
+pub struct Trigger(watch::Sender<Phase>);
+
+impl Shutdown {
+    /// Listens for signals from now on.
+    ///
+    /// # Errors
+    /// If the system refuses to register a handler.
+    pub fn on_signals(grace: Duration) -> std::io::Result<(Trigger, Self)> {
+        let (phase, receiver) = watch::channel(Phase::Running);
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let trigger = Trigger(phase.clone());
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::info!(grace.seconds = grace.as_secs(), "shutdown: draining");
+            phase.send_replace(Phase::Draining);
+            let expire = async {
+                tokio::time::sleep(grace).await;
+                phase.send_replace(Phase::Expired);
+                tokio::time::sleep(LAST_CALL).await;
+                tracing::error!("a stage hangs; what it holds is redelivered after the ack wait");
+            };
+            tokio::select! { () = expire => {}, _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            std::process::exit(1);
+        });
+        Ok((trigger, Self(receiver)))
+    }
+
+    /// How far the process is on its way out.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// Returns when the process has come as far as `phase`.
+    pub async fn reached(&mut self, phase: Phase) {
+        // The sender lives in a task that only ends with the process or after it has sent its last phase.
+        if self.0.wait_for(|now| *now >= phase).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Trigger {
+    /// Ends the input.
+    pub fn drain(&self) {
+        self.0.send_if_modified(|phase| {
+            let first = *phase == Phase::Running;
+            *phase = (*phase).max(Phase::Draining);
+            first
+        });
+    }
+}

@@ -1,0 +1,103 @@
+//! Golden texts: what is recorded with a model, to see later and elsewhere whether it is still the same.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use contract::model::{Golden, Identity};
+use contract::tokenizer::Tokenizer;
+use contract::topology::Task;
+
+use super::StageConfig;
+use crate::batch::RowKey;
+use crate::load::run_text;
+use crate::plan::{Row, fill};
+use crate::pool::{Recipe, is_sound};
+use crate::session::{Engine, Session};
+
+/// Texts whose vectors are recorded with a model. They differ in length and script, so that another tokenizer,
+/// pooling or prefix shows.
+const GOLDEN_TEXTS: [&str; 5] = [
+    "tide",
+    "The backlog ebbs, and the machines go home.",
+    "A job that is not acknowledged within its deadline is delivered again, perhaps to another worker.",
+    "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. 潮が引く。 Отлив.",
+    "fn main() { println!(\"{}\", 6 * 7); } // 42, 3.14, 1e-9, user@example.org, https://example.org/a?b=c",
+];
+
+/// What the golden texts are scored against, with a rescorer.
+const GOLDEN_QUERY: &str = "When do the machines go home?";
+
+/// Runs the golden texts.
+pub(super) fn record(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    identity: &Identity,
+) -> anyhow::Result<Vec<Golden>> {
+    let query = (identity.task == Task::Rescore).then_some(GOLDEN_QUERY);
+    let run = |text: &&str| {
+        let vector = run_text(session, tokenizer, identity, (query, text))?;
+        Ok(Golden {
+            query: query.map(str::to_owned),
+            text: (*text).to_owned(),
+            vector,
+        })
+    };
+    GOLDEN_TEXTS.iter().map(run).collect()
+}
+
+/// Scores are written under the names of their labels.
+pub(super) fn check_labels(identity: &Identity) -> anyhow::Result<()> {
+    let (labels, scores) = (identity.labels.len(), identity.dimensions);
+    let distinct: BTreeSet<_> = identity.labels.iter().collect();
+    let one = scores == 1 && labels == 0;
+    anyhow::ensure!(
+        identity.task == Task::Embed || one || (labels == scores && distinct.len() == labels),
+        "the graph gives {scores} scores, and `id2label` of config.json names {} different labels",
+        distinct.len()
+    );
+    Ok(())
+}
+
+/// A limit that the graph cannot take would fail the first long text, in production.
+pub(super) fn run_longest(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    max_tokens: usize,
+) -> anyhow::Result<()> {
+    let token_ids = vec![tokenizer.padding_id(); max_tokens];
+    let row = Row {
+        key: RowKey { job: 0, row: 0 },
+        token_ids,
+        type_ids: Vec::new(),
+    };
+    let run = session.run(&fill(&[row], tokenizer.padding_id()));
+    run.map(drop).with_context(|| {
+        format!("the graph does not take {max_tokens} tokens; give the right --max-tokens")
+    })
+}
+
+/// Checks the recorded vectors and gives their length.
+pub(super) fn check_golden(
+    config: &StageConfig,
+    golden: &[Golden],
+    recipe: Recipe,
+) -> anyhow::Result<usize> {
+    let dimensions = golden.first().map_or(0, |golden| golden.vector.len());
+    if let Some(wanted) = config.dimensions {
+        anyhow::ensure!(
+            wanted == dimensions,
+            "--dimensions {wanted} is more than the {dimensions} that the model yields"
+        );
+    }
+    let recipe = Recipe {
+        dimensions,
+        ..recipe
+    };
+    for (index, golden) in golden.iter().enumerate() {
+        anyhow::ensure!(
+            is_sound(&golden.vector, recipe),
+            "golden text {index} has a vector or score that is not finite or has no direction; is the graph whole?"
+        );
+    }
+    Ok(dimensions)
+}

@@ -1,0 +1,216 @@
+//! Write: the last stage. Answers queries, writes points, acknowledges.
+//!
+//! A write that may succeed later is repeated in place for a while, with the leases kept. Then its jobs are given back
+//! and the breaker opens: nothing is pulled until the collections of the installation can be reached again, so that
+//! an outage does not spend the deliveries of the backlog.
+
+use std::time::{Duration, Instant};
+
+use contract::names::CollectionName;
+use tokio::sync::{mpsc, watch};
+
+use crate::answer::answer;
+use crate::batch::Vectors;
+use crate::error::{Outcome, UpsertError, chain};
+use crate::failpoint::{self, Verdict};
+use crate::health::Stage;
+use crate::inflight::{InFlight, Leases};
+use crate::metrics;
+use crate::pipeline::Context;
+use crate::shutdown::Phase;
+use crate::upsert::Upserter;
+
+/// How long a failing write is repeated in place, with the leases kept, before its jobs are given back.
+const RETRY_IN_PLACE: Duration = Duration::from_secs(30);
+/// First and longest pause between attempts and between probes.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// The stage.
+#[derive(Debug)]
+pub struct WriteStage {
+    /// What all stages share.
+    pub context: Context,
+    /// Writes points.
+    pub upserter: Upserter,
+    /// Collections that the installation names.
+    pub collections: Vec<CollectionName>,
+    /// Set while writes fail, so that nothing more is pulled.
+    pub breaker: watch::Sender<bool>,
+}
+
+impl WriteStage {
+    /// Runs to the end of its input.
+    ///
+    /// # Errors
+    /// If the process must not go on.
+    pub async fn run(self, mut input: mpsc::Receiver<InFlight<Vectors>>) -> anyhow::Result<()> {
+        while let Some(work) = input.recv().await {
+            let started = Instant::now();
+            self.context.health.works(Stage::Write);
+            self.settle(work).await?;
+            self.context.health.rests(Stage::Write);
+            metrics::stage_done("upsert", started.elapsed());
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, work: InFlight<Vectors>) -> anyhow::Result<()> {
+        let InFlight { payload, leases } = work;
+        let mut shutdown = self.context.shutdown.clone();
+        let result = tokio::select! {
+            biased;
+            () = shutdown.reached(Phase::Expired) => {
+                leases.release().await;
+                return Ok(());
+            }
+            result = self.write_with_retries(&payload, leases.deliveries()) => result,
+        };
+        match result {
+            Ok(()) => {
+                leases.ack().await;
+                Ok(())
+            }
+            Err(failure) => self.settle_failure(payload, leases, failure).await,
+        }
+    }
+
+    /// Writes, and repeats what may succeed later for as long as the process is not to end.
+    async fn write_with_retries(&self, vectors: &Vectors, deliveries: i64) -> Result<(), Failure> {
+        let deadline = Instant::now() + RETRY_IN_PLACE;
+        let mut pause = PAUSES.0;
+        loop {
+            let failure = match self.write(vectors, deliveries).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            let Outcome::Retry { after } = failure.outcome else {
+                return Err(failure);
+            };
+            let wait = after.unwrap_or(pause);
+            let late = Instant::now() + wait > deadline;
+            if late || self.context.shutdown.phase() >= Phase::Draining {
+                return Err(failure);
+            }
+            tracing::warn!(error = failure.reason, "write failed, trying again");
+            let mut shutdown = self.context.shutdown.clone();
+            tokio::select! {
+                () = shutdown.reached(Phase::Draining) => return Err(failure),
+                () = tokio::time::sleep(wait) => {}
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn write(&self, vectors: &Vectors, deliveries: i64) -> Result<(), Failure> {
+        let queue = &self.context.queue;
+        answer(queue, &self.context.manifest, vectors)
+            .await
+            .map_err(|error| Failure {
+                outcome: Outcome::Retry { after: None },
+                reason: chain(&error),
+            })?;
+        match failpoint::reached("upsert") {
+            Verdict::Go => {}
+            Verdict::Skip => return Ok(()),
+            Verdict::Fail => {
+                return Err(Failure {
+                    outcome: Outcome::Retry { after: None },
+                    reason: "failpoint".to_owned(),
+                });
+            }
+        }
+        failpoint::pass("before-upsert");
+        let written = self.upserter.write(vectors).await;
+        self.context.health.works(Stage::Write);
+        let written = written.map_err(|error| Failure {
+            outcome: error.outcome(&self.collections, deliveries),
+            reason: chain(&error),
+        })?;
+        failpoint::pass("after-upsert");
+        metrics::batch_written(written.points, written.superseded);
+        Ok(())
+    }
+
+    async fn settle_failure(
+        &self,
+        vectors: Vectors,
+        leases: Leases,
+        failure: Failure,
+    ) -> anyhow::Result<()> {
+        tracing::error!(
+            error = failure.reason,
+            jobs = leases.len(),
+            "batch not written"
+        );
+        match failure.outcome {
+            Outcome::Exit => anyhow::bail!(failure.reason),
+            Outcome::DeadLetter { .. } | Outcome::GiveBack if leases.len() > 1 => {
+                // One of them is to blame: each by itself, the others pass.
+                for (payload, leases) in vectors
+                    .into_singles()
+                    .into_iter()
+                    .zip(leases.into_singles())
+                {
+                    Box::pin(self.settle(InFlight { payload, leases })).await?;
+                }
+                Ok(())
+            }
+            Outcome::DeadLetter { .. } | Outcome::GiveBack | Outcome::Terminate => {
+                leases.settle(failure.outcome, &failure.reason).await;
+                Ok(())
+            }
+            Outcome::Retry { .. } if self.context.shutdown.phase() >= Phase::Draining => {
+                leases.release().await;
+                Ok(())
+            }
+            Outcome::Retry { after } => {
+                // Opened before the jobs are given back, so that they do not come straight back here.
+                self.break_circuit(true);
+                leases.settle(failure.outcome, &failure.reason).await;
+                self.wait_for_qdrant(after.unwrap_or_default()).await;
+                self.break_circuit(false);
+                Ok(())
+            }
+        }
+    }
+
+    /// While it is open nothing is pulled, so that an outage does not spend the deliveries of the backlog.
+    fn break_circuit(&self, open: bool) {
+        self.breaker.send_replace(open);
+        metrics::breaker(open);
+    }
+
+    /// Waits until the collections of the installation can be reached again, and at least for as long as Qdrant has
+    /// asked for.
+    async fn wait_for_qdrant(&self, at_least: Duration) {
+        let mut shutdown = self.context.shutdown.clone();
+        tokio::select! {
+            () = shutdown.reached(Phase::Draining) => {}
+            () = self.probe_until_reached(at_least) => {}
+        }
+    }
+
+    async fn probe_until_reached(&self, at_least: Duration) {
+        tokio::time::sleep(at_least).await;
+        let mut pause = PAUSES.0;
+        loop {
+            let probes = self
+                .collections
+                .iter()
+                .map(|name| self.upserter.check(name));
+            match futures::future::try_join_all(probes).await {
+                // The next batch meets a collection of another model, and ends the process.
+                Ok(_) | Err(UpsertError::Mismatch(_)) => return,
+                Err(error) => tracing::warn!(error = chain(&error), "waiting for qdrant"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+}
+
+/// Why a batch is not written, and whose turn it is.
+struct Failure {
+    outcome: Outcome,
+    reason: String,
+}
