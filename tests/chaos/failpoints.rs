@@ -65,7 +65,7 @@ fn planted(plant: Plant) -> Option<&'static str> {
         Plant::NoPrune => Some("prune=skip"),
         Plant::NoTombstone => Some("tombstone=skip"),
         Plant::WrongVector => Some("vector=skip"),
-        // The runner kills where it should ask.
-        Plant::LostSigterm => None,
+        // The runner kills where it should ask, and whoever is killed must have something in hand.
+        Plant::LostSigterm => Some("before-upsert=stall:500"),
     }
 }

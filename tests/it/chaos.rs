@@ -99,5 +99,5 @@ async fn a_wrong_vector_is_found() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_worker_that_gives_nothing_back_is_found() -> anyhow::Result<()> {
     // The leases outlast the look at what was given back.
-    finds_with("lost-sigterm", "not_given_back", "12s").await
+    finds_with("lost-sigterm", "not_given_back", "20s").await
 }

@@ -26,6 +26,9 @@ const CUDA_TENSOR_TOKENS: usize = 16_384;
 /// No machine gains by more, and a mistyped number would take all its processes.
 const MAX_THREADS: usize = 512;
 
+/// No kubelet waits for longer, and a mistyped unit would keep a node from being drained.
+const MAX_GRACE: Duration = Duration::from_secs(3_600);
+
 /// Where the model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Provider {
@@ -199,6 +202,10 @@ impl RunConfig {
         if self.session.threads() > MAX_THREADS {
             let problem = format!("{} is more than {MAX_THREADS}", self.session.threads());
             faults.push(ConfigFault::new("--threads", problem));
+        }
+        if self.grace > MAX_GRACE {
+            let problem = format!("{:?} is more than {MAX_GRACE:?}", self.grace);
+            faults.push(ConfigFault::new("--grace", problem));
         }
         if self.collections.is_empty() {
             faults.push(ConfigFault::new("--collections", "name at least one"));

@@ -1,9 +1,12 @@
 //! Sweep: jobs that JetStream has given up, found and made dead letters.
 
+mod requeue;
+
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
+use contract::dead_letter::{self, Original, Verdict};
 use contract::topology::{ADVISORIES, DLQ, JOBS, Lane, MAX_DELIVER, header};
 use fixtures::wait::until;
 use futures::StreamExt as _;
@@ -64,6 +67,20 @@ async fn advisories(bed: &Bed, wanted: u64) -> anyhow::Result<()> {
     .await
 }
 
+/// Stores the dead letter of a job and leaves the job.
+async fn store_dead_letter(bed: &Bed, sequence: u64) -> anyhow::Result<()> {
+    let jobs = bed.jetstream().get_stream(JOBS).await?;
+    let job = jobs.get_raw_message(sequence).await?;
+    let original = Original::stored(JOBS, &job, MAX_DELIVER);
+    let verdict = Verdict {
+        cause: "exhausted",
+        reason: "",
+        worker: "",
+        fingerprint: "",
+    };
+    Ok(dead_letter::store(bed.jetstream(), &original, &verdict).await?)
+}
+
 fn found(swept: &Value) -> (u64, u64) {
     let of = |key: &str| swept[key].as_u64().unwrap_or(u64::MAX);
     (of("by_advisory"), of("by_comparison"))
@@ -109,47 +126,6 @@ async fn an_exhausted_job_becomes_a_dead_letter_by_its_advisory() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn an_exhausted_job_is_found_without_its_advisory() -> anyhow::Result<()> {
-    let bed = Bed::start().await?;
-    publish(&bed, "a", "text", None).await?;
-    publish(&bed, "b", "text", None).await?;
-    exhaust(&bed).await?;
-    advisories(&bed, 2).await?;
-    lose_advisories(&bed).await?;
-    let looked = dlq(&bed, &["sweep", "--dry-run"]).await?;
-    assert_eq!(
-        (found(&looked), held(&bed).await?),
-        ((0, 2), (2, 0)),
-        "{looked}"
-    );
-    assert_eq!(found(&dlq(&bed, &["sweep"]).await?), (0, 2));
-    assert_eq!(held(&bed).await?, (0, 2));
-    bed.end().await
-}
-
-#[tokio::test]
-async fn an_exhausted_job_is_found_behind_jobs_in_flight() -> anyhow::Result<()> {
-    let bed = Bed::start().await?;
-    let consumer = consumer(&bed, &bed.lanes()[0]).await?;
-    publish(&bed, "exhausted", "text", None).await?;
-    exhaust(&bed).await?;
-    advisories(&bed, 1).await?;
-    lose_advisories(&bed).await?;
-    publish(&bed, "done", "text", None).await?;
-    for message in pull(&consumer, 1).await? {
-        settle(&message, AckKind::Ack).await?;
-    }
-    publish(&bed, "in flight", "text", None).await?;
-    let in_flight = pull(&consumer, 1).await?;
-    assert_eq!(found(&dlq(&bed, &["sweep"]).await?), (0, 1));
-    let letters = bed.dead_letters().await?;
-    assert!(String::from_utf8_lossy(&letters[0].payload).contains("exhausted"));
-    settle(&in_flight[0], AckKind::Ack).await?;
-    assert_eq!(held(&bed).await?, (0, 1));
-    bed.end().await
-}
-
-#[tokio::test]
 async fn jobs_that_wait_or_are_in_flight_or_delayed_are_left_alone() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let [live, bulk] = bed.lanes();
@@ -180,16 +156,7 @@ async fn sweeps_at_once_and_after_a_crash_make_one_dead_letter_of_a_job() -> any
     exhaust(&bed).await?;
     advisories(&bed, 10).await?;
     // A sweep that was killed has stored a dead letter and left its job.
-    let jobs = bed.jetstream().get_stream(JOBS).await?;
-    let job = jobs.get_raw_message(1).await?;
-    let original = contract::dead_letter::Original::stored(JOBS, &job, MAX_DELIVER);
-    let verdict = contract::dead_letter::Verdict {
-        cause: "exhausted",
-        reason: "",
-        worker: "",
-        fingerprint: "",
-    };
-    contract::dead_letter::store(bed.jetstream(), &original, &verdict).await?;
+    store_dead_letter(&bed, 1).await?;
     tokio::try_join!(dlq(&bed, &["sweep"]), dlq(&bed, &["sweep"]))?;
     assert_eq!(held(&bed).await?, (0, 10));
     bed.end().await
