@@ -6,6 +6,8 @@
 //! A pull request that is dropped may still be answered, into an inbox that nobody reads. Requests are therefore read
 //! to their end: they are short, and one that waits runs by itself until somebody asks for what it has brought.
 
+mod size;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +23,15 @@ use crate::health::Health;
 use crate::inflight::{InFlight, Lease, Queue};
 use crate::metrics;
 use crate::shutdown::{Phase, Shutdown, Trigger};
+use size::JobSize;
+pub use size::PullSize;
 
 /// How long an idle worker waits for work in one request. It bounds how long an idle worker takes to stop.
 const IDLE_WAIT: Duration = Duration::from_secs(2);
 /// Time for an answer that should come at once, or right after [`IDLE_WAIT`].
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes that a pull aims at. It is no limit of the request: a consumer with replicas says that a request with such a
-/// limit is completed before it sends the messages, and the client stops reading there. The limit is the number of jobs.
-const PULL_BYTES: usize = 8 << 20;
 /// Pause after a failed pull.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Jobs of the first pull, before anything is known about their size.
-const FIRST_PULL_JOBS: usize = 4;
-
 /// Batches that one pull has brought.
 type Pulled = Vec<InFlight<Batch>>;
 
@@ -45,13 +43,6 @@ struct LaneSource {
     waiting: Option<JoinHandle<Pulled>>,
     /// How large the jobs of this lane are.
     jobs: JobSize,
-}
-
-/// Mean size of jobs.
-#[derive(Clone, Copy, Debug)]
-struct JobSize {
-    tokens: usize,
-    bytes: usize,
 }
 
 /// The pull stage.
@@ -71,15 +62,6 @@ impl std::fmt::Debug for Pull {
     }
 }
 
-/// What one pull aims at.
-#[derive(Clone, Copy, Debug)]
-pub struct PullSize {
-    /// Tokens.
-    pub tokens: usize,
-    /// Most jobs, however small.
-    pub jobs: usize,
-}
-
 /// What tells the stage to stop or to wait.
 #[derive(Debug)]
 pub struct Controls {
@@ -97,10 +79,7 @@ impl Pull {
     /// Pulls from these consumers.
     #[must_use]
     pub fn new(queue: &Arc<Queue>, live: PullConsumer, bulk: PullConsumer, size: PullSize) -> Self {
-        let jobs = JobSize {
-            tokens: (size.tokens / FIRST_PULL_JOBS).max(1),
-            bytes: PULL_BYTES / FIRST_PULL_JOBS,
-        };
+        let jobs = JobSize::unknown(size);
         let source = |consumer| LaneSource {
             queue: queue.clone(),
             consumer,
@@ -240,29 +219,6 @@ impl LaneSource {
         match self.waiting.take() {
             Some(waiting) => waiting.await.unwrap_or_default(),
             None => Vec::new(),
-        }
-    }
-}
-
-impl JobSize {
-    /// How many such jobs fit.
-    fn fit(self, size: PullSize) -> usize {
-        let most = (size.tokens / self.tokens).min(PULL_BYTES / self.bytes);
-        most.clamp(1, size.jobs)
-    }
-
-    /// Small jobs are believed by and by: a few of them say little about those behind.
-    fn learn(&mut self, leases: &[Lease]) {
-        let mean = |of: fn(&Lease) -> usize| {
-            leases
-                .iter()
-                .map(of)
-                .sum::<usize>()
-                .checked_div(leases.len())
-        };
-        if let (Some(tokens), Some(bytes)) = (mean(Lease::tokens), mean(Lease::bytes)) {
-            self.tokens = tokens.max(self.tokens / 2).max(1);
-            self.bytes = bytes.max(self.bytes / 2).max(1);
         }
     }
 }

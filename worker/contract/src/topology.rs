@@ -2,16 +2,18 @@
 //!
 //! `indexer provision` creates and updates them; workers look them up and refuse to start on a difference.
 
+pub mod header;
+mod lane;
+
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{kv, message};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::job::{MAX_JOB_BYTES, MAX_VERSION};
-use crate::names::{ModelName, ReplyId};
+use crate::names::ReplyId;
+pub use lane::{Lane, Priority, Task};
 
 /// Stream of jobs.
 pub const JOBS: &str = "JOBS";
@@ -51,147 +53,6 @@ const ATTEMPTS_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 const MAX_WAITING: i64 = 512;
 /// Advisories that sweeps may hold at the same time.
 const SWEEP_MAX_ACK_PENDING: i64 = 1000;
-
-/// Headers that Ebb reads and writes.
-pub mod header {
-    /// Version that a document without one gets instead of the time at which its job was stored: set on
-    /// replayed dead letters, so that they keep their place in the order of versions.
-    pub const DOCUMENT_VERSION: &str = "Ebb-Document-Version";
-    /// Short constant that says why a job became a dead letter.
-    pub const CAUSE: &str = "Ebb-Cause";
-    /// Sentence that says why a job became a dead letter.
-    pub const REASON: &str = "Ebb-Reason";
-    /// Subject that the job was published to.
-    pub const SUBJECT: &str = "Ebb-Subject";
-    /// Position of the job in its stream.
-    pub const SEQUENCE: &str = "Ebb-Sequence";
-    /// How often the job had been delivered.
-    pub const DELIVERIES: &str = "Ebb-Deliveries";
-    /// Worker that gave the job up.
-    pub const WORKER: &str = "Ebb-Worker";
-    /// Fingerprint of the model that the worker served.
-    pub const FINGERPRINT: &str = "Ebb-Fingerprint";
-    /// Run that published a dead job, so that dead letters can be told by run without reading their payload.
-    pub const RUN: &str = "Ebb-Run";
-    /// How often a sweep has published the job again because no consumer held it.
-    pub const REQUEUED: &str = "Ebb-Requeued";
-    /// Tokens in the job, as far as its publisher knows them.
-    pub const TOKENS: &str = "Ebb-Tokens";
-}
-
-/// What a model is used for.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// Texts to vectors.
-    Embed,
-    /// Pairs or texts to scores.
-    Rescore,
-}
-
-/// Which of the two lanes of a model: live work is never starved by bulk work.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Priority {
-    /// Pulled first: publishes, deletes, queries.
-    Live,
-    /// Pulled when no live work waits: rebuilds, backfills.
-    Bulk,
-}
-
-impl Task {
-    /// The token in subjects and consumer names.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Embed => "embed",
-            Self::Rescore => "rescore",
-        }
-    }
-}
-
-impl Priority {
-    /// Both lanes, in the order in which they are pulled.
-    pub const ALL: [Self; 2] = [Self::Live, Self::Bulk];
-
-    /// The token in subjects and consumer names.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Bulk => "bulk",
-        }
-    }
-}
-
-/// One lane of jobs: a subject, and the consumer that reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Lane {
-    /// What the model is used for.
-    pub task: Task,
-    /// Which model.
-    pub model: ModelName,
-    /// Live or bulk.
-    pub priority: Priority,
-}
-
-impl Lane {
-    /// Both lanes of a model, live first.
-    #[must_use]
-    pub fn of(task: Task, model: &ModelName) -> [Self; 2] {
-        Priority::ALL.map(|priority| Self {
-            task,
-            model: model.clone(),
-            priority,
-        })
-    }
-
-    /// Subject that takes the jobs: `jobs.<task>.<model>.<lane>`.
-    #[must_use]
-    pub fn subject(&self) -> String {
-        format!(
-            "jobs.{}.{}.{}",
-            self.task.as_str(),
-            self.model,
-            self.priority.as_str()
-        )
-    }
-
-    /// Durable consumer that hands them out: `<task>-<model>-<lane>`.
-    #[must_use]
-    pub fn consumer(&self) -> String {
-        format!(
-            "{}-{}-{}",
-            self.task.as_str(),
-            self.model,
-            self.priority.as_str()
-        )
-    }
-
-    /// Configuration of the consumer.
-    #[must_use]
-    pub fn consumer_config(&self, sizes: &ConsumerSizes) -> pull::Config {
-        pull::Config {
-            durable_name: Some(self.consumer()),
-            description: Some(format!("jobs of {}", self.subject())),
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: sizes.ack_wait,
-            max_deliver: MAX_DELIVER,
-            filter_subject: self.subject(),
-            max_waiting: MAX_WAITING,
-            max_ack_pending: sizes.max_ack_pending,
-            // Zero: with no workers nobody pulls, and the consumer must survive that.
-            inactive_threshold: Duration::ZERO,
-            num_replicas: sizes.replicas,
-            ..pull::Config::default()
-        }
-    }
-}
 
 /// Subject of an answer.
 #[must_use]

@@ -1,0 +1,124 @@
+//! Lane: one subject of jobs and the consumer that reads it.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ConsumerSizes, MAX_DELIVER, MAX_WAITING};
+use crate::names::ModelName;
+
+/// What a model is used for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Texts to vectors.
+    Embed,
+    /// Pairs or texts to scores.
+    Rescore,
+}
+
+/// Which of the two lanes of a model: live work is never starved by bulk work.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Pulled first: publishes, deletes, queries.
+    Live,
+    /// Pulled when no live work waits: rebuilds, backfills.
+    Bulk,
+}
+
+impl Task {
+    /// The token in subjects and consumer names.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Embed => "embed",
+            Self::Rescore => "rescore",
+        }
+    }
+}
+
+impl Priority {
+    /// Both lanes, in the order in which they are pulled.
+    pub const ALL: [Self; 2] = [Self::Live, Self::Bulk];
+
+    /// The token in subjects and consumer names.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+/// One lane of jobs: a subject, and the consumer that reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lane {
+    /// What the model is used for.
+    pub task: Task,
+    /// Which model.
+    pub model: ModelName,
+    /// Live or bulk.
+    pub priority: Priority,
+}
+
+impl Lane {
+    /// Both lanes of a model, live first.
+    #[must_use]
+    pub fn of(task: Task, model: &ModelName) -> [Self; 2] {
+        Priority::ALL.map(|priority| Self {
+            task,
+            model: model.clone(),
+            priority,
+        })
+    }
+
+    /// Subject that takes the jobs: `jobs.<task>.<model>.<lane>`.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        format!(
+            "jobs.{}.{}.{}",
+            self.task.as_str(),
+            self.model,
+            self.priority.as_str()
+        )
+    }
+
+    /// Durable consumer that hands them out: `<task>-<model>-<lane>`.
+    #[must_use]
+    pub fn consumer(&self) -> String {
+        format!(
+            "{}-{}-{}",
+            self.task.as_str(),
+            self.model,
+            self.priority.as_str()
+        )
+    }
+
+    /// Configuration of the consumer.
+    #[must_use]
+    pub fn consumer_config(&self, sizes: &ConsumerSizes) -> pull::Config {
+        pull::Config {
+            durable_name: Some(self.consumer()),
+            description: Some(format!("jobs of {}", self.subject())),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: sizes.ack_wait,
+            max_deliver: MAX_DELIVER,
+            filter_subject: self.subject(),
+            max_waiting: MAX_WAITING,
+            max_ack_pending: sizes.max_ack_pending,
+            // Zero: with no workers nobody pulls, and the consumer must survive that.
+            inactive_threshold: Duration::ZERO,
+            num_replicas: sizes.replicas,
+            ..pull::Config::default()
+        }
+    }
+}
