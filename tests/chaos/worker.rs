@@ -214,6 +214,10 @@ impl Keeper {
             }
             Order::Stop(pause) => {
                 life.continues = Some(Instant::now() + pause);
+                // While it is stopped it cannot end.
+                if let Some(farewell) = &mut life.terminated {
+                    farewell.limit += pause;
+                }
                 signal(&life.process, Signal::STOP);
             }
             Order::Retire => {

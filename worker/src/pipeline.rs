@@ -88,17 +88,15 @@ fn encode_batch(context: &Context, encoder: &Encoder, work: InFlight<Batch>) -> 
     let started = Instant::now();
     let InFlight { payload, leases } = work;
     context.health.works(Stage::Encode);
-    let payloads: Vec<_> = payload
-        .iter()
-        .map(|delivery| delivery.payload.clone())
-        .collect();
-    failpoint::pass_with("before-encode", || payloads.clone());
+    failpoint::pass_with("before-encode", || {
+        let payloads = payload.iter().map(|delivery| delivery.payload.clone());
+        payloads.collect::<Vec<_>>()
+    });
     let (inputs, refused) = encoder.encode(payload);
     failpoint::pass("after-encode");
     metrics::stage_done("encode", started.elapsed());
     context.health.rests(Stage::Encode);
-    let payload_of = |position: usize| payloads.get(position).map(|bytes| &bytes[..]);
-    let leases = Handle::current().block_on(refuse(context, leases, refused, payload_of));
+    let leases = Handle::current().block_on(refuse(context, leases, refused));
     InFlight {
         payload: inputs,
         leases,
@@ -126,7 +124,7 @@ pub fn embed_stage(
         runtime.block_on(place.leave());
         match result {
             Ok((payload, refused)) => {
-                let leases = runtime.block_on(refuse(context, leases, refused, |_| None));
+                let leases = runtime.block_on(refuse(context, leases, refused));
                 let embedded = InFlight { payload, leases };
                 if !embedded.leases.is_empty() && output.blocking_send(embedded).is_err() {
                     return Ok(());
@@ -185,22 +183,15 @@ async fn settle_failed_run(leases: Leases, error: EmbedError) -> Result<(), Embe
     }
 }
 
-/// Dead-letters the jobs that a stage refused, and gives the leases of the others.
-async fn refuse<'a>(
-    context: &Context,
-    mut leases: Leases,
-    refused: Vec<(usize, Refusal)>,
-    payload_of: impl Fn(usize) -> Option<&'a [u8]>,
-) -> Leases {
+/// Dead-letters the jobs that a stage refused, tells those who asked, and gives the leases of the others.
+async fn refuse(context: &Context, mut leases: Leases, refused: Vec<(usize, Refusal)>) -> Leases {
     let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
     let removed: Vec<Lease> = leases.remove(&positions);
-    for (lease, (position, refusal)) in removed.into_iter().zip(refused) {
-        if let Some(payload) = payload_of(position) {
-            answer_refusal(&context.queue, &context.manifest, payload, &refusal).await;
-        }
-        lease
-            .dead_letter(refusal.cause(), &refusal.to_string())
-            .await;
+    for (lease, (_, refusal)) in removed.into_iter().zip(refused) {
+        let (queue, manifest) = (&context.queue, &context.manifest);
+        answer_refusal(queue, manifest, lease.payload(), &refusal).await;
+        let reason = refusal.to_string();
+        lease.dead_letter(refusal.cause(), &reason).await;
     }
     leases
 }

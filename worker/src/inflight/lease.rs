@@ -86,10 +86,10 @@ impl Lease {
         stated.unwrap_or(bytes / 4).min(bytes)
     }
 
-    /// Bytes of the job.
+    /// The job as it was published.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.message.payload.len()
+    pub fn payload(&self) -> &[u8] {
+        &self.message.payload
     }
 
     /// Names the job for as long as its stream exists and beyond: sequences start again with a new stream.

@@ -48,7 +48,9 @@ impl JobSize {
                 .sum::<usize>()
                 .checked_div(leases.len())
         };
-        if let (Some(tokens), Some(bytes)) = (mean(Lease::tokens), mean(Lease::bytes)) {
+        if let (Some(tokens), Some(bytes)) =
+            (mean(Lease::tokens), mean(|lease| lease.payload().len()))
+        {
             self.tokens = tokens.max(self.tokens / 2).max(1);
             self.bytes = bytes.max(self.bytes / 2).max(1);
         }
