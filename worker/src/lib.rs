@@ -9,7 +9,7 @@
 //!
 //! | verbs (stages) | nouns | around them |
 //! |---|---|---|
-//! | [`pull`], [`encode`], [`plan`], [`embed`], [`pool`], [`write`], [`upsert`], [`answer`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`health`], [`failpoint`] |
+//! | [`pull`], [`encode`], [`plan`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`health`], [`failpoint`] |
 //!
 //! The other verbs of the program are [`stage`] and [`check`]; [`run`] starts the pipeline.
 
