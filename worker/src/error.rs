@@ -132,6 +132,9 @@ impl UpsertError {
     }
 }
 
+/// Longest pause that a server is granted: what asks for more is asked again meanwhile.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 fn qdrant_outcome(error: &QdrantError) -> Outcome {
     match error {
         QdrantError::ResponseError { status } => status_outcome(status.code() as i32),
@@ -139,7 +142,7 @@ fn qdrant_outcome(error: &QdrantError) -> Outcome {
             retry_after_seconds,
             ..
         } => Outcome::Retry {
-            after: Some(Duration::from_secs(*retry_after_seconds)),
+            after: Some(Duration::from_secs(*retry_after_seconds).min(LONGEST_PAUSE)),
         },
         QdrantError::ConversionError(_)
         | QdrantError::InvalidUri(_)

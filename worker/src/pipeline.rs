@@ -4,7 +4,7 @@
 //! next; a stage that fails ends the process. Nothing is supervised inside: what was not settled is redelivered.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use contract::model::Manifest;
@@ -15,7 +15,7 @@ use crate::answer::answer_refusal;
 use crate::batch::{Batch, Inputs, Tensor, Vectors};
 use crate::embed::embed;
 use crate::encode::Encoder;
-use crate::error::{EmbedError, Outcome, Refusal, chain};
+use crate::error::{EmbedError, Outcome, Refusal, Suspicion, chain};
 use crate::failpoint;
 use crate::health::{Health, Stage};
 use crate::inflight::{InFlight, Lease, Leases, Queue};
@@ -23,6 +23,9 @@ use crate::metrics;
 use crate::quarantine::{Place, Quarantine};
 use crate::session::Engine;
 use crate::shutdown::{Phase, Shutdown};
+
+/// Pause before an unknown job is asked about again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What all stages share.
 #[derive(Clone, Debug)]
@@ -75,11 +78,33 @@ async fn admit(context: &Context, work: InFlight<Batch>) -> Option<(Place, InFli
         leases.release().await;
         return None;
     }
-    match context.quarantine.admit(&leases).await {
+    match admit_when_known(context, &leases).await {
         Ok(place) => Some((place, InFlight { payload, leases })),
+        Err(Suspicion::Unrecorded(_)) => {
+            leases.release().await;
+            None
+        }
         Err(suspicion) => {
             leases.settle(suspicion.outcome(), &chain(&suspicion)).await;
             None
+        }
+    }
+}
+
+/// Asks about the job again and again where nobody tells: it would spend its deliveries on an outage. Gives that up
+/// only when the process is to end.
+async fn admit_when_known(context: &Context, leases: &Leases) -> Result<Place, Suspicion> {
+    loop {
+        let admitted = context.quarantine.admit(leases).await;
+        let Err(Suspicion::Unrecorded(_)) = &admitted else {
+            return admitted;
+        };
+        let error = admitted.as_ref().err().map(|error| chain(error));
+        tracing::warn!(error, "job not started, trying again");
+        let mut shutdown = context.shutdown.clone();
+        tokio::select! {
+            () = shutdown.reached(Phase::Draining) => return admitted,
+            () = tokio::time::sleep(PAUSE) => {}
         }
     }
 }

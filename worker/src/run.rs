@@ -19,7 +19,7 @@ use crate::metrics;
 use crate::pipeline::{Context, embed_stage, encode_stage, joined};
 use crate::pull::{Controls, Pull, PullSize};
 use crate::shutdown::Shutdown;
-use crate::write::WriteStage;
+use crate::write::{Outages, WriteStage};
 
 /// Runs a worker. `since` is when the process began.
 ///
@@ -73,6 +73,7 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
         upserter: parts.upserter,
         collections,
         breaker,
+        outages: Outages::default(),
     };
     let stages = stages(context.clone(), config, loaded, (pull, controls), write);
     watched(stages, parts.consumers, context.shutdown).await

@@ -34,11 +34,13 @@ use qdrant_client::qdrant::{Condition, Filter};
 use crate::batch::Vectors;
 use crate::error::{OLDEST_QDRANT, UpsertError};
 use crate::failpoint;
-use change::{Change, Draft, Part, changes, overtaken};
+use change::{Change, Draft, Part, changes, cut, overtaken};
 use request::failed;
 
 /// Points of one request: larger ones gain little and hold more memory on both sides.
 const POINTS_PER_REQUEST: usize = 128;
+/// Bytes of one request in memory: a few points with much metadata are a large request too.
+const BYTES_PER_REQUEST: usize = 4 << 20;
 /// Requests in flight at once.
 const CONCURRENT_REQUESTS: usize = 4;
 
@@ -121,6 +123,15 @@ impl Upserter {
         }
     }
 
+    /// Whether the collection is there, is for this model, and takes writes.
+    ///
+    /// # Errors
+    /// [`UpsertError`].
+    pub async fn probe(&self, collection: &CollectionName) -> Result<(), UpsertError> {
+        self.check(collection).await?;
+        request::write_nothing(&self.qdrant, collection).await
+    }
+
     async fn write_collection(
         &self,
         collection: &CollectionName,
@@ -188,11 +199,7 @@ impl Upserter {
         let written = groups.values().map(|(_, drafts)| drafts.len()).sum();
         let mut requests = Vec::new();
         for (guard, drafts) in groups.values() {
-            requests.extend(
-                drafts
-                    .chunks(POINTS_PER_REQUEST)
-                    .map(|drafts| (guard, drafts)),
-            );
+            requests.extend(cut(drafts).into_iter().map(|drafts| (guard, drafts)));
         }
         let stamp = self.stamp();
         let concurrent = if is_each_document_once(changes) {

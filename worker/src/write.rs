@@ -1,8 +1,9 @@
 //! Write: the last stage. Answers queries, writes points, acknowledges.
 //!
-//! A write that may succeed later is repeated in place for a while, with the leases kept. Then its jobs are given back
-//! and the breaker opens: nothing is pulled until the collections of the installation can be reached again, so that
-//! an outage does not spend the deliveries of the backlog.
+//! A write that may succeed later is repeated in place for a while, with the leases kept. Then the outage is sat out
+//! ([`outage`]), so that it does not spend the deliveries of the backlog.
+
+mod outage;
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::answer::answer;
 use crate::batch::Vectors;
-use crate::error::{Outcome, UpsertError, chain};
+use crate::error::{Outcome, chain};
 use crate::failpoint::{self, Verdict};
 use crate::health::Stage;
 use crate::inflight::{InFlight, Leases};
@@ -19,6 +20,7 @@ use crate::metrics;
 use crate::pipeline::Context;
 use crate::shutdown::Phase;
 use crate::upsert::Upserter;
+pub use outage::Outages;
 
 /// How long a failing write is repeated in place, with the leases kept, before its jobs are given back.
 const RETRY_IN_PLACE: Duration = Duration::from_secs(30);
@@ -36,6 +38,8 @@ pub struct WriteStage {
     pub collections: Vec<CollectionName>,
     /// Set while writes fail, so that nothing more is pulled.
     pub breaker: watch::Sender<bool>,
+    /// What is known about the outage that is on.
+    pub outages: Outages,
 }
 
 impl WriteStage {
@@ -67,6 +71,7 @@ impl WriteStage {
         };
         match result {
             Ok(()) => {
+                self.outages.end();
                 leases.ack().await;
                 Ok(())
             }
@@ -163,48 +168,10 @@ impl WriteStage {
                 leases.release().await;
                 Ok(())
             }
-            Outcome::Retry { after } => {
-                // Opened before the jobs are given back, so that they do not come straight back here.
-                self.break_circuit(true);
-                leases.settle(failure.outcome, &failure.reason).await;
-                self.wait_for_qdrant(after.unwrap_or_default()).await;
-                self.break_circuit(false);
+            Outcome::Retry { .. } => {
+                self.sit_out(leases, failure).await;
                 Ok(())
             }
-        }
-    }
-
-    /// While it is open nothing is pulled, so that an outage does not spend the deliveries of the backlog.
-    fn break_circuit(&self, open: bool) {
-        self.breaker.send_replace(open);
-        metrics::breaker(open);
-    }
-
-    /// Waits until the collections of the installation can be reached again, and at least for as long as Qdrant has
-    /// asked for.
-    async fn wait_for_qdrant(&self, at_least: Duration) {
-        let mut shutdown = self.context.shutdown.clone();
-        tokio::select! {
-            () = shutdown.reached(Phase::Draining) => {}
-            () = self.probe_until_reached(at_least) => {}
-        }
-    }
-
-    async fn probe_until_reached(&self, at_least: Duration) {
-        tokio::time::sleep(at_least).await;
-        let mut pause = PAUSES.0;
-        loop {
-            let probes = self
-                .collections
-                .iter()
-                .map(|name| self.upserter.check(name));
-            match futures::future::try_join_all(probes).await {
-                // The next batch meets a collection of another model, and ends the process.
-                Ok(_) | Err(UpsertError::Mismatch(_)) => return,
-                Err(error) => tracing::warn!(error = chain(&error), "waiting for qdrant"),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
     }
 }

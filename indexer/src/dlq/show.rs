@@ -122,11 +122,15 @@ impl Payload {
 
     fn pretty(&self) -> anyhow::Result<String> {
         Ok(match self {
-            Self::Json(json) => serde_json::to_string_pretty(json)?,
-            Self::Text(text) => text.lines().map(shown).collect::<Vec<_>>().join("\n"),
+            Self::Json(json) => shown_lines(&serde_json::to_string_pretty(json)?),
+            Self::Text(text) => shown_lines(text),
             Self::Hex(hex) => hex.clone(),
         })
     }
+}
+
+fn shown_lines(text: &str) -> String {
+    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -147,6 +151,8 @@ mod tests {
             Payload::of(b"{\"a\":1}").pretty().unwrap(),
             "{\n  \"a\": 1\n}"
         );
+        let csi = Payload::of("{\"a\":\"\u{9b}2J\"}".as_bytes());
+        assert!(csi.pretty().unwrap().is_ascii());
         let text = Payload::of("one\n\u{1b}[2J\u{7f}ü".as_bytes());
         assert_eq!(text.pretty().unwrap(), "one\n\\u{1b}[2J\\u{7f}ü");
         assert_eq!(Payload::of(b"\xff\x00").pretty().unwrap(), "ff00");

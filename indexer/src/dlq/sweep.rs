@@ -11,6 +11,7 @@
 
 mod advisories;
 mod compare;
+mod raw;
 mod requeue;
 
 use std::collections::HashSet;
@@ -53,9 +54,14 @@ pub struct Swept {
     pub settled: u64,
     /// Advisories about jobs that are gone, or that a consumer made anew hands out again.
     pub obsolete: u64,
+    /// Jobs that could not be dealt with, like one that is too large with its headers; they stay.
+    pub failed: u64,
     /// Jobs that no consumer reads; they stay.
     pub unread: Unread,
 }
+
+/// Jobs that may fail before the sweep does.
+const MOST_FAILURES: u64 = 10;
 
 /// What the ways of finding jobs share.
 struct Sweeper {
@@ -100,10 +106,32 @@ pub async fn sweep(
     } else {
         sweeper.swept.write(out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(match sweeper.swept.failed {
+        0 => ExitCode::SUCCESS,
+        1.. => ExitCode::FAILURE,
+    })
 }
 
 impl Sweeper {
+    /// Counts a job that could not be dealt with, so that it does not stop the sweep of all others. Many of them are no
+    /// matter of the jobs.
+    fn or_failed<T>(
+        &mut self,
+        sequence: u64,
+        done: anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        let error = match done {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) => error,
+        };
+        self.swept.failed += 1;
+        if self.swept.failed >= MOST_FAILURES {
+            return Err(error);
+        }
+        tracing::error!("job {sequence} stays: {error:#}");
+        Ok(None)
+    }
+
     /// Makes a dead letter of a job; says whether it was one that this sweep had not found yet.
     async fn give_up(&mut self, job: &StreamMessage, by: &Exhausted<'_>) -> anyhow::Result<bool> {
         if self.dry_run {

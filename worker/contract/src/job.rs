@@ -33,6 +33,10 @@ pub const MAX_DOCUMENT_ID_BYTES: usize = 1024;
 pub const MAX_ROWS: usize = 1024;
 /// Most bytes of a document's metadata as JSON: each of its points repeats it.
 pub const MAX_META_BYTES: usize = 32 * 1024;
+/// Most bytes of metadata in all points that a job makes: each chunk gets a copy of its document's.
+pub const MAX_META_COPIES_BYTES: usize = 8 << 20;
+/// Most bytes of the name of a run.
+pub const MAX_RUN_BYTES: usize = 256;
 /// Deepest nesting of a document's metadata: the protocol of Qdrant nests three messages for each level, and its
 /// readers stop at a hundred.
 pub const MAX_META_DEPTH: usize = 16;

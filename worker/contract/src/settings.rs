@@ -4,6 +4,8 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser};
 
+use crate::connect::EXIT_CONFIG;
+
 /// Reads the settings of a program. Help, the version and misspelt options end the process as clap does it.
 ///
 /// # Errors
@@ -15,7 +17,7 @@ pub fn parse<P: Parser>() -> Result<P, Vec<String>> {
         let error = match command.clone().try_get_matches() {
             Ok(matches) if faults.is_empty() => match P::from_arg_matches(&matches) {
                 Ok(settings) => return Ok(settings),
-                Err(error) => error.exit(),
+                Err(error) => exit(&error),
             },
             Ok(_) => return Err(faults),
             Err(error) => error,
@@ -28,9 +30,20 @@ pub fn parse<P: Parser>() -> Result<P, Vec<String>> {
             }
             // Where one fault hides another that is none of a value, the values come first.
             Some(_) | None if !faults.is_empty() => return Err(faults),
-            Some(_) | None => error.exit(),
+            Some(_) | None => exit(&error),
         }
     }
+}
+
+/// Ends the process as clap does it, with the exit code of bad configuration where it is one.
+fn exit(error: &clap::Error) -> ! {
+    // Nobody reads it: the exit code says it too.
+    drop(error.print());
+    std::process::exit(if error.use_stderr() {
+        i32::from(EXIT_CONFIG)
+    } else {
+        0
+    })
 }
 
 /// The argument whose value cannot be read, as clap shows it, with what is wrong.
@@ -47,6 +60,10 @@ fn unreadable(error: &clap::Error) -> Option<(String, String)> {
     };
     let argument = text(ContextKind::InvalidArg)?;
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    // A value that is missing, and would be missing again.
+    if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
+        return None;
+    }
     let reason = std::error::Error::source(error).map_or_else(
         || "not one of the possible values".to_owned(),
         ToString::to_string,

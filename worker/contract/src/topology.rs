@@ -49,6 +49,8 @@ const RESULTS_MAX_AGE: Duration = Duration::from_secs(3600);
 const ADVISORIES_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An attempt is counted within a few ack waits, or forgotten.
 const ATTEMPTS_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Room for headers beside the largest job: a job that is published again has more of them than the first time.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// Pull requests that may wait on one consumer at the same time: more than one per worker.
 const MAX_WAITING: i64 = 512;
 /// Advisories that sweeps may hold at the same time.
@@ -115,7 +117,8 @@ fn jobs(sizes: &Sizes) -> stream::Config {
         retention: RetentionPolicy::WorkQueue,
         discard: DiscardPolicy::New,
         max_bytes: sizes.jobs_max_bytes,
-        max_message_size: i32::try_from(MAX_JOB_BYTES).expect("960 KiB fit 31 bits"),
+        max_message_size: i32::try_from(MAX_JOB_BYTES + MAX_HEADER_BYTES)
+            .expect("1 MiB fits 31 bits"),
         duplicate_window: DUPLICATE_WINDOW,
         ..file_stream(sizes)
     }

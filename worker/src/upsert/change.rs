@@ -7,9 +7,14 @@ use contract::job::{Chunk, Document, Job};
 use contract::names::CollectionName;
 use contract::point::{self, Head, Stamp};
 use qdrant_client::qdrant::{Filter, PointStruct};
+use serde_json::Value;
 
+use super::{BYTES_PER_REQUEST, POINTS_PER_REQUEST};
 use crate::batch::Vectors;
 use crate::failpoint;
+
+/// Memory of a number in a payload, as the client holds it.
+const BYTES_OF_A_VALUE: usize = 64;
 
 /// What one job does to one document.
 #[derive(Clone, Debug)]
@@ -43,6 +48,22 @@ pub(super) enum Part {
     Head,
     /// All others.
     Body,
+}
+
+/// Cuts points into requests: by their number, and by their size for the few that are large.
+pub(super) fn cut<'d, 'a>(mut drafts: &'d [Draft<'a>]) -> Vec<&'d [Draft<'a>]> {
+    let mut requests = Vec::new();
+    while !drafts.is_empty() {
+        let mut bytes = 0;
+        let fits = drafts.iter().take(POINTS_PER_REQUEST).take_while(|draft| {
+            bytes += draft.bytes();
+            bytes <= BYTES_PER_REQUEST
+        });
+        let (request, rest) = drafts.split_at(fits.count().max(1));
+        requests.push(request);
+        drafts = rest;
+    }
+    requests
 }
 
 impl Change<'_> {
@@ -117,6 +138,17 @@ pub(super) fn overtaken(doc_id: &str, head: &Head) -> Filter {
 }
 
 impl Draft<'_> {
+    /// About how much memory the point takes.
+    fn bytes(&self) -> usize {
+        match (&self.change.kind, self.chunk) {
+            (Kind::Write { document, .. }, Some((chunk, vector))) => {
+                let meta: usize = document.meta.values().map(bytes).sum();
+                BYTES_OF_A_VALUE + chunk.text.len() + size_of_val(vector) + meta
+            }
+            (Kind::Write { .. } | Kind::Delete, _) => BYTES_OF_A_VALUE,
+        }
+    }
+
     /// Makes the point.
     pub(super) fn point(&self, stamp: &Stamp) -> PointStruct {
         let change = self.change;
@@ -137,6 +169,20 @@ impl Draft<'_> {
             }
         }
     }
+}
+
+/// About how much memory a value takes in a point.
+fn bytes(value: &Value) -> usize {
+    BYTES_OF_A_VALUE
+        + match value {
+            Value::Array(values) => values.iter().map(bytes).sum(),
+            Value::Object(values) => values
+                .iter()
+                .map(|(key, value)| key.len() + bytes(value))
+                .sum(),
+            Value::String(text) => text.len(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
 }
 
 /// Sorts the documents of a batch by the collection that they go to, older versions first.

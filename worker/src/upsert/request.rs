@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use contract::names::CollectionName;
 use contract::point::{self, Head, field};
 use qdrant_client::qdrant::{
-    DeletePoints, Filter, GetPoints, PayloadIncludeSelector, PointId, PointStruct,
-    PointsOperationResponse, PointsSelector, ScrollPoints, UpdateResult, UpdateStatus,
-    UpsertPoints, Value, WithPayloadSelector, points_selector::PointsSelectorOneOf,
+    Condition, DeletePoints, Filter, GetPoints, PayloadIncludeSelector, PointId, PointStruct,
+    PointsOperationResponse, PointsSelector, ScrollPoints, SetPayloadPoints, UpdateResult,
+    UpdateStatus, UpsertPoints, Value, WithPayloadSelector, points_selector::PointsSelectorOneOf,
     with_payload_selector::SelectorOptions,
 };
 use qdrant_client::{Qdrant, QdrantError};
+use uuid::Uuid;
 
 use crate::error::UpsertError;
 
@@ -101,6 +102,25 @@ pub(super) async fn upsert(
         collection,
         qdrant.upsert_points(request).await,
     )
+}
+
+/// A write that goes all the way and changes nothing: it asks for a point that is not there.
+pub(super) async fn write_nothing(
+    qdrant: &Qdrant,
+    collection: &CollectionName,
+) -> Result<(), UpsertError> {
+    let nobody = PointId::from(Uuid::nil().to_string());
+    let selector = PointsSelectorOneOf::Filter(Filter::must([Condition::has_id([nobody])]));
+    let request = SetPayloadPoints {
+        collection_name: collection.to_string(),
+        wait: Some(true),
+        payload: HashMap::from([("probe".to_owned(), Value::from(true))]),
+        points_selector: Some(PointsSelector {
+            points_selector_one_of: Some(selector),
+        }),
+        ..SetPayloadPoints::default()
+    };
+    completed("probe", collection, qdrant.set_payload(request).await)
 }
 
 /// Deletes all points that `filter` matches.

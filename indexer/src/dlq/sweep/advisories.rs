@@ -13,8 +13,9 @@ use contract::topology::{ADVISORIES, JOBS, SWEEP};
 use futures::StreamExt as _;
 use serde::Deserialize;
 
+use super::raw::job_at;
 use super::{Exhausted, Sweeper};
-use crate::dlq::read::{Range, Reader, message_at};
+use crate::dlq::read::{Range, Reader};
 use crate::dlq::stream;
 
 /// Advisories of one pull.
@@ -87,7 +88,7 @@ impl Sweeper {
             self.swept.obsolete += 1;
             return Ok(());
         };
-        let job = message_at(&self.jobs, advisory.stream_seq).await?;
+        let job = job_at(&self.jetstream, advisory.stream_seq).await?;
         // A stream made anew counts from 1 again: a job that is younger than the advisory is another one.
         let job = job.filter(|job| job.time <= given_up && advisory.stream == JOBS);
         let Some(job) = job else {
@@ -102,7 +103,10 @@ impl Sweeper {
             consumer: &advisory.consumer,
             deliveries: advisory.deliveries,
         };
-        self.swept.by_advisory += u64::from(self.give_up(&job, &by).await?);
+        let given_up = self.give_up(&job, &by).await;
+        if let Some(new) = self.or_failed(job.sequence, given_up)? {
+            self.swept.by_advisory += u64::from(new);
+        }
         Ok(())
     }
 

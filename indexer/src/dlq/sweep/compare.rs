@@ -15,8 +15,8 @@ use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::stream::Stream;
 use futures::TryStreamExt as _;
 
+use super::raw::next_job;
 use super::{Exhausted, Sweeper};
-use crate::dlq::read::next_message;
 use crate::unread::filters;
 
 /// Time between two looks: far more than an acknowledged job takes to leave the stream.
@@ -35,7 +35,7 @@ impl Sweeper {
         let first = looks(&self.jobs).await?;
         let mut suspects = Vec::new();
         for look in first {
-            if has_any(&self.jobs, &look).await? {
+            if self.has_any(&look).await? {
                 suspects.push(look);
             }
         }
@@ -60,15 +60,26 @@ impl Sweeper {
         };
         for filter in filters(&consumer.config) {
             let mut next = 1;
-            while let Some(job) = next_message(&self.jobs, &filter, next).await? {
+            while let Some(job) = next_job(&self.jetstream, &filter, next).await? {
                 if job.sequence > behind {
                     break;
                 }
                 next = job.sequence + 1;
-                self.restore(&job, &by).await?;
+                let restored = self.restore(&job, &by).await;
+                self.or_failed(job.sequence, restored)?;
             }
         }
         Ok(())
+    }
+
+    async fn has_any(&self, look: &Look) -> anyhow::Result<bool> {
+        for filter in filters(&look.info.config) {
+            let first = next_job(&self.jetstream, &filter, 1).await?;
+            if first.is_some_and(|first| first.sequence <= look.behind) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -99,14 +110,4 @@ async fn looks(jobs: &Stream) -> anyhow::Result<Vec<Look>> {
         .context("failed to list the consumers of jobs")?;
     let gives_up = |info: &Info| info.config.max_deliver > 0;
     Ok(all.into_iter().filter(gives_up).map(Look::of).collect())
-}
-
-async fn has_any(jobs: &Stream, look: &Look) -> anyhow::Result<bool> {
-    for filter in filters(&look.info.config) {
-        let first = next_message(jobs, &filter, 1).await?;
-        if first.is_some_and(|first| first.sequence <= look.behind) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::decode::cut;
 use super::{
-    Delete, Document, Embed, MAX_DOCUMENT_ID_BYTES, MAX_META_BYTES, MAX_META_DEPTH, MAX_ROWS,
-    MAX_VERSION, Rescore,
+    Delete, Document, Embed, MAX_DOCUMENT_ID_BYTES, MAX_META_BYTES, MAX_META_COPIES_BYTES,
+    MAX_META_DEPTH, MAX_ROWS, MAX_RUN_BYTES, MAX_VERSION, Rescore,
 };
 
 impl Embed {
@@ -19,6 +19,8 @@ impl Embed {
             .map(|document| document.chunks.len())
             .sum();
         check_rows(chunks + self.queries.len())?;
+        check_run(self.run.as_deref())?;
+        check_meta_copies(&self.documents)?;
         match (self.documents.is_empty(), self.queries.is_empty()) {
             (true, true) => Err("it has neither documents nor queries".to_owned()),
             (false, false) => Err("it has both documents and queries".to_owned()),
@@ -63,6 +65,7 @@ impl Document {
 impl Rescore {
     pub(super) fn validate(&self) -> Result<(), String> {
         check_rows(self.items.len())?;
+        check_run(self.run.as_deref())?;
         if self.items.is_empty() {
             return Err("it has no items".to_owned());
         }
@@ -87,6 +90,7 @@ impl Rescore {
 impl Delete {
     pub(super) fn validate(&self) -> Result<(), String> {
         check_rows(self.documents.len())?;
+        check_run(self.run.as_deref())?;
         if self.documents.is_empty() {
             return Err("it names no documents".to_owned());
         }
@@ -106,13 +110,40 @@ fn check_rows(rows: usize) -> Result<(), String> {
     ))
 }
 
+fn check_run(run: Option<&str>) -> Result<(), String> {
+    let bytes = run.map_or(0, str::len);
+    if bytes <= MAX_RUN_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "its run has {bytes} bytes, at most {MAX_RUN_BYTES} are allowed"
+    ))
+}
+
+/// Each chunk becomes a point with a copy of the metadata.
+fn check_meta_copies(documents: &[Document]) -> Result<(), String> {
+    let copies = |document: &Document| document.chunks.len() * json_bytes(&document.meta);
+    let bytes: usize = documents.iter().map(copies).sum();
+    if bytes <= MAX_META_COPIES_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "it has {bytes} bytes of metadata, counted for each chunk, at most {MAX_META_COPIES_BYTES} are allowed; \
+         shorten it or slice the document"
+    ))
+}
+
+fn json_bytes(meta: &Map<String, Value>) -> usize {
+    serde_json::to_vec(meta).map_or(0, |json| json.len())
+}
+
 /// Checks the metadata of a document, for whoever makes jobs: one document that is refused takes its job with it.
 ///
 /// # Errors
 /// A sentence with the id of the document and the limit.
 pub fn check_meta(id: &str, meta: &Map<String, Value>) -> Result<(), String> {
     let id = cut(id);
-    let bytes = serde_json::to_vec(meta).map_or(0, |json| json.len());
+    let bytes = json_bytes(meta);
     let depth = meta.values().map(depth).max().unwrap_or(0);
     if bytes > MAX_META_BYTES {
         return Err(format!(
