@@ -23,4 +23,5 @@ mod redelivery;
 mod rescoring;
 mod searching;
 mod shutdown;
+mod sync;
 mod versions;
