@@ -52,7 +52,7 @@ pub(crate) async fn sync_with(
 pub(crate) fn counts<const N: usize>(report: &Value, names: [&str; N]) -> [u64; N] {
     names.map(|name| {
         let count = report[name].as_u64();
-        count.unwrap_or_else(|| panic!("no {name} in {report:#}"))
+        count.expect(name)
     })
 }
 
@@ -127,6 +127,25 @@ async fn a_sync_agrees_with_what_publish_and_rebuild_have_written() -> anyhow::R
         .done();
     assert_eq!(changes(&sync(&bed, &corpus, &[]).await?), [20, 0, 0, 0]);
     worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_sync_publishes_on_the_bulk_lane_unless_told_otherwise() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let corpus = corpus(3);
+    let [live, bulk] = bed.lanes();
+    for (arguments, lane) in [
+        (&["--no-wait"][..], &bulk),
+        (&["--no-wait", "--lane", "live"], &live),
+    ] {
+        let ran = sync(&bed, &corpus, arguments).await?;
+        assert_eq!(counts(&ran.report, ["published", "jobs"]), [3, 1], "{}", ran.log);
+        let stream = bed.jetstream().get_stream(JOBS).await?;
+        let last = stream.get_last_raw_message_by_subject(&lane.subject());
+        assert_eq!(last.await?.sequence, jobs(&bed).await?);
+        stream.purge().await?;
+    }
     bed.end().await
 }
 

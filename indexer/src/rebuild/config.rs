@@ -60,7 +60,7 @@ pub struct RebuildConfig {
     #[arg(long)]
     pub json: bool,
     /// Change nothing; say what a run that starts anew would do, and what it would cost
-    #[arg(long)]
+    #[arg(long, conflicts_with = "report")]
     pub dry_run: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show the comment as help")]

@@ -69,7 +69,7 @@ pub struct SyncConfig {
     #[arg(long, env = "EBB_RUN_ID")]
     pub run_id: Option<String>,
     /// Change nothing; say what would be done, and what it would cost
-    #[arg(long)]
+    #[arg(long, conflicts_with = "report")]
     pub dry_run: bool,
     /// End when all jobs are published instead of when they are settled
     #[arg(long)]

@@ -25,7 +25,9 @@ impl Attempt<'_> {
         say(&format!(
             "waiting for jobs for `{alias}` that were published before"
         ));
-        self.settled(Of::Collection(alias), 1, last).await
+        self.settled(Of::Collection(alias), 1, last).await?;
+        let serving = self.comparer.serving.as_str();
+        self.settled(Of::Collection(serving), 1, last).await
     }
 
     /// Waits for the jobs of this run. Gives whether all that was published is in the collection or a dead letter;

@@ -8,7 +8,7 @@ use super::{changes, command, sync, versions};
 use crate::rebuild::{Corpus, ended, now_micros};
 
 /// Chunks of few tokens, so that documents have many of them.
-const SHORT: [&str; 4] = ["--chunk-tokens", "16", "--job-tokens", "48"];
+const SHORT: [&str; 4] = ["--chunk-tokens", "40", "--job-tokens", "120"];
 
 /// A text of many chunks; `last` is what the last sentence speaks of.
 fn long(last: &str) -> String {

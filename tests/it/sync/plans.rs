@@ -47,8 +47,10 @@ async fn changed(bed: &Bed) -> anyhow::Result<Corpus> {
 
 fn plan(bed: &Bed, corpus: &Corpus, arguments: &[&str]) -> anyhow::Result<Command> {
     let mut command = bed.stack.program("indexer");
-    command.arg("plan").arg(write(bed, corpus)?).arg("--json");
-    command.args(arguments);
+    command.arg("plan").arg(write(bed, corpus)?);
+    command
+        .args(["--json", "--clock-skew", "0s"])
+        .args(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     Ok(command)
 }
