@@ -140,7 +140,12 @@ async fn a_sync_publishes_on_the_bulk_lane_unless_told_otherwise() -> anyhow::Re
         (&["--no-wait", "--lane", "live"], &live),
     ] {
         let ran = sync(&bed, &corpus, arguments).await?;
-        assert_eq!(counts(&ran.report, ["published", "jobs"]), [3, 1], "{}", ran.log);
+        assert_eq!(
+            counts(&ran.report, ["published", "jobs"]),
+            [3, 1],
+            "{}",
+            ran.log
+        );
         let stream = bed.jetstream().get_stream(JOBS).await?;
         let last = stream.get_last_raw_message_by_subject(&lane.subject());
         assert_eq!(last.await?.sequence, jobs(&bed).await?);

@@ -18,7 +18,6 @@ use crate::lease::Lease;
 use crate::rebuild::balance::DeadPoints;
 use crate::rebuild::plan::run_id;
 use crate::rebuild::publish::Publisher;
-use crate::rebuild::report::as_double;
 use crate::rebuild::{Stopped, say};
 
 /// Readings of the source, the first included, before jobs that are lost again and again are an error.
@@ -67,6 +66,7 @@ impl<'a> Attempt<'a> {
         })
     }
 
+    /// Goes all the way.
     pub(super) async fn perform(&mut self) -> anyhow::Result<()> {
         self.earlier_jobs_settled().await?;
         self.first = self.last_sequence().await? + 1;
@@ -76,17 +76,13 @@ impl<'a> Attempt<'a> {
         failpoint::pass("sync-claimed");
         let began = Instant::now();
         let expected = self.round(&mut claimed, most, true).await?;
-        if self.config.no_wait {
-            return self.judge();
-        }
-        self.balance(&mut claimed, most, expected).await?;
-        if self.report.published_tokens > 0 {
-            let tokens = as_double(self.report.published_tokens);
-            self.report.tokens_per_second = tokens / began.elapsed().as_secs_f64();
+        if !self.config.no_wait {
+            self.balance(&mut claimed, most, expected).await?;
+            self.report.embedded_within(began.elapsed());
         }
         self.judge()?;
         self.still_serving().await?;
-        self.report.done = true;
+        self.report.done = !self.config.no_wait;
         Ok(())
     }
 

@@ -1,11 +1,13 @@
 //! Report: what a sync found and did.
 
 use std::fmt;
+use std::time::Duration;
 
 use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
 
 use super::read::Found;
+use crate::rebuild::report::as_double;
 
 /// All of a sync. Where the source was read again because jobs were lost, what was published counts each time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +69,13 @@ impl Report {
         self.published_chunks += found.changed.chunks;
         self.published_tokens += found.changed_tokens;
         self.jobs += found.jobs;
+    }
+
+    /// Notes how long the workers took.
+    pub(super) fn embedded_within(&mut self, elapsed: Duration) {
+        if self.published_tokens > 0 && !elapsed.is_zero() {
+            self.tokens_per_second = as_double(self.published_tokens) / elapsed.as_secs_f64();
+        }
     }
 
     fn last_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
