@@ -147,8 +147,9 @@ async fn a_sync_publishes_on_the_bulk_lane_unless_told_otherwise() -> anyhow::Re
             ran.log
         );
         let stream = bed.jetstream().get_stream(JOBS).await?;
-        let last = stream.get_last_raw_message_by_subject(&lane.subject());
-        assert_eq!(last.await?.sequence, jobs(&bed).await?);
+        let subject = lane.subject();
+        let last = stream.get_last_raw_message_by_subject(&subject).await?;
+        assert_eq!(last.sequence, jobs(&bed).await?);
         stream.purge().await?;
     }
     bed.end().await
