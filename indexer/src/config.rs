@@ -7,6 +7,7 @@ use contract::connect::ConfigFault;
 use contract::connect::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
 use contract::connect::qdrant::QdrantConfig;
 use contract::model::{Manifest, ModelError};
+use contract::topology::Task;
 
 /// The two servers.
 #[derive(Args, Clone, Debug)]
@@ -60,6 +61,20 @@ impl ModelDir {
             self.model.display()
         );
         vec![ConfigFault::new("--model", problem)]
+    }
+
+    /// Reads the manifest of a model for documents.
+    ///
+    /// # Errors
+    /// [`ModelError`], or if the model is of another kind.
+    pub fn embedding(&self) -> anyhow::Result<Manifest> {
+        let manifest = self.manifest()?;
+        anyhow::ensure!(
+            manifest.identity.task == Task::Embed,
+            "model `{}` is a rescorer; documents need an embedding model",
+            manifest.name
+        );
+        Ok(manifest)
     }
 
     /// Reads the manifest.

@@ -13,6 +13,8 @@
 //! | [`eval`] | measures a search by queries whose relevant documents are known |
 //! | [`dlq`] | lists, shows, replays, drops and finds dead letters |
 //! | [`rebuild`] | fills a new generation of an alias, proves it, and switches the alias to it |
+//! | [`sync`] | makes the serving collection of an alias equal to its sources |
+//! | [`plan`] | says what a sync would do, and what it would cost |
 //! | [`rollback`] | points an alias to the generation before |
 //! | [`gc`] | drops generations that nobody needs |
 //! | [`status`] | shows what waits, what is in flight, what failed and what is there |
@@ -24,6 +26,7 @@
 pub mod alias;
 pub mod chunk;
 pub mod config;
+mod corpus;
 pub mod delete;
 pub mod dlq;
 pub mod document;
@@ -32,7 +35,9 @@ pub mod extract;
 pub mod filter;
 pub mod gc;
 pub mod lease;
+mod once;
 pub mod pack;
+pub mod plan;
 pub mod progress;
 pub mod provision;
 pub mod publish;
@@ -42,7 +47,9 @@ pub mod rescore;
 pub mod rollback;
 pub mod run;
 pub mod search;
+mod settle;
 pub mod source;
 pub mod status;
 pub mod store;
+pub mod sync;
 pub mod unread;

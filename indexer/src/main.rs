@@ -2,6 +2,7 @@
 
 mod print;
 mod print_rebuild;
+mod print_sync;
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,17 +16,20 @@ use indexer::delete::{DeleteConfig, delete};
 use indexer::dlq::{DlqConfig, dlq};
 use indexer::eval::{EvalConfig, eval};
 use indexer::gc::{GcConfig, gc};
+use indexer::plan::{PlanConfig, plan};
 use indexer::provision::{ProvisionConfig, provision};
 use indexer::publish::{PublishConfig, publish};
-use indexer::rebuild::{RebuildConfig, rebuild};
+use indexer::rebuild::{RebuildConfig, dry_run, rebuild};
 use indexer::rescore::{RescoreConfig, rescore};
 use indexer::rollback::{RollbackConfig, rollback};
 use indexer::search::{SearchConfig, search};
 use indexer::status::{StatusConfig, status};
+use indexer::sync::{SyncConfig, sync};
 use tracing_subscriber::EnvFilter;
 
 use print::{Output, print_hits, print_published, print_status, print_steps};
 use print_rebuild::{print_generations, print_report, print_rolled_back};
+use print_sync::{print_plan, print_synced};
 
 /// Turns a corpus into embedding jobs on JetStream, and searches what became of them
 #[derive(Debug, Parser)]
@@ -49,6 +53,10 @@ enum Verb {
     Search(Box<SearchConfig>),
     /// Measure a search by queries whose relevant documents are known; compare, and gate
     Eval(Box<EvalConfig>),
+    /// Make the collection behind an alias equal to its sources
+    Sync(Box<SyncConfig>),
+    /// Say what a sync would do, and what it would cost; change nothing
+    Plan(Box<PlanConfig>),
     /// Rebuild an alias from its sources: a new generation, proved, then switched to
     Rebuild(Box<RebuildConfig>),
     /// Point an alias to the generation before
@@ -118,6 +126,8 @@ impl Verb {
             Self::Rescore(config) => config.faults(),
             Self::Search(config) => config.faults(),
             Self::Eval(config) => config.faults(),
+            Self::Sync(config) => config.faults(),
+            Self::Plan(config) => config.faults(),
             Self::Rebuild(config) => config.faults(),
             Self::Rollback(config) => config.faults(),
             Self::Gc(config) => config.faults(),
@@ -140,6 +150,18 @@ impl Verb {
                 print_hits(&config.query, &search(&config).await?, config.json, out)
             }
             Self::Eval(config) => eval(&config, out).await,
+            Self::Sync(config) if config.dry_run => {
+                let plan = plan(&config.comparison, &config.sizing).await?;
+                print_plan(&plan, config.json, out)
+            }
+            Self::Sync(config) => print_synced(&sync(&config).await?, config.json, out),
+            Self::Plan(config) => {
+                let plan = plan(&config.comparison, &config.sizing).await?;
+                print_plan(&plan, config.json, out)
+            }
+            Self::Rebuild(config) if config.dry_run => {
+                print_plan(&dry_run(&config).await?, config.json, out)
+            }
             Self::Rebuild(config) => print_report(&rebuild(&config).await?, config.json, out),
             Self::Rollback(config) => {
                 print_rolled_back(&rollback(&config).await?, config.json, out)

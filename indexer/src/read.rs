@@ -132,7 +132,8 @@ fn walk(mut sources: Sources, options: ExtractOptions, blocks: &SyncSender<Vec<U
     sources.skipped()
 }
 
-fn is_one_document(input: &Input) -> bool {
+/// Whether an input is one document with the id of the input, not records with ids of their own.
+pub(crate) fn is_one_document(input: &Input) -> bool {
     match input.format {
         Format::Text | Format::Markdown | Format::Html | Format::Pdf => true,
         Format::Jsonl | Format::Csv | Format::Tsv => false,

@@ -21,13 +21,14 @@ use contract::failpoint;
 use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
-use contract::topology::{JOBS, Task};
+use contract::topology::JOBS;
 use qdrant_client::Qdrant;
 
 use crate::dlq::stream;
 use crate::lease::{Lease, Purpose};
 use crate::run::{Phase, Runs, Stored};
 pub use config::{Chunking, Golden, Limits, RebuildConfig};
+pub use dry_run::dry_run;
 use report::{Gate, PhaseReport, Report};
 
 pub(crate) mod balance;
@@ -35,14 +36,14 @@ pub(crate) mod catch_up;
 mod config;
 mod copy;
 pub(crate) mod create;
+mod dry_run;
 pub(crate) mod finish;
 pub(crate) mod in_flight;
 mod index;
 mod look_up;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod publish;
 pub mod report;
-mod settle;
 pub(crate) mod switch;
 mod verify;
 pub(crate) mod write;
@@ -71,12 +72,7 @@ pub(crate) struct Stopped(pub(crate) String);
 /// # Errors
 /// If something fails that is not about the content. The run can be resumed.
 pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
-    let manifest = config.model.manifest()?;
-    anyhow::ensure!(
-        manifest.identity.task == Task::Embed,
-        "model `{}` is a rescorer; documents need an embedding model",
-        manifest.name
-    );
+    let manifest = config.model.embedding()?;
     let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
     let jetstream = config.servers.jetstream().await?;
     let qdrant = config.servers.qdrant.client()?;

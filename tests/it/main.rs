@@ -24,4 +24,5 @@ mod redelivery;
 mod rescoring;
 mod searching;
 mod shutdown;
+mod sync;
 mod versions;

@@ -145,6 +145,11 @@ impl Running {
         .await
     }
 
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+
     pub(crate) async fn ended(mut self) -> anyhow::Result<Ran> {
         let status = self.child.wait().await?;
         Ok(Ran {

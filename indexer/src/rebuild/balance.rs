@@ -6,13 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::job::{Document, Job};
+use async_nats::jetstream;
+use contract::job::{Document, Job, Removal};
 use contract::point::{self, field};
 use contract::topology::{DLQ, Task};
 use qdrant_client::qdrant::{Condition, CountPoints, Filter};
 
 use super::report::{Gate, PhaseReport, as_double};
-use super::settle::{Awaited, Of};
 use super::write::{Target, id, number};
 use super::{Rebuild, say};
 use crate::dlq::read::message_at;
@@ -20,6 +20,7 @@ use crate::dlq::select::{Selected, Selection};
 use crate::dlq::stream;
 use crate::progress::Progress;
 use crate::run::Phase;
+use crate::settle::{Awaited, Of};
 
 /// Chunks that dead letters of a run were to make, by the ids of their points.
 pub(crate) type DeadPoints = HashMap<String, DeadChunk>;
@@ -123,43 +124,12 @@ impl Rebuild {
 
     /// The points that dead letters of this run were to make.
     pub(super) async fn dead_points(&self) -> anyhow::Result<DeadPoints> {
-        let dlq = stream(&self.jetstream, DLQ).await?;
-        let selection = Selection {
-            run: Some(self.record().run.clone()),
-            ..Selection::default()
-        };
-        let mut selected = Selected::open(dlq.clone(), selection).await?;
-        let mut points = DeadPoints::new();
-        while let Some(letter) = selected.next().await? {
-            // Replayed or dropped meanwhile.
-            let Some(message) = message_at(&dlq, letter.id).await? else {
-                continue;
-            };
-            let job = Job::decode(&message.payload);
-            let job = job.with_context(|| format!("dead letter {} is not a job", letter.id))?;
-            let Job::Embed(job) = job else { continue };
-            points.extend(job.documents.iter().flat_map(chunks));
-        }
-        Ok(points)
+        dead_points(&self.jetstream, &self.record().run).await
     }
 
-    /// How many of these points the generation does not have. A job may have died after some of its points were
-    /// written.
+    /// How many of these points the generation does not have.
     pub(super) async fn missing(&self, points: &DeadPoints) -> anyhow::Result<u64> {
-        let all: Vec<_> = points.keys().cloned().collect();
-        let mut missing = 0;
-        for part in all.chunks(POINTS_PER_READ) {
-            let target = self.target();
-            let found = target.get(part.to_vec(), &[field::VERSION], false).await?;
-            let version = self.record().version;
-            let there: HashSet<_> = found
-                .iter()
-                .filter(|point| number(point, field::VERSION) >= version)
-                .map(id)
-                .collect();
-            missing += (part.len() - there.len()) as u64;
-        }
-        Ok(missing)
+        missing(self.target(), self.record().version, points).await
     }
 
     /// Exact number of points that this run has brought.
@@ -167,6 +137,62 @@ impl Rebuild {
         let run = Condition::matches(field::RUN, self.record().run.clone());
         count(self.target(), Filter::must([run])).await
     }
+}
+
+/// The points that dead letters of a run were to make, or to make tombstones.
+pub(crate) async fn dead_points(
+    jetstream: &jetstream::Context,
+    run: &str,
+) -> anyhow::Result<DeadPoints> {
+    let dlq = stream(jetstream, DLQ).await?;
+    let selection = Selection {
+        run: Some(run.to_owned()),
+        ..Selection::default()
+    };
+    let mut selected = Selected::open(dlq.clone(), selection).await?;
+    let mut points = DeadPoints::new();
+    while let Some(letter) = selected.next().await? {
+        // Replayed or dropped meanwhile.
+        let Some(message) = message_at(&dlq, letter.id).await? else {
+            continue;
+        };
+        let job = Job::decode(&message.payload);
+        match job.with_context(|| format!("dead letter {} is not a job", letter.id))? {
+            Job::Embed(job) => points.extend(job.documents.iter().flat_map(chunks)),
+            Job::Delete(job) => points.extend(job.documents.iter().map(head)),
+            Job::Rescore(_) => {}
+        }
+    }
+    Ok(points)
+}
+
+/// How many of these points a collection does not have at `version` or newer. A job may have died after some of its
+/// points were written.
+pub(crate) async fn missing(
+    target: Target<'_>,
+    version: u64,
+    points: &DeadPoints,
+) -> anyhow::Result<u64> {
+    let all: Vec<_> = points.keys().cloned().collect();
+    let mut missing = 0;
+    for part in all.chunks(POINTS_PER_READ) {
+        let found = target.get(part.to_vec(), &[field::VERSION], false).await?;
+        let there: HashSet<_> = found
+            .iter()
+            .filter(|point| number(point, field::VERSION) >= version)
+            .map(id)
+            .collect();
+        missing += (part.len() - there.len()) as u64;
+    }
+    Ok(missing)
+}
+
+fn head(removal: &Removal) -> (String, DeadChunk) {
+    let dead = DeadChunk {
+        doc_id: removal.id.clone(),
+        version: removal.version.unwrap_or(0),
+    };
+    (point::point_id(&removal.id, 0).to_string(), dead)
 }
 
 fn chunks(document: &Document) -> impl Iterator<Item = (String, DeadChunk)> {
@@ -181,7 +207,7 @@ fn chunks(document: &Document) -> impl Iterator<Item = (String, DeadChunk)> {
 }
 
 /// Exact number of points that a filter matches.
-pub(super) async fn count(target: Target<'_>, filter: Filter) -> anyhow::Result<u64> {
+pub(crate) async fn count(target: Target<'_>, filter: Filter) -> anyhow::Result<u64> {
     let request = CountPoints {
         collection_name: target.collection.to_string(),
         filter: Some(filter),

@@ -24,7 +24,7 @@ use super::write::{Draft, Target, doc_id, id, include, is_deleted, number, text}
 
 mod again;
 
-pub(crate) use again::Again;
+pub(crate) use again::{Again, meta};
 
 /// Points of one page.
 const POINTS_PER_PAGE: u32 = 256;

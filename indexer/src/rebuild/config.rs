@@ -6,10 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use contract::connect::ConfigFault;
 use contract::failpoint;
+use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
+use contract::tokenizer::Tokenizer;
 
+use crate::chunk::{ChunkOptions, Chunker};
 use crate::config::{ModelDir, Servers};
 use crate::extract::ExtractOptions;
+use crate::plan::Sizing;
 use crate::source::{Format, Sources};
 
 /// Settings of `indexer rebuild`.
@@ -55,6 +59,12 @@ pub struct RebuildConfig {
     /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Change nothing; say what a run that starts anew would do, and what it would cost
+    #[arg(long, conflicts_with = "report")]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub sizing: Sizing,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub limits: Limits,
@@ -142,9 +152,8 @@ impl RebuildConfig {
         if !(0.0..=1.0).contains(&self.golden.max_regression) {
             faults.push(ConfigFault::new("--max-regression", "must be 0 to 1"));
         }
-        if self.chunking.job_tokens == 0 {
-            faults.push(ConfigFault::new("--job-tokens", "must be at least 1"));
-        }
+        faults.extend(self.chunking.faults());
+        faults.extend(self.sizing.faults());
         if self.lease < Duration::from_millis(500) {
             faults.push(ConfigFault::new("--lease", "must be at least 500ms"));
         }
@@ -165,6 +174,30 @@ impl RebuildConfig {
             faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }
         faults
+    }
+}
+
+impl Chunking {
+    /// Everything that is wrong with these settings.
+    pub(crate) fn faults(&self) -> Vec<ConfigFault> {
+        let fault = ConfigFault::new("--job-tokens", "must be at least 1");
+        (self.job_tokens == 0)
+            .then_some(fault)
+            .into_iter()
+            .collect()
+    }
+
+    /// Cuts documents for a model.
+    pub(crate) fn chunker(&self, manifest: &Manifest, model: &ModelDir) -> anyhow::Result<Chunker> {
+        let tokenizer = Tokenizer::load(&model.model.join(TOKENIZER))?;
+        let options = ChunkOptions {
+            max_tokens: manifest.identity.max_tokens,
+            target_tokens: self.chunk_tokens,
+            overlap_tokens: self.overlap_tokens,
+            prefix: manifest.identity.prefixes.document.clone(),
+            context: !self.no_context,
+        };
+        Ok(Chunker::new(tokenizer, options)?)
     }
 }
 

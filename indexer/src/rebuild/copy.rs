@@ -2,56 +2,52 @@
 //!
 //! Batches are looked up side by side and published in the order of the source.
 
-use anyhow::Context as _;
 use contract::failpoint;
-use contract::model::TOKENIZER;
-use contract::tokenizer::Tokenizer;
 use contract::topology::{Lane, Priority, Task};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
+use super::Rebuild;
 use super::balance::DeadPoints;
+use super::dry_run::is_same_model;
 use super::publish::{Heading, Publisher};
 use super::report::{Gate, PhaseReport, as_double};
 use super::write::Target;
-use super::{Rebuild, create};
-use crate::chunk::{ChunkOptions, Chunker};
-use crate::pack::{self, Packer};
-use crate::read::{Event, read};
+use crate::corpus::Corpus;
+use crate::once::Once;
+use crate::read::Event;
 use crate::run::Phase;
-use crate::source::{Format, Sources};
-use once::Once;
-use resolve::Copier;
+pub(super) use resolve::Copier;
 
-mod once;
 mod resolve;
 
 /// Batches that are looked up at the same time.
 const CONCURRENT: usize = 4;
-/// Events between the reading threads and this one.
-const READ_AHEAD: usize = 16;
+
+/// What a reading of the source came to.
+pub(super) struct Read {
+    pub(super) report: PhaseReport,
+    pub(super) refused: u64,
+    pub(super) jobs: u64,
+}
 
 impl Rebuild {
     pub(super) async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
         self.own_jobs_settled().await?;
         let dead = self.dead_points().await?;
-        let (events, incoming) = mpsc::channel(READ_AHEAD);
-        let sources = Sources::open(&self.config.sources, Format::Jsonl)
-            .map_err(|mut errors| anyhow::Error::from(errors.remove(0)))?;
-        let packer = Packer::new(self.heading(), self.config.chunking.job_tokens);
-        let reader = read(
-            sources,
-            self.config.extract,
-            self.chunker()?,
-            packer,
-            events,
-        );
-        let copied = self.copy_all(incoming, &dead).await;
-        let died = tokio::task::spawn_blocking(move || reader.join().is_err()).await?;
-        let Once {
+        let chunker = self
+            .config
+            .chunking
+            .chunker(&self.manifest, &self.config.model)?;
+        let (incoming, reader) = self.corpus().read(chunker)?;
+        let copier = self.copier(&dead).await?;
+        let publisher = self.publisher(Priority::Bulk);
+        let read = copy_all(incoming, &copier, publisher, || self.lease.check()).await;
+        let ended = reader.ended().await;
+        let Read {
             report, refused, ..
-        } = copied?;
-        anyhow::ensure!(!died, "a reading thread died; run it again to go on");
+        } = read?;
+        ended?;
         let record = &mut self.stored.record;
         (record.documents, record.expected) = (report.documents, report.chunks);
         record.refused = refused;
@@ -69,57 +65,22 @@ impl Rebuild {
         Ok(report)
     }
 
-    async fn copy_all(
-        &self,
-        mut incoming: mpsc::Receiver<Event>,
-        dead: &DeadPoints,
-    ) -> anyhow::Result<Once> {
-        let copier = self.copier(dead).await?;
-        let mut once = Once::new();
-        let mut publisher = self.publisher(Priority::Bulk);
-        let mut sum = PhaseReport::new(Phase::Copied);
-        {
-            let batches = stream::poll_fn(|context| incoming.poll_recv(context))
-                .filter_map(|event| std::future::ready(once.documents(event)))
-                .map(|documents| copier.resolve(documents))
-                .buffered(CONCURRENT);
-            let mut batches = std::pin::pin!(batches);
-            while let Some(copied) = batches.next().await {
-                self.lease.check()?;
-                let copied = copied?;
-                sum.reused += copied.reused;
-                sum.present += copied.present;
-                for chunk in copied.rest.iter().flat_map(|document| &document.chunks) {
-                    sum.published += 1;
-                    sum.published_tokens += chunk.token_ids.len() as u64;
-                }
-                publisher.add(copied.rest).await?;
-                failpoint::pass("rebuild-copying");
-            }
+    fn corpus(&self) -> Corpus<'_> {
+        Corpus {
+            sources: &self.config.sources,
+            extract: self.config.extract,
+            collection: self.record().generation.clone(),
+            tokenization: self.manifest.tokenization(),
+            version: self.record().version,
+            job_tokens: self.config.chunking.job_tokens,
         }
-        publisher.finish().await?;
-        once.report = PhaseReport {
-            reused: sum.reused,
-            present: sum.present,
-            published: sum.published,
-            published_tokens: sum.published_tokens,
-            ..once.report
-        };
-        Ok(once)
     }
 
     async fn copier<'a>(&'a self, dead: &'a DeadPoints) -> anyhow::Result<Copier<'a>> {
         let record = self.record();
-        let serving = create::look_up(&self.qdrant, record.serving.as_str()).await?;
-        let serving = serving.with_context(|| {
-            format!(
-                "collection `{}`, which served at the start, is gone",
-                record.serving
-            )
-        })?;
-        let same = contract::collection::check(&record.serving, &serving, &self.manifest).is_ok();
+        let same = is_same_model(&self.qdrant, &record.serving, &self.manifest).await?;
         Ok(Copier {
-            target: self.target(),
+            target: Some(self.target()),
             serving: (same && !self.config.full).then_some(self.serving()),
             manifest: &self.manifest,
             version: record.version,
@@ -141,29 +102,7 @@ impl Rebuild {
             tokenization: self.manifest.tokenization(),
             job_tokens: self.config.chunking.job_tokens,
         };
-        Publisher::new(self.jetstream.clone(), heading)
-    }
-
-    fn heading(&self) -> pack::Heading {
-        pack::Heading {
-            collection: self.record().generation.clone(),
-            tokenization: self.manifest.tokenization(),
-            version: self.record().version,
-            run: Some(self.record().run.clone()),
-        }
-    }
-
-    fn chunker(&self) -> anyhow::Result<Chunker> {
-        let tokenizer = Tokenizer::load(&self.config.model.model.join(TOKENIZER))?;
-        let chunking = &self.config.chunking;
-        let options = ChunkOptions {
-            max_tokens: self.manifest.identity.max_tokens,
-            target_tokens: chunking.chunk_tokens,
-            overlap_tokens: chunking.overlap_tokens,
-            prefix: self.manifest.identity.prefixes.document.clone(),
-            context: !chunking.no_context,
-        };
-        Ok(Chunker::new(tokenizer, options)?)
+        Publisher::new(Some(self.jetstream.clone()), heading)
     }
 
     pub(super) fn target(&self) -> Target<'_> {
@@ -179,4 +118,42 @@ impl Rebuild {
             collection: &self.record().serving,
         }
     }
+}
+
+/// Resolves all that is read, a few batches at a time, and publishes what is left in the order of the source.
+/// `check` is asked between batches.
+pub(super) async fn copy_all(
+    mut incoming: mpsc::Receiver<Event>,
+    copier: &Copier<'_>,
+    mut publisher: Publisher,
+    check: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Read> {
+    let mut once = Once::default();
+    let mut sum = PhaseReport::new(Phase::Copied);
+    {
+        let batches = stream::poll_fn(|context| incoming.poll_recv(context))
+            .filter_map(|event| std::future::ready(once.documents(event)))
+            .map(|documents| copier.resolve(documents))
+            .buffered(CONCURRENT);
+        let mut batches = std::pin::pin!(batches);
+        while let Some(copied) = batches.next().await {
+            check()?;
+            let copied = copied?;
+            sum.reused += copied.reused;
+            sum.present += copied.present;
+            for chunk in copied.rest.iter().flat_map(|document| &document.chunks) {
+                sum.published += 1;
+                sum.published_tokens += chunk.token_ids.len() as u64;
+            }
+            publisher.add(copied.rest).await?;
+            failpoint::pass("rebuild-copying");
+        }
+    }
+    let jobs = publisher.finish().await?;
+    (sum.documents, sum.chunks, sum.tokens) = (once.documents, once.chunks, once.tokens);
+    Ok(Read {
+        report: sum,
+        refused: once.refused,
+        jobs,
+    })
 }

@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::Stream;
 use contract::names::{CollectionName, ModelName};
 use contract::topology::{Lane, Task};
 
-use super::settle::{Awaited, Of};
+use crate::settle::{Awaited, Of};
 
 /// Jobs for an alias that had been delivered when this was made.
 pub(crate) struct InFlight<'a> {

@@ -176,7 +176,7 @@ fn bytes(input: &Input) -> String {
 }
 
 /// An id that sorts by time, with what tells two of the same second apart.
-fn run_id(started: u64) -> String {
+pub(crate) fn run_id(started: u64) -> String {
     let time = humantime::format_rfc3339_seconds(crate::run::as_time(started)).to_string();
     let time: String = time.chars().filter(char::is_ascii_alphanumeric).collect();
     format!("{}-{:06}", time.to_lowercase(), started % 1_000_000)

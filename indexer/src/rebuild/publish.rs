@@ -18,17 +18,18 @@ const RESERVE_BYTES: usize = 8 * 1024;
 
 /// What all jobs have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Heading {
-    pub(super) subject: String,
-    pub(super) run: String,
-    pub(super) collection: CollectionName,
-    pub(super) tokenization: Digest,
-    pub(super) job_tokens: usize,
+pub(crate) struct Heading {
+    pub(crate) subject: String,
+    pub(crate) run: String,
+    pub(crate) collection: CollectionName,
+    pub(crate) tokenization: Digest,
+    pub(crate) job_tokens: usize,
 }
 
 /// Fills jobs with the chunks that are left of others, and publishes them.
 pub(crate) struct Publisher {
-    jetstream: jetstream::Context,
+    /// `None` only counts the jobs.
+    jetstream: Option<jetstream::Context>,
     heading: Heading,
     documents: Vec<Document>,
     size: Size,
@@ -47,7 +48,8 @@ struct Size {
 }
 
 impl Publisher {
-    pub(super) fn new(jetstream: jetstream::Context, heading: Heading) -> Self {
+    /// Publishes; without JetStream it only counts.
+    pub(crate) fn new(jetstream: Option<jetstream::Context>, heading: Heading) -> Self {
         Self {
             jetstream,
             heading,
@@ -87,6 +89,12 @@ impl Publisher {
         if self.documents.is_empty() {
             return Ok(());
         }
+        self.jobs += 1;
+        let Some(jetstream) = self.jetstream.clone() else {
+            self.documents.clear();
+            self.size = Size::default();
+            return Ok(());
+        };
         while self.window.len() >= WINDOW {
             if let Some(stored) = self.window.next().await {
                 stored?;
@@ -101,8 +109,7 @@ impl Publisher {
             documents: std::mem::take(&mut self.documents),
             ..Embed::default()
         });
-        let (jetstream, subject) = (self.jetstream.clone(), self.heading.subject.clone());
-        self.jobs += 1;
+        let subject = self.heading.subject.clone();
         let payload = Bytes::from(job.encode());
         let id = format!("{}.{}", Digest::of(&payload), self.began);
         self.window.push(Box::pin(async move {

@@ -38,23 +38,27 @@ impl Rebuild {
     async fn shrink(&self) -> anyhow::Result<Gate> {
         let old = count(self.serving(), documents()).await?;
         let new = count(self.target(), documents()).await?;
-        let less = as_double(old.saturating_sub(new)) / as_double(old.max(1)) * 100.0;
-        let limit = self.config.limits.max_shrink;
-        Ok(Gate {
-            name: "shrink".to_owned(),
-            value: less,
-            limit,
-            passed: less <= limit,
-            finding: format!(
-                "{new} documents, {old} in the serving collection: {less:.1} % less, {limit} % are allowed \
-                 (--max-shrink); is a source missing?"
-            ),
-        })
+        Ok(shrink(old, new, self.config.limits.max_shrink))
+    }
+}
+
+/// Judges how many documents there are against how many there were; the limit is in percent.
+pub(super) fn shrink(old: u64, new: u64, limit: f64) -> Gate {
+    let less = as_double(old.saturating_sub(new)) / as_double(old.max(1)) * 100.0;
+    Gate {
+        name: "shrink".to_owned(),
+        value: less,
+        limit,
+        passed: less <= limit,
+        finding: format!(
+            "{new} documents, {old} in the serving collection: {less:.1} % less, {limit} % are allowed \
+             (--max-shrink); is a source missing?"
+        ),
     }
 }
 
 /// Heads of documents that are not deleted.
-fn documents() -> Filter {
+pub(super) fn documents() -> Filter {
     Filter {
         must: vec![Condition::matches(field::CHUNK, 0)],
         must_not: vec![Condition::matches(field::DELETED, true)],

@@ -207,3 +207,16 @@ pub enum SourceError {
         origin: Origin,
     },
 }
+
+impl SourceError {
+    /// Whether there may be documents behind it whose ids nobody knows. No document has an id that no id may be, and
+    /// the one whose id comes twice is known.
+    #[must_use]
+    pub fn hides_documents(&self) -> bool {
+        let known = matches!(
+            self,
+            Self::DuplicateId { .. } | Self::IdLength { .. } | Self::PathNotUtf8 { .. }
+        );
+        !known
+    }
+}

@@ -63,7 +63,8 @@ fn chunk(point: &RetrievedPoint) -> Chunk {
     }
 }
 
-fn meta(point: &RetrievedPoint) -> Map<String, Json> {
+/// What the publisher said about the document of a point.
+pub(crate) fn meta(point: &RetrievedPoint) -> Map<String, Json> {
     let meta = point.payload.get(field::META).cloned().map(Json::from);
     match meta {
         Some(Json::Object(meta)) => meta,

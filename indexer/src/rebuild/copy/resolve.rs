@@ -12,14 +12,15 @@ use crate::rebuild::look_up::{Wanted, vectors};
 use crate::rebuild::write::{Draft, Target, id, number, text};
 
 /// Tells for each batch of chunks what has to be done about it.
-pub(super) struct Copier<'a> {
-    pub(super) target: Target<'a>,
-    pub(super) serving: Option<Target<'a>>,
-    pub(super) manifest: &'a Manifest,
-    pub(super) version: u64,
-    pub(super) run: &'a str,
+pub(in crate::rebuild) struct Copier<'a> {
+    /// The generation; `None` only counts.
+    pub(in crate::rebuild) target: Option<Target<'a>>,
+    pub(in crate::rebuild) serving: Option<Target<'a>>,
+    pub(in crate::rebuild) manifest: &'a Manifest,
+    pub(in crate::rebuild) version: u64,
+    pub(in crate::rebuild) run: &'a str,
     /// Points whose jobs were given up in an earlier attempt.
-    pub(super) dead: &'a DeadPoints,
+    pub(in crate::rebuild) dead: &'a DeadPoints,
 }
 
 /// What became of a batch.
@@ -75,9 +76,12 @@ impl Copier<'_> {
 
     /// Points that the generation has already, or that are known to be dead letters.
     async fn present(&self, pieces: &[Piece]) -> anyhow::Result<HashSet<String>> {
+        let Some(target) = self.target else {
+            return Ok(HashSet::new());
+        };
         let ids = pieces.iter().map(|piece| piece.id.clone()).collect();
         let fields = [field::VERSION, field::DIGEST];
-        let found = self.target.get(ids, &fields, false).await?;
+        let found = target.get(ids, &fields, false).await?;
         let found: HashMap<_, _> = found.iter().map(|point| (id(point), point)).collect();
         let is_present = |piece: &&Piece| {
             let same = found.get(&piece.id).is_some_and(|point| {
@@ -115,20 +119,20 @@ impl Copier<'_> {
     /// Nothing in the generation is newer yet, unless this process was suspended and another one went on: what it
     /// then writes too late, it removes itself.
     async fn write(&self, drafts: Vec<Draft>, documents: &[Document]) -> anyhow::Result<()> {
-        if drafts.is_empty() {
+        let Some(target) = self.target.filter(|_| !drafts.is_empty()) else {
             return Ok(());
-        }
-        self.target.upsert(drafts).await?;
+        };
+        target.upsert(drafts).await?;
         let doc_ids: Vec<_> = documents
             .iter()
             .map(|document| document.id.clone())
             .collect();
-        let heads = self.target.heads(&doc_ids).await?;
+        let heads = target.heads(&doc_ids).await?;
         let newer = heads
             .into_iter()
             .filter(|(_, head)| head.version > self.version);
         let newer: Vec<_> = newer.map(|(doc_id, _)| doc_id).collect();
-        self.target.clean(&newer).await
+        target.clean(&newer).await
     }
 }
 

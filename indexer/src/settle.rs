@@ -64,7 +64,7 @@ impl Awaited<'_> {
             anyhow::ensure!(
                 waited < self.stall_limit,
                 "job {sequence} on `{}` was not settled within {waited:?}; is a worker running? if it had its last \
-                 delivery, `indexer dlq sweep` finds it; then run the rebuild again to go on",
+                 delivery, `indexer dlq sweep` finds it; then run it again to go on",
                 self.subject
             );
             tokio::time::sleep(PAUSE).await;

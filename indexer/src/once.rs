@@ -6,29 +6,30 @@ use contract::job::{Document, Job};
 use contract::point;
 
 use crate::read::Event;
-use crate::rebuild::report::PhaseReport;
-use crate::run::Phase;
 
 /// Documents that were seen, 16 bytes each: an id that comes twice would be counted twice and stored once.
-pub(super) struct Once {
+#[derive(Debug, Default)]
+pub(crate) struct Once {
     seen: HashSet<u128>,
     skipping: Option<String>,
-    pub(super) refused: u64,
-    pub(super) report: PhaseReport,
+    /// Documents, records and files that cannot be read, or come twice.
+    pub(crate) refused: u64,
+    /// Documents that were seen.
+    pub(crate) documents: u64,
+    /// Their chunks.
+    pub(crate) chunks: u64,
+    /// Tokens of the chunks.
+    pub(crate) tokens: u64,
+}
+
+/// What tells documents apart: the id of their first point.
+pub(crate) fn identity(doc_id: &str) -> u128 {
+    point::point_id(doc_id, 0).as_u128()
 }
 
 impl Once {
-    pub(super) fn new() -> Self {
-        Self {
-            seen: HashSet::new(),
-            skipping: None,
-            refused: 0,
-            report: PhaseReport::new(Phase::Copied),
-        }
-    }
-
     /// The documents of a job, those with an id that came before left out.
-    pub(super) fn documents(&mut self, event: Event) -> Option<Vec<Document>> {
+    pub(crate) fn documents(&mut self, event: Event) -> Option<Vec<Document>> {
         let packed = match event {
             Event::Job(packed) => packed,
             Event::Refused(error) => {
@@ -44,10 +45,15 @@ impl Once {
         let mut documents = job.documents;
         documents.retain(|document| self.is_first(document));
         for chunk in documents.iter().flat_map(|document| &document.chunks) {
-            self.report.chunks += 1;
-            self.report.tokens += chunk.token_ids.len() as u64;
+            self.chunks += 1;
+            self.tokens += chunk.token_ids.len() as u64;
         }
         Some(documents)
+    }
+
+    /// The [`identity`] of each document that was seen.
+    pub(crate) fn into_seen(self) -> HashSet<u128> {
+        self.seen
     }
 
     /// A document may come in several slices; only the first has chunk 0.
@@ -55,8 +61,8 @@ impl Once {
         let begins = document.chunks.first().and_then(|chunk| chunk.index) == Some(0);
         if begins {
             self.skipping = None;
-            if self.seen.insert(point::point_id(&document.id, 0).as_u128()) {
-                self.report.documents += 1;
+            if self.seen.insert(identity(&document.id)) {
+                self.documents += 1;
             } else {
                 self.refused += 1;
                 tracing::error!("refused: document `{}` is in the source twice", document.id);

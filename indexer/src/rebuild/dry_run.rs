@@ -1,0 +1,116 @@
+//! Dry run: what a rebuild that starts anew would copy and publish, counted by the code that does it.
+
+use anyhow::Context as _;
+use contract::model::Manifest;
+use contract::names::CollectionName;
+use qdrant_client::Qdrant;
+
+use super::balance::{DeadPoints, count};
+use super::copy::{Copier, Read, copy_all};
+use super::publish::{Heading, Publisher};
+use super::verify::{documents, shrink};
+use super::write::Target;
+use super::{RebuildConfig, create};
+use crate::alias;
+use crate::corpus::Corpus;
+use crate::plan::{Plan, Verb, Work};
+use crate::publish::now_micros;
+
+/// Plans a rebuild that starts now. What an unfinished run has done already is not taken into account.
+///
+/// # Errors
+/// If the source or Qdrant cannot be read.
+pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
+    let manifest = config.model.embedding()?;
+    let qdrant = config.servers.qdrant.client()?;
+    let serving = alias::target(&qdrant, &config.alias).await?;
+    let target = Target {
+        qdrant: &qdrant,
+        collection: &serving,
+    };
+    let read = read(config, &manifest, target).await?;
+    let work = work(&read);
+    let now = count(target, documents()).await?;
+    let gate = shrink(now, work.documents, config.limits.max_shrink);
+    let too_small = (!gate.passed).then(|| format!("{}: {}", gate.name, gate.finding));
+    Ok(Plan {
+        verb: Verb::Rebuild,
+        alias: config.alias.clone(),
+        collection: serving.clone(),
+        refusal: work.refusal(config.limits.max_refused).or(too_small),
+        changes: None,
+        estimate: config.sizing.estimate(&work),
+        work,
+    })
+}
+
+async fn read(
+    config: &RebuildConfig,
+    manifest: &Manifest,
+    serving: Target<'_>,
+) -> anyhow::Result<Read> {
+    let version = now_micros();
+    let corpus = Corpus {
+        sources: &config.sources,
+        extract: config.extract,
+        collection: config.alias.clone(),
+        tokenization: manifest.tokenization(),
+        version,
+        job_tokens: config.chunking.job_tokens,
+    };
+    let same = is_same_model(serving.qdrant, serving.collection, manifest).await?;
+    let copier = Copier {
+        target: None,
+        serving: (same && !config.full).then_some(serving),
+        manifest,
+        version,
+        run: "",
+        dead: &DeadPoints::new(),
+    };
+    let chunker = config.chunking.chunker(manifest, &config.model)?;
+    let (incoming, reader) = corpus.read(chunker)?;
+    let publisher = Publisher::new(None, heading(config, manifest));
+    let read = copy_all(incoming, &copier, publisher, || Ok(())).await;
+    let ended = reader.ended().await;
+    let read = read?;
+    ended?;
+    Ok(read)
+}
+
+/// Whether vectors of the serving collection may be copied.
+pub(super) async fn is_same_model(
+    qdrant: &Qdrant,
+    serving: &CollectionName,
+    manifest: &Manifest,
+) -> anyhow::Result<bool> {
+    let info = create::look_up(qdrant, serving.as_str()).await?;
+    let info = info
+        .with_context(|| format!("collection `{serving}`, which served at the start, is gone"))?;
+    Ok(contract::collection::check(serving, &info, manifest).is_ok())
+}
+
+fn heading(config: &RebuildConfig, manifest: &Manifest) -> Heading {
+    Heading {
+        subject: String::new(),
+        run: String::new(),
+        collection: config.alias.clone(),
+        tokenization: manifest.tokenization(),
+        job_tokens: config.chunking.job_tokens,
+    }
+}
+
+fn work(read: &Read) -> Work {
+    let report = &read.report;
+    Work {
+        documents: report.documents,
+        chunks: report.chunks,
+        tokens: report.tokens,
+        refused: read.refused,
+        reused_chunks: report.reused,
+        published_chunks: report.published,
+        published_tokens: report.published_tokens,
+        embed_jobs: read.jobs,
+        delete_jobs: 0,
+        jobs: read.jobs,
+    }
+}

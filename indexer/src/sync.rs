@@ -1,0 +1,93 @@
+//! Sync: makes the serving collection of an alias equal to its sources.
+//!
+//! ```text
+//! earlier jobs settled -> claim -> shrink limit -> compare, publish -> delete -> jobs settled -> balance
+//! ```
+//! Nothing is kept between two attempts: what remains to be done is the difference between source and collection, and
+//! whoever runs it again after a crash finds that. An attempt waits for the jobs of the one before it, so that it does
+//! not publish again what is in flight.
+//!
+//! - Versions are the start of the sync. What publishers have written or deleted since is newer, and stays.
+//! - A document is compared and published as a whole, because its chunks are of one version.
+//! - The ids that the source claims are known before anything is published (`claim`): a source that lacks too
+//!   many documents stops the sync before it has changed anything. Where something cannot be read behind which there
+//!   may be documents, nothing is deleted at all.
+//! - It holds the lease of a rebuild, so that the alias stays where it is.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use contract::failpoint;
+
+use crate::lease::{Lease, Purpose};
+use crate::rebuild::Stopped;
+use crate::run::Runs;
+use attempt::Attempt;
+pub use config::{Comparison, SyncConfig};
+pub(crate) use dry_run::dry_run;
+pub use report::Report;
+
+mod attempt;
+mod claim;
+mod compare;
+mod comparer;
+mod config;
+mod dry_run;
+mod gather;
+mod read;
+mod record;
+mod remove;
+mod report;
+mod settle;
+
+/// Makes the collection behind an alias equal to its sources. A sync that a limit stopped is reported as failed; it is
+/// no `Err`.
+///
+/// # Errors
+/// If something fails that is not about the content. Running it again goes on.
+pub async fn sync(config: &SyncConfig) -> anyhow::Result<Report> {
+    let jetstream = config.comparison.servers.jetstream().await?;
+    let runs = Runs::open(&jetstream).await?;
+    let alias = &config.comparison.alias;
+    let lease = Lease::take(runs.bucket(), Purpose::Rebuild, alias, config.lease).await?;
+    let synced = attempt(config, jetstream, &runs, &lease).await;
+    lease.release().await;
+    synced
+}
+
+async fn attempt(
+    config: &SyncConfig,
+    jetstream: jetstream::Context,
+    runs: &Runs,
+    lease: &Lease,
+) -> anyhow::Result<Report> {
+    let (alias, started) = (&config.comparison.alias, Instant::now());
+    if let Some(run) = &config.run_id
+        && let Some(report) = record::find(runs.bucket(), alias, run).await?
+    {
+        return Ok(report);
+    }
+    let mut attempt = Attempt::open(config, jetstream, lease).await?;
+    let ended = attempt.perform().await;
+    let mut report = attempt.report;
+    report.seconds = started.elapsed().as_secs_f64();
+    let ended = match ended {
+        Err(error) if error.is::<Stopped>() => {
+            report.failed = Some(error.to_string());
+            Ok(())
+        }
+        other => other,
+    };
+    if let Some(path) = &config.report {
+        let json = serde_json::to_vec_pretty(&report)?;
+        std::fs::write(path, json)
+            .with_context(|| format!("failed to write the report `{}`", path.display()))?;
+    }
+    ended?;
+    failpoint::pass("sync-done");
+    if report.done && config.run_id.is_some() {
+        record::save(runs.bucket(), &report).await?;
+    }
+    Ok(report)
+}

@@ -1,0 +1,94 @@
+//! Claim: the documents that the source says it has, whether or not they can be read.
+//!
+//! It is known before anything is chunked, and so before anything is published. A file that is one document claims its
+//! id by its name alone: unreadable or not, the document is not deleted. Behind other things that cannot be read, as a
+//! folder or a line of a file with many documents, there may be documents that nobody knows; they are counted.
+
+use std::collections::HashSet;
+
+use crate::corpus;
+use crate::extract::{ExtractOptions, extract};
+use crate::once::identity;
+use crate::read::is_one_document;
+
+/// Documents of the source by their identities, 16 bytes each.
+#[derive(Debug, Default)]
+pub(super) struct Claimed {
+    sorted: Vec<u128>,
+    /// Things that cannot be read, with documents behind them that are not claimed.
+    pub(super) hidden: u64,
+}
+
+impl Claimed {
+    /// Walks the sources. Blocks.
+    pub(super) fn by(sources: &[String], options: ExtractOptions) -> anyhow::Result<Self> {
+        let mut claimed = Self::default();
+        for input in corpus::open(sources)? {
+            match input {
+                Ok(input) if is_one_document(&input) => claimed.sorted.push(identity(&input.id)),
+                Ok(input) => {
+                    let ids = extract(input, options);
+                    ids.for_each(|record| claimed.add(record.map(|document| document.id)));
+                }
+                Err(error) => claimed.add(Err(error)),
+            }
+        }
+        claimed.sort();
+        Ok(claimed)
+    }
+
+    /// Adds documents that were seen later: a source may grow while it is read.
+    pub(super) fn extend(&mut self, seen: HashSet<u128>) {
+        self.sorted.extend(seen);
+        self.sort();
+    }
+
+    /// Whether a document is claimed.
+    pub(super) fn holds(&self, identity: u128) -> bool {
+        self.sorted.binary_search(&identity).is_ok()
+    }
+
+    fn add(&mut self, id: Result<String, crate::source::SourceError>) {
+        match id {
+            Ok(id) => self.sorted.push(identity(&id)),
+            Err(error) => self.hidden += u64::from(error.hides_documents()),
+        }
+    }
+
+    fn sort(&mut self) {
+        self.sorted.sort_unstable();
+        self.sorted.dedup();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_claimed_by_its_name_or_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &[u8]| {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        };
+        write("broken.md", b"\xff\xfe\x00");
+        write(
+            "records.jsonl",
+            b"{\"_id\":\"a\",\"text\":\"A\"}\nnot json\n",
+        );
+        let sources = [folder.path().display().to_string()];
+        let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
+        assert!(claimed.holds(identity("broken.md")));
+        assert!(claimed.holds(identity("a")));
+        assert!(!claimed.holds(identity("b")));
+        assert_eq!(claimed.hidden, 1);
+    }
+
+    #[test]
+    fn an_empty_folder_hides_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = [folder.path().display().to_string()];
+        let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
+        assert_eq!(claimed.hidden, 1);
+    }
+}

@@ -1,0 +1,229 @@
+//! Compare: whether a document of the source is what the collection has.
+//!
+//! A document is unchanged when the collection has each of its chunks, all of one version, with the same text (by
+//! digest), the same model (by fingerprint), the same place in the document, and the same metadata. Only where its
+//! file lies does not count: a mount that moved is no reason to embed everything again.
+
+use std::collections::HashMap;
+
+use contract::digest::Digest;
+use contract::job::{Chunk, Document};
+use contract::point::{self, field};
+use qdrant_client::qdrant::{RetrievedPoint, Value};
+use serde_json::{Map, Number, Value as Json};
+
+use super::comparer::Comparer;
+use super::gather::Piece;
+use crate::rebuild::balance::DeadPoints;
+use crate::rebuild::catch_up::meta;
+use crate::rebuild::write::{id, is_deleted, number, text};
+
+/// Points of one read.
+const POINTS_PER_READ: usize = 512;
+/// What is looked at of a point.
+const FIELDS: [&str; 8] = [
+    field::VERSION,
+    field::CHUNKS,
+    field::DELETED,
+    field::DIGEST,
+    field::FINGERPRINT,
+    field::START,
+    field::END,
+    field::META,
+];
+/// Metadata that says where the file of a document lies.
+const SOURCE: &str = "source";
+/// Largest relative difference of two numbers that were written and read as text in between.
+const ROUNDING: f64 = 1e-12;
+
+/// What is to be done about a document. Of the slices of one document the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    /// Nothing: it is there.
+    Unchanged,
+    /// It is published.
+    Changed,
+    /// It is left: it is a dead letter of this run.
+    Dead,
+    /// It is left: it was written or deleted since the start.
+    Newer,
+}
+
+type Stored = HashMap<String, RetrievedPoint>;
+
+impl Comparer<'_> {
+    /// Compares documents, or slices of them.
+    pub(super) async fn compare(
+        &self,
+        pieces: Vec<Piece>,
+        dead: &DeadPoints,
+    ) -> anyhow::Result<Vec<(Piece, Verdict)>> {
+        let stored = self.stored(&pieces).await?;
+        let verdicts = pieces.into_iter().map(|piece| {
+            let verdict = self.verdict(&piece, &stored, dead);
+            (piece, verdict)
+        });
+        Ok(verdicts.collect())
+    }
+
+    async fn stored(&self, pieces: &[Piece]) -> anyhow::Result<Stored> {
+        let mut ids: Vec<_> = pieces.iter().flat_map(point_ids).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut stored = Stored::new();
+        for part in ids.chunks(POINTS_PER_READ) {
+            let points = self.target().get(part.to_vec(), &FIELDS, false).await?;
+            stored.extend(points.into_iter().map(|point| (id(&point), point)));
+        }
+        Ok(stored)
+    }
+
+    fn verdict(&self, piece: &Piece, stored: &Stored, dead: &DeadPoints) -> Verdict {
+        let ids = point_ids(piece);
+        let mut points = ids.iter().filter_map(|id| stored.get(id));
+        if points.any(|point| self.is_newer(point)) {
+            return Verdict::Newer;
+        }
+        let is_dead = |id| {
+            let chunk = dead.get(id);
+            chunk.is_some_and(|chunk| chunk.version >= self.version)
+        };
+        if ids.iter().any(is_dead) {
+            return Verdict::Dead;
+        }
+        let version = stored.get(&ids[0]).map(|head| number(head, field::VERSION));
+        let same = piece
+            .chunks()
+            .zip(&ids[1..])
+            .all(|((document, chunk), id)| {
+                stored.get(id).is_some_and(|point| {
+                    version == Some(number(point, field::VERSION))
+                        && self.is_same(point, document, chunk)
+                })
+            });
+        if same {
+            Verdict::Unchanged
+        } else {
+            Verdict::Changed
+        }
+    }
+
+    /// A delete wins at its own version.
+    fn is_newer(&self, point: &RetrievedPoint) -> bool {
+        let version = number(point, field::VERSION);
+        version > self.version || (version == self.version && is_deleted(point))
+    }
+
+    fn is_same(&self, point: &RetrievedPoint, document: &Document, chunk: &Chunk) -> bool {
+        let fingerprint = self.manifest.fingerprint.as_str();
+        !is_deleted(point)
+            && number(point, field::CHUNKS) == u64::from(document.total.unwrap_or(0))
+            && offset(point, field::START) == chunk.start
+            && offset(point, field::END) == chunk.end
+            && text(point, field::FINGERPRINT).as_deref() == Some(fingerprint)
+            && text(point, field::DIGEST) == Some(digest(chunk))
+            && is_same_meta(&meta(point), &document.meta)
+    }
+}
+
+/// Ids of the head and of each chunk that is here.
+fn point_ids(piece: &Piece) -> Vec<String> {
+    let of = |index| point::point_id(piece.doc_id(), index).to_string();
+    let chunks = piece.chunks().map(|(_, chunk)| chunk.index.unwrap_or(0));
+    std::iter::once(0).chain(chunks).map(of).collect()
+}
+
+fn digest(chunk: &Chunk) -> String {
+    let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
+    Digest::of(input.as_bytes()).into()
+}
+
+fn offset(point: &RetrievedPoint, field: &str) -> Option<u64> {
+    let value = point.payload.get(field).and_then(Value::as_integer);
+    value.and_then(|value| u64::try_from(value).ok())
+}
+
+fn is_same_meta(stored: &Map<String, Json>, source: &Map<String, Json>) -> bool {
+    let keys = stored.keys().chain(source.keys());
+    keys.filter(|key| *key != SOURCE)
+        .all(|key| is_same_value(stored.get(key), source.get(key)))
+}
+
+/// A value that is not there is `null`.
+fn is_same_value(a: Option<&Json>, b: Option<&Json>) -> bool {
+    match (a.unwrap_or(&Json::Null), b.unwrap_or(&Json::Null)) {
+        (Json::Object(a), Json::Object(b)) => {
+            let mut keys = a.keys().chain(b.keys());
+            keys.all(|key| is_same_value(a.get(key), b.get(key)))
+        }
+        (Json::Array(a), Json::Array(b)) => {
+            let mut pairs = a.iter().zip(b);
+            a.len() == b.len() && pairs.all(|(a, b)| is_same_value(Some(a), Some(b)))
+        }
+        (Json::Number(a), Json::Number(b)) => is_same_number(a, b),
+        (a, b) => a == b,
+    }
+}
+
+fn is_same_number(a: &Number, b: &Number) -> bool {
+    if a == b || (a.is_i64() && b.is_i64()) {
+        return a == b;
+    }
+    let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else {
+        return false;
+    };
+    (a - b).abs() <= ROUNDING * a.abs().max(b.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn is_same(a: Json, b: Json) -> bool {
+        match (a, b) {
+            (Json::Object(a), Json::Object(b)) => is_same_meta(&a, &b),
+            (a, b) => panic!("{a} and {b} are not metadata"),
+        }
+    }
+
+    #[test]
+    fn metadata_is_the_same_when_it_says_the_same() {
+        for (a, b) in [
+            (
+                json!({ "source": "/a/x.md" }),
+                json!({ "source": "/b/x.md" }),
+            ),
+            (
+                json!({ "n": 0.1 }),
+                json!({ "n": 0.100_000_000_000_000_02 }),
+            ),
+            (json!({ "n": 3 }), json!({ "n": 3.0 })),
+            (json!({ "a": null }), json!({})),
+            (
+                json!({ "a": [{ "b": 1 }] }),
+                json!({ "a": [{ "b": 1, "c": null }] }),
+            ),
+        ] {
+            assert!(is_same(a.clone(), b.clone()), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn metadata_that_says_something_else_is_not_the_same() {
+        for (a, b) in [
+            (json!({ "title": "A" }), json!({ "title": "B" })),
+            (json!({ "title": "A" }), json!({})),
+            (
+                json!({ "n": 9_007_199_254_740_992_i64 }),
+                json!({ "n": 9_007_199_254_740_993_i64 }),
+            ),
+            (json!({ "n": 0.1 }), json!({ "n": 0.1001 })),
+            (json!({ "a": [1, 2] }), json!({ "a": [1] })),
+            (json!({ "a": "1" }), json!({ "a": 1 })),
+        ] {
+            assert!(!is_same(a.clone(), b.clone()), "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Comparer: the source, and the collection that it is compared with.
+
+use anyhow::Context as _;
+use contract::collection;
+use contract::model::Manifest;
+use contract::names::CollectionName;
+use contract::topology::{Lane, Priority, Task};
+use qdrant_client::Qdrant;
+use tokio::sync::mpsc;
+
+use super::claim::Claimed;
+use super::config::Comparison;
+use crate::alias;
+use crate::corpus::{Corpus, Reader};
+use crate::publish::now_micros;
+use crate::read::Event;
+use crate::rebuild::create::look_up;
+use crate::rebuild::publish::Heading;
+use crate::rebuild::write::Target;
+
+/// The source and the collection that it is compared with.
+pub(super) struct Comparer<'a> {
+    pub(super) config: &'a Comparison,
+    pub(super) manifest: Manifest,
+    pub(super) qdrant: Qdrant,
+    pub(super) serving: CollectionName,
+    /// The start, in microseconds since the epoch.
+    pub(super) version: u64,
+}
+
+impl<'a> Comparer<'a> {
+    /// Looks at the collection behind the alias. What happens after this is newer than the source.
+    pub(super) async fn open(config: &'a Comparison) -> anyhow::Result<Self> {
+        let skew = u64::try_from(config.clock_skew.as_micros()).unwrap_or(u64::MAX);
+        let version = now_micros().saturating_sub(skew).max(1);
+        let manifest = config.model.embedding()?;
+        let qdrant = config.servers.qdrant.client()?;
+        let serving = alias::target(&qdrant, &config.alias).await?;
+        let info = look_up(&qdrant, serving.as_str()).await?;
+        let info = info.with_context(|| format!("collection `{serving}` is gone"))?;
+        let same = collection::check(&serving, &info, &manifest);
+        same.context("a sync keeps the model of a collection; `indexer rebuild` changes it")?;
+        Ok(Self {
+            config,
+            manifest,
+            qdrant,
+            serving,
+            version,
+        })
+    }
+
+    pub(super) fn target(&self) -> Target<'_> {
+        Target {
+            qdrant: &self.qdrant,
+            collection: &self.serving,
+        }
+    }
+
+    pub(super) fn lane(&self, priority: Priority) -> Lane {
+        Lane {
+            task: Task::Embed,
+            model: self.manifest.name.clone(),
+            priority,
+        }
+    }
+
+    /// What the jobs of a run have in common. They name the alias, as those of all publishers do.
+    pub(super) fn heading(&self, subject: String, run: String) -> Heading {
+        Heading {
+            subject,
+            run,
+            collection: self.config.alias.clone(),
+            tokenization: self.manifest.tokenization(),
+            job_tokens: self.config.chunking.job_tokens,
+        }
+    }
+
+    pub(super) async fn claim(&self) -> anyhow::Result<Claimed> {
+        let (sources, extract) = (self.config.sources.clone(), self.config.extract);
+        tokio::task::spawn_blocking(move || Claimed::by(&sources, extract)).await?
+    }
+
+    pub(super) fn corpus(&self) -> anyhow::Result<(mpsc::Receiver<Event>, Reader)> {
+        let config = self.config;
+        let corpus = Corpus {
+            sources: &config.sources,
+            extract: config.extract,
+            collection: config.alias.clone(),
+            tokenization: self.manifest.tokenization(),
+            version: self.version,
+            job_tokens: config.chunking.job_tokens,
+        };
+        corpus.read(config.chunking.chunker(&self.manifest, &config.model)?)
+    }
+
+    /// Whether documents may be deleted as far as the source could be read.
+    pub(super) fn may_remove(&self, claimed: &Claimed) -> bool {
+        claimed.hidden <= self.config.max_refused
+    }
+}

@@ -1,0 +1,138 @@
+//! Settings of a sync, and those that a plan shares with it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use contract::connect::ConfigFault;
+use contract::failpoint;
+use contract::names::CollectionName;
+use contract::topology::Priority;
+
+use crate::config::{ModelDir, Servers};
+use crate::extract::ExtractOptions;
+use crate::filter::PointFilter;
+use crate::plan::Sizing;
+use crate::rebuild::Chunking;
+use crate::source::{Format, Sources};
+
+/// What is compared with what, and what may become of it.
+#[derive(Args, Clone, Debug)]
+pub struct Comparison {
+    /// Files, directories and globs: all that the alias is to hold
+    #[arg(required = true)]
+    pub sources: Vec<String>,
+    /// Alias that is to hold it
+    #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
+    pub alias: CollectionName,
+    /// Points that the sources stand for, as a filter of Qdrant in JSON; no document outside of it is deleted
+    #[arg(long)]
+    pub filter: Option<PointFilter>,
+    /// Most documents in percent that may be deleted
+    #[arg(long, default_value_t = 20.0)]
+    pub max_shrink: f64,
+    /// Most documents, records and files that cannot be read; beyond it nothing is deleted
+    #[arg(long, default_value_t = 0)]
+    pub max_refused: u64,
+    /// How far the clocks of publishers may be behind this one: what was written so shortly before the start counts as
+    /// written since
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub clock_skew: Duration,
+    /// Most bytes of a document's chunks to hold; a larger document is compared in one reading of its source and
+    /// published in another
+    #[arg(long, default_value_t = 16 << 20)]
+    pub hold_bytes: usize,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub chunking: Chunking,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub extract: ExtractOptions,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelDir,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub servers: Servers,
+}
+
+/// Settings of `indexer sync`.
+#[derive(Args, Clone, Debug)]
+pub struct SyncConfig {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub comparison: Comparison,
+    /// Lane of the jobs
+    #[arg(long, value_enum, default_value_t = Priority::Bulk)]
+    pub lane: Priority,
+    /// Id of the run; by default made of the time. A run that is done is not done again
+    #[arg(long, env = "EBB_RUN_ID")]
+    pub run_id: Option<String>,
+    /// Change nothing; say what would be done, and what it would cost
+    #[arg(long, conflicts_with = "report")]
+    pub dry_run: bool,
+    /// End when all jobs are published instead of when they are settled
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Most chunks and deletions in dead letters of the run
+    #[arg(long, default_value_t = 0)]
+    pub max_dead_letters: u64,
+    /// How long another process may be silent before its lease is taken over
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    pub lease: Duration,
+    /// Longest time without any progress of the workers
+    #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
+    pub stall_limit: Duration,
+    /// File for the report as JSON
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub sizing: Sizing,
+}
+
+impl Comparison {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.servers.faults();
+        faults.extend(self.model.faults());
+        faults.extend(self.chunking.faults());
+        if !(0.0..=100.0).contains(&self.max_shrink) {
+            faults.push(ConfigFault::new("--max-shrink", "must be 0 to 100 percent"));
+        }
+        if self.sources.iter().any(|source| source == "-") {
+            let problem = "standard input cannot be read twice; give files";
+            faults.push(ConfigFault::new("SOURCE", problem));
+        }
+        if let Err(errors) = Sources::open(&self.sources, Format::Jsonl) {
+            let problems = errors.iter().map(ToString::to_string);
+            faults.extend(problems.map(|problem| ConfigFault::new("SOURCE", problem)));
+        }
+        faults
+    }
+}
+
+impl SyncConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.comparison.faults();
+        faults.extend(self.sizing.faults());
+        if self.lease < Duration::from_millis(500) {
+            faults.push(ConfigFault::new("--lease", "must be at least 500ms"));
+        }
+        if let Some(run) = &self.run_id
+            && let Err(error) = self.comparison.alias.generation(run)
+        {
+            faults.push(ConfigFault::new("--run-id", error.to_string()));
+        }
+        if let Err(problem) = failpoint::check() {
+            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
+        }
+        faults
+    }
+}

@@ -1,0 +1,76 @@
+//! Dry run: what a sync would publish, counted by the code that publishes it.
+
+use super::comparer::Comparer;
+use super::config::Comparison;
+use super::read::Reading;
+use super::remove::{Removed, Remover};
+use crate::plan::{Changes, Plan, Sizing, Verb, Work};
+use crate::rebuild::balance::DeadPoints;
+use crate::rebuild::publish::Publisher;
+
+/// Plans a sync as if it began now. Jobs that wait for workers are not looked at: what they are going to write is
+/// planned once more.
+///
+/// # Errors
+/// If the source or Qdrant cannot be read.
+pub(crate) async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Result<Plan> {
+    let comparer = Comparer::open(config).await?;
+    let mut claimed = comparer.claim().await?;
+    let shrink = comparer.shrink(&claimed).await?;
+    let may_remove = comparer.may_remove(&claimed);
+    let nothing_died = DeadPoints::new();
+    let reading = Reading {
+        comparer: &comparer,
+        dead: &nothing_died,
+        publisher: Publisher::new(None, comparer.heading(String::new(), String::new())),
+        check: &|| Ok(()),
+    };
+    let mut found = reading.perform().await?;
+    claimed.extend(std::mem::take(&mut found.seen));
+    let removed = if may_remove {
+        let remover = counting(&comparer);
+        comparer.remove(&claimed, &nothing_died, &remover).await?
+    } else {
+        Removed::default()
+    };
+    let refusal = shrink.refusal().filter(|_| may_remove);
+    let work = Work {
+        documents: found.documents,
+        chunks: found.chunks,
+        tokens: found.tokens,
+        refused: found.refused,
+        reused_chunks: found.unchanged.chunks,
+        published_chunks: found.changed.chunks,
+        published_tokens: found.changed_tokens,
+        embed_jobs: found.jobs,
+        delete_jobs: removed.jobs,
+        jobs: found.jobs + removed.jobs,
+    };
+    let changes = Changes {
+        unchanged: found.unchanged.documents,
+        newer: found.newer.documents,
+        published: found.changed.documents,
+        deleted: removed.documents,
+        kept: if may_remove { 0 } else { shrink.absent },
+    };
+    Ok(Plan {
+        verb: Verb::Sync,
+        alias: config.alias.clone(),
+        collection: comparer.serving.clone(),
+        refusal: refusal.or_else(|| work.refusal(config.max_refused)),
+        changes: Some(changes),
+        estimate: sizing.estimate(&work),
+        work,
+    })
+}
+
+fn counting(comparer: &Comparer<'_>) -> Remover {
+    Remover {
+        jetstream: None,
+        subject: String::new(),
+        run: String::new(),
+        alias: comparer.config.alias.clone(),
+        version: comparer.version,
+        most: u64::MAX,
+    }
+}

@@ -1,0 +1,207 @@
+//! Read: compares all documents of the source with the collection, and publishes those that have changed.
+
+use std::collections::{BTreeMap, HashSet};
+
+use contract::failpoint;
+use contract::job::Document;
+use futures::stream::{self, StreamExt as _};
+use tokio::sync::mpsc;
+
+use super::compare::Verdict;
+use super::comparer::Comparer;
+use super::gather::{Gather, Piece};
+use crate::once::{Once, identity};
+use crate::rebuild::balance::DeadPoints;
+use crate::rebuild::publish::Publisher;
+
+/// Batches that are looked up at the same time.
+const CONCURRENT: usize = 4;
+
+/// A reading of the source under way.
+pub(crate) struct Reading<'a> {
+    pub(crate) comparer: &'a Comparer<'a>,
+    /// Dead letters of this run: their documents are not published again.
+    pub(crate) dead: &'a DeadPoints,
+    pub(crate) publisher: Publisher,
+    /// Asked between batches; it fails when going on has no use any more.
+    pub(crate) check: &'a dyn Fn() -> anyhow::Result<()>,
+}
+
+/// What a reading found, and what it published of it.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) documents: u64,
+    pub(crate) chunks: u64,
+    pub(crate) tokens: u64,
+    /// Documents, records and files that cannot be read.
+    pub(crate) refused: u64,
+    pub(crate) unchanged: Tally,
+    pub(crate) changed: Tally,
+    pub(crate) newer: Tally,
+    pub(crate) dead: Tally,
+    /// Tokens of what has changed.
+    pub(crate) changed_tokens: u64,
+    /// Jobs that were published for it.
+    pub(crate) jobs: u64,
+    /// The [`identity`] of each document.
+    pub(crate) seen: HashSet<u128>,
+}
+
+/// Documents and their chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) documents: u64,
+    pub(crate) chunks: u64,
+}
+
+/// Documents that are too large to hold, by their identities.
+#[derive(Debug, Default)]
+struct Large(BTreeMap<u128, Compared>);
+
+#[derive(Clone, Copy, Debug)]
+struct Compared {
+    verdict: Verdict,
+    chunks: u64,
+    total: u64,
+}
+
+impl Reading<'_> {
+    /// Reads, compares and publishes.
+    pub(crate) async fn perform(mut self) -> anyhow::Result<Found> {
+        let mut found = Found::default();
+        let (incoming, reader) = self.comparer.corpus()?;
+        let large = self.compare_all(incoming, &mut found).await;
+        let ended = reader.ended().await;
+        let changed = large?.count(&mut found);
+        ended?;
+        if !changed.is_empty() {
+            let (incoming, reader) = self.comparer.corpus()?;
+            let published = self.publish_large(incoming, &changed, &mut found).await;
+            let ended = reader.ended().await;
+            published.and(ended)?;
+        }
+        found.jobs = self.publisher.finish().await?;
+        Ok(found)
+    }
+
+    /// Publishes what has changed, but for documents that are too large to hold: these are given back.
+    async fn compare_all(
+        &mut self,
+        mut incoming: mpsc::Receiver<crate::read::Event>,
+        found: &mut Found,
+    ) -> anyhow::Result<Large> {
+        let (comparer, dead) = (self.comparer, self.dead);
+        let mut once = Once::default();
+        let mut gather = Gather::new(comparer.config.hold_bytes);
+        let mut large = Large::default();
+        {
+            let batches = stream::poll_fn(|context| incoming.poll_recv(context))
+                .filter_map(|event| std::future::ready(once.documents(event)))
+                .map(|slices| comparer.compare(gather.add(slices), dead))
+                .buffered(CONCURRENT);
+            let mut batches = std::pin::pin!(batches);
+            while let Some(compared) = batches.next().await {
+                (self.check)()?;
+                for (piece, verdict) in compared? {
+                    let doc_id = piece.doc_id().to_owned();
+                    self.take(piece, verdict, found, &mut large).await?;
+                    failpoint::pass_with("sync-publishing", || [doc_id]);
+                }
+            }
+        }
+        found.refused = once.refused;
+        (found.documents, found.chunks, found.tokens) = (once.documents, once.chunks, once.tokens);
+        found.seen = once.into_seen();
+        Ok(large)
+    }
+
+    async fn take(
+        &mut self,
+        piece: Piece,
+        verdict: Verdict,
+        found: &mut Found,
+        large: &mut Large,
+    ) -> anyhow::Result<()> {
+        if !piece.whole {
+            large.note(&piece, verdict);
+            return Ok(());
+        }
+        found.of(verdict).add(piece.total());
+        if verdict == Verdict::Changed {
+            for slice in piece.slices {
+                self.publish(slice, found).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the source once more for documents that are too large to hold.
+    async fn publish_large(
+        &mut self,
+        mut incoming: mpsc::Receiver<crate::read::Event>,
+        changed: &HashSet<u128>,
+        found: &mut Found,
+    ) -> anyhow::Result<()> {
+        let mut once = Once::default();
+        while let Some(event) = incoming.recv().await {
+            (self.check)()?;
+            let slices = once.documents(event).into_iter().flatten();
+            for slice in slices.filter(|slice| changed.contains(&identity(&slice.id))) {
+                self.publish(slice, found).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, slice: Document, found: &mut Found) -> anyhow::Result<()> {
+        let tokens = slice.chunks.iter().map(|chunk| chunk.token_ids.len());
+        found.changed_tokens += tokens.sum::<usize>() as u64;
+        self.publisher.add(vec![slice]).await
+    }
+}
+
+impl Found {
+    fn of(&mut self, verdict: Verdict) -> &mut Tally {
+        match verdict {
+            Verdict::Unchanged => &mut self.unchanged,
+            Verdict::Changed => &mut self.changed,
+            Verdict::Dead => &mut self.dead,
+            Verdict::Newer => &mut self.newer,
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, chunks: u64) {
+        self.documents += 1;
+        self.chunks += chunks;
+    }
+}
+
+impl Large {
+    fn note(&mut self, piece: &Piece, verdict: Verdict) {
+        let new = Compared {
+            verdict,
+            chunks: 0,
+            total: piece.total(),
+        };
+        let compared = self.0.entry(piece.identity()).or_insert(new);
+        compared.verdict = compared.verdict.max(verdict);
+        compared.chunks += piece.chunks().count() as u64;
+    }
+
+    /// Counts them; gives those that have changed. One whose rest was refused is left out.
+    fn count(self, found: &mut Found) -> HashSet<u128> {
+        let mut changed = HashSet::new();
+        for (identity, compared) in self.0 {
+            if compared.chunks != compared.total {
+                continue;
+            }
+            found.of(compared.verdict).add(compared.total);
+            if compared.verdict == Verdict::Changed {
+                changed.insert(identity);
+            }
+        }
+        changed
+    }
+}

@@ -1,0 +1,228 @@
+//! Remove: deletes documents that the collection has and the source has not.
+//!
+//! All points are looked at, not only heads: a chunk whose head never came would stay for ever. What was written since
+//! the start is not looked at, and the version of a deletion is the start too, so that it removes nothing newer.
+
+use std::collections::HashSet;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use bytes::Bytes;
+use contract::digest::Digest;
+use contract::failpoint;
+use contract::job::{self, Delete, Job, Removal};
+use contract::names::CollectionName;
+use contract::point::{self, field};
+use qdrant_client::qdrant::{Condition, Filter, ScrollPoints};
+
+use super::claim::Claimed;
+use super::comparer::Comparer;
+use crate::once::identity;
+use crate::publish::now_micros;
+use crate::rebuild::Stopped;
+use crate::rebuild::balance::{DeadPoints, count};
+use crate::rebuild::report::as_double;
+use crate::rebuild::write::{doc_id, include};
+use crate::store::store_as;
+
+/// Documents of one job: a deletion costs Qdrant more than a write.
+const REMOVALS_PER_JOB: usize = 100;
+/// Points of one page.
+const POINTS_PER_PAGE: u32 = 2048;
+
+/// How much smaller the collection would become.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shrink {
+    /// Documents of the collection that the sources stand for.
+    pub(crate) documents: u64,
+    /// Of these, documents that the source has not.
+    pub(crate) absent: u64,
+    /// What is allowed, in percent.
+    pub(crate) limit: f64,
+}
+
+/// Publishes deletions, or only counts them.
+pub(crate) struct Remover {
+    /// `None` only counts.
+    pub(crate) jetstream: Option<jetstream::Context>,
+    pub(crate) subject: String,
+    pub(crate) run: String,
+    pub(crate) alias: CollectionName,
+    pub(crate) version: u64,
+    /// More is a fault: so many were absent before anything was published, and no more were allowed.
+    pub(crate) most: u64,
+}
+
+/// What was published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub(crate) documents: u64,
+    pub(crate) jobs: u64,
+}
+
+impl Shrink {
+    /// Why nothing must be deleted, if that is too much.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let Self {
+            documents,
+            absent,
+            limit,
+        } = self;
+        let less = as_double(*absent) / as_double((*documents).max(*absent).max(1)) * 100.0;
+        (less > *limit).then(|| {
+            format!(
+                "shrink: {absent} of {documents} documents are not in the source: {less:.1} %, {limit} % are allowed \
+                 (--max-shrink); is a source missing?"
+            )
+        })
+    }
+}
+
+impl Comparer<'_> {
+    /// Counts what would be deleted.
+    pub(super) async fn shrink(&self, claimed: &Claimed) -> anyhow::Result<Shrink> {
+        let mut heads = self.in_scope();
+        heads.must.push(Condition::matches(field::CHUNK, 0));
+        let nothing_died = DeadPoints::new();
+        Ok(Shrink {
+            documents: count(self.target(), heads).await?,
+            absent: self
+                .absent(claimed, &nothing_died, async |_| Ok(()))
+                .await?,
+            limit: self.config.max_shrink,
+        })
+    }
+
+    /// Deletes what the source has not; what died in an earlier attempt of the run is left.
+    pub(super) async fn remove(
+        &self,
+        claimed: &Claimed,
+        dead: &DeadPoints,
+        remover: &Remover,
+    ) -> anyhow::Result<Removed> {
+        let mut removed = Removed::default();
+        let publish = async |ids: Vec<String>| remover.publish(ids, &mut removed).await;
+        self.absent(claimed, dead, publish).await?;
+        Ok(removed)
+    }
+
+    /// Gives the ids of documents that the source has not to `take`, page by page, each once; then their number.
+    async fn absent(
+        &self,
+        claimed: &Claimed,
+        dead: &DeadPoints,
+        mut take: impl AsyncFnMut(Vec<String>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<u64> {
+        let mut absent = HashSet::new();
+        let mut request = self.old_points();
+        loop {
+            let page = self.qdrant.scroll(request.clone()).await;
+            let page = page.with_context(|| {
+                format!("failed to look for removed documents in `{}`", self.serving)
+            })?;
+            let mut ids: Vec<_> = page.result.iter().filter_map(doc_id).collect();
+            ids.retain(|doc_id| {
+                let identity = identity(doc_id);
+                !claimed.holds(identity) && !self.died(doc_id, dead) && absent.insert(identity)
+            });
+            take(ids).await?;
+            request.offset = page.next_page_offset;
+            if request.offset.is_none() {
+                return Ok(absent.len() as u64);
+            }
+        }
+    }
+
+    fn old_points(&self) -> ScrollPoints {
+        let mut filter = self.in_scope();
+        let old = point::not_newer_than(self.version);
+        filter.must.push(Condition::from(old));
+        ScrollPoints {
+            collection_name: self.serving.to_string(),
+            filter: Some(filter),
+            limit: Some(POINTS_PER_PAGE),
+            with_payload: Some(include(&[field::DOC_ID])),
+            with_vectors: Some(false.into()),
+            ..ScrollPoints::default()
+        }
+    }
+
+    /// Points that the sources stand for, but for tombstones.
+    fn in_scope(&self) -> Filter {
+        let scope = self.config.filter.iter();
+        Filter {
+            must: scope
+                .map(|scope| Condition::from(scope.filter.clone()))
+                .collect(),
+            must_not: vec![Condition::matches(field::DELETED, true)],
+            ..Filter::default()
+        }
+    }
+
+    fn died(&self, doc_id: &str, dead: &DeadPoints) -> bool {
+        let removal = dead.get(&point::point_id(doc_id, 0).to_string());
+        removal.is_some_and(|removal| removal.version >= self.version)
+    }
+}
+
+impl Remover {
+    async fn publish(&self, ids: Vec<String>, removed: &mut Removed) -> anyhow::Result<()> {
+        removed.documents += ids.len() as u64;
+        if removed.documents > self.most {
+            let (found, most) = (removed.documents, self.most);
+            return Err(Stopped(format!(
+                "shrink: at least {found} documents are not in the source, {most} were before it was read; run it again"
+            ))
+            .into());
+        }
+        for ids in ids.chunks(REMOVALS_PER_JOB) {
+            removed.jobs += 1;
+            self.store(ids).await?;
+        }
+        Ok(())
+    }
+
+    async fn store(&self, ids: &[String]) -> anyhow::Result<()> {
+        let Some(jetstream) = &self.jetstream else {
+            return Ok(());
+        };
+        let removal = |id: &String| Removal {
+            id: id.clone(),
+            version: Some(self.version),
+        };
+        let job = Job::Delete(Delete {
+            version: job::VERSION.to_owned(),
+            run: Some(self.run.clone()),
+            collection: self.alias.clone(),
+            documents: ids.iter().map(removal).collect(),
+        });
+        let payload = Bytes::from(job.encode());
+        // A job that was lost with its stream must not be taken for a duplicate.
+        let id = format!("{}.{}", Digest::of(&payload), now_micros());
+        store_as(jetstream, &self.subject, payload, 0, &id).await?;
+        failpoint::pass("sync-removing");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_shrinks_within_its_limit_and_not_beyond() {
+        let shrink = |documents, absent| Shrink {
+            documents,
+            absent,
+            limit: 20.0,
+        };
+        for (documents, absent) in [(0, 0), (10, 0), (10, 2), (1000, 200)] {
+            let refusal = shrink(documents, absent).refusal();
+            assert_eq!(refusal, None, "{absent} of {documents}");
+        }
+        for (documents, absent) in [(10, 3), (10, 10), (0, 1), (1000, 201)] {
+            let refusal = shrink(documents, absent).refusal();
+            assert!(refusal.is_some(), "{absent} of {documents}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Report: what a sync found and did.
+
+use std::fmt;
+use std::time::Duration;
+
+use contract::names::CollectionName;
+use serde::{Deserialize, Serialize};
+
+use super::read::Found;
+use crate::rebuild::report::as_double;
+
+/// All of a sync. Where the source was read again because jobs were lost, what was published counts each time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Id of the run.
+    pub run: String,
+    /// The alias.
+    pub alias: CollectionName,
+    /// The collection behind it.
+    pub collection: CollectionName,
+    /// Version of all that was published, in microseconds since the epoch: the start of the sync.
+    pub version: u64,
+    /// Whether the collection is equal to the source.
+    pub done: bool,
+    /// Why it is not, if something has to be looked at.
+    pub failed: Option<String>,
+    /// Documents of the source.
+    pub documents: u64,
+    /// Their chunks.
+    pub chunks: u64,
+    /// Tokens of the chunks.
+    pub tokens: u64,
+    /// Documents, records and files that cannot be read.
+    pub refused: u64,
+    /// Documents that the collection had as they are.
+    pub unchanged: u64,
+    /// Documents that were written or deleted by others since the start, and left as they are.
+    pub newer: u64,
+    /// Documents that were published.
+    pub published: u64,
+    /// Their chunks.
+    pub published_chunks: u64,
+    /// Tokens of these.
+    pub published_tokens: u64,
+    /// Documents that were deleted.
+    pub deleted: u64,
+    /// Documents that are not in the source and were not deleted.
+    pub kept: u64,
+    /// Jobs that were published, for documents and deletions.
+    pub jobs: u64,
+    /// Chunks and deletions in dead letters of the run.
+    pub dead_letters: u64,
+    /// From the start to the end.
+    pub seconds: f64,
+    /// Tokens that were embedded, by the time from the first reading to the last job being settled.
+    pub tokens_per_second: f64,
+}
+
+impl Report {
+    /// Adds a reading of the source; the first one says what the source has.
+    pub(super) fn add(&mut self, found: &Found, first: bool) {
+        if first {
+            (self.documents, self.chunks) = (found.documents, found.chunks);
+            (self.tokens, self.refused) = (found.tokens, found.refused);
+            self.unchanged = found.unchanged.documents;
+        }
+        self.newer = found.newer.documents;
+        self.published += found.changed.documents;
+        self.published_chunks += found.changed.chunks;
+        self.published_tokens += found.changed_tokens;
+        self.jobs += found.jobs;
+    }
+
+    /// Notes how long the workers took.
+    pub(super) fn embedded_within(&mut self, elapsed: Duration) {
+        if self.published_tokens > 0 && !elapsed.is_zero() {
+            self.tokens_per_second = as_double(self.published_tokens) / elapsed.as_secs_f64();
+        }
+    }
+
+    fn last_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            unchanged,
+            published,
+            deleted,
+            ..
+        } = self;
+        let what = format!("{unchanged} unchanged, {published} published, {deleted} deleted");
+        match &self.failed {
+            Some(reason) => writeln!(f, "failed: {reason}"),
+            None if self.done => writeln!(f, "done: {what}"),
+            None => writeln!(f, "published, not waited for: {what}"),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            run,
+            alias,
+            collection,
+            version,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "run {run} of `{alias}` ({collection}), version {version}"
+        )?;
+        let counts = [
+            ("documents", self.documents),
+            ("chunks", self.chunks),
+            ("tokens", self.tokens),
+            ("refused", self.refused),
+            ("unchanged documents", self.unchanged),
+            ("newer documents", self.newer),
+            ("published documents", self.published),
+            ("published chunks", self.published_chunks),
+            ("published tokens", self.published_tokens),
+            ("deleted documents", self.deleted),
+            ("kept documents", self.kept),
+            ("jobs", self.jobs),
+            ("dead letters", self.dead_letters),
+        ];
+        for (name, count) in counts {
+            writeln!(f, "{name:<22} {count:>14}")?;
+        }
+        writeln!(f, "{:<22} {:>14.1}", "seconds", self.seconds)?;
+        writeln!(
+            f,
+            "{:<22} {:>14.0}",
+            "tokens per second", self.tokens_per_second
+        )?;
+        self.last_line(f)
+    }
+}
