@@ -2,6 +2,7 @@
 
 mod print;
 mod print_rebuild;
+mod print_status;
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
@@ -21,11 +22,12 @@ use indexer::rebuild::{RebuildConfig, rebuild};
 use indexer::rescore::{RescoreConfig, rescore};
 use indexer::rollback::{RollbackConfig, rollback};
 use indexer::search::{SearchConfig, search};
-use indexer::status::{StatusConfig, status};
+use indexer::status::StatusConfig;
 use tracing_subscriber::EnvFilter;
 
-use print::{Output, print_hits, print_published, print_status, print_steps};
+use print::{Output, print_hits, print_published, print_steps};
 use print_rebuild::{print_generations, print_report, print_rolled_back};
+use print_status::print_status;
 
 /// Turns a corpus into embedding jobs on JetStream, and searches what became of them
 #[derive(Debug, Parser)]
@@ -145,7 +147,7 @@ impl Verb {
                 print_rolled_back(&rollback(&config).await?, config.json, out)
             }
             Self::Gc(config) => print_generations(&gc(&config).await?, config.json, out),
-            Self::Status(config) => print_status(&status(&config).await?, config.json, out),
+            Self::Status(config) => print_status(&config, out).await,
             Self::Dlq(config) => dlq(&config, out).await,
         }
     }
