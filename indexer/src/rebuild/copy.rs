@@ -23,6 +23,7 @@ use crate::source::{Format, Sources};
 use once::Once;
 use resolve::Copier;
 
+mod from_collection;
 mod once;
 mod resolve;
 
@@ -35,23 +36,13 @@ impl Rebuild {
     pub(super) async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
         self.own_jobs_settled().await?;
         let dead = self.dead_points().await?;
-        let (events, incoming) = mpsc::channel(READ_AHEAD);
-        let sources = Sources::open(&self.config.sources, Format::Jsonl)
-            .map_err(|mut errors| anyhow::Error::from(errors.remove(0)))?;
-        let packer = Packer::new(self.heading(), self.config.chunking.job_tokens);
-        let reader = read(
-            sources,
-            self.config.extract,
-            self.chunker()?,
-            packer,
-            events,
-        );
-        let copied = self.copy_all(incoming, &dead).await;
-        let died = tokio::task::spawn_blocking(move || reader.join().is_err()).await?;
+        let once = match &self.config.from_collection {
+            Some(name) => self.copy_collection(name, &dead).await?,
+            None => self.copy_sources(&dead).await?,
+        };
         let Once {
             report, refused, ..
-        } = copied?;
-        anyhow::ensure!(!died, "a reading thread died; run it again to go on");
+        } = once;
         let record = &mut self.stored.record;
         (record.documents, record.expected) = (report.documents, report.chunks);
         record.refused = refused;
@@ -67,6 +58,19 @@ impl Rebuild {
             ),
         })?;
         Ok(report)
+    }
+
+    async fn copy_sources(&self, dead: &DeadPoints) -> anyhow::Result<Once> {
+        let (events, incoming) = mpsc::channel(READ_AHEAD);
+        let sources = Sources::open(&self.config.sources, Format::Jsonl)
+            .map_err(|mut errors| anyhow::Error::from(errors.remove(0)))?;
+        let options = self.config.extract;
+        let reader = read(sources, options, self.chunker()?, self.packer(), events);
+        let copied = self.copy_all(incoming, dead).await;
+        let died = tokio::task::spawn_blocking(move || reader.join().is_err()).await?;
+        let copied = copied?;
+        anyhow::ensure!(!died, "a reading thread died; run it again to go on");
+        Ok(copied)
     }
 
     async fn copy_all(
@@ -144,13 +148,14 @@ impl Rebuild {
         Publisher::new(self.jetstream.clone(), heading)
     }
 
-    fn heading(&self) -> pack::Heading {
-        pack::Heading {
+    fn packer(&self) -> Packer {
+        let heading = pack::Heading {
             collection: self.record().generation.clone(),
             tokenization: self.manifest.tokenization(),
             version: self.record().version,
             run: Some(self.record().run.clone()),
-        }
+        };
+        Packer::new(heading, self.config.chunking.job_tokens)
     }
 
     fn chunker(&self) -> anyhow::Result<Chunker> {

@@ -116,12 +116,7 @@ impl Bucket {
     }
 }
 
-fn run(
-    key: &str,
-    stored: SystemTime,
-    record: Record,
-    owners: &Owners,
-) -> Option<RunStatus> {
+fn run(key: &str, stored: SystemTime, record: Record, owners: &Owners) -> Option<RunStatus> {
     let (verb, rest) = key.split_once('.')?;
     let (alias, run) = match rest.split_once('/') {
         Some((alias, run)) => (Some(alias), run),
