@@ -167,6 +167,7 @@ async fn a_watch_tells_the_rate_until_nothing_is_left_and_who_waits_for_more() -
     );
     assert!(second.contains("0.0 jobs/s, nothing left"), "{second}");
     assert!(!first.contains('\u{1b}'), "{first:?}");
+    drop(lines);
     bed.end().await
 }
 
