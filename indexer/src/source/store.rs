@@ -17,7 +17,7 @@ use object_store::path::Path;
 use object_store::{ClientOptions, GetOptions, ObjectMeta, ObjectStore};
 use url::{Position, Url};
 
-use super::object::{Object, wait};
+use super::object::{Object, reason, wait};
 use super::{Format, Input, Place, SourceError};
 
 /// Longest silence of a web server while it sends an object.
@@ -112,7 +112,7 @@ impl Location {
         };
         let object = self.look(&self.path).map_err(|error| SourceError::Read {
             origin: crate::document::Origin::url(&self.name()),
-            source: std::io::Error::other(error.to_string()),
+            source: std::io::Error::other(reason(&error)),
         })?;
         Ok(Some(Input {
             id: self.path.filename().unwrap_or_default().to_owned(),
@@ -151,7 +151,7 @@ impl Location {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(SourceError::Read {
                 origin: crate::document::Origin::url(&self.url_of(&path)),
-                source: std::io::Error::other(error.to_string()),
+                source: std::io::Error::other(reason(&error)),
             }),
         }
     }
@@ -193,7 +193,7 @@ impl Listing {
                 // What comes after a page that is missing would look like all there is.
                 self.objects = futures::stream::empty().boxed();
                 Listed::Fault(SourceError::Walk {
-                    reason: format!("`{}`: {error}", self.location.name()),
+                    reason: format!("`{}`: {}", self.location.name(), reason(&error)),
                 })
             }
         }
@@ -265,7 +265,7 @@ fn connect(url: &Url) -> Result<Arc<dyn ObjectStore>, SourceError> {
     };
     connected.map_err(|error| SourceError::Store {
         url: name(),
-        reason: error.to_string(),
+        reason: reason(&error),
     })
 }
 
