@@ -21,6 +21,18 @@ pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<C
     Ok(found.collection_name.parse()?)
 }
 
+/// The collection behind a name, which may be an alias or a collection itself.
+///
+/// # Errors
+/// If Qdrant cannot be asked, or there is neither.
+pub async fn resolved(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<CollectionName> {
+    if collections(qdrant).await?.contains(name) {
+        return Ok(name.clone());
+    }
+    let found = target(qdrant, name).await;
+    found.with_context(|| format!("there is neither a collection nor an alias `{name}`"))
+}
+
 /// Names of all collections.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use crate::read::{Event, read};
 use crate::source::{Format, Sources};
 
 /// Events between the reading threads and whoever takes them.
-const READ_AHEAD: usize = 16;
+pub(crate) const READ_AHEAD: usize = 16;
 
 /// A corpus that can be read from its beginning.
 pub(crate) struct Corpus<'a> {
@@ -37,16 +37,20 @@ impl Corpus<'_> {
     /// Starts to read. Dropping the receiver ends it early.
     pub(crate) fn read(&self, chunker: Chunker) -> anyhow::Result<(mpsc::Receiver<Event>, Reader)> {
         let sources = open(self.sources)?;
+        let (events, incoming) = mpsc::channel(READ_AHEAD);
+        let reader = read(sources, self.extract, chunker, self.packer(), events);
+        Ok((incoming, Reader(reader)))
+    }
+
+    /// Cuts documents into slices that fit a job.
+    pub(crate) fn packer(&self) -> Packer {
         let heading = Heading {
             collection: self.collection.clone(),
             tokenization: self.tokenization.clone(),
             version: self.version,
             run: None,
         };
-        let packer = Packer::new(heading, self.job_tokens);
-        let (events, incoming) = mpsc::channel(READ_AHEAD);
-        let reader = read(sources, self.extract, chunker, packer, events);
-        Ok((incoming, Reader(reader)))
+        Packer::new(heading, self.job_tokens)
     }
 }
 

@@ -80,8 +80,10 @@ pub enum Markup {
 pub struct Origin {
     /// The path as text, or `stdin`.
     pub path: Arc<str>,
-    /// Line of the record, counted from 1; `None` where the whole input is one document.
+    /// Line or row of the record, counted from 1; `None` where the whole input is one document.
     pub line: Option<u64>,
+    /// What is counted there.
+    unit: &'static str,
 }
 
 impl Origin {
@@ -91,7 +93,14 @@ impl Origin {
         Self {
             path: path.to_string_lossy().into(),
             line: None,
+            unit: "line",
         }
+    }
+
+    /// The origin of an object, by its URL.
+    #[must_use]
+    pub fn url(url: &str) -> Self {
+        Self::file(Path::new(url))
     }
 
     /// The origin of all that comes through standard input.
@@ -100,6 +109,7 @@ impl Origin {
         Self {
             path: "stdin".into(),
             line: None,
+            unit: "line",
         }
     }
 
@@ -109,6 +119,16 @@ impl Origin {
         Self {
             path: Arc::clone(&self.path),
             line: Some(line),
+            unit: self.unit,
+        }
+    }
+
+    /// The record in row `row` of the same input.
+    #[must_use]
+    pub fn at_row(&self, row: u64) -> Self {
+        Self {
+            unit: "row",
+            ..self.at(row)
         }
     }
 }
@@ -116,7 +136,7 @@ impl Origin {
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.line {
-            Some(line) => write!(f, "`{}` line {line}", self.path),
+            Some(line) => write!(f, "`{}` {} {line}", self.path, self.unit),
             None => write!(f, "`{}`", self.path),
         }
     }

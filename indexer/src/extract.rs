@@ -11,9 +11,11 @@ use crate::document::{Document, Origin};
 use crate::source::{Format, Input, Place, SourceError};
 
 mod decode;
+mod guard;
 mod html;
 mod json;
 mod lines;
+mod parquet;
 mod pdf;
 mod record;
 mod table;
@@ -22,8 +24,8 @@ mod text;
 /// How large the things may be that have to be in memory as a whole.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ExtractOptions {
-    /// Most bytes of one JSON line, one row of a table, or one text from standard input; a larger record is
-    /// skipped and reported. Each thread that extracts may hold several times this much.
+    /// Most bytes of one JSON line, one row of a table, or one text from standard input or an object store; a larger
+    /// record is skipped and reported. Each thread that extracts may hold several times this much.
     #[arg(long, env = "INDEXER_MAX_RECORD_BYTES", default_value_t = 16 << 20)]
     pub max_record_bytes: usize,
     /// Most bytes of an HTML page; a larger page is refused. Parsing takes about ten times as much memory,
@@ -137,6 +139,7 @@ fn open(input: &Input, options: &ExtractOptions) -> Result<Stream, SourceError> 
         Format::Jsonl => Box::new(json::Records::open(input, options.record())?),
         Format::Csv => Box::new(table::Rows::open(input, b',', options.record())?),
         Format::Tsv => Box::new(table::Rows::open(input, b'\t', options.record())?),
+        Format::Parquet => Box::new(parquet::Rows::open(input, options.record())?),
     })
 }
 
@@ -144,6 +147,7 @@ fn open(input: &Input, options: &ExtractOptions) -> Result<Stream, SourceError> 
 fn bytes_of(input: &Input) -> Result<Box<dyn std::io::Read + Send>, SourceError> {
     match &input.place {
         Place::Stdin => Ok(Box::new(std::io::stdin())),
+        Place::Object(object) => Ok(Box::new(object.reader())),
         Place::File(path) => match std::fs::File::open(path) {
             Ok(file) => Ok(Box::new(file)),
             Err(source) => Err(SourceError::Read {

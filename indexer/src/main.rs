@@ -2,6 +2,7 @@
 
 mod print;
 mod print_rebuild;
+mod print_status;
 mod print_sync;
 
 use std::fmt::Display;
@@ -23,12 +24,13 @@ use indexer::rebuild::{RebuildConfig, dry_run, rebuild};
 use indexer::rescore::{RescoreConfig, rescore};
 use indexer::rollback::{RollbackConfig, rollback};
 use indexer::search::{SearchConfig, search};
-use indexer::status::{StatusConfig, status};
+use indexer::status::StatusConfig;
 use indexer::sync::{SyncConfig, sync};
 use tracing_subscriber::EnvFilter;
 
-use print::{Output, print_hits, print_published, print_status, print_steps};
+use print::{Output, print_hits, print_published, print_steps};
 use print_rebuild::{print_generations, print_report, print_rolled_back};
+use print_status::print_status;
 use print_sync::{print_plan, print_synced};
 
 /// Turns a corpus into embedding jobs on JetStream, and searches what became of them
@@ -167,7 +169,7 @@ impl Verb {
                 print_rolled_back(&rollback(&config).await?, config.json, out)
             }
             Self::Gc(config) => print_generations(&gc(&config).await?, config.json, out),
-            Self::Status(config) => print_status(&status(&config).await?, config.json, out),
+            Self::Status(config) => print_status(&config, out).await,
             Self::Dlq(config) => dlq(&config, out).await,
         }
     }

@@ -34,7 +34,7 @@ impl Once {
             Event::Job(packed) => packed,
             Event::Refused(error) => {
                 self.refused += 1;
-                tracing::error!("refused: {error}");
+                tracing::error!("refused: {:#}", anyhow::Error::from(error));
                 return None;
             }
             Event::Document { .. } | Event::Skipped(_) => return None,

@@ -42,6 +42,17 @@ pub struct Heading {
     pub run: Option<String>,
 }
 
+/// The document that a chunk belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// Its id.
+    pub doc_id: &'a str,
+    /// Its metadata.
+    pub meta: &'a Map<String, Value>,
+    /// How many chunks it has.
+    pub total: u32,
+}
+
 /// A job with what its headers say about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packed {
@@ -88,9 +99,27 @@ impl Packer {
         meta: &Map<String, Value>,
         chunk: Chunk,
     ) -> Result<Option<Packed>, TooLarge> {
-        let tokens = chunk.token_ids.len();
-        let (index, total) = (chunk.index, chunk.chunks);
-        let chunk = into_job_chunk(chunk);
+        let (tokens, total) = (chunk.token_ids.len(), chunk.chunks);
+        let whole = Whole {
+            doc_id,
+            meta,
+            total,
+        };
+        self.put(whole, into_job_chunk(chunk), tokens)
+    }
+
+    /// Adds the next chunk of a document as it is in a job. Gives a job when one is full.
+    ///
+    /// # Errors
+    /// [`TooLarge`] if the chunk does not fit a job even alone.
+    pub fn put(
+        &mut self,
+        whole: Whole<'_>,
+        chunk: job::Chunk,
+        tokens: usize,
+    ) -> Result<Option<Packed>, TooLarge> {
+        let Whole { doc_id, meta, .. } = whole;
+        let index = chunk.index.unwrap_or(0);
         // One more for the comma.
         let own = json_bytes(&chunk) + 1;
         let slice = json_bytes(doc_id) + json_bytes(meta) + 128;
@@ -114,7 +143,7 @@ impl Packer {
             .is_none_or(|last| last.id != doc_id || index == 0)
         {
             self.bytes += slice;
-            self.documents.push(self.slice(doc_id, meta, total));
+            self.documents.push(self.slice(whole));
         }
         if let Some(document) = self.documents.last_mut() {
             document.chunks.push(chunk);
@@ -147,12 +176,12 @@ impl Packer {
         Some(packed)
     }
 
-    fn slice(&self, doc_id: &str, meta: &Map<String, Value>, total: u32) -> job::Document {
+    fn slice(&self, whole: Whole<'_>) -> job::Document {
         job::Document {
-            id: doc_id.to_owned(),
+            id: whole.doc_id.to_owned(),
             version: Some(self.heading.version),
-            total: Some(total),
-            meta: meta.clone(),
+            total: Some(whole.total),
+            meta: whole.meta.clone(),
             chunks: Vec::new(),
         }
     }
@@ -188,88 +217,4 @@ fn json_bytes(value: &(impl Serialize + ?Sized)) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn heading() -> Heading {
-        Heading {
-            collection: "docs".parse().unwrap(),
-            tokenization: Digest::of(b"tokenizer"),
-            version: 7,
-            run: None,
-        }
-    }
-
-    fn chunk(index: u32, chunks: u32, text: String, tokens: usize) -> Chunk {
-        let end = text.len() as u64;
-        Chunk {
-            index,
-            chunks,
-            text,
-            start: 0,
-            end,
-            context: None,
-            token_ids: vec![30_000; tokens],
-        }
-    }
-
-    /// Packs documents given as the lengths of their chunks in tokens.
-    fn pack(documents: &[Vec<usize>], target: usize, text: &str) -> Vec<Packed> {
-        let mut packer = Packer::new(heading(), target);
-        let mut packed = Vec::new();
-        for (n, lengths) in documents.iter().enumerate() {
-            let total = u32::try_from(lengths.len()).unwrap();
-            for (index, tokens) in (0..).zip(lengths) {
-                let chunk = chunk(index, total, text.to_owned(), *tokens);
-                packed.extend(packer.add(&format!("d{n}"), &Map::new(), chunk).unwrap());
-            }
-        }
-        packed.extend(packer.finish());
-        packed
-    }
-
-    proptest! {
-        #[test]
-        fn jobs_hold_every_chunk_once_and_in_order(
-            documents in prop::collection::vec(prop::collection::vec(1_usize..300, 1..30), 0..30),
-            target in 1_usize..4000,
-        ) {
-            let mut seen = Vec::new();
-            for packed in pack(&documents, target, "text") {
-                prop_assert!(packed.chunks == 1 || packed.tokens <= target);
-                let decoded = Job::decode(&packed.job.encode()).unwrap();
-                let Job::Embed(embed) = decoded else { panic!("not an embed job") };
-                for document in embed.documents {
-                    seen.extend(document.chunks.iter().map(|c| (document.id.clone(), c.index.unwrap())));
-                }
-            }
-            let all = documents.iter().enumerate().flat_map(|(n, chunks)| {
-                (0..u32::try_from(chunks.len()).unwrap()).map(move |i| (format!("d{n}"), i))
-            });
-            prop_assert_eq!(seen, all.collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn jobs_stay_below_the_limit_in_bytes() {
-        let text = "\u{1}".repeat(20_000);
-        let jobs = pack(&[vec![1; 200]], usize::MAX, &text);
-        assert!(jobs.len() > 1);
-        assert!(
-            jobs.iter()
-                .all(|packed| packed.job.encode().len() <= MAX_JOB_BYTES)
-        );
-    }
-
-    #[test]
-    fn a_chunk_that_fits_no_job_is_refused_by_name() {
-        let mut packer = Packer::new(heading(), 8192);
-        let meta = Map::from_iter([("notes".to_owned(), Value::from("x".repeat(MAX_JOB_BYTES)))]);
-        let refused = packer
-            .add("large", &meta, chunk(0, 1, "text".to_owned(), 3))
-            .unwrap_err();
-        assert!(refused.to_string().contains("`large`"), "{refused}");
-    }
-}
+mod tests;

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use indexer::provision::{Change, Step};
 use indexer::publish::Published;
 use indexer::search::Hit;
-use indexer::status::Status;
 use serde::Serialize;
 
 /// Standard output that remembers whether its reader has gone. `head` has read enough then; it is no failure.
@@ -150,68 +149,6 @@ fn excerpt(text: &str) -> String {
     } else {
         short
     }
-}
-
-pub(crate) fn print_status(
-    status: &Status,
-    json: bool,
-    out: &mut Output,
-) -> anyhow::Result<ExitCode> {
-    if json {
-        print_json(status, out)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    writeln!(
-        out,
-        "{:<32} {:>10} {:>10} {:>12}",
-        "lane", "pending", "in flight", "redelivered"
-    )?;
-    for lane in &status.lanes {
-        writeln!(
-            out,
-            "{:<32} {:>10} {:>10} {:>12}",
-            lane.consumer, lane.pending, lane.ack_pending, lane.redelivered
-        )?;
-    }
-    print_failures(status, out)?;
-    for collection in &status.collections {
-        writeln!(
-            out,
-            "{:<32} {:>10} points",
-            collection.name, collection.points
-        )?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn print_failures(status: &Status, out: &mut Output) -> anyhow::Result<()> {
-    let causes = &status.dead_letter_causes;
-    let part = if causes.read < status.dead_letters {
-        format!("  (causes of the newest {})", causes.read)
-    } else {
-        String::new()
-    };
-    writeln!(
-        out,
-        "{:<32} {:>10}{part}",
-        "dead letters", status.dead_letters
-    )?;
-    for (cause, count) in &causes.counts {
-        writeln!(out, "  {:<30} {count:>10}", cause.escape_default())?;
-    }
-    for unread in &status.unread.subjects {
-        let subject = unread.subject.escape_default();
-        writeln!(
-            out,
-            "{subject:<32} {:>10} jobs, read by nobody",
-            unread.jobs
-        )?;
-    }
-    if status.unread.more_subjects > 0 {
-        let more = status.unread.more_subjects;
-        writeln!(out, "{more} more subjects are read by nobody")?;
-    }
-    Ok(())
 }
 
 pub(crate) fn print_json(value: &impl Serialize, out: &mut Output) -> anyhow::Result<()> {

@@ -35,7 +35,7 @@ const READ_AHEAD: usize = 32;
 /// Settings of `indexer publish`.
 #[derive(Args, Clone, Debug)]
 pub struct PublishConfig {
-    /// Files, directories, globs, or `-` for standard input
+    /// Files, directories, globs, URLs of objects or prefixes (s3, gs, az, abfs, http, https), or `-` for standard input
     #[arg(required = true)]
     pub sources: Vec<String>,
     /// Alias or collection that takes the documents
@@ -253,7 +253,8 @@ impl Published {
             }
             Event::Refused(error) => {
                 self.refused += 1;
-                progress.suspend(|| tracing::error!("refused: {error}"));
+                let error = anyhow::Error::from(error);
+                progress.suspend(|| tracing::error!("refused: {error:#}"));
             }
             Event::Skipped(files) => self.skipped += files,
             Event::Job(_) => {}

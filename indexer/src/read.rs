@@ -37,6 +37,16 @@ pub enum ReadError {
     /// A document has metadata that no worker takes.
     #[error("{0}; shorten or flatten it")]
     Meta(String),
+    /// A document cannot be taken from the collection that holds it.
+    #[error("document `{doc_id}` of `{collection}` {problem}; publish it again")]
+    Stored {
+        /// Its id.
+        doc_id: String,
+        /// The collection.
+        collection: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A document does not fit into jobs.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -136,13 +146,14 @@ fn walk(mut sources: Sources, options: ExtractOptions, blocks: &SyncSender<Vec<U
 pub(crate) fn is_one_document(input: &Input) -> bool {
     match input.format {
         Format::Text | Format::Markdown | Format::Html | Format::Pdf => true,
-        Format::Jsonl | Format::Csv | Format::Tsv => false,
+        Format::Jsonl | Format::Csv | Format::Tsv | Format::Parquet => false,
     }
 }
 
 fn size_of(input: &Input) -> u64 {
     match &input.place {
         Place::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        Place::Object(object) => object.bytes(),
         Place::Stdin => 0,
     }
 }

@@ -1,20 +1,23 @@
 //! Resolves SOURCE arguments into inputs.
 //!
 //! Takes the arguments of `publish`; gives one [`Input`] after another, lazily, so that a folder of millions of
-//! files is never listed in memory; owns the walk through the file system; a file that cannot be used is an
-//! `Err` item and the walk goes on. Nothing is remembered about inputs already given: whether an earlier source
-//! holds the same document id is asked of the file system.
+//! files is never listed in memory; owns the walk through the file system or an object store; a file that cannot be
+//! used is an `Err` item and the walk goes on. Nothing is remembered about inputs already given: whether an earlier
+//! source holds the same document id is asked of the file system, or of the store.
 
 use std::path::{Path, PathBuf};
 
 mod error;
 mod format;
+mod object;
+mod store;
 mod walk;
 
 pub use error::SourceError;
 pub use format::Format;
+pub use object::{Object, ObjectReader};
 
-use crate::document::Origin;
+use crate::document::{Origin, check_id};
 use walk::{Source, Step, Walk, understand};
 
 /// Something that documents can be extracted from.
@@ -34,16 +37,19 @@ impl Input {
     pub fn origin(&self) -> Origin {
         match &self.place {
             Place::File(path) => Origin::file(path),
+            Place::Object(object) => Origin::url(object.url()),
             Place::Stdin => Origin::stdin(),
         }
     }
 }
 
 /// Where the bytes of an input are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Place {
     /// A regular file.
     File(PathBuf),
+    /// An object of an object store.
+    Object(Object),
     /// Standard input, which can be read only once.
     Stdin,
 }
@@ -68,8 +74,8 @@ impl std::fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Understands every argument before anything is read: a file, a directory (walked recursively), a glob, or
-    /// `-` for standard input in `stdin` format.
+    /// Understands every argument before anything is read: a file, a directory (walked recursively), a glob, the URL
+    /// of an object or of a prefix, or `-` for standard input in `stdin` format. No object store is asked.
     ///
     /// # Errors
     /// All arguments that name nothing usable, at once.
@@ -130,17 +136,16 @@ impl Sources {
     /// Refuses an input whose id an earlier source gives as well: its document would replace the other's.
     fn unclaimed(&self, input: Input) -> Result<Input, SourceError> {
         let earlier = &self.sources[..self.next - 1];
-        match earlier
-            .iter()
-            .find_map(|source| source.holder_of(&input.id))
-        {
-            Some(first) => Err(SourceError::DuplicateId {
-                origin: input.origin(),
-                id: input.id,
-                first,
-            }),
-            None => Ok(input),
+        for source in earlier {
+            if let Some(first) = source.holder_of(&input.id)? {
+                return Err(SourceError::DuplicateId {
+                    origin: input.origin(),
+                    id: input.id,
+                    first,
+                });
+            }
         }
+        Ok(input)
     }
 
     /// Opens the next source; `None` after the last one.
@@ -172,6 +177,10 @@ impl Iterator for Sources {
                 Step::Input(input) => Some(id_fits(input).and_then(|input| self.unclaimed(input))),
                 Step::Path(path) => self.admit(path),
                 Step::Fault(error) => Some(Err(error)),
+                Step::Unknown => {
+                    self.skipped += 1;
+                    None
+                }
                 Step::Pass => None,
                 Step::End => {
                     self.walk = None;
@@ -195,13 +204,15 @@ fn id_of(path: &Path) -> Result<String, SourceError> {
     let parts = parts.ok_or_else(|| SourceError::PathNotUtf8 {
         path: path.to_owned(),
     })?;
-    crate::document::check_id(parts.join("/"), || Origin::file(path))
+    check_id(parts.join("/"), || Origin::file(path))
 }
 
-/// The rules of [`id_of`] for an input that was named explicitly.
+/// The rules of [`id_of`] for an input that did not come as a path below a folder.
 fn id_fits(input: Input) -> Result<Input, SourceError> {
-    if let Place::File(path) = &input.place {
-        id_of(Path::new(path.file_name().unwrap_or_default()))?;
+    match &input.place {
+        Place::File(path) => drop(id_of(Path::new(path.file_name().unwrap_or_default()))?),
+        Place::Object(_) => drop(check_id(input.id.clone(), || input.origin())?),
+        Place::Stdin => {}
     }
     Ok(input)
 }

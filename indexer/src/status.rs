@@ -1,25 +1,36 @@
 //! Status: what waits, what is in flight, what failed and what is there.
+//!
+//! One look tells what there is; how fast it goes takes two. A [`Looker`] remembers its last look, so that each of its
+//! looks tells the rate since the one before.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::{self, consumer::PullConsumer, stream::Stream};
+use async_nats::jetstream::{self, stream::Stream};
 use clap::Args;
 use contract::connect::ConfigFault;
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use contract::topology::{DLQ, JOBS, Lane};
+use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::CountPointsBuilder;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
-use crate::dlq::read::{Range, Reader, Stored};
 use crate::dlq::stream;
 use crate::unread::{Unread, unread};
 
-/// Dead letters whose cause is read.
-const MOST_CAUSES: u64 = 10_000;
+mod causes;
+mod lanes;
+mod rate;
+mod runs;
+mod tokens;
+
+pub use causes::Causes;
+pub use lanes::LaneStatus;
+pub use rate::Rate;
+pub use runs::RunStatus;
+pub use tokens::Tokens;
 
 /// Settings of `indexer status`.
 #[derive(Args, Clone, Debug)]
@@ -32,7 +43,13 @@ pub struct StatusConfig {
         value_delimiter = ','
     )]
     pub collections: Vec<CollectionName>,
-    /// Print one JSON object
+    /// Look again and again: in place on a terminal, a line for each look otherwise
+    #[arg(long)]
+    pub watch: bool,
+    /// Time between two looks, over which the rate is measured; without --watch and with 0s, one look and no rate
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub interval: Duration,
+    /// Print one JSON object, with --watch one for each look
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -46,8 +63,12 @@ pub struct StatusConfig {
 /// All figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
+    /// The streams, that of the jobs first.
+    pub streams: Vec<StreamStatus>,
     /// Both lanes of the model.
     pub lanes: Vec<LaneStatus>,
+    /// How fast both lanes together are worked off; `None` at the first look.
+    pub rate: Option<Rate>,
     /// Jobs in the stream, those of other models included.
     pub jobs: u64,
     /// Jobs that were given up.
@@ -58,29 +79,23 @@ pub struct Status {
     pub unread: Unread,
     /// The collections.
     pub collections: Vec<CollectionStatus>,
+    /// Runs that are not over, and the newest that are.
+    pub runs: Vec<RunStatus>,
 }
 
-/// Dead letters by cause. Only headers are read, and of the newest 10,000 alone, so that a look at the figures costs
-/// the same with a million of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Causes {
-    /// How many were read.
-    pub read: u64,
-    /// How many of these there are by cause code.
-    pub counts: BTreeMap<String, u64>,
-}
-
-/// One lane.
+/// One stream.
 #[derive(Clone, Debug, Serialize)]
-pub struct LaneStatus {
-    /// Its consumer.
-    pub consumer: String,
-    /// Jobs that no worker has taken.
-    pub pending: u64,
-    /// Jobs that a worker has taken and not settled, or given back with a delay.
-    pub ack_pending: usize,
-    /// Of these, how many were delivered more than once.
-    pub redelivered: usize,
+pub struct StreamStatus {
+    /// Its name.
+    pub stream: String,
+    /// Messages in it.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Sequence of the message that was stored last; it counts all that were ever stored.
+    pub last_sequence: u64,
+    /// Consumers of it.
+    pub consumers: usize,
 }
 
 /// One collection.
@@ -92,77 +107,118 @@ pub struct CollectionStatus {
     pub points: u64,
 }
 
+/// Looks at both servers as often as it is asked to.
+pub struct Looker {
+    config: StatusConfig,
+    manifest: Manifest,
+    jetstream: jetstream::Context,
+    qdrant: Qdrant,
+    before: Option<rate::Look>,
+}
+
+impl std::fmt::Debug for Looker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Looker")
+            .field("model", &self.manifest.name)
+            .field("before", &self.before)
+            .finish_non_exhaustive()
+    }
+}
+
 impl StatusConfig {
     /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
+        if self.watch && self.interval < Duration::from_millis(100) {
+            let problem = "must be at least 100ms with --watch";
+            faults.push(ConfigFault::new("--interval", problem));
+        }
         faults
     }
 }
 
-/// Looks at both servers.
+/// Looks once, and where jobs wait or are in flight a second time, to tell how fast they go.
 ///
 /// # Errors
-/// If one of them cannot be reached, or something is not provisioned.
+/// If a server cannot be reached, or something is not provisioned.
 pub async fn status(config: &StatusConfig) -> anyhow::Result<Status> {
-    let manifest = config.model.manifest()?;
-    let jetstream = config.servers.jetstream().await?;
-    let qdrant = config.servers.qdrant.client()?;
-    let jobs = stream(&jetstream, JOBS).await?;
-    let dlq = stream(&jetstream, DLQ).await?;
-    Ok(Status {
-        lanes: lanes(&jetstream, &manifest).await?,
-        jobs: jobs.cached_info().state.messages,
-        dead_letters: dlq.cached_info().state.messages,
-        dead_letter_causes: causes(&dlq).await?,
-        unread: unread(&jobs).await?,
-        collections: collections(&qdrant, &config.collections).await?,
-    })
+    let mut looker = Looker::open(config).await?;
+    let status = looker.look().await?;
+    if config.interval.is_zero() || status.lag() == 0 {
+        return Ok(status);
+    }
+    tokio::time::sleep(config.interval).await;
+    looker.look().await
 }
 
-async fn lanes(
-    jetstream: &jetstream::Context,
-    manifest: &Manifest,
-) -> anyhow::Result<Vec<LaneStatus>> {
-    let mut lanes = Vec::new();
-    for lane in Lane::of(manifest.identity.task, &manifest.name) {
-        let consumer = lane.consumer();
-        let found: Result<PullConsumer, _> =
-            jetstream.get_consumer_from_stream(&consumer, JOBS).await;
-        let found = found.with_context(|| {
-            format!("failed to look up consumer `{consumer}`; run `indexer provision`")
-        })?;
-        let info = found.cached_info();
-        lanes.push(LaneStatus {
-            consumer,
-            pending: info.num_pending,
-            ack_pending: info.num_ack_pending,
-            redelivered: info.num_redelivered,
-        });
+impl Status {
+    /// Jobs that wait or are in flight, on both lanes.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.lag).sum()
     }
-    Ok(lanes)
 }
 
-async fn causes(dlq: &Stream) -> anyhow::Result<Causes> {
-    let range = Range {
-        filter: ">".to_owned(),
-        first: dlq
-            .cached_info()
-            .state
-            .last_sequence
-            .saturating_sub(MOST_CAUSES - 1),
-        headers_only: true,
-    };
-    let mut reader = Reader::open(dlq.clone(), range).await?;
-    let mut causes = Causes::default();
-    while let Some((_, message)) = reader.next().await? {
-        let stored = Stored::delivered(&message)?;
-        causes.read += 1;
-        *causes.counts.entry(stored.cause().to_owned()).or_default() += 1;
+impl Looker {
+    /// Connects to both servers.
+    ///
+    /// # Errors
+    /// If NATS cannot be reached, or the model cannot be read.
+    pub async fn open(config: &StatusConfig) -> anyhow::Result<Self> {
+        Ok(Self {
+            config: config.clone(),
+            manifest: config.model.manifest()?,
+            jetstream: config.servers.jetstream().await?,
+            qdrant: config.servers.qdrant.client()?,
+            before: None,
+        })
     }
-    Ok(causes)
+
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// If a server cannot be asked, or something is not provisioned.
+    pub async fn look(&mut self) -> anyhow::Result<Status> {
+        let jobs = stream(&self.jetstream, JOBS).await?;
+        let dlq = stream(&self.jetstream, DLQ).await?;
+        let mut streams = vec![stream_status(&jobs), stream_status(&dlq)];
+        for name in [RESULTS, ADVISORIES] {
+            streams.push(stream_status(&stream(&self.jetstream, name).await?));
+        }
+        let found = lanes::look(&jobs, &self.manifest).await?;
+        let now = rate::Look::new(&jobs.cached_info().state, &found);
+        let before = self.before.replace(now.clone());
+        let rate = before.as_ref().map(|before| now.since(before));
+        let mut lanes = Vec::new();
+        for (index, found) in found.iter().enumerate() {
+            let rate = before.as_ref().map(|before| now.of_lane(index, before));
+            lanes.push(found.status(&jobs, rate).await?);
+        }
+        Ok(Status {
+            streams,
+            lanes,
+            rate,
+            jobs: jobs.cached_info().state.messages,
+            dead_letters: dlq.cached_info().state.messages,
+            dead_letter_causes: causes::causes(&dlq).await?,
+            unread: unread(&jobs).await?,
+            collections: collections(&self.qdrant, &self.config.collections).await?,
+            runs: runs::runs(&self.jetstream).await?,
+        })
+    }
+}
+
+fn stream_status(stream: &Stream) -> StreamStatus {
+    let info = stream.cached_info();
+    StreamStatus {
+        stream: info.config.name.clone(),
+        messages: info.state.messages,
+        bytes: info.state.bytes,
+        last_sequence: info.state.last_sequence,
+        consumers: info.state.consumer_count,
+    }
 }
 
 async fn collections(

@@ -1,5 +1,6 @@
 //! Rebuilds: a new generation is filled, proved and switched to, whatever happens meanwhile.
 
+mod from_collection;
 mod gates;
 mod generations;
 mod interrupted;
@@ -70,9 +71,23 @@ pub(crate) fn write(bed: &Bed, corpus: &Corpus) -> anyhow::Result<PathBuf> {
 
 /// The command of a rebuild that waits for nothing longer than it must.
 pub(crate) fn command(bed: &Bed, corpus: &Corpus, arguments: &[&str]) -> anyhow::Result<Command> {
+    let mut command = without_source(bed, arguments);
+    command.arg(write(bed, corpus)?);
+    Ok(command)
+}
+
+/// The same without a source.
+pub(crate) fn without_source(bed: &Bed, arguments: &[&str]) -> Command {
     let mut command = bed.stack.program("indexer");
-    command.arg("rebuild").arg(write(bed, corpus)?);
-    command.args(["--clock-skew", "0s", "--lease", "3s", "--poll", "20ms"]);
+    command.args([
+        "rebuild",
+        "--clock-skew",
+        "0s",
+        "--lease",
+        "3s",
+        "--poll",
+        "20ms",
+    ]);
     command
         .args(["--stall-limit", "60s", "--json"])
         .args(arguments);
@@ -81,7 +96,7 @@ pub(crate) fn command(bed: &Bed, corpus: &Corpus, arguments: &[&str]) -> anyhow:
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command.kill_on_drop(true);
-    Ok(command)
+    command
 }
 
 /// Runs a command to its end.

@@ -4,12 +4,13 @@ mod documents;
 mod interrupted;
 mod limits;
 mod live;
+mod objects;
 mod plans;
 
 use std::process::Stdio;
 
 use contract::topology::JOBS;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{Bed, integer};
 use tokio::process::Command;
 
@@ -162,6 +163,11 @@ async fn a_run_that_is_done_is_not_done_again() -> anyhow::Result<()> {
     let mut corpus = corpus(10);
     let first = sync(&bed, &corpus, &["--run-id", "night"]).await?;
     first.done();
+    let status = bed.stack.indexer(&["status", "--json"]).await?;
+    let status: Value = serde_json::from_str(&status)?;
+    let run = ["verb", "run", "alias", "phase", "over"].map(|key| status["runs"][0][key].clone());
+    let shown = json!(["sync", "night", bed.stack.collection, "done", true]);
+    assert_eq!(Value::from(run.to_vec()), shown);
     corpus.insert("d1".to_owned(), "Changed in the morning.".to_owned());
     let again = sync(&bed, &corpus, &["--run-id", "night"]).await?;
     assert_eq!(again.done(), first.done());

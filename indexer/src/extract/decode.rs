@@ -18,11 +18,13 @@ pub(super) fn read(input: &Input, limit: Limit) -> Result<Vec<u8>, SourceError> 
         origin: input.origin(),
         source,
     };
-    if let Place::File(path) = &input.place {
-        let bytes = std::fs::metadata(path).map_err(fault)?.len();
-        if bytes > limit.bytes as u64 {
-            return Err(limit.exceeded(input.origin(), bytes));
-        }
+    let size = match &input.place {
+        Place::File(path) => std::fs::metadata(path).map_err(fault)?.len(),
+        Place::Object(object) => object.bytes(),
+        Place::Stdin => 0,
+    };
+    if size > limit.bytes as u64 {
+        return Err(limit.exceeded(input.origin(), size));
     }
     let mut bytes = Vec::new();
     // The file may grow while it is read, and standard input has no length.

@@ -1,19 +1,11 @@
 //! PDF: one document per file, its pages as paragraphs.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-
 use super::Limit;
 use super::decode::read;
+use super::guard::guarded;
 use super::text::whole;
 use crate::document::{Document, Markup};
 use crate::source::{Input, SourceError};
-
-thread_local! {
-    /// Whether a panic on this thread is expected and becomes an error.
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
 
 /// The document of a PDF input.
 pub(super) fn pdf(input: &Input, limit: Limit) -> Result<Document, SourceError> {
@@ -40,22 +32,4 @@ pub(super) fn pdf(input: &Input, limit: Limit) -> Result<Document, SourceError> 
         pages.join("\n\n").replace('\0', ""),
         Markup::Plain,
     )
-}
-
-/// Runs `call`; `None` where it panics. Broken files make the library panic rather often: the hook of the process
-/// is told to keep quiet about this thread meanwhile, and is as it was for all others.
-fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let loud = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !GUARDED.get() {
-                loud(info);
-            }
-        }));
-    });
-    GUARDED.set(true);
-    let result = catch_unwind(AssertUnwindSafe(call));
-    GUARDED.set(false);
-    result.ok()
 }

@@ -13,14 +13,20 @@ use crate::source::{Format, Input, Place, SourceError};
 pub(super) fn text(input: &Input, limit: Limit) -> Result<Document, SourceError> {
     let content = match &input.place {
         Place::File(path) => content_of(path, input)?,
-        // Standard input cannot be read twice, so it has to fit into memory.
-        Place::Stdin => Content::Text(decode(read(input, limit)?, &input.origin())?),
+        // Standard input cannot be read twice and an object may change meanwhile, so these have to fit into memory.
+        Place::Stdin | Place::Object(_) => {
+            Content::Text(decode(read(input, limit)?, &input.origin())?)
+        }
     };
     let markup = match input.format {
         Format::Markdown => Markup::Markdown,
-        Format::Text | Format::Html | Format::Jsonl | Format::Csv | Format::Tsv | Format::Pdf => {
-            Markup::Plain
-        }
+        Format::Text
+        | Format::Html
+        | Format::Jsonl
+        | Format::Csv
+        | Format::Tsv
+        | Format::Pdf
+        | Format::Parquet => Markup::Plain,
     };
     let heading = match (&content, markup) {
         (_, Markup::Plain) => None,
@@ -67,10 +73,12 @@ fn first_block(content: &Content) -> Result<String, SourceError> {
 
 /// The name of the file without its extension.
 pub(super) fn file_title(input: &Input) -> Option<String> {
-    match &input.place {
-        Place::File(path) => Some(path.file_stem()?.to_string_lossy().into_owned()),
-        Place::Stdin => None,
-    }
+    let path = match &input.place {
+        Place::File(path) => path.as_path(),
+        Place::Object(object) => Path::new(object.file_name()),
+        Place::Stdin => return None,
+    };
+    Some(path.file_stem()?.to_string_lossy().into_owned())
 }
 
 /// A document of a format whose text was extracted as a whole.

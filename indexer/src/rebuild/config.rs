@@ -19,9 +19,13 @@ use crate::source::{Format, Sources};
 /// Settings of `indexer rebuild`.
 #[derive(Args, Clone, Debug)]
 pub struct RebuildConfig {
-    /// Files, directories and globs: all that the alias is to hold
-    #[arg(required = true)]
+    /// Files, directories, globs, and URLs of objects or prefixes: all that the alias is to hold
+    #[arg(required_unless_present = "from_collection")]
     pub sources: Vec<String>,
+    /// Alias or collection to take the documents from instead, with their chunks as they are stored there: to embed
+    /// with another model what is not at hand any more
+    #[arg(long, value_name = "COLLECTION", conflicts_with = "sources")]
+    pub from_collection: Option<CollectionName>,
     /// Alias to rebuild
     #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
     pub alias: CollectionName,
@@ -166,6 +170,11 @@ impl RebuildConfig {
         {
             faults.push(ConfigFault::new("--run-id", error.to_string()));
         }
+        if self.from_collection.is_some() && self.chunking.is_set() {
+            let problem = "chunks are taken as they are stored; leave --chunk-tokens, --overlap-tokens and \
+                           --no-context out";
+            faults.push(ConfigFault::new("--from-collection", problem));
+        }
         if let Err(errors) = Sources::open(&self.sources, Format::Jsonl) {
             let problems = errors.iter().map(ToString::to_string);
             faults.extend(problems.map(|problem| ConfigFault::new("SOURCE", problem)));
@@ -198,6 +207,11 @@ impl Chunking {
             context: !self.no_context,
         };
         Ok(Chunker::new(tokenizer, options)?)
+    }
+
+    /// Whether anything is said about how documents are cut.
+    fn is_set(&self) -> bool {
+        self.chunk_tokens.is_some() || self.overlap_tokens > 0 || self.no_context
     }
 }
 

@@ -3,6 +3,7 @@
 //! Batches are looked up side by side and published in the order of the source.
 
 use contract::failpoint;
+use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
@@ -13,12 +14,15 @@ use super::dry_run::is_same_model;
 use super::publish::{Heading, Publisher};
 use super::report::{Gate, PhaseReport, as_double};
 use super::write::Target;
+use crate::alias;
 use crate::corpus::Corpus;
 use crate::once::Once;
 use crate::read::Event;
 use crate::run::Phase;
+pub(super) use from_collection::Collection;
 pub(super) use resolve::Copier;
 
+mod from_collection;
 mod resolve;
 
 /// Batches that are looked up at the same time.
@@ -35,19 +39,12 @@ impl Rebuild {
     pub(super) async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
         self.own_jobs_settled().await?;
         let dead = self.dead_points().await?;
-        let chunker = self
-            .config
-            .chunking
-            .chunker(&self.manifest, &self.config.model)?;
-        let (incoming, reader) = self.corpus().read(chunker)?;
-        let copier = self.copier(&dead).await?;
-        let publisher = self.publisher(Priority::Bulk);
-        let read = copy_all(incoming, &copier, publisher, || self.lease.check()).await;
-        let ended = reader.ended().await;
         let Read {
             report, refused, ..
-        } = read?;
-        ended?;
+        } = match &self.config.from_collection {
+            Some(name) => self.copy_collection(name, &dead).await?,
+            None => self.copy_sources(&dead).await?,
+        };
         let record = &mut self.stored.record;
         (record.documents, record.expected) = (report.documents, report.chunks);
         record.refused = refused;
@@ -63,6 +60,44 @@ impl Rebuild {
             ),
         })?;
         Ok(report)
+    }
+
+    async fn copy_sources(&self, dead: &DeadPoints) -> anyhow::Result<Read> {
+        let chunker = self
+            .config
+            .chunking
+            .chunker(&self.manifest, &self.config.model)?;
+        let (incoming, reader) = self.corpus().read(chunker)?;
+        let copier = self.copier(dead).await?;
+        let publisher = self.publisher(Priority::Bulk);
+        let read = copy_all(incoming, &copier, publisher, || self.lease.check()).await;
+        let ended = reader.ended().await;
+        let read = read?;
+        ended?;
+        Ok(read)
+    }
+
+    /// Takes the documents from another collection, or from the serving one.
+    async fn copy_collection(
+        &self,
+        name: &CollectionName,
+        dead: &DeadPoints,
+    ) -> anyhow::Result<Read> {
+        let copier = self.copier(dead).await?;
+        let collection = Collection {
+            from: Target {
+                qdrant: &self.qdrant,
+                collection: &alias::resolved(&self.qdrant, name).await?,
+            },
+            serving: &self.record().serving,
+            tokenizer: &self.tokenizer,
+            copier: &copier,
+        };
+        let publisher = self.publisher(Priority::Bulk);
+        let packer = self.corpus().packer();
+        collection
+            .copy(packer, publisher, || self.lease.check())
+            .await
     }
 
     fn corpus(&self) -> Corpus<'_> {

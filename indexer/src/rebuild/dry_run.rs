@@ -1,12 +1,13 @@
 //! Dry run: what a rebuild that starts anew would copy and publish, counted by the code that does it.
 
 use anyhow::Context as _;
-use contract::model::Manifest;
+use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
+use contract::tokenizer::Tokenizer;
 use qdrant_client::Qdrant;
 
 use super::balance::{DeadPoints, count};
-use super::copy::{Copier, Read, copy_all};
+use super::copy::{Collection, Copier, Read, copy_all};
 use super::publish::{Heading, Publisher};
 use super::verify::{documents, shrink};
 use super::write::Target;
@@ -67,9 +68,21 @@ async fn read(
         run: "",
         dead: &DeadPoints::new(),
     };
+    let publisher = Publisher::new(None, heading(config, manifest));
+    if let Some(name) = &config.from_collection {
+        let collection = Collection {
+            from: Target {
+                qdrant: serving.qdrant,
+                collection: &alias::resolved(serving.qdrant, name).await?,
+            },
+            serving: serving.collection,
+            tokenizer: &Tokenizer::load(&config.model.model.join(TOKENIZER))?,
+            copier: &copier,
+        };
+        return collection.copy(corpus.packer(), publisher, || Ok(())).await;
+    }
     let chunker = config.chunking.chunker(manifest, &config.model)?;
     let (incoming, reader) = corpus.read(chunker)?;
-    let publisher = Publisher::new(None, heading(config, manifest));
     let read = copy_all(incoming, &copier, publisher, || Ok(())).await;
     let ended = reader.ended().await;
     let read = read?;

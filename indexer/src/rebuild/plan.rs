@@ -146,7 +146,13 @@ impl Planning<'_> {
             self.manifest.fingerprint.to_string(),
             config.full.to_string(),
         ];
-        let content = tokio::task::spawn_blocking(move || content(&config.sources)).await??;
+        let content = match &config.from_collection {
+            // What changes in it while the run lasts is dealt with when it is read.
+            Some(name) => alias::resolved(self.qdrant, name).await?.to_string(),
+            None => tokio::task::spawn_blocking(move || content(&config.sources))
+                .await??
+                .into(),
+        };
         Ok(Digest::of(format!("{parts:?}\n{content}").as_bytes()))
     }
 }
@@ -168,8 +174,11 @@ fn content(sources: &[String]) -> anyhow::Result<Digest> {
 }
 
 fn bytes(input: &Input) -> String {
-    let Place::File(path) = &input.place else {
-        return input.origin().to_string();
+    let path = match &input.place {
+        Place::File(path) => path,
+        // To read all of it only for its digest would take as long as the rebuild itself.
+        Place::Object(object) => return object.mark().to_owned(),
+        Place::Stdin => return input.origin().to_string(),
     };
     let digest = std::fs::File::open(path).and_then(Digest::of_reader);
     digest.map_or_else(|error| error.to_string(), String::from)

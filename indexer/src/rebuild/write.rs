@@ -169,7 +169,8 @@ impl Target<'_> {
         }
     }
 
-    async fn delete(&self, filter: Filter) -> anyhow::Result<()> {
+    /// Removes points.
+    pub(crate) async fn delete(&self, filter: Filter) -> anyhow::Result<()> {
         let request = DeletePoints {
             collection_name: self.collection.to_string(),
             wait: Some(true),

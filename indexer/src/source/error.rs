@@ -41,6 +41,27 @@ pub enum SourceError {
     /// Standard input can be read once.
     #[error("source `-` was given more than once: standard input can be read only once")]
     StdinTwice,
+    /// Parquet is read from its end.
+    #[error(
+        "parquet cannot be read from standard input, because it is read from its end: give a file"
+    )]
+    StdinParquet,
+    /// The argument is a URL that cannot be a source.
+    #[error("source `{url}` cannot be used: {problem}")]
+    Url {
+        /// The argument, without what may be secret.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The client of an object store lacks settings.
+    #[error("failed to set up the object store of `{url}` from the environment: {reason}")]
+    Store {
+        /// The argument, without what may be secret.
+        url: String,
+        /// What the client said.
+        reason: String,
+    },
     /// The source gave no input at all.
     #[error("source `{argument}` matches no file with one of the extensions {EXTENSIONS}")]
     NoMatch {
@@ -60,14 +81,14 @@ pub enum SourceError {
         path: PathBuf,
     },
     /// Two files would be one document.
-    #[error("{origin} has the document id `{id}`, which `{first}` has as well: index them apart")]
+    #[error("{origin} has the document id `{id}`, which {first} has as well: index them apart")]
     DuplicateId {
         /// The later file, which is left out.
         origin: Origin,
         /// The id of both.
         id: String,
         /// The earlier file, which is kept.
-        first: PathBuf,
+        first: Origin,
     },
     /// A document id is longer than the limit, or empty.
     #[error("{origin} has a document id of {bytes} bytes, expected 1 to {limit}")]
@@ -196,6 +217,14 @@ pub enum SourceError {
     #[error("{origin} is not a readable pdf: {reason}")]
     Pdf {
         /// The file.
+        origin: Origin,
+        /// What the library said.
+        reason: String,
+    },
+    /// The library could not make sense of the file.
+    #[error("{origin} is not a readable parquet file: {reason}")]
+    Parquet {
+        /// The file, and the row where there is one.
         origin: Origin,
         /// What the library said.
         reason: String,

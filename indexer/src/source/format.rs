@@ -21,11 +21,13 @@ pub enum Format {
     Tsv,
     /// PDF: one document.
     Pdf,
+    /// Parquet: many documents, one in each row.
+    Parquet,
 }
 
 /// The extensions that are known, for messages.
 pub(super) const EXTENSIONS: &str =
-    "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf";
+    "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet";
 
 impl Format {
     /// The format that a file's extension stands for, in any case.
@@ -39,6 +41,7 @@ impl Format {
             "csv" => Some(Self::Csv),
             "tsv" => Some(Self::Tsv),
             "pdf" => Some(Self::Pdf),
+            "parquet" => Some(Self::Parquet),
             _ => None,
         }
     }

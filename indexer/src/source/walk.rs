@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use super::store::{Listed, Listing, Location, is_url};
 use super::{Format, Input, Place, SourceError};
+use crate::document::Origin;
 
 /// How globs match: like a shell, so that `*.md` does not pick up hidden files.
 const GLOB: glob::MatchOptions = glob::MatchOptions {
@@ -26,6 +28,7 @@ pub(super) enum Source {
         root: PathBuf,
         pattern: glob::Pattern,
     },
+    Objects(Location),
     Stdin {
         format: Format,
     },
@@ -34,6 +37,8 @@ pub(super) enum Source {
 /// What is left of a source.
 pub(super) enum Walk {
     One(Option<Input>),
+    Object(Location),
+    Objects(Listing),
     Directory(Box<ignore::Walk>),
     Glob(glob::Paths),
 }
@@ -43,6 +48,8 @@ pub(super) enum Step {
     Input(Input),
     Path(PathBuf),
     Fault(SourceError),
+    /// A file whose extension is unknown.
+    Unknown,
     /// An entry that is none of ours.
     Pass,
     End,
@@ -53,6 +60,21 @@ impl Walk {
     pub(super) fn step(&mut self) -> Step {
         match self {
             Self::One(input) => input.take().map_or(Step::End, Step::Input),
+            Self::Object(location) => {
+                let found = location.one();
+                *self = Self::One(None);
+                match found {
+                    Ok(input) => input.map_or(Step::End, Step::Input),
+                    Err(error) => Step::Fault(error),
+                }
+            }
+            Self::Objects(listing) => match listing.step() {
+                Listed::Input(input) => Step::Input(input),
+                Listed::Unknown => Step::Unknown,
+                Listed::Pass => Step::Pass,
+                Listed::Fault(error) => Step::Fault(error),
+                Listed::End => Step::End,
+            },
             Self::Directory(walk) => match walk.next() {
                 None => Step::End,
                 Some(Ok(entry)) => Step::Path(entry.into_path()),
@@ -87,7 +109,7 @@ impl Source {
     pub(super) fn root(&self) -> Option<&Path> {
         match self {
             Self::Directory { root } | Self::Glob { root, .. } => Some(root),
-            Self::File { .. } | Self::Stdin { .. } => None,
+            Self::File { .. } | Self::Objects(_) | Self::Stdin { .. } => None,
         }
     }
 
@@ -103,6 +125,8 @@ impl Source {
                     place: Place::File(path.clone()),
                 }))
             }
+            Self::Objects(location) if location.is_one() => Walk::Object(location.clone()),
+            Self::Objects(location) => Walk::Objects(location.list()),
             Self::Stdin { format } => {
                 let id = "stdin".to_owned();
                 Walk::One(Some(Input {
@@ -130,29 +154,31 @@ impl Source {
         match self {
             Self::File { path: root, .. } | Self::Directory { root } => root.display().to_string(),
             Self::Glob { pattern, .. } => pattern.as_str().to_owned(),
+            Self::Objects(location) => location.name(),
             Self::Stdin { .. } => "-".to_owned(),
         }
     }
 
-    /// The file of this source that has the document id `id`, if there is one.
-    pub(super) fn holder_of(&self, id: &str) -> Option<PathBuf> {
+    /// What in this source has the document id `id`, if anything has.
+    pub(super) fn holder_of(&self, id: &str) -> Result<Option<Origin>, SourceError> {
         let path = match self {
+            Self::Objects(location) => {
+                let holder = location.holder_of(id)?;
+                return Ok(holder.map(|url| Origin::url(&url)));
+            }
             Self::File { path, .. } => {
                 let same = path.file_name().is_some_and(|name| name == id);
-                return same.then(|| path.clone());
+                return Ok(same.then(|| Origin::file(path)));
             }
-            Self::Stdin { .. } => return None,
-            Self::Directory { root } if !is_hidden(id) => root.join(id),
-            Self::Directory { .. } => return None,
+            Self::Directory { root } if !is_hidden(id) => Some(root.join(id)),
+            Self::Stdin { .. } | Self::Directory { .. } => None,
             Self::Glob { root, pattern } => {
                 let path = root.join(id);
-                if !pattern.matches_path_with(&path, GLOB) {
-                    return None;
-                }
-                path
+                pattern.matches_path_with(&path, GLOB).then_some(path)
             }
         };
-        path.is_file().then_some(path)
+        let path = path.filter(|path| path.is_file());
+        Ok(path.map(|path| Origin::file(&path)))
     }
 }
 
@@ -160,7 +186,9 @@ impl Source {
 pub(super) fn understand(argument: &str, stdin: Format) -> Result<Source, SourceError> {
     let path = PathBuf::from(argument);
     if argument == "-" {
-        Ok(Source::Stdin { format: stdin })
+        understand_stdin(stdin)
+    } else if is_url(argument) {
+        Ok(Source::Objects(Location::understand(argument)?))
     } else if path.is_dir() {
         Ok(Source::Directory { root: path })
     } else if path.is_file() {
@@ -180,6 +208,19 @@ pub(super) fn understand(argument: &str, stdin: Format) -> Result<Source, Source
     }
 }
 
+fn understand_stdin(format: Format) -> Result<Source, SourceError> {
+    match format {
+        Format::Parquet => Err(SourceError::StdinParquet),
+        Format::Text
+        | Format::Markdown
+        | Format::Html
+        | Format::Jsonl
+        | Format::Csv
+        | Format::Tsv
+        | Format::Pdf => Ok(Source::Stdin { format }),
+    }
+}
+
 fn understand_glob(argument: &str) -> Result<Source, SourceError> {
     let literal = argument.trim_start_matches("./");
     let pattern = glob::Pattern::new(literal).map_err(|error| SourceError::Glob {
@@ -196,7 +237,7 @@ fn understand_glob(argument: &str) -> Result<Source, SourceError> {
     Ok(Source::Glob { root, pattern })
 }
 
-fn is_hidden(id: &str) -> bool {
+pub(super) fn is_hidden(id: &str) -> bool {
     id.split('/').any(|part| part.starts_with('.'))
 }
 

@@ -19,7 +19,7 @@ use crate::source::{Format, Sources};
 /// What is compared with what, and what may become of it.
 #[derive(Args, Clone, Debug)]
 pub struct Comparison {
-    /// Files, directories and globs: all that the alias is to hold
+    /// Files, directories, globs, and URLs of objects or prefixes: all that the alias is to hold
     #[arg(required = true)]
     pub sources: Vec<String>,
     /// Alias that is to hold it

@@ -15,6 +15,8 @@ use crate::run::FORMAT;
 #[derive(Serialize, Deserialize)]
 struct Record {
     format: u32,
+    /// What records of all verbs tell: always true here.
+    finished: bool,
     report: Report,
 }
 
@@ -51,6 +53,7 @@ pub(super) async fn save(bucket: &kv::Store, report: &Report) -> anyhow::Result<
     let key = key(&report.alias, &report.run);
     let record = Record {
         format: FORMAT,
+        finished: report.done,
         report: report.clone(),
     };
     let saved = bucket.put(&key, serde_json::to_vec(&record)?.into()).await;

@@ -9,7 +9,7 @@ use tests::{Bed, flag, text, tiny_embed, vector};
 use super::{command, corpus, now_micros, rebuild, serving, spawn, wanted};
 
 /// Stages a model with shorter vectors and creates its lanes; gives its directory.
-async fn other_model(bed: &Bed) -> anyhow::Result<String> {
+pub(super) async fn other_model(bed: &Bed) -> anyhow::Result<String> {
     let mut stage = bed.stack.tools.program("worker");
     stage.arg("stage").arg(tiny_embed());
     stage.args(["--name", "tiny-short", "--dimensions", "8", "--models"]);
@@ -25,7 +25,7 @@ async fn other_model(bed: &Bed) -> anyhow::Result<String> {
 }
 
 /// A worker of another model, which may write to one generation.
-fn worker(bed: &Bed, model: &str, generation: &str) -> anyhow::Result<Process> {
+pub(super) fn worker(bed: &Bed, model: &str, generation: &str) -> anyhow::Result<Process> {
     let mut command = bed.stack.program("worker");
     command.args(["run", "--collections", generation]);
     command.env("EBB_MODEL", model);

@@ -1,0 +1,246 @@
+//! From collection: the source of a rebuild is what another collection, or the serving one, holds.
+//!
+//! Heads are read page by page, and with each page the chunks of its documents by their ids; what is in memory is a page
+//! of heads and a few chunks. Chunks are taken as they are: their texts were cut for another model, and where this one
+//! takes less, they are left to the worker, which refuses or cuts them, and counted.
+//!
+//! The collection may change while it is read, and before a run that was killed goes on. What was written to the serving
+//! collection since the start of the run is carried over later; here it is left out, and so is what was deleted. If an
+//! earlier attempt has copied it, it is forgotten, so that the ledger balances.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+use contract::names::CollectionName;
+use contract::point::{self, Head, field};
+use contract::tokenizer::Tokenizer;
+use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint, ScrollPoints};
+use tokio::sync::mpsc;
+
+use super::{Copier, Read, copy_all};
+use crate::corpus::READ_AHEAD;
+use crate::pack::{Packed, Packer, TooLarge, Whole};
+use crate::read::{Event, ReadError};
+use crate::rebuild::catch_up::Again;
+use crate::rebuild::publish::Publisher;
+use crate::rebuild::write::{Target, id, include, number};
+
+/// Heads of one page.
+const HEADS_PER_PAGE: u32 = 128;
+/// Points of one read.
+const POINTS_PER_READ: usize = 256;
+
+/// A collection as a source.
+#[derive(Clone, Copy)]
+pub(in crate::rebuild) struct Collection<'a> {
+    pub(in crate::rebuild) from: Target<'a>,
+    /// What the alias points to: what changes there during the run is carried over later.
+    pub(in crate::rebuild) serving: &'a CollectionName,
+    pub(in crate::rebuild) tokenizer: &'a Tokenizer,
+    pub(in crate::rebuild) copier: &'a Copier<'a>,
+}
+
+/// A collection that is read, and what became of it.
+struct Stored<'a> {
+    source: Collection<'a>,
+    packer: Packer,
+    output: mpsc::Sender<Event>,
+    /// Chunks that the model does not take whole.
+    truncated: u64,
+}
+
+/// A document by its head.
+struct Found {
+    doc_id: String,
+    head: Head,
+}
+
+impl Collection<'_> {
+    /// Reads all documents, and copies or publishes them. `check` is asked between batches.
+    pub(in crate::rebuild) async fn copy(
+        self,
+        packer: Packer,
+        publisher: Publisher,
+        check: impl Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Read> {
+        let (output, incoming) = mpsc::channel(READ_AHEAD);
+        let stored = Stored {
+            source: self,
+            packer,
+            output,
+            truncated: 0,
+        };
+        // The reading ends with the copying: whoever fails first ends both.
+        let copied = copy_all(incoming, self.copier, publisher, check);
+        let (truncated, mut read) = tokio::try_join!(stored.read(), copied)?;
+        read.report.truncated = truncated;
+        Ok(read)
+    }
+}
+
+impl Stored<'_> {
+    /// Reads all documents. Gives the number of chunks that the model does not take whole.
+    async fn read(mut self) -> anyhow::Result<u64> {
+        let mut request = ScrollPoints {
+            collection_name: self.source.from.collection.to_string(),
+            filter: Some(Filter::must([Condition::matches(field::CHUNK, 0)])),
+            limit: Some(HEADS_PER_PAGE),
+            with_payload: Some(include(&Head::FIELDS)),
+            with_vectors: Some(false.into()),
+            ..ScrollPoints::default()
+        };
+        loop {
+            let page = self.source.from.qdrant.scroll(request.clone()).await;
+            let page =
+                page.with_context(|| format!("failed to read `{}`", self.source.from.collection))?;
+            self.page(&page.result).await?;
+            request.offset = page.next_page_offset;
+            if request.offset.is_none() {
+                break;
+            }
+        }
+        let last = self.packer.finish();
+        self.send(last).await;
+        Ok(self.truncated)
+    }
+
+    async fn page(&mut self, heads: &[RetrievedPoint]) -> anyhow::Result<()> {
+        let found = heads.iter().filter_map(Head::read);
+        let found = found.map(|(doc_id, head)| Found { doc_id, head });
+        let (taken, left): (Vec<_>, Vec<_>) = found.partition(|found| self.is_taken(found.head));
+        self.forget(&left).await?;
+        let versions = self.versions(&taken).await?;
+        for found in &taken {
+            if is_whole(found, &versions) {
+                self.document(found).await?;
+            } else {
+                let problem = format!("is stored in part, expected {} chunks", found.head.chunks);
+                self.refuse(found, problem).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_taken(&self, head: Head) -> bool {
+        let Collection {
+            from,
+            serving,
+            copier,
+            ..
+        } = self.source;
+        let comes_later = from.collection == serving && head.version > copier.version;
+        !head.deleted && !comes_later
+    }
+
+    /// Removes what an earlier attempt has copied of documents that are left out now.
+    async fn forget(&self, documents: &[Found]) -> anyhow::Result<()> {
+        let copier = self.source.copier;
+        let Some(target) = copier.target.filter(|_| !documents.is_empty()) else {
+            return Ok(());
+        };
+        let ids: Vec<_> = documents.iter().map(|found| found.doc_id.clone()).collect();
+        let run = copier.run.to_owned();
+        let copied = Filter::must([
+            Condition::matches(field::DOC_ID, ids),
+            Condition::matches(field::RUN, run),
+        ]);
+        target.delete(copied).await
+    }
+
+    /// Versions of all points that these documents should have, as far as they are there.
+    async fn versions(&self, documents: &[Found]) -> anyhow::Result<HashMap<String, u64>> {
+        let all: Vec<_> = documents.iter().flat_map(|found| found.points()).collect();
+        let mut versions = HashMap::new();
+        for part in all.chunks(POINTS_PER_READ) {
+            let points = self
+                .source
+                .from
+                .get(part.to_vec(), &[field::VERSION], false)
+                .await?;
+            versions.extend(
+                points
+                    .iter()
+                    .map(|found| (id(found), number(found, field::VERSION))),
+            );
+        }
+        Ok(versions)
+    }
+
+    async fn document(&mut self, found: &Found) -> anyhow::Result<()> {
+        let ids: Vec<_> = found.points().collect();
+        for part in ids.chunks(POINTS_PER_READ) {
+            let points = self.source.from.get(part.to_vec(), &[], false).await?;
+            let points: HashMap<_, _> = points.iter().map(|point| (id(point), point)).collect();
+            for wanted in part {
+                let point = points.get(wanted);
+                let same = point.filter(|it| number(it, field::VERSION) == found.head.version);
+                let Some(point) = same else {
+                    self.refuse(found, "changed while it was being read".to_owned())
+                        .await;
+                    return Ok(());
+                };
+                match self.chunk(found, point)? {
+                    Ok(packed) => self.send(packed).await,
+                    Err(error) => self.send_event(Event::Refused(error.into())).await,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(
+        &mut self,
+        found: &Found,
+        point: &RetrievedPoint,
+    ) -> anyhow::Result<Result<Option<Packed>, TooLarge>> {
+        let again = Again::of(point, self.source.copier.manifest, self.source.tokenizer)?;
+        self.truncated += u64::from(again.truncated);
+        let (meta, chunks) = (again.document.meta, again.document.chunks);
+        let tokens = usize::try_from(again.tokens).unwrap_or(usize::MAX);
+        let whole = Whole {
+            doc_id: &found.doc_id,
+            meta: &meta,
+            total: found.head.chunks,
+        };
+        let mut packed = None;
+        for chunk in chunks {
+            match self.packer.put(whole, chunk, tokens) {
+                Ok(full) => packed = full,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(packed))
+    }
+
+    async fn refuse(&self, found: &Found, problem: String) {
+        let error = ReadError::Stored {
+            doc_id: found.doc_id.clone(),
+            collection: self.source.from.collection.to_string(),
+            problem,
+        };
+        self.send_event(Event::Refused(error)).await;
+    }
+
+    async fn send(&self, packed: Option<Packed>) {
+        if let Some(packed) = packed {
+            self.send_event(Event::Job(Box::new(packed))).await;
+        }
+    }
+
+    /// When nobody listens any more, the copying has failed and says why.
+    async fn send_event(&self, event: Event) {
+        drop(self.output.send(event).await);
+    }
+}
+
+impl Found {
+    /// Ids of all its points.
+    fn points(&self) -> impl Iterator<Item = String> {
+        (0..self.head.chunks).map(|chunk| point::point_id(&self.doc_id, chunk).to_string())
+    }
+}
+
+fn is_whole(found: &Found, versions: &HashMap<String, u64>) -> bool {
+    let mut points = found.points();
+    found.head.chunks > 0 && points.all(|id| versions.get(&id) == Some(&found.head.version))
+}

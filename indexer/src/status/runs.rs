@@ -1,0 +1,200 @@
+//! Runs: what the verbs of long work have recorded about how far they are.
+//!
+//! Records of different verbs differ; what they have in common is read, and what is missing is left out.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use async_nats::jetstream::{self, Message};
+use contract::topology::RUNS;
+use serde::{Deserialize, Serialize};
+
+use crate::dlq::read::{Range, Reader};
+use crate::lease::Owner;
+
+/// Runs that are over and shown nevertheless.
+const MOST_OVER: usize = 5;
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunStatus {
+    /// The verb that runs: the part of the key before the first dot.
+    pub verb: String,
+    /// Its id.
+    pub run: String,
+    /// The alias that it works on.
+    pub alias: Option<String>,
+    /// The last phase that ended.
+    pub phase: String,
+    /// Whether nothing is left to do, be it done or given up.
+    pub over: bool,
+    /// Why the last attempt stopped, if a gate stopped it.
+    pub failed: Option<String>,
+    /// When it was recorded last, RFC 3339.
+    pub updated: String,
+    /// The process that took the lease for this verb and alias. An unfinished run without one is not worked on.
+    pub owner: Option<Owner>,
+    /// When that process renewed its lease last, RFC 3339: one that was killed does not any more, and stays here until
+    /// another one takes over.
+    pub renewed: Option<String>,
+}
+
+/// What records have in common.
+#[derive(Deserialize)]
+struct Record {
+    phase: Option<String>,
+    finished: Option<bool>,
+    failed: Option<String>,
+}
+
+/// Owners of leases by verb and alias, with the time of their last sign of life.
+type Owners = BTreeMap<String, (SystemTime, Owner)>;
+
+/// All that the bucket holds, by key.
+#[derive(Default)]
+struct Bucket {
+    records: BTreeMap<String, (SystemTime, Record)>,
+    owners: Owners,
+}
+
+/// Runs that are not over, then the newest of the others.
+pub(super) async fn runs(jetstream: &jetstream::Context) -> anyhow::Result<Vec<RunStatus>> {
+    let bucket = jetstream.get_key_value(RUNS).await;
+    let bucket = bucket
+        .with_context(|| format!("failed to open bucket `{RUNS}`; run `indexer provision`"))?;
+    let prefix = bucket.prefix.clone();
+    let range = Range {
+        filter: format!("{prefix}>"),
+        first: 1,
+        headers_only: false,
+    };
+    let mut reader = Reader::open(bucket.stream.clone(), range).await?;
+    let mut found = Bucket::default();
+    while let Some((_, message)) = reader.next().await? {
+        found.add(&prefix, &message)?;
+    }
+    Ok(found.runs())
+}
+
+impl Bucket {
+    fn add(&mut self, prefix: &str, message: &Message) -> anyhow::Result<()> {
+        let Some(key) = message.subject.strip_prefix(prefix) else {
+            return Ok(());
+        };
+        let stored = message.info().map_err(anyhow::Error::from_boxed)?.published;
+        self.put(key, stored.into(), &message.payload);
+        Ok(())
+    }
+
+    /// Takes an entry. One that was deleted is empty, and what is none of ours cannot be read: both are left out.
+    fn put(&mut self, key: &str, stored: SystemTime, value: &[u8]) {
+        if let Some(lease) = key.strip_prefix("lease.") {
+            if let Ok(owner) = serde_json::from_slice(value) {
+                self.owners.insert(lease.to_owned(), (stored, owner));
+            }
+        } else if let Ok(record) = serde_json::from_slice(value) {
+            self.records.insert(key.to_owned(), (stored, record));
+        }
+    }
+
+    fn runs(self) -> Vec<RunStatus> {
+        let Self { records, owners } = self;
+        let mut all: Vec<_> = records.into_iter().collect();
+        all.sort_by_key(|(_, (stored, _))| std::cmp::Reverse(*stored));
+        let runs = all
+            .into_iter()
+            .filter_map(|(key, (stored, record))| run(&key, stored, record, &owners));
+        let (over, mut shown): (Vec<_>, Vec<_>) = runs.partition(|run| run.over);
+        // A run that was followed by another one is history.
+        let mut seen = HashSet::new();
+        let newest = over
+            .into_iter()
+            .filter(|run| seen.insert((run.verb.clone(), run.alias.clone())));
+        shown.extend(newest.take(MOST_OVER));
+        shown
+    }
+}
+
+fn run(key: &str, stored: SystemTime, record: Record, owners: &Owners) -> Option<RunStatus> {
+    let (verb, rest) = key.split_once('.')?;
+    let (alias, run) = match rest.split_once('/') {
+        Some((alias, run)) => (Some(alias), run),
+        None => (None, rest),
+    };
+    let finished = record.finished.unwrap_or(false);
+    let phase = record.phase.unwrap_or_else(|| {
+        let phase = if finished { "done" } else { "publishing" };
+        phase.to_owned()
+    });
+    let lease = alias.and_then(|alias| owners.get(&format!("{verb}.{alias}")));
+    Some(RunStatus {
+        verb: verb.to_owned(),
+        run: run.to_owned(),
+        alias: alias.map(str::to_owned),
+        over: finished || matches!(phase.as_str(), "done" | "abandoned"),
+        phase,
+        failed: record.failed,
+        updated: rfc3339(stored),
+        owner: lease.map(|(_, owner)| owner.clone()),
+        renewed: lease.map(|(renewed, _)| rfc3339(*renewed)),
+    })
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn found(entries: &[(&str, u64, &str)]) -> Vec<RunStatus> {
+        let mut bucket = Bucket::default();
+        for (key, seconds, value) in entries {
+            let stored = UNIX_EPOCH + Duration::from_secs(*seconds);
+            bucket.put(key, stored, value.as_bytes());
+        }
+        bucket.runs()
+    }
+
+    #[test]
+    fn runs_that_are_not_over_come_first_and_of_the_others_the_newest() {
+        let runs = found(&[
+            ("rebuild.docs/a", 1, r#"{"phase":"done"}"#),
+            ("rebuild.docs/b", 2, r#"{"phase":"abandoned"}"#),
+            (
+                "rebuild.docs/c",
+                3,
+                r#"{"phase":"copied","failed":"ledger"}"#,
+            ),
+            ("rebuild.other/d", 9, r#"{"phase":"done"}"#),
+            ("rescore.e", 4, r#"{"finished":false}"#),
+            (
+                "lease.rebuild.docs",
+                5,
+                r#"{"host":"h","process":7,"since":1}"#,
+            ),
+            ("lease.change.docs", 6, ""),
+            ("rebuild.docs/gone", 7, ""),
+        ]);
+        let short: Vec<_> = runs
+            .iter()
+            .map(|run| (run.run.as_str(), run.phase.as_str(), run.over))
+            .collect();
+        let expected = [
+            ("e", "publishing", false),
+            ("c", "copied", false),
+            ("d", "done", true),
+            ("b", "abandoned", true),
+        ];
+        assert_eq!(short, expected);
+        assert_eq!(runs[1].owner.as_ref().map(|owner| owner.process), Some(7));
+        assert_eq!(runs[1].renewed.as_deref(), Some("1970-01-01T00:00:05Z"));
+        assert_eq!(runs[1].failed.as_deref(), Some("ledger"));
+        assert_eq!(runs[1].updated, "1970-01-01T00:00:03Z");
+        assert_eq!((runs[0].verb.as_str(), &runs[0].alias), ("rescore", &None));
+    }
+}
