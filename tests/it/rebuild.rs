@@ -6,6 +6,7 @@ mod generations;
 mod interrupted;
 mod live;
 mod models;
+mod running;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ use qdrant_client::Qdrant;
 use serde_json::{Value, json};
 use tests::{Bed, flag, integer, text, vector};
 use tokio::process::Command;
+
+pub(crate) use running::spawn;
 
 /// A corpus of short documents, each one chunk, by id.
 pub(crate) type Corpus = BTreeMap<String, String>;
@@ -124,55 +127,6 @@ pub(crate) async fn rebuild_with(
     let mut command = command(bed, corpus, arguments)?;
     command.env("EBB_FAILPOINTS", failpoints);
     ended(command).await
-}
-
-/// A rebuild that is running.
-pub(crate) struct Running {
-    child: tokio::process::Child,
-    out: PathBuf,
-    log: PathBuf,
-}
-
-/// Starts a rebuild and lets it run.
-pub(crate) fn spawn(bed: &Bed, mut command: Command) -> anyhow::Result<Running> {
-    let [out, log] = ["running.out", "running.log"].map(|name| bed.directory.path().join(name));
-    command.stdout(std::fs::File::create(&out)?);
-    command.stderr(std::fs::File::create(&log)?);
-    let child = command.spawn()?;
-    Ok(Running { child, out, log })
-}
-
-impl Running {
-    /// Waits until it says that a phase has ended.
-    pub(crate) async fn reaches(&mut self, phase: &str) -> anyhow::Result<()> {
-        let line = format!("· {phase}:");
-        fixtures::wait::until(phase, tests::LIMIT, async || {
-            let log = std::fs::read_to_string(&self.log)?;
-            anyhow::ensure!(
-                self.child.try_wait()?.is_none(),
-                "it ended before {phase}: {log}"
-            );
-            Ok(log
-                .lines()
-                .any(|found| found.starts_with(&line))
-                .then_some(()))
-        })
-        .await
-    }
-
-    /// What it has said so far.
-    pub(crate) fn log(&self) -> anyhow::Result<String> {
-        Ok(std::fs::read_to_string(&self.log)?)
-    }
-
-    pub(crate) async fn ended(mut self) -> anyhow::Result<Ran> {
-        let status = self.child.wait().await?;
-        Ok(Ran {
-            status,
-            report: serde_json::from_slice(&std::fs::read(&self.out)?).unwrap_or(Value::Null),
-            log: std::fs::read_to_string(&self.log)?,
-        })
-    }
 }
 
 /// Microseconds since the epoch, as versions are.
