@@ -1,7 +1,7 @@
 //! Write: the last stage. Answers queries, writes points, acknowledges.
 //!
 //! A write that may succeed later is repeated in place for a while, with the leases kept. Then the outage is sat out
-//! ([`outage`]), so that it does not spend the deliveries of the backlog.
+//! (`outage`), so that it does not spend the deliveries of the backlog.
 
 mod outage;
 
