@@ -1,5 +1,7 @@
 //! Settings that cannot be: all of them are reported before anything is opened.
 
+use anyhow::Context as _;
+
 #[tokio::test]
 async fn all_faults_of_a_configuration_are_reported_at_once() -> anyhow::Result<()> {
     let tools = tests::tools().await?;
@@ -58,6 +60,26 @@ async fn all_values_that_cannot_be_read_are_reported_at_once() -> anyhow::Result
         "a b",
     ] {
         assert!(log.contains(part), "{part} is not in {log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_option_without_its_value_ends_the_program() -> anyhow::Result<()> {
+    let tools = tests::tools().await?;
+    for (program, arguments) in [
+        ("worker", &["run", "--grace"][..]),
+        ("worker", &["run", "--model"]),
+        ("indexer", &["dlq", "ls", "--cause"]),
+        ("indexer", &["publish", "--lane"]),
+        ("indexer", &["dlq", "show", "x"]),
+    ] {
+        let mut command = tools.program(program);
+        command.args(arguments).kill_on_drop(true);
+        let ended = tokio::time::timeout(tests::LIMIT, command.output()).await;
+        let output = ended.with_context(|| format!("{program} {arguments:?} does not end"))??;
+        assert_eq!(output.status.code(), Some(64), "{program} {arguments:?}");
+        assert!(!output.stderr.is_empty(), "{program} {arguments:?}");
     }
     Ok(())
 }

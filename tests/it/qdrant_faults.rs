@@ -195,6 +195,15 @@ async fn a_long_pause_that_qdrant_asks_for_is_kept() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn an_outage_of_qdrant_spends_no_deliveries_while_it_lasts() -> anyhow::Result<()> {
+    spends_no_deliveries(r#"[{"fail": {"code": "unavailable"}}]"#).await
+}
+
+#[tokio::test]
+async fn a_qdrant_that_only_reads_spends_no_deliveries() -> anyhow::Result<()> {
+    spends_no_deliveries(r#"[{"on": "writes", "fail": {"code": "internal"}}]"#).await
+}
+
+async fn spends_no_deliveries(outage: &str) -> anyhow::Result<()> {
     let Some(faulty) = Faulty::start().await? else {
         return Ok(());
     };
@@ -203,7 +212,7 @@ async fn an_outage_of_qdrant_spends_no_deliveries_while_it_lasts() -> anyhow::Re
         .stack
         .worker("worker", &["--batch-jobs", "4"])
         .await?;
-    faulty.set(r#"[{"fail": {"code": "unavailable"}}]"#)?;
+    faulty.set(outage)?;
     let documents = 60;
     faulty.publish("d", documents).await?;
     until("the breaker to open", LIMIT, async || {

@@ -41,14 +41,26 @@ pub struct InFlight<T> {
 }
 
 impl InFlight<Batch> {
-    /// Makes one batch of the jobs that travel together, and one of each that travels alone.
-    pub fn batches(leases: Vec<Lease>) -> Vec<Self> {
+    /// Makes batches of the jobs that travel together, of about `tokens` each, and one of each that travels alone. A
+    /// pull may bring more than it aimed at, where large jobs follow small ones.
+    pub fn batches(leases: Vec<Lease>, tokens: usize) -> Vec<Self> {
         let (alone, together): (Vec<_>, Vec<_>) = leases
             .into_iter()
             .partition(|lease| lease.deliveries() >= ALONE_FROM_DELIVERY);
-        let together = (!together.is_empty()).then_some(together);
-        let alone = alone.into_iter().map(|lease| vec![lease]);
-        together.into_iter().chain(alone).map(Self::new).collect()
+        let mut batches = Vec::new();
+        let (mut batch, mut filled) = (Vec::new(), 0_usize);
+        for lease in together {
+            filled = filled.saturating_add(lease.tokens());
+            batch.push(lease);
+            if filled >= tokens {
+                batches.push(std::mem::take(&mut batch));
+                filled = 0;
+            }
+        }
+        batches.push(batch);
+        batches.extend(alone.into_iter().map(|lease| vec![lease]));
+        batches.retain(|batch| !batch.is_empty());
+        batches.into_iter().map(Self::new).collect()
     }
 
     fn new(leases: Vec<Lease>) -> Self {

@@ -193,7 +193,7 @@ impl LaneSource {
         let messages = fetch(self.consumer.clone(), self.jobs.fit(size), None).await;
         let leases = lease(&self.queue, messages);
         self.jobs.learn(&leases);
-        pulled.extend(InFlight::batches(leases));
+        pulled.extend(InFlight::batches(leases, size.tokens));
         pulled
     }
 
@@ -210,7 +210,7 @@ impl LaneSource {
         let (queue, consumer) = (&self.queue, &self.consumer);
         self.waiting.get_or_insert_with(|| {
             let (queue, request) = (queue.clone(), fetch(consumer.clone(), 1, Some(IDLE_WAIT)));
-            tokio::spawn(async move { InFlight::batches(lease(&queue, request.await)) })
+            tokio::spawn(async move { InFlight::batches(lease(&queue, request.await), 1) })
         })
     }
 

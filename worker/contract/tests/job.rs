@@ -239,3 +239,25 @@ fn the_published_schema_is_current() {
         "job.schema.json is not current; run with EBB_UPDATE=1"
     );
 }
+
+#[test]
+fn what_a_job_makes_of_its_metadata_and_its_run_is_bounded() {
+    let job = |run: usize, meta: usize, chunks: usize| {
+        let chunks: Vec<_> = (0..chunks)
+            .map(|_| serde_json::json!({ "text": "t" }))
+            .collect();
+        let job = serde_json::json!({
+            "version": "1.0", "kind": "embed", "collection": "docs", "run": "r".repeat(run),
+            "documents": [{ "id": "a", "meta": { "m": "m".repeat(meta) }, "chunks": chunks }],
+        });
+        Job::decode(job.to_string().as_bytes()).map_err(|error| error.to_string())
+    };
+    assert!(job(256, 8_000, 1_000).is_ok());
+    assert!(
+        job(257, 0, 1)
+            .unwrap_err()
+            .contains("its run has 257 bytes")
+    );
+    let refused = job(1, 9_000, 1_000).unwrap_err();
+    assert!(refused.contains("counted for each chunk"), "{refused}");
+}

@@ -3,11 +3,15 @@
 use anyhow::Context as _;
 use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
-use contract::topology::{JOBS, header};
+use async_nats::jetstream::consumer::{FromConsumer as _, pull::Config};
+use contract::topology::{ADVISORIES, JOBS, header};
+use fixtures::wait::until;
 use serde_json::json;
-use tests::Bed;
+use tests::{Bed, LIMIT};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
-use super::super::{dlq, publish};
+use super::super::{count, dlq, publish};
 use super::{
     advisories, consumer, exhaust, found, held, lose_advisories, pull, settle, store_dead_letter,
 };
@@ -103,6 +107,56 @@ async fn a_job_whose_dead_letter_is_stored_is_removed_and_not_published_again() 
     let swept = dlq(&bed, &["sweep"]).await?;
     assert_eq!((found(&swept), &swept["settled"]), ((0, 0), &json!(1)));
     assert_eq!(held(&bed).await?, (0, 1));
+    bed.end().await
+}
+
+/// A client that reads nothing and writes what it likes.
+async fn socket(bed: &Bed) -> anyhow::Result<TcpStream> {
+    let url = bed.stack.nats.url();
+    let mut socket = TcpStream::connect(url.rsplit('/').next().unwrap_or_default()).await?;
+    let hello = b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB nowhere 1\r\n";
+    socket.write_all(hello).await?;
+    Ok(socket)
+}
+
+/// Publishes a job with a header that is no text, as no client of ours would.
+async fn publish_latin_1(bed: &Bed, socket: &mut TcpStream) -> anyhow::Result<()> {
+    let headers = b"NATS/1.0\r\nX-Author: M\xfcller\r\n\r\n";
+    let subject = bed.lanes()[0].subject();
+    let sizes = format!("{} {}", headers.len(), headers.len() + 2);
+    let command = format!("HPUB {subject} {sizes}\r\n");
+    let bytes = [command.as_bytes(), headers, b"{}\r\n"].concat();
+    Ok(socket.write_all(&bytes).await?)
+}
+
+/// Has all jobs handed out for the last time, to somebody who settles none.
+async fn exhaust_unread(bed: &Bed, socket: &mut TcpStream, jobs: u64) -> anyhow::Result<()> {
+    let lane = &bed.lanes()[0];
+    let stream = bed.jetstream().get_stream(JOBS).await?;
+    let mut once = consumer(bed, lane).await?.cached_info().config.clone();
+    once.max_deliver = 1;
+    let once = Config::try_from_consumer_config(once).map_err(anyhow::Error::from_boxed)?;
+    stream.update_consumer(once).await?;
+    let take = format!(
+        "PUB $JS.API.CONSUMER.MSG.NEXT.JOBS.{} nowhere 2\r\n64\r\n",
+        lane.consumer()
+    );
+    until("the server to give up", LIMIT, async || {
+        socket.write_all(take.as_bytes()).await?;
+        Ok((count(bed, ADVISORIES).await? == jobs).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_job_with_a_header_that_is_no_text_stops_no_sweep() -> anyhow::Result<()> {
+    let bed = Bed::impatient().await?;
+    let mut socket = socket(&bed).await?;
+    publish_latin_1(&bed, &mut socket).await?;
+    publish(&bed, "behind", "text", None).await?;
+    exhaust_unread(&bed, &mut socket, 2).await?;
+    assert_eq!(found(&dlq(&bed, &["sweep"]).await?), (2, 0));
+    assert_eq!(held(&bed).await?, (0, 2));
     bed.end().await
 }
 
