@@ -24,6 +24,8 @@ const RENEWALS: u32 = 5;
 pub enum Purpose {
     /// Rebuilding an alias.
     Rebuild,
+    /// Making an alias equal to its sources: the same lease as a rebuild, which would undo it.
+    Sync,
     /// Pointing an alias to another collection, and dropping collections: held for moments.
     Change,
 }
@@ -37,6 +39,9 @@ pub struct Owner {
     pub process: u32,
     /// When it took the lease, in microseconds since the epoch.
     pub since: u64,
+    /// What it does with it; empty where an older version wrote it.
+    #[serde(default)]
+    pub verb: String,
 }
 
 /// A lease that is held; it is renewed until it is dropped or released.
@@ -68,7 +73,7 @@ impl Lease {
         silence: Duration,
     ) -> anyhow::Result<Self> {
         let key = key(purpose, alias);
-        let owner = serde_json::to_vec(&Owner::this_process())?;
+        let owner = serde_json::to_vec(&Owner::this_process(purpose))?;
         let revision = match free(bucket, &key, silence).await? {
             None => bucket.create(&key, owner.clone().into()).await.ok(),
             Some(revision) => bucket
@@ -139,12 +144,13 @@ impl Drop for Lease {
 }
 
 impl Owner {
-    fn this_process() -> Self {
+    fn this_process(purpose: Purpose) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             host: host.trim().to_owned(),
             process: std::process::id(),
             since: now_micros(),
+            verb: purpose.verb().to_owned(),
         }
     }
 }
@@ -160,12 +166,22 @@ impl std::fmt::Display for Owner {
     }
 }
 
+impl Purpose {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Rebuild => "rebuild",
+            Self::Sync => "sync",
+            Self::Change => "change",
+        }
+    }
+}
+
 fn key(purpose: Purpose, alias: &CollectionName) -> String {
-    let purpose = match purpose {
-        Purpose::Rebuild => "rebuild",
+    let excluded = match purpose {
+        Purpose::Rebuild | Purpose::Sync => "rebuild",
         Purpose::Change => "change",
     };
-    format!("lease.{purpose}.{alias}")
+    format!("lease.{excluded}.{alias}")
 }
 
 /// Waits until nobody holds the lease; gives the revision of a dead owner's entry.

@@ -190,11 +190,14 @@ fn failures(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
 
 fn run(f: &mut fmt::Formatter<'_>, run: &RunStatus) -> fmt::Result {
     let of = run.alias.as_ref().map(|alias| format!(" of `{alias}`"));
+    let id = match run.run.as_str() {
+        "" => String::new(),
+        id => format!(" {}", id.escape_default()),
+    };
     write!(
         f,
-        "{} {}{}: {} since {}",
+        "{}{id}{}: {} since {}",
         run.verb.escape_default(),
-        run.run.escape_default(),
         of.unwrap_or_default().escape_debug(),
         run.phase.escape_default(),
         run.updated

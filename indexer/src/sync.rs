@@ -50,7 +50,7 @@ pub async fn sync(config: &SyncConfig) -> anyhow::Result<Report> {
     let jetstream = config.comparison.servers.jetstream().await?;
     let runs = Runs::open(&jetstream).await?;
     let alias = &config.comparison.alias;
-    let lease = Lease::take(runs.bucket(), Purpose::Rebuild, alias, config.lease).await?;
+    let lease = Lease::take(runs.bucket(), Purpose::Sync, alias, config.lease).await?;
     let synced = attempt(config, jetstream, &runs, &lease).await;
     lease.release().await;
     synced

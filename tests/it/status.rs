@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
 use crate::rebuild::{corpus, rebuild, rebuild_with};
+use crate::sync::sync_with;
 
 async fn status(bed: &Bed, arguments: &[&str]) -> anyhow::Result<Value> {
     let all = [&["status", "--json"], arguments].concat();
@@ -207,6 +208,16 @@ async fn runs_are_shown_with_their_phase_and_the_process_that_works_on_them() ->
         (&run["phase"], &run["over"], &run["owner"]),
         (&json!("done"), &json!(true), &Value::Null)
     );
+
+    sync_with(&bed, &corpus, &[], "sync-claimed=kill").await?;
+    let seen = status(&bed, &[]).await?;
+    let run = &seen["runs"][0];
+    let found = ["verb", "alias", "phase", "over"].map(|key| run[key].clone());
+    let expected = json!(["sync", bed.stack.collection, "running", false]);
+    assert_eq!(Value::from(found.to_vec()), expected);
+    let table = bed.stack.indexer(&["status"]).await?;
+    let line = format!("sync of `{}`: running since ", bed.stack.collection);
+    assert!(table.contains(&line), "{table}");
     worker.process.kill().await?;
     bed.end().await
 }

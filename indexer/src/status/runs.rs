@@ -21,11 +21,11 @@ const MOST_OVER: usize = 5;
 pub struct RunStatus {
     /// The verb that runs: the part of the key before the first dot.
     pub verb: String,
-    /// Its id.
+    /// Its id; empty for one that has recorded nothing yet, as a sync, which records only that it is done.
     pub run: String,
     /// The alias that it works on.
     pub alias: Option<String>,
-    /// The last phase that ended.
+    /// The last phase that ended; `running` where none is recorded.
     pub phase: String,
     /// Whether nothing is left to do, be it done or given up.
     pub over: bool,
@@ -106,6 +106,8 @@ impl Bucket {
             .into_iter()
             .filter_map(|(key, (stored, record))| run(&key, stored, record, &owners));
         let (over, mut shown): (Vec<_>, Vec<_>) = runs.partition(|run| run.over);
+        let unrecorded = unrecorded(&owners, &shown);
+        shown.extend(unrecorded);
         // A run that was followed by another one is history.
         let mut seen = HashSet::new();
         let newest = over
@@ -114,6 +116,31 @@ impl Bucket {
         shown.extend(newest.take(MOST_OVER));
         shown
     }
+}
+
+/// What is at work by its lease alone.
+fn unrecorded(owners: &Owners, recorded: &[RunStatus]) -> Vec<RunStatus> {
+    let unknown = |owner: &Owner| !recorded.iter().any(|run| run.owner.as_ref() == Some(owner));
+    let of_work = owners
+        .iter()
+        .filter_map(|(key, found)| Some((key.strip_prefix("rebuild.")?, found)));
+    of_work
+        .filter(|(_, (_, owner))| unknown(owner))
+        .map(|(alias, (renewed, owner))| RunStatus {
+            verb: match owner.verb.as_str() {
+                "" => "rebuild".to_owned(),
+                verb => verb.to_owned(),
+            },
+            run: String::new(),
+            alias: Some(alias.to_owned()),
+            phase: "running".to_owned(),
+            over: false,
+            failed: None,
+            updated: rfc3339(crate::run::as_time(owner.since)),
+            owner: Some(owner.clone()),
+            renewed: Some(rfc3339(*renewed)),
+        })
+        .collect()
 }
 
 fn run(key: &str, stored: SystemTime, record: Record, owners: &Owners) -> Option<RunStatus> {
@@ -128,6 +155,8 @@ fn run(key: &str, stored: SystemTime, record: Record, owners: &Owners) -> Option
         phase.to_owned()
     });
     let lease = alias.and_then(|alias| owners.get(&format!("{verb}.{alias}")));
+    // A rebuild that was killed does not hold the lease that a sync has taken since.
+    let lease = lease.filter(|(_, owner)| owner.verb.is_empty() || owner.verb == verb);
     Some(RunStatus {
         verb: verb.to_owned(),
         run: run.to_owned(),
@@ -196,5 +225,25 @@ mod tests {
         assert_eq!(runs[1].failed.as_deref(), Some("ledger"));
         assert_eq!(runs[1].updated, "1970-01-01T00:00:03Z");
         assert_eq!((runs[0].verb.as_str(), &runs[0].alias), ("rescore", &None));
+    }
+
+    #[test]
+    fn a_sync_is_seen_by_its_lease_and_is_no_owner_of_a_rebuild_that_was_killed() {
+        let runs = found(&[
+            ("rebuild.docs/a", 1, r#"{"phase":"copied"}"#),
+            (
+                "lease.rebuild.docs",
+                5,
+                r#"{"host":"h","process":7,"since":2000000,"verb":"sync"}"#,
+            ),
+        ]);
+        let short: Vec<_> = runs
+            .iter()
+            .map(|run| (run.verb.as_str(), run.phase.as_str(), run.owner.is_some()))
+            .collect();
+        let expected = [("rebuild", "copied", false), ("sync", "running", true)];
+        assert_eq!(short, expected);
+        assert_eq!(runs[1].updated, "1970-01-01T00:00:02Z");
+        assert_eq!(runs[1].renewed.as_deref(), Some("1970-01-01T00:00:05Z"));
     }
 }
