@@ -13,6 +13,7 @@ use contract::digest::Digest;
 use contract::names::CollectionName;
 
 use crate::failpoint;
+use crate::plan::Shapes;
 
 /// Tokens of a pull on a CPU: about two seconds of work of a small model on two cores.
 const CPU_BATCH_TOKENS: usize = 16_384;
@@ -22,6 +23,9 @@ const CUDA_BATCH_TOKENS: usize = 65_536;
 const CPU_TENSOR_TOKENS: usize = 1_024;
 /// Padded tokens of one call on a GPU: large tensors keep its units busy.
 const CUDA_TENSOR_TOKENS: usize = 16_384;
+
+/// Lengths of a GPU's tensors are multiples of this: half of what its matrix units like best, with half the padding.
+const CUDA_LENGTH_STEP: usize = 8;
 
 /// No machine gains by more, and a mistyped number would take all its processes.
 const MAX_THREADS: usize = 512;
@@ -163,6 +167,20 @@ impl BatchConfig {
             Provider::Cpu => CPU_TENSOR_TOKENS,
             Provider::Cuda => CUDA_TENSOR_TOKENS,
         })
+    }
+
+    /// Which shapes tensors have for a model that takes rows of up to `longest` tokens.
+    #[must_use]
+    pub fn shapes(&self, provider: Provider, longest: usize) -> Shapes {
+        let step = match provider {
+            Provider::Cpu => 1,
+            Provider::Cuda => CUDA_LENGTH_STEP,
+        };
+        Shapes {
+            tokens: self.tensor_tokens(provider),
+            step,
+            longest,
+        }
     }
 }
 

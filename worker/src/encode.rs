@@ -16,7 +16,7 @@ use crate::batch::{Batch, Delivery, Inputs, RowKey, Work};
 use crate::config::TooLong;
 use crate::error::Refusal;
 use crate::metrics;
-use crate::plan::{Budget, Row, plan};
+use crate::plan::{Row, Shapes, plan};
 
 /// A text of more bytes than this per allowed token is refused before it is tokenized: no vocabulary has longer
 /// tokens on average, and tokenizers take far more memory than their input.
@@ -32,7 +32,7 @@ pub struct Encoder {
     tokenization: Digest,
     manifest: Manifest,
     rules: Rules,
-    budget: Budget,
+    shapes: Shapes,
 }
 
 /// What the installation allows.
@@ -54,18 +54,14 @@ impl Encoder {
         tokenizer: Tokenizer,
         manifest: Manifest,
         rules: Rules,
-        tensor_tokens: usize,
+        shapes: Shapes,
     ) -> Self {
-        let budget = Budget {
-            tensor_tokens,
-            padding_id: tokenizer.padding_id(),
-        };
         Self {
             tokenization: manifest.tokenization(),
             tokenizer,
             manifest,
             rules,
-            budget,
+            shapes,
         }
     }
 
@@ -87,7 +83,7 @@ impl Encoder {
             Inputs {
                 jobs,
                 rows: counts,
-                tensors: plan(keyed(rows), self.budget),
+                tensors: plan(keyed(rows), self.shapes, self.tokenizer.padding_id()),
             },
             refused,
         )

@@ -106,8 +106,9 @@ async fn stages(
         collections: config.collections,
         too_long: config.batch.too_long,
     };
-    let tensor_tokens = config.batch.tensor_tokens(config.session.provider);
-    let encoder = Encoder::new(loaded.tokenizer, loaded.manifest, rules, tensor_tokens);
+    let longest = loaded.manifest.identity.max_tokens;
+    let shapes = config.batch.shapes(config.session.provider, longest);
+    let encoder = Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes);
     let (mut session, canary) = (loaded.session, loaded.canary);
     let (for_encode, for_embed) = (context.clone(), context);
     let encode = tokio::task::spawn_blocking(move || {
