@@ -12,8 +12,9 @@
 //!    tokens between any two places;
 //! 2. `pack` takes as much as fits, ends it at the best place (`cut`) and prepends the headings above
 //!    (`context`);
-//! 3. the assembled chunk is tokenized as the model will see it. Tokens do not always add up, so that this count and
-//!    no other decides; a chunk above the limit is cut shorter and tried again.
+//! 3. `assemble` puts the tokens of the chunk together as the model will see it, from those of the block where they are
+//!    known to add up. Where they are not, the chunk is tokenized as a whole. This count and no other decides; a chunk
+//!    above the limit is cut shorter and tried again.
 
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use thiserror::Error;
@@ -22,12 +23,14 @@ use crate::document::blocks::BLOCK_BYTES;
 use crate::document::{Document, Origin};
 use crate::source::SourceError;
 
+mod assemble;
 mod context;
 mod cut;
 mod emit;
 mod measure;
 mod outline;
 mod pack;
+mod sentence;
 
 pub use emit::Chunks;
 

@@ -1,11 +1,11 @@
 //! Settings that several verbs share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::connect::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
 use contract::connect::qdrant::QdrantConfig;
+use contract::connect::{ConfigFault, unreadable};
 use contract::model::{Manifest, ModelError};
 use contract::topology::Task;
 
@@ -27,6 +27,9 @@ pub struct ModelDir {
     /// Directory of a staged model, made by `worker stage`; only its manifest and tokenizer are read
     #[arg(long, env = "EBB_MODEL")]
     pub model: PathBuf,
+    /// File with the minisign public key with which models must be signed; without it, no signature is looked at
+    #[arg(long, env = "EBB_PUBLIC_KEY")]
+    pub public_key: Option<PathBuf>,
 }
 
 impl Servers {
@@ -53,14 +56,16 @@ impl ModelDir {
     /// Everything that is wrong with this setting.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
-        if self.model.is_dir() {
-            return Vec::new();
+        let key = unreadable("--public-key", self.public_key.as_ref());
+        let mut faults: Vec<_> = key.into_iter().collect();
+        if !self.model.is_dir() {
+            let problem = format!(
+                "`{}` is not a directory; stage a model",
+                self.model.display()
+            );
+            faults.push(ConfigFault::new("--model", problem));
         }
-        let problem = format!(
-            "`{}` is not a directory; stage a model",
-            self.model.display()
-        );
-        vec![ConfigFault::new("--model", problem)]
+        faults
     }
 
     /// Reads the manifest of a model for documents.
@@ -82,6 +87,16 @@ impl ModelDir {
     /// # Errors
     /// [`ModelError`].
     pub fn manifest(&self) -> Result<Manifest, ModelError> {
-        Manifest::load(&self.model)
+        self.manifest_of(&self.model)
+    }
+
+    /// Reads the manifest of another model, which must bear the same signature.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn manifest_of(&self, model: &Path) -> Result<Manifest, ModelError> {
+        let manifest = Manifest::load_signed(model, self.public_key.as_deref())?;
+        manifest.verify_tokenizer(model)?;
+        Ok(manifest)
     }
 }

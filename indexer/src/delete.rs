@@ -8,6 +8,7 @@ use contract::topology::{Lane, Priority, Task};
 
 use crate::config::{ModelDir, Servers};
 use crate::publish::now_micros;
+use crate::rebuild::write::Target;
 use crate::store::store;
 
 /// Documents of one job: a removal costs Qdrant more than a write.
@@ -22,6 +23,9 @@ pub struct DeleteConfig {
     /// Alias or collection that holds them
     #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
     pub collection: CollectionName,
+    /// Publish nothing; say how many of the documents are there
+    #[arg(long)]
+    pub dry_run: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
@@ -50,6 +54,24 @@ impl DeleteConfig {
         }));
         faults
     }
+}
+
+/// How many of the documents are there and not deleted.
+///
+/// # Errors
+/// If Qdrant cannot be asked.
+pub async fn dry_run(config: &DeleteConfig) -> anyhow::Result<usize> {
+    let qdrant = config.servers.qdrant.client()?;
+    let target = Target {
+        qdrant: &qdrant,
+        collection: &config.collection,
+    };
+    let mut there = 0;
+    for ids in config.documents.chunks(REMOVALS_PER_JOB) {
+        let heads = target.heads(ids).await?;
+        there += heads.values().filter(|head| !head.deleted).count();
+    }
+    Ok(there)
 }
 
 /// Publishes the removals; gives the number of documents.

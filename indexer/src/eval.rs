@@ -10,7 +10,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use contract::model::Manifest;
 use qdrant_client::Qdrant;
 
 use crate::search::ask::Asker;
@@ -114,7 +113,7 @@ async fn targets(
     let (mut targets, mut limits) = (Vec::new(), Vec::new());
     for (alias, model) in both {
         let Some(alias) = alias else { continue };
-        let manifest = Manifest::load(model)?;
+        let manifest = config.model.manifest_of(model)?;
         limits.push(Limit::load(model, &manifest)?);
         targets.push(target::target(qdrant, alias, manifest, config.exact).await?);
     }

@@ -1,7 +1,8 @@
 //! Gc: drops the generations that nobody needs.
 //!
-//! Needed are: what an alias points to; what an unfinished run fills or copies from; and as many previous generations as
-//! are to be kept for a rollback. Collections that no run knows are none of ours and stay.
+//! Needed are: what an alias points to; what an unfinished run fills or copies from, or an unfinished rollback takes
+//! along, of whichever alias it is; and as many previous generations as are to be kept for a rollback. Which run put a generation there is known
+//! from its intent, recorded before the alias moved, so that a crash in between hides none. Collections that no run knows are none of ours and stay.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use crate::alias;
 use crate::config::Servers;
 use crate::lease::{Lease, Purpose};
-use crate::run::{Phase, RunRecord, Runs};
+use crate::run::{RunRecord, Runs};
 
 /// Settings of `indexer gc`.
 #[derive(Args, Clone, Debug)]
@@ -109,9 +110,13 @@ pub(crate) async fn sort(
 ) -> anyhow::Result<Vec<Generation>> {
     let serving = alias::target(qdrant, alias).await?;
     let targets = alias::targets(qdrant).await?;
-    let records: Vec<_> = runs.of(alias).await?;
-    let records: Vec<_> = records.into_iter().map(|stored| stored.record).collect();
-    let known = Known::of(&records, &serving, keep);
+    let all = runs.all().await?.into_iter().map(|stored| stored.record);
+    let (records, others): (Vec<_>, Vec<_>) = all.partition(|record| record.alias == *alias);
+    let mut known = Known::of(&records, &serving, keep);
+    let unfinished = others.into_iter().filter(RunRecord::is_unfinished);
+    known
+        .in_use
+        .extend(unfinished.filter_map(|record| record.reads));
     let prefix = format!("{alias}--");
     let all = alias::collections(qdrant).await?;
     Ok(all
@@ -164,7 +169,9 @@ struct Known {
 impl Known {
     fn of(records: &[RunRecord], serving: &CollectionName, keep: usize) -> Self {
         let pair = |record: &RunRecord| [record.generation.clone(), record.serving.clone()];
-        let unfinished = records.iter().filter(|record| record.phase < Phase::Done);
+        let unfinished = records
+            .iter()
+            .filter(|record| record.is_unfinished() || record.is_rolling_back());
         let mut previous = BTreeSet::new();
         let mut current = serving;
         for _ in 0..keep {

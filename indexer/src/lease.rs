@@ -24,7 +24,7 @@ const RENEWALS: u32 = 5;
 pub enum Purpose {
     /// Rebuilding an alias.
     Rebuild,
-    /// Making an alias equal to its sources: the same lease as a rebuild, which would undo it.
+    /// Making an alias equal to its sources. A rebuild may go on meanwhile: it carries over what a sync writes.
     Sync,
     /// Pointing an alias to another collection, and dropping collections: held for moments.
     Change,
@@ -177,11 +177,7 @@ impl Purpose {
 }
 
 fn key(purpose: Purpose, alias: &CollectionName) -> String {
-    let excluded = match purpose {
-        Purpose::Rebuild | Purpose::Sync => "rebuild",
-        Purpose::Change => "change",
-    };
-    format!("lease.{excluded}.{alias}")
+    format!("lease.{}.{alias}", purpose.verb())
 }
 
 /// Waits until nobody holds the lease; gives the revision of a dead owner's entry.

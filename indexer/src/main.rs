@@ -1,7 +1,9 @@
 //! The indexer of Ebb.
 
 mod print;
+mod print_doctor;
 mod print_rebuild;
+mod print_render;
 mod print_status;
 mod print_sync;
 
@@ -10,17 +12,20 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use contract::connect::denial::denied;
 use contract::connect::qdrant::login_advice;
 use contract::connect::{ConfigFault, EXIT_CONFIG};
-use contract::settings;
-use indexer::delete::{DeleteConfig, delete};
+use contract::{settings, trace};
+use indexer::delete::{self, DeleteConfig};
 use indexer::dlq::{DlqConfig, dlq};
+use indexer::doctor::{DoctorConfig, doctor};
 use indexer::eval::{EvalConfig, eval};
 use indexer::gc::{GcConfig, gc};
 use indexer::plan::{PlanConfig, plan};
 use indexer::provision::{ProvisionConfig, provision};
 use indexer::publish::{PublishConfig, publish};
 use indexer::rebuild::{RebuildConfig, dry_run, rebuild};
+use indexer::render::{RenderConfig, render};
 use indexer::rescore::{RescoreConfig, rescore};
 use indexer::rollback::{RollbackConfig, rollback};
 use indexer::search::{SearchConfig, search};
@@ -29,7 +34,9 @@ use indexer::sync::{SyncConfig, sync};
 use tracing_subscriber::EnvFilter;
 
 use print::{Output, print_hits, print_published, print_steps};
+use print_doctor::print_findings;
 use print_rebuild::{print_generations, print_report, print_rolled_back};
+use print_render::print_rendered;
 use print_status::print_status;
 use print_sync::{print_plan, print_synced};
 
@@ -69,10 +76,15 @@ enum Verb {
     Status(Box<StatusConfig>),
     /// List, show, replay and drop dead letters; find exhausted jobs
     Dlq(Box<DlqConfig>),
+    /// Turn a few decisions into an overlay of kustomize
+    Render(Box<RenderConfig>),
+    /// Look at a running system, or at manifests, and say what is wrong
+    Doctor(Box<DoctorConfig>),
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,opentelemetry=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -82,25 +94,29 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(faults) => return reject(&faults),
     };
-    let faults = cli.verb.faults();
+    let faults = [cli.verb.faults(), trace::faults()].concat();
     if !faults.is_empty() {
         return reject(&faults);
     }
     let mut out = Output::new();
-    let done = tokio::runtime::Runtime::new()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(cli.verb.perform(&mut out)))
-        .map_err(explained);
+    let done = perform(cli.verb, &mut out).map_err(explained);
     // What was printed before an error is part of the answer.
     let flushed = out.flush().map_err(anyhow::Error::from);
     match done.and_then(|code| flushed.map(|()| code)) {
         Ok(code) => code,
-        Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn perform(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let export = runtime.block_on(async { trace::start("ebb-indexer") })?;
+    let done = runtime.block_on(verb.perform_permitted(out));
+    export.end();
+    done
 }
 
 /// Says what to do about a login that Qdrant refused.
@@ -135,6 +151,17 @@ impl Verb {
             Self::Gc(config) => config.faults(),
             Self::Status(config) => config.faults(),
             Self::Dlq(config) => config.faults(),
+            Self::Render(config) => config.faults(),
+            Self::Doctor(config) => config.faults(),
+        }
+    }
+
+    /// Performs the verb, unless NATS denies it something: it would wait in vain, and blame what it waited for.
+    async fn perform_permitted(self, out: &mut Output) -> anyhow::Result<ExitCode> {
+        tokio::select! {
+            biased;
+            denied = denied() => Err(denied.into()),
+            done = self.perform(out) => done,
         }
     }
 
@@ -142,8 +169,13 @@ impl Verb {
         match self {
             Self::Provision(config) => print_steps(&provision(&config).await?, config.check, out),
             Self::Publish(config) => print_published(&publish(&config).await?, config.json, out),
+            Self::Delete(config) if config.dry_run => {
+                let (there, asked) = (delete::dry_run(&config).await?, config.documents.len());
+                writeln!(out, "would delete {there} of {asked} documents")?;
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Delete(config) => {
-                let removals = delete(&config).await?;
+                let removals = delete::delete(&config).await?;
                 writeln!(out, "published the removal of {removals} documents")?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -171,6 +203,10 @@ impl Verb {
             Self::Gc(config) => print_generations(&gc(&config).await?, config.json, out),
             Self::Status(config) => print_status(&config, out).await,
             Self::Dlq(config) => dlq(&config, out).await,
+            Self::Doctor(config) => print_findings(&doctor(&config).await?, config.json, out),
+            Self::Render(config) => {
+                print_rendered(&render(&config)?, config.check, config.json, out)
+            }
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Once: the documents of the source, each one time, and how many there are.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use contract::job::{Document, Job};
 use contract::point;
 
 use crate::read::Event;
 
-/// Documents that were seen, 16 bytes each: an id that comes twice would be counted twice and stored once.
+/// Number of chunks of each document, by its [`identity`]: 20 bytes each.
+pub(crate) type Chunks = HashMap<u128, u32>;
+
+/// Documents that were seen: an id that comes twice would be counted twice and stored once.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
-    seen: HashSet<u128>,
+    seen: Chunks,
     skipping: Option<String>,
     /// Documents, records and files that cannot be read, or come twice.
     pub(crate) refused: u64,
@@ -53,6 +57,11 @@ impl Once {
 
     /// The [`identity`] of each document that was seen.
     pub(crate) fn into_seen(self) -> HashSet<u128> {
+        self.seen.into_keys().collect()
+    }
+
+    /// The number of chunks of each document that was seen.
+    pub(crate) fn into_chunks(self) -> Chunks {
         self.seen
     }
 
@@ -61,7 +70,9 @@ impl Once {
         let begins = document.chunks.first().and_then(|chunk| chunk.index) == Some(0);
         if begins {
             self.skipping = None;
-            if self.seen.insert(identity(&document.id)) {
+            let identity = identity(&document.id);
+            if let Entry::Vacant(vacant) = self.seen.entry(identity) {
+                vacant.insert(document.total.unwrap_or(0));
                 self.documents += 1;
             } else {
                 self.refused += 1;

@@ -13,6 +13,8 @@ use thiserror::Error;
 
 use crate::chunk::Chunk;
 
+/// Tokens of a job, unless somebody chooses otherwise: what a waiting job stands for where a fleet is sized.
+pub const JOB_TOKENS: usize = 8192;
 /// Room in a job for headers and for what surrounds its documents.
 const RESERVE_BYTES: usize = 8 * 1024;
 

@@ -11,6 +11,7 @@ use contract::names::CollectionName;
 use serde::Serialize;
 
 use crate::sync::{self, Comparison};
+pub(crate) use estimate::jobs_within;
 pub use estimate::{Estimate, Sizing};
 
 mod estimate;

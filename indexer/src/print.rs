@@ -8,7 +8,8 @@ use indexer::publish::Published;
 use indexer::search::Hit;
 use serde::Serialize;
 
-/// Standard output that remembers whether its reader has gone. `head` has read enough then; it is no failure.
+/// Standard output that may lose its reader. `head` has read enough then, which is no failure; the work goes on to its
+/// end, and the exit code tells how it ended.
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: BufWriter<Stdout>,
@@ -23,25 +24,38 @@ impl Output {
         }
     }
 
-    /// Whether the reader has gone.
+    /// Whether the reader has gone: what never ends by itself ends then.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    fn noted<T>(&mut self, written: io::Result<T>) -> io::Result<T> {
-        written.inspect_err(|error| self.closed |= error.kind() == io::ErrorKind::BrokenPipe)
+    /// What is written, or `nobody` where nobody reads it.
+    fn unless_closed<T>(&mut self, written: io::Result<T>, nobody: T) -> io::Result<T> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(nobody)
+            }
+            written => written,
+        }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.closed {
+            return Ok(bytes.len());
+        }
         let written = self.stdout.write(bytes);
-        self.noted(written)
+        self.unless_closed(written, bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
         let flushed = self.stdout.flush();
-        self.noted(flushed)
+        self.unless_closed(flushed, ())
     }
 }
 
@@ -80,7 +94,12 @@ pub(crate) fn print_published(
     } else {
         writeln!(
             out,
-            "published {} documents: {} chunks, {} tokens, {} jobs, version {}",
+            "{} {} documents: {} chunks, {} tokens, {} jobs, version {}",
+            if published.dry_run {
+                "would publish"
+            } else {
+                "published"
+            },
             published.documents,
             published.chunks,
             published.tokens,

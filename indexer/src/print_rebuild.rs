@@ -42,9 +42,13 @@ pub(crate) fn print_rolled_back(
         to,
         carried,
         left,
+        dry_run,
+        ..
     } = rolled_back;
     if json {
         print_json(rolled_back, out)?;
+    } else if *dry_run {
+        writeln!(out, "alias `{alias}` would go: {from} -> {to}")?;
     } else {
         writeln!(
             out,

@@ -40,6 +40,9 @@ async fn watch(config: &StatusConfig, out: &mut Output) -> anyhow::Result<ExitCo
             writeln!(out, "{}", line(&status))?;
         }
         out.flush()?;
+        if out.is_closed() {
+            return Ok(ExitCode::SUCCESS);
+        }
         tokio::time::sleep(config.interval).await;
     }
 }

@@ -3,8 +3,8 @@
 //! Each thing is looked up, compared with what it should be, and created or updated if it differs. Running it twice
 //! changes nothing; with `--check` it never changes anything and only reports.
 
-mod collections;
-mod streams;
+pub(crate) mod collections;
+pub(crate) mod streams;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,12 +12,10 @@ use std::time::Duration;
 use clap::Args;
 use contract::connect::ConfigFault;
 use contract::names::CollectionName;
-use contract::topology::{ConsumerSizes, MIN_ACK_WAIT, Sizes, Task};
+use contract::topology::{ConsumerSizes, DEFAULT_BATCH_JOBS, MIN_ACK_WAIT, Sizes, Task};
 
 use crate::config::{ModelDir, Servers};
-
-/// Batches on their way in a worker: one in each of four stages and three channels.
-const BATCHES_PER_WORKER: i64 = 7;
+use crate::fleet;
 
 /// Settings of `indexer provision`.
 #[derive(Args, Clone, Debug)]
@@ -25,6 +23,20 @@ pub struct ProvisionConfig {
     /// Change nothing; exit with 1 if anything would change
     #[arg(long)]
     pub check: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub installation: Installation,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelDir,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub servers: Servers,
+}
+
+/// What is to be there, and how large.
+#[derive(Args, Clone, Debug)]
+pub struct Installation {
     /// Aliases to create with an empty first collection behind them, separated by commas
     #[arg(
         long,
@@ -40,20 +52,14 @@ pub struct ProvisionConfig {
     #[arg(long, env = "EBB_JOBS_MAX_BYTES", default_value_t = 20 << 30)]
     pub jobs_max_bytes: i64,
     /// Most workers that will pull at the same time; with --batch-jobs it bounds the jobs in flight
-    #[arg(long, env = "EBB_MAX_WORKERS", default_value_t = 8)]
-    pub max_workers: i64,
+    #[arg(long, env = "EBB_MAX_WORKERS", default_value_t = fleet::MAX_WORKERS)]
+    pub max_workers: u32,
     /// How long a worker may be silent about a job before another one gets it; above the workers' --grace
     #[arg(long, env = "EBB_ACK_WAIT", default_value = "60s", value_parser = humantime::parse_duration)]
     pub ack_wait: Duration,
     /// Most jobs of a worker's pull, as its --batch-jobs
-    #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = 64)]
-    pub batch_jobs: i64,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
-    pub model: ModelDir,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
-    pub servers: Servers,
+    #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = DEFAULT_BATCH_JOBS)]
+    pub batch_jobs: u16,
 }
 
 /// One thing that was looked at.
@@ -97,13 +103,24 @@ impl ProvisionConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
+        faults.extend(self.installation.faults());
+        faults
+    }
+}
+
+impl Installation {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
         let positive = [
             ("--jobs-max-bytes", self.jobs_max_bytes),
-            ("--max-workers", self.max_workers),
-            ("--batch-jobs", self.batch_jobs),
+            ("--max-workers", i64::from(self.max_workers)),
+            ("--batch-jobs", i64::from(self.batch_jobs)),
         ];
         let bad = positive.into_iter().filter(|(_, value)| *value < 1);
-        faults.extend(bad.map(|(setting, _)| ConfigFault::new(setting, "must be at least 1")));
+        let mut faults: Vec<_> = bad
+            .map(|(setting, _)| ConfigFault::new(setting, "must be at least 1"))
+            .collect();
         if ![1, 3, 5].contains(&self.replicas) {
             faults.push(ConfigFault::new("--replicas", "must be 1, 3 or 5"));
         }
@@ -122,17 +139,13 @@ impl ProvisionConfig {
     }
 
     fn consumer_sizes(&self) -> ConsumerSizes {
+        let in_flight = fleet::in_flight(u64::from(self.batch_jobs));
+        let pending = fleet::max_ack_pending(u64::from(self.max_workers), in_flight);
         ConsumerSizes {
             ack_wait: self.ack_wait,
-            max_ack_pending: self.max_ack_pending(),
+            max_ack_pending: i64::try_from(pending).unwrap_or(i64::MAX).max(1),
             replicas: self.replicas,
         }
-    }
-
-    /// Deliveries in flight of all workers together. Half more than they can hold, because those of a worker that
-    /// died count until their ack wait is over, and must not starve the others.
-    fn max_ack_pending(&self) -> i64 {
-        (self.max_workers * self.batch_jobs * BATCHES_PER_WORKER * 3 / 2).max(1)
     }
 }
 

@@ -4,6 +4,8 @@
 //! the job, version included, so that a publish that is repeated with the same `--version` is recognised by
 //! JetStream, and a later publish of the same text is not: between the two, the document may have been deleted.
 
+mod encode;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream;
@@ -20,13 +22,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use encode::{Encoded, Ready, encode};
+
 use crate::chunk::{ChunkOptions, Chunker};
 use crate::config::{ModelDir, Servers};
 use crate::extract::ExtractOptions;
-use crate::pack::{Heading, Packed, Packer};
+use crate::pack::{Heading, JOB_TOKENS, Packer};
 use crate::read::{Event, read};
 use crate::source::{Format, Sources};
-use crate::store::{NotStored, store};
+use crate::store::{NotStored, store_as};
 
 /// Jobs that wait for their acknowledgement at any time.
 const WINDOW: usize = 64;
@@ -61,8 +65,11 @@ pub struct PublishConfig {
     #[arg(long)]
     pub no_context: bool,
     /// Tokens of a job
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, default_value_t = JOB_TOKENS)]
     pub job_tokens: usize,
+    /// Publish nothing; say what would be published, and what would be refused
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print one JSON object at the end
     #[arg(long)]
     pub json: bool,
@@ -82,6 +89,8 @@ pub struct PublishConfig {
 pub struct Published {
     /// Version that the documents got.
     pub version: u64,
+    /// Whether nothing was published, because that was asked for.
+    pub dry_run: bool,
     /// Documents in jobs.
     pub documents: u64,
     /// Bytes of their text.
@@ -158,7 +167,10 @@ pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
         version,
         run: None,
     };
-    let jetstream = config.servers.jetstream().await?;
+    let jetstream = match config.dry_run {
+        true => None,
+        false => Some(config.servers.jetstream().await?),
+    };
     let sources = Sources::open(&config.sources, config.format)
         .map_err(|mut errors| anyhow::Error::from(errors.remove(0)))?;
     let lane = Lane {
@@ -169,10 +181,13 @@ pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
     let (events, incoming) = mpsc::channel(READ_AHEAD);
     let packer = Packer::new(heading, config.job_tokens);
     let reader = read(sources, config.extract, chunker, packer, events);
-    let published = send_all(&jetstream, &lane.subject(), incoming).await;
-    let died = tokio::task::spawn_blocking(move || reader.join().is_err()).await?;
+    let (encoded, encoding) = encode(incoming);
+    let published = send_all(jetstream.as_ref(), &lane.subject(), encoded).await;
+    let died = encoding.await.is_err()
+        || tokio::task::spawn_blocking(move || reader.join().is_err()).await?;
     let published = Published {
         version,
+        dry_run: config.dry_run,
         ..published.inspect_err(|_| hint(version))?
     };
     anyhow::ensure!(
@@ -199,9 +214,9 @@ pub fn now_micros() -> u64 {
 
 /// Publishes what is read, a window of jobs at a time.
 async fn send_all(
-    jetstream: &jetstream::Context,
+    jetstream: Option<&jetstream::Context>,
     subject: &str,
-    mut events: mpsc::Receiver<Event>,
+    mut events: mpsc::Receiver<Ready>,
 ) -> Result<Published, NotStored> {
     let mut published = Published::default();
     let progress = progress_bar();
@@ -210,12 +225,12 @@ async fn send_all(
         tokio::select! {
             Some(stored) = window.next() => published.count_stored(stored?),
             event = events.recv(), if window.len() < WINDOW => match event {
-                Some(Event::Job(packed)) => {
-                    published.chunks += packed.chunks as u64;
-                    published.tokens += packed.tokens as u64;
-                    window.push(send(jetstream, subject, *packed));
+                Some(Ready::Job(job)) => {
+                    published.chunks += job.chunks as u64;
+                    published.tokens += job.tokens as u64;
+                    window.push(send(jetstream, subject, job));
                 }
-                Some(other) => published.count(other, &progress),
+                Some(Ready::Other(event)) => published.count(event, &progress),
                 None => break,
             },
         }
@@ -262,10 +277,20 @@ impl Published {
     }
 }
 
+/// Without JetStream it only counts.
 async fn send(
-    jetstream: &jetstream::Context,
+    jetstream: Option<&jetstream::Context>,
     subject: &str,
-    packed: Packed,
+    job: Encoded,
 ) -> Result<bool, NotStored> {
-    store(jetstream, subject, &packed.job, packed.tokens).await
+    let Some(jetstream) = jetstream else {
+        return Ok(false);
+    };
+    let Encoded {
+        payload,
+        id,
+        tokens,
+        ..
+    } = job;
+    store_as(jetstream, subject, payload, tokens, id.as_str()).await
 }

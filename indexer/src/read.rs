@@ -1,16 +1,18 @@
 //! Read: runs source, extract, chunk and pack over a corpus, in parallel and with bounded memory.
 //!
 //! ```text
-//! units --2 blocks--> chunk (rayon) --1 block--> pack --jobs--> whoever publishes
+//! walk --portions--> chunk (one thread per core) --portions, in order--> pack --jobs--> whoever publishes
 //! ```
-//! A thread walks the sources and cuts the work into blocks of a few megabytes; all cores chunk a block; jobs are
-//! packed in the order of the sources, so that the same corpus gives the same jobs every time. Every channel is
-//! bounded: a slow publisher stops the reading.
+//! A thread walks the sources and cuts the work into portions. Each free core takes the next one, so that a portion that
+//! takes long delays no other, and the portions that are done wait for their turn: jobs are packed in the order of the
+//! sources, so that the same corpus gives the same jobs every time. No more than `PORTIONS_AHEAD` are on their way: a
+//! slow publisher stops the reading.
 
+use std::num::NonZero;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use rayon::prelude::*;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -20,10 +22,12 @@ use crate::extract::{ExtractOptions, extract};
 use crate::pack::{Packed, Packer, TooLarge};
 use crate::source::{Format, Input, Place, SourceError, Sources};
 
-/// Text that is chunked at once by all cores. Large enough that no core waits, small enough to hold a few of.
-const BLOCK_BYTES: u64 = 4 << 20;
-/// Documents that are chunked at once.
-const BLOCK_UNITS: usize = 512;
+/// Text of a portion in bytes: enough that handing it on costs nothing, little enough that cores end together.
+const PORTION_BYTES: u64 = 256 << 10;
+/// Documents of a portion.
+const PORTION_UNITS: usize = 64;
+/// Portions per core that wait, are being chunked, or are done before their turn.
+const PORTIONS_AHEAD: usize = 4;
 
 /// Why a part of a corpus is not published; the rest goes on.
 #[derive(Debug, Error)]
@@ -87,6 +91,12 @@ enum Chunked {
 
 type Unread = Result<Chunked, ReadError>;
 
+/// A portion to chunk, and where its chunks go.
+type Work = (Vec<Unit>, SyncSender<Vec<Unread>>);
+
+/// Where the chunks of the next portion come from.
+type Turn = Receiver<Vec<Unread>>;
+
 /// Reads a corpus on threads of its own. Ends early when the receiver is gone.
 #[must_use]
 pub fn read(
@@ -97,14 +107,20 @@ pub fn read(
     output: tokio::sync::mpsc::Sender<Event>,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
-        let (to_chunk, from_walk) = sync_channel(1);
-        let (to_pack, from_chunk) = sync_channel(1);
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let (work, from_walk) = sync_channel(cores);
+        let (turns, in_order) = sync_channel(cores * PORTIONS_AHEAD);
+        let chunker = &chunker;
+        // Held by those alone who chunk: when all of them have died, the walk ends.
+        let from_walk = Arc::new(Mutex::new(from_walk));
         thread::scope(|scope| {
-            let skipped = scope.spawn(move || walk(sources, options, &to_chunk));
-            let chunker = &chunker;
-            scope.spawn(move || chunk_blocks(chunker, options, &from_walk, &to_pack));
-            let packed = pack_blocks(chunker, packer, &from_chunk, &output);
-            drop(from_chunk);
+            let skipped = scope.spawn(move || walk(sources, options, &Portions { work, turns }));
+            for _ in 0..cores {
+                let from_walk = Arc::clone(&from_walk);
+                scope.spawn(move || chunk_portions(chunker, options, &from_walk));
+            }
+            drop(from_walk);
+            let packed = pack_portions(chunker, packer, in_order, &output);
             match (packed, skipped.join()) {
                 (Some(()), Ok(skipped)) => drop(output.blocking_send(Event::Skipped(skipped))),
                 (None, Ok(_)) => {}
@@ -115,30 +131,45 @@ pub fn read(
     })
 }
 
-/// Cuts the work into blocks. Gives the number of files that were passed over.
-fn walk(mut sources: Sources, options: ExtractOptions, blocks: &SyncSender<Vec<Unit>>) -> u64 {
-    let mut block = Block::default();
+/// The ways of a portion: to whoever is free, and to its turn.
+struct Portions {
+    work: SyncSender<Work>,
+    turns: SyncSender<Turn>,
+}
+
+impl Portions {
+    /// `None` when nobody listens any more.
+    fn send(&self, units: Vec<Unit>) -> Option<()> {
+        let (chunks, turn) = sync_channel(1);
+        self.turns.send(turn).ok()?;
+        self.work.send((units, chunks)).ok()
+    }
+}
+
+/// Cuts the work into portions. Gives the number of files that were passed over.
+fn walk(mut sources: Sources, options: ExtractOptions, portions: &Portions) -> u64 {
+    let mut portion = Portion::default();
     while let Some(input) = sources.next() {
         let sent = match input {
-            Err(error) => block.add(Unit::Refused(error), 0, blocks),
+            Err(error) => portion.add(Unit::Refused(error), 0, portions),
             Ok(input) if is_one_document(&input) => {
                 let bytes = size_of(&input);
-                block.add(Unit::Input(input), bytes, blocks)
+                portion.add(Unit::Input(input), bytes, portions)
             }
             Ok(input) => extract(input, options).try_for_each(|record| match record {
                 Ok(document) => {
                     let bytes = document.text.bytes();
-                    block.add(Unit::Document(Box::new(document)), bytes, blocks)
+                    portion.add(Unit::Document(Box::new(document)), bytes, portions)
                 }
-                Err(error) => block.add(Unit::Refused(error), 0, blocks),
+                Err(error) => portion.add(Unit::Refused(error), 0, portions),
             }),
         };
         if sent.is_none() {
             return sources.skipped();
         }
     }
-    // The receiver may be gone; then nobody waits for the last block.
-    drop(blocks.send(block.units));
+    // The receivers may be gone; then nobody waits for the last portion.
+    portions.send(portion.units);
     sources.skipped()
 }
 
@@ -159,42 +190,32 @@ fn size_of(input: &Input) -> u64 {
 }
 
 #[derive(Default)]
-struct Block {
+struct Portion {
     units: Vec<Unit>,
     bytes: u64,
 }
 
-impl Block {
-    /// Adds a unit; sends the block when it is full. `None` when nobody listens any more.
-    fn add(&mut self, unit: Unit, bytes: u64, blocks: &SyncSender<Vec<Unit>>) -> Option<()> {
+impl Portion {
+    /// Adds a unit; sends the portion when it is full. `None` when nobody listens any more.
+    fn add(&mut self, unit: Unit, bytes: u64, portions: &Portions) -> Option<()> {
         self.units.push(unit);
         self.bytes += bytes;
-        if self.bytes < BLOCK_BYTES && self.units.len() < BLOCK_UNITS {
+        if self.bytes < PORTION_BYTES && self.units.len() < PORTION_UNITS {
             return Some(());
         }
         self.bytes = 0;
-        blocks.send(std::mem::take(&mut self.units)).ok()
+        portions.send(std::mem::take(&mut self.units))
     }
 }
 
-/// Chunks block after block on all cores, keeping the order.
-fn chunk_blocks(
-    chunker: &Chunker,
-    options: ExtractOptions,
-    blocks: &Receiver<Vec<Unit>>,
-    output: &SyncSender<Vec<Unread>>,
-) {
-    for block in blocks {
-        let chunked: Vec<Vec<Unread>> = block
-            .into_par_iter()
-            .map(|unit| chunk_unit(chunker, options, unit))
-            .collect();
-        if output
-            .send(chunked.into_iter().flatten().collect())
-            .is_err()
-        {
-            return;
-        }
+/// Chunks portion after portion until there are no more.
+fn chunk_portions(chunker: &Chunker, options: ExtractOptions, work: &Mutex<Receiver<Work>>) {
+    let next = || work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    while let Ok((units, chunks)) = next() {
+        let units = units.into_iter();
+        let chunked = units.flat_map(|unit| chunk_unit(chunker, options, unit));
+        // Whoever packs may be gone; the walk ends soon then, and with it the work.
+        drop(chunks.send(chunked.collect()));
     }
 }
 
@@ -219,21 +240,24 @@ fn chunk_document(chunker: &Chunker, document: Box<Document>) -> Unread {
 }
 
 /// Packs and sends. `None` when nobody listens any more.
-fn pack_blocks(
+fn pack_portions(
     chunker: &Chunker,
     mut packer: Packer,
-    blocks: &Receiver<Vec<Unread>>,
+    in_order: Receiver<Turn>,
     output: &tokio::sync::mpsc::Sender<Event>,
 ) -> Option<()> {
-    for chunked in blocks.iter().flatten() {
-        let packed =
-            chunked.and_then(|chunked| pack_document(chunker, &mut packer, chunked, output));
-        let event = match packed {
-            Ok(Some(bytes)) => Event::Document { bytes },
-            Ok(None) => return None,
-            Err(error) => Event::Refused(error),
-        };
-        output.blocking_send(event).ok()?;
+    for turn in in_order {
+        // A thread that died has left its portion behind; the scope says so when it ends.
+        for chunked in turn.recv().ok()? {
+            let packed =
+                chunked.and_then(|chunked| pack_document(chunker, &mut packer, chunked, output));
+            let event = match packed {
+                Ok(Some(bytes)) => Event::Document { bytes },
+                Ok(None) => return None,
+                Err(error) => Event::Refused(error),
+            };
+            output.blocking_send(event).ok()?;
+        }
     }
     match packer.finish() {
         Some(packed) => output.blocking_send(Event::Job(Box::new(packed))).ok(),

@@ -6,8 +6,10 @@
 //! Each phase ends with a write to the run's record; a process that dies at any point is followed by one that goes on
 //! after the last phase that ended. Every phase may therefore be run again, and changes nothing the second time:
 //! - jobs of the run are awaited before the source is read again, so that no chunk is published while it is in flight;
+//!   it is read again by every process that goes on before the switch, because it alone says what must be there;
 //! - writes to the generation follow the workers' protocol: conditional on the version, then a look at the heads;
-//! - before the switch, whatever may be stale after a pause (catch-up, gates) is done again.
+//! - before the switch, whatever may be stale after a pause (catch-up, gates) is done again; after it, nothing of it
+//!   is, because the alias has moved and only what the last collection still has is left to do (see `intent`).
 //!
 //! Live writes go to the alias all the time. Before the switch they land in the serving collection and are carried
 //! over; what lands there after the last look, because a worker was in the middle of a write, is carried over when the
@@ -26,7 +28,9 @@ use qdrant_client::Qdrant;
 
 use crate::dlq::stream;
 use crate::lease::{Lease, Purpose};
+use crate::once::Chunks;
 use crate::run::{Phase, Runs, Stored};
+pub(crate) use config::report_fault;
 pub use config::{Chunking, Golden, Limits, RebuildConfig};
 pub use dry_run::dry_run;
 use report::{Gate, PhaseReport, Report};
@@ -36,6 +40,7 @@ pub(crate) mod catch_up;
 mod config;
 mod copy;
 pub(crate) mod create;
+mod discard;
 mod dry_run;
 pub(crate) mod finish;
 pub(crate) mod in_flight;
@@ -45,7 +50,7 @@ pub(crate) mod plan;
 pub(crate) mod publish;
 pub mod report;
 pub(crate) mod switch;
-mod verify;
+pub(crate) mod verify;
 pub(crate) mod write;
 
 /// A rebuild under way: its record, its lease, and what it works with.
@@ -59,6 +64,8 @@ pub(crate) struct Rebuild {
     pub(crate) runs: Runs,
     pub(crate) lease: Lease,
     pub(crate) stored: Stored,
+    /// Chunks of each document of the source; known in the process that has read it.
+    pub(crate) source: Option<Chunks>,
     pub(crate) dropped: Vec<CollectionName>,
 }
 
@@ -79,15 +86,18 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;
     let lease = Lease::take(runs.bucket(), Purpose::Rebuild, &config.alias, config.lease).await?;
-    let plan = plan::Planning {
+    let planning = plan::Planning {
         config,
         manifest: &manifest,
         qdrant: &qdrant,
         runs: &runs,
+        jetstream: &jetstream,
         jobs: &jobs,
+        lease: &lease,
     };
-    let stored = match plan.open().await {
-        Ok(stored) => stored,
+    let opened = planning.open().await;
+    let plan::Planned { stored, wanted } = match opened {
+        Ok(planned) => planned,
         Err(error) => {
             lease.release().await;
             return Err(error);
@@ -103,9 +113,10 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
         runs,
         lease,
         stored,
+        source: None,
         dropped: Vec::new(),
     };
-    let ended = rebuild.perform().await;
+    let ended = rebuild.perform_all(wanted).await;
     let report = Report::of(&rebuild.stored.record, rebuild.dropped);
     rebuild.lease.release().await;
     if let Some(path) = &config.report {
@@ -117,6 +128,29 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
 }
 
 impl Rebuild {
+    /// Ends the run at hand, and unless that is what is wanted, goes on with the one that is.
+    async fn perform_all(&mut self, mut wanted: bool) -> anyhow::Result<()> {
+        self.perform().await?;
+        while !wanted && self.record().phase == Phase::Done {
+            let planned = self.planning().open().await?;
+            (self.stored, wanted) = (planned.stored, planned.wanted);
+            self.perform().await?;
+        }
+        Ok(())
+    }
+
+    fn planning(&self) -> plan::Planning<'_> {
+        plan::Planning {
+            config: &self.config,
+            manifest: &self.manifest,
+            qdrant: &self.qdrant,
+            runs: &self.runs,
+            jetstream: &self.jetstream,
+            jobs: &self.jobs,
+            lease: &self.lease,
+        }
+    }
+
     /// Runs all phases that are left.
     async fn perform(&mut self) -> anyhow::Result<()> {
         while self.record().is_unfinished() {

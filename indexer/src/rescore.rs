@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{ModelDir, Servers};
 use crate::filter::PointFilter;
+use crate::pack::JOB_TOKENS;
 use crate::progress::Progress;
 use crate::publish::now_micros;
 use pack::{Heading, Limits, Packer};
@@ -58,7 +59,7 @@ pub struct RescoreConfig {
     #[arg(long)]
     pub run_id: Option<ReplyId>,
     /// Tokens of a job
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, default_value_t = JOB_TOKENS)]
     pub job_tokens: usize,
     /// Read and count, publish nothing
     #[arg(long)]

@@ -2,39 +2,39 @@
 //!
 //! The generation before has everything up to the switch. What live writes have brought since lies in the one that is
 //! left; it is carried over after the alias has moved, as a rebuild does it in the other direction.
+//!
+//! The record of the run that is rolled back gets the intent before the alias moves, so that whoever comes later ends
+//! what was begun: a rollback that is run again goes on with the first, and goes no generation further back.
+//!
+//! Where to: to the collection that the run has recorded as serving when it began. It was behind the alias, and a
+//! recorded switch has left it; nothing else is ever a target. One without any document is refused, as the collection
+//! of a new installation before its first rebuild: to point people at nothing is no way back.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::stream::Stream;
 use clap::Args;
-use contract::collection;
 use contract::connect::ConfigFault;
 use contract::failpoint;
-use contract::model::{Manifest, TOKENIZER};
-use contract::names::{CollectionName, ModelName};
-use contract::tokenizer::Tokenizer;
+use contract::names::CollectionName;
 use contract::topology::JOBS;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::CollectionInfo;
 use serde::Serialize;
 
 use crate::alias;
-use crate::config::{ModelDir, Servers};
+use crate::carry_over::Scene;
+use crate::config::Servers;
 use crate::dlq::stream;
 use crate::gc::run_of;
+use crate::intent::{Move, next_time};
 use crate::lease::{Lease, Purpose};
-use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::catch_up::{CatchUp, Scan};
+use crate::rebuild::balance::count;
 use crate::rebuild::create::look_up;
-use crate::rebuild::finish::model_of;
-use crate::rebuild::in_flight::InFlight;
-use crate::rebuild::switch::TOMBSTONES;
+use crate::rebuild::say;
+use crate::rebuild::verify::documents;
 use crate::rebuild::write::Target;
-use crate::run::{RunRecord, Runs, as_time};
-
-/// Scans that may find something after the last worker has left.
-const MOST_SCANS: u32 = 1000;
+use crate::run::{Phase, Rollback, RunRecord, Runs, Stored};
+use crate::unfinished::Unfinished;
 
 /// Settings of `indexer rollback`.
 #[derive(Args, Clone, Debug)]
@@ -51,12 +51,12 @@ pub struct RollbackConfig {
     /// Longest time without any progress of the workers, after the alias is moved
     #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
     pub stall_limit: Duration,
+    /// Change nothing, only say where the alias would point
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
-    pub model: ModelDir,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
@@ -71,6 +71,10 @@ pub struct RolledBack {
     pub from: CollectionName,
     /// What it points to.
     pub to: CollectionName,
+    /// Whether an earlier rollback had moved the alias, and this one has ended it.
+    pub resumed: bool,
+    /// Whether nothing was changed, because that was asked for.
+    pub dry_run: bool,
     /// Points that were carried over.
     pub carried: u64,
     /// Points that were not, because they were embedded by another model than the generation's.
@@ -82,7 +86,6 @@ impl RollbackConfig {
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
-        faults.extend(self.model.faults());
         if let Err(problem) = failpoint::check() {
             faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }
@@ -90,131 +93,152 @@ impl RollbackConfig {
     }
 }
 
-/// Rolls back. When it fails after the alias was moved, running it again would go back one generation more; the error
-/// says so.
+/// Rolls back. When it fails after the alias was moved, running it again goes on; so does any later rebuild or sync.
 ///
 /// # Errors
 /// If there is no previous generation, or a server refuses.
 pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
-    let manifest = config.model.manifest()?;
     let jetstream = config.servers.jetstream().await?;
     let qdrant = config.servers.qdrant.client()?;
     let runs = Runs::open(&jetstream).await?;
+    if config.dry_run {
+        let (stored, resumed) = found(&qdrant, &runs, &config.alias).await?;
+        return Ok(rolled_back(stored.record, resumed, true));
+    }
     let lock = Lease::take(runs.bucket(), Purpose::Change, &config.alias, config.lease).await?;
-    let moved = move_alias(&qdrant, &runs, &config.alias).await;
+    let moved = begin(&qdrant, &runs, &config.alias, &lock).await;
     lock.release().await;
-    let run = moved?;
+    let (stored, resumed) = moved?;
     let jobs = stream(&jetstream, JOBS).await?;
-    let carried = carry_over(config, &qdrant, &manifest, &run, &jobs).await;
+    let unfinished = Unfinished {
+        scene: Scene {
+            qdrant: &qdrant,
+            jobs: &jobs,
+            alias: &config.alias,
+            clock_skew: config.clock_skew,
+            stall_limit: config.stall_limit,
+        },
+        runs: &runs,
+        silence: config.lease,
+    };
+    let mut report = rolled_back(stored.record.clone(), resumed, false);
+    let carried = unfinished.end(stored, || Ok(())).await;
     let carried = carried.with_context(|| {
         format!(
-            "alias `{}` points to `{}`, but not all was carried over from `{}`",
-            config.alias, run.serving, run.generation
+            "alias `{}` points to `{}`, but not all was carried over from `{}`; run it again to go on",
+            report.alias, report.to, report.from
         )
     })?;
-    Ok(RolledBack {
+    let serves = alias::target(&qdrant, &config.alias).await?;
+    anyhow::ensure!(
+        serves == report.to,
+        "alias `{}` points to `{serves}` again",
+        report.alias
+    );
+    (report.carried, report.left) = (carried.carried, carried.left);
+    Ok(report)
+}
+
+fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {
+    RolledBack {
         alias: run.alias,
         from: run.generation,
         to: run.serving,
-        carried: carried.carried,
-        left: carried.left,
-    })
+        resumed,
+        dry_run,
+        carried: 0,
+        left: 0,
+    }
 }
 
-/// Points the alias to the generation that the present one has replaced; gives the run that had done that.
-async fn move_alias(
+/// The run to roll back, and whether a rollback of it has moved the alias already.
+async fn found(
     qdrant: &Qdrant,
     runs: &Runs,
     alias: &CollectionName,
-) -> anyhow::Result<RunRecord> {
+) -> anyhow::Result<(Stored, bool)> {
     let current = alias::target(qdrant, alias).await?;
-    let records = runs.of(alias).await?.into_iter();
-    let records: Vec<_> = records.map(|stored| stored.record).collect();
+    let all = runs.of(alias).await?;
+    let is_moved = |run: &&Stored| run.record.is_rolling_back() && run.record.serving == current;
+    if let Some(moved) = all.iter().find(is_moved) {
+        return Ok((moved.clone(), true));
+    }
+    let records: Vec<_> = all.iter().map(|stored| stored.record.clone()).collect();
     let run = run_of(&records, &current).with_context(|| {
         format!("alias `{alias}` points to `{current}`, which no rebuild has put there; there is nothing before it")
     })?;
-    let previous = &run.serving;
-    let there = look_up(qdrant, previous.as_str()).await?;
+    is_worth_it(qdrant, run).await?;
+    let stored = all.into_iter().find(|stored| stored.record.run == run.run);
+    let stored = stored.context("a run that was found is gone")?;
+    Ok((stored, false))
+}
+
+/// A collection that is gone, or empty, is no way back.
+async fn is_worth_it(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<()> {
+    let RunRecord {
+        alias,
+        generation,
+        serving,
+        ..
+    } = run;
+    let there = look_up(qdrant, serving.as_str()).await?;
     anyhow::ensure!(
         there.is_some(),
-        "collection `{previous}`, which was behind alias `{alias}` before `{current}`, was dropped; rebuild instead"
+        "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, was dropped; rebuild instead"
     );
-    alias::point(qdrant, alias, previous).await?;
-    failpoint::pass("rollback-after-switch");
-    Ok(run.clone())
-}
-
-/// Both collections as a rollback finds them.
-struct Pair {
-    left: CollectionInfo,
-    serving: CollectionInfo,
-}
-
-impl Pair {
-    async fn of(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<Self> {
-        let left = look_up(qdrant, run.generation.as_str()).await?;
-        let serving = look_up(qdrant, run.serving.as_str()).await?;
-        Ok(Self {
-            left: left.unwrap_or_default(),
-            serving: serving.unwrap_or_default(),
-        })
-    }
-
-    fn models(&self) -> Vec<ModelName> {
-        let models = [&self.left, &self.serving].into_iter().filter_map(model_of);
-        let mut models: Vec<_> = models.collect();
-        models.dedup();
-        models
-    }
-
-    /// Whether vectors of the one may be written to the other.
-    fn is_one_model(&self, run: &RunRecord, manifest: &Manifest) -> bool {
-        collection::check(&run.generation, &self.left, manifest).is_ok()
-            && collection::check(&run.serving, &self.serving, manifest).is_ok()
-    }
-}
-
-async fn carry_over(
-    config: &RollbackConfig,
-    qdrant: &Qdrant,
-    manifest: &Manifest,
-    run: &RunRecord,
-    jobs: &Stream,
-) -> anyhow::Result<Scan> {
-    let pair = Pair::of(qdrant, run).await?;
-    let in_flight = InFlight {
-        jobs,
-        alias: &config.alias,
-        stall_limit: config.stall_limit,
-    };
-    in_flight.settled(&pair.models(), || Ok(())).await?;
-    let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
-    let switched = as_time(run.switched.unwrap_or(run.started));
     let target = |collection| Target { qdrant, collection };
-    let catch_up = CatchUp {
-        from: target(&run.generation),
-        to: target(&run.serving),
-        manifest,
-        same_model: pair.is_one_model(run, manifest),
-        floor: run.version,
-        since: switched - config.clock_skew - Duration::from_secs(1),
-        except: Some(&run.run),
-        tombstones_since: switched
-            .checked_sub(TOMBSTONES)
-            .unwrap_or(SystemTime::UNIX_EPOCH),
-        dead: &DeadPoints::new(),
-        tokenizer: &tokenizer,
+    let documents_of = async |name| count(target(name), documents()).await;
+    anyhow::ensure!(
+        documents_of(serving).await? > 0 || documents_of(generation).await? == 0,
+        "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, holds no document; rebuild \
+         instead"
+    );
+    Ok(())
+}
+
+/// Records the intent, then points the alias back. Done already where an earlier rollback came so far.
+async fn begin(
+    qdrant: &Qdrant,
+    runs: &Runs,
+    alias: &CollectionName,
+    lock: &Lease,
+) -> anyhow::Result<(Stored, bool)> {
+    let (mut stored, resumed) = found(qdrant, runs, alias).await?;
+    if resumed {
+        say(&format!("ending the rollback of run {}", stored.record.run));
+        return Ok((stored, true));
+    }
+    let records = void_others(runs, &stored.record).await?;
+    let record = &mut stored.record;
+    record.rolled_back = Some(Rollback {
+        began: next_time(&records),
+        finished: false,
+    });
+    if record.is_unfinished() {
+        record.phase = Phase::Abandoned;
+        record.failed = Some(format!("alias `{alias}` was rolled back"));
+    }
+    runs.save(&mut stored).await?;
+    let step = Move {
+        qdrant,
+        runs,
+        lock,
+        to: &stored.record.serving,
+        points: ["rollback-before-switch", "rollback-after-switch"],
     };
-    let mut sum = Scan::default();
-    for _ in 0..MOST_SCANS {
-        let scan = catch_up.scan(None).await?;
-        sum.add(scan);
-        if scan.is_clean() {
-            return Ok(sum);
+    step.perform(&stored).await?;
+    Ok((stored, false))
+}
+
+/// Takes back the intents of runs that have not moved the alias: their processes are dead, or find it when they wake.
+async fn void_others(runs: &Runs, current: &RunRecord) -> anyhow::Result<Vec<RunRecord>> {
+    let mut all = runs.of(&current.alias).await?;
+    for stored in &mut all {
+        let other = stored.record.run != current.run;
+        if other && stored.record.phase < Phase::Switched && stored.record.switched.is_some() {
+            stored.record.switched = None;
+            runs.save(stored).await?;
         }
     }
-    anyhow::bail!(
-        "something still writes to `{}`; jobs must name the alias",
-        run.generation
-    )
+    Ok(all.into_iter().map(|stored| stored.record).collect())
 }

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::rebuild::report::{Gate, PhaseReport};
 
+/// What the keys of rebuilds begin with.
+const KIND: &str = "rebuild.";
+
 /// Version of the record that this code reads and writes.
 pub const FORMAT: u32 = 1;
 
@@ -57,6 +60,9 @@ pub struct RunRecord {
     pub generation: CollectionName,
     /// The collection behind the alias when the run began.
     pub serving: CollectionName,
+    /// The collection that the run takes its documents from, if that is its source.
+    #[serde(default)]
+    pub reads: Option<CollectionName>,
     /// The model of the generation.
     pub model: ModelName,
     /// Fingerprint of that model.
@@ -69,14 +75,24 @@ pub struct RunRecord {
     pub version: u64,
     /// When the run began, in microseconds since the epoch.
     pub started: u64,
-    /// When the alias was switched, in microseconds since the epoch.
+    /// When the alias was about to be switched, in microseconds since the epoch: recorded before it moves. Whether it
+    /// has moved, the alias itself tells.
     pub switched: Option<u64>,
+    /// The way back, recorded before the alias moves.
+    #[serde(default)]
+    pub rolled_back: Option<Rollback>,
+    /// Ids that the run was asked for by; another one than `run` where a run of that id was given up before.
+    #[serde(default)]
+    pub asked: Vec<String>,
     /// Digest of the source and of the options that shape its chunks.
     pub source: Digest,
     /// Last sequence of the stream of jobs before the run published anything.
     pub first_sequence: u64,
     /// Chunks that the source has, each counted once.
     pub expected: u64,
+    /// Of these, chunks of documents that something newer had replaced when the source was read again.
+    #[serde(default)]
+    pub superseded: u64,
     /// Documents that the source has.
     pub documents: u64,
     /// Documents, records and files that could not be read.
@@ -87,6 +103,15 @@ pub struct RunRecord {
     pub phases: Vec<PhaseReport>,
     /// What the gates found.
     pub gates: Vec<Gate>,
+}
+
+/// A rollback of a run: the alias goes from its generation back to the collection that it had replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// When the alias was about to move, in microseconds since the epoch.
+    pub began: u64,
+    /// Whether all that was written since the switch has been carried over.
+    pub finished: bool,
 }
 
 /// A record with the revision that it was read at.
@@ -110,13 +135,25 @@ impl RunRecord {
         self.phase < Phase::Done
     }
 
+    /// Whether it was asked for by this id.
+    #[must_use]
+    pub fn is_named(&self, id: &str) -> bool {
+        self.run == id || self.asked.iter().any(|asked| asked == id)
+    }
+
+    /// Whether its rollback has begun and is not over.
+    #[must_use]
+    pub fn is_rolling_back(&self) -> bool {
+        self.rolled_back.is_some_and(|back| !back.finished)
+    }
+
     fn key(&self) -> String {
         key(&self.alias, &self.run)
     }
 }
 
 fn key(alias: &CollectionName, run: &str) -> String {
-    format!("rebuild.{alias}/{run}")
+    format!("{KIND}{alias}/{run}")
 }
 
 impl Runs {
@@ -166,13 +203,26 @@ impl Runs {
         Ok(())
     }
 
+    /// Whether nobody has written the record since.
+    ///
+    /// # Errors
+    /// If NATS refuses.
+    pub async fn is_current(&self, stored: &Stored) -> anyhow::Result<bool> {
+        let Stored { record, revision } = stored;
+        let found = self.find(&record.alias, &record.run).await?;
+        Ok(found.is_some_and(|found| found.revision == *revision))
+    }
+
     /// The record of a run.
     ///
     /// # Errors
     /// If NATS refuses, or the record is of another version.
     pub async fn find(&self, alias: &CollectionName, run: &str) -> anyhow::Result<Option<Stored>> {
-        let key = key(alias, run);
-        let entry = self.bucket.entry(&key).await;
+        self.at(&key(alias, run)).await
+    }
+
+    async fn at(&self, key: &str) -> anyhow::Result<Option<Stored>> {
+        let entry = self.bucket.entry(key).await;
         let entry = entry.with_context(|| format!("failed to read `{key}` of bucket `{RUNS}`"))?;
         entry
             .filter(|entry| entry.operation == kv::Operation::Put)
@@ -185,18 +235,27 @@ impl Runs {
     /// # Errors
     /// If NATS refuses, or a record is of another version.
     pub async fn of(&self, alias: &CollectionName) -> anyhow::Result<Vec<Stored>> {
+        self.under(&key(alias, "")).await
+    }
+
+    /// All runs of all aliases, the oldest first.
+    ///
+    /// # Errors
+    /// If NATS refuses, or a record is of another version.
+    pub async fn all(&self) -> anyhow::Result<Vec<Stored>> {
+        self.under(KIND).await
+    }
+
+    async fn under(&self, prefix: &str) -> anyhow::Result<Vec<Stored>> {
         let keys = self.bucket.keys().await;
         let keys = keys.with_context(|| format!("failed to list bucket `{RUNS}`"))?;
-        let prefix = key(alias, "");
-        let mut runs = Vec::new();
         let found: Vec<String> = keys
-            .try_filter(|key| futures::future::ready(key.starts_with(&prefix)))
+            .try_filter(|key| futures::future::ready(key.starts_with(prefix)))
             .try_collect()
             .await?;
+        let mut runs = Vec::new();
         for key in found {
-            if let Some(stored) = self.find(alias, &key[prefix.len()..]).await? {
-                runs.push(stored);
-            }
+            runs.extend(self.at(&key).await?);
         }
         runs.sort_by_key(|stored| stored.record.started);
         Ok(runs)

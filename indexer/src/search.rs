@@ -121,7 +121,7 @@ impl SearchConfig {
         let Some(model) = &self.rescore else {
             return Ok(None);
         };
-        let manifest = Manifest::load(model)?;
+        let manifest = self.model.manifest_of(model)?;
         let identity = &manifest.identity;
         anyhow::ensure!(
             identity.task == Task::Rescore && identity.dimensions == 1,

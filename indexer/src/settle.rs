@@ -87,7 +87,8 @@ impl Awaited<'_> {
 }
 
 impl Of<'_> {
-    fn takes(&self, message: &StreamMessage) -> bool {
+    /// Whether a message is such a job.
+    pub(crate) fn takes(&self, message: &StreamMessage) -> bool {
         // What is no job writes nothing.
         let Ok(job) = serde_json::from_slice::<Job>(&message.payload) else {
             return false;

@@ -63,6 +63,7 @@ pub struct Sources {
     /// Items that the current source has given.
     found: u64,
     skipped: u64,
+    empty: Vec<String>,
 }
 
 impl std::fmt::Debug for Sources {
@@ -101,6 +102,7 @@ impl Sources {
             walk: None,
             found: 0,
             skipped: 0,
+            empty: Vec::new(),
         })
     }
 
@@ -110,10 +112,33 @@ impl Sources {
         self.skipped
     }
 
+    /// What the ids of documents would begin with in the folders so far that hold nothing: a mount may be missing there.
+    /// Of a source that gave nothing at all it is empty, which every id begins with.
+    #[must_use]
+    pub fn empty(&self) -> &[String] {
+        &self.empty
+    }
+
+    /// Notes a folder without any entry, below the root of its source.
+    fn note_if_empty(&mut self, path: &Path) {
+        let is_empty = path
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_none());
+        let root = self.sources[self.next - 1].root();
+        let below = root.and_then(|root| path.strip_prefix(root).ok());
+        let Some(below) = below.filter(|_| is_empty) else {
+            return;
+        };
+        if let Ok(id) = id_of(below) {
+            self.empty.push(format!("{id}/"));
+        }
+    }
+
     /// Turns a path that a walk came across into an input; `None` where it is none of ours.
     fn admit(&mut self, path: PathBuf) -> Option<Result<Input, SourceError>> {
         if !path.is_file() {
             // A directory, or a pipe, socket or device: reading one of those could wait for ever.
+            self.note_if_empty(&path);
             let broken = path.is_symlink() && !path.exists();
             return broken.then_some(Err(SourceError::NotFile { path }));
         }
@@ -185,7 +210,10 @@ impl Iterator for Sources {
                 Step::End => {
                     self.walk = None;
                     match self.barren() {
-                        Some(error) => return Some(Err(error)),
+                        Some(error) => {
+                            self.empty.push(String::new());
+                            return Some(Err(error));
+                        }
                         None => continue,
                     }
                 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, message::PublishMessage};
 use bytes::Bytes;
 use contract::digest::Digest;
 use contract::job::Job;
 use contract::topology::header;
+use contract::trace::Publish;
 use thiserror::Error;
 
 /// How long a job that cannot be published is tried again before the publish fails.
@@ -53,12 +55,16 @@ pub async fn store_as(
     tokens: usize,
     id: &str,
 ) -> Result<bool, NotStored> {
+    let span = Publish::begin(subject, payload.len());
+    let mut headers = HeaderMap::new();
+    headers.insert(header::TOKENS, tokens.to_string());
+    span.write(&mut headers);
     let started = tokio::time::Instant::now();
     let mut pause = PAUSES.0;
     loop {
         let message = PublishMessage::build()
             .payload(payload.clone())
-            .header(header::TOKENS, tokens.to_string().as_str())
+            .headers(headers.clone())
             .message_id(id);
         let sent = async {
             jetstream
@@ -67,10 +73,14 @@ pub async fn store_as(
                 .await
         };
         match sent.await {
-            Ok(stored) => return Ok(stored.duplicate),
+            Ok(stored) => {
+                span.stored(stored.duplicate);
+                return Ok(stored.duplicate);
+            }
             Err(error)
                 if is_final(&error, started.elapsed()) || started.elapsed() + pause > PATIENCE =>
             {
+                span.failed(format!("{:?}", error.kind()));
                 return Err(NotStored {
                     subject: subject.to_owned(),
                     source: error,

@@ -12,7 +12,9 @@
 //! - The ids that the source claims are known before anything is published (`claim`): a source that lacks too
 //!   many documents stops the sync before it has changed anything. Where something cannot be read behind which there
 //!   may be documents, nothing is deleted at all.
-//! - It holds the lease of a rebuild, so that the alias stays where it is.
+//! - One sync of an alias runs at a time. A rebuild or a rollback may go on meanwhile and carries over what a sync writes;
+//!   but what was compared was compared with the collection that it leaves, so that the sync starts over when the alias
+//!   has moved. What an earlier move has left behind is carried over before anything is compared.
 
 use std::time::Instant;
 
@@ -21,7 +23,7 @@ use async_nats::jetstream;
 use contract::failpoint;
 
 use crate::lease::{Lease, Purpose};
-use crate::rebuild::Stopped;
+use crate::rebuild::{Stopped, say};
 use crate::run::Runs;
 use attempt::Attempt;
 pub use config::{Comparison, SyncConfig};
@@ -41,6 +43,9 @@ mod remove;
 mod report;
 mod settle;
 
+/// Attempts, each because the alias has moved, before it is an error.
+const MOVES: u32 = 5;
+
 /// Makes the collection behind an alias equal to its sources. A sync that a limit stopped is reported as failed; it is
 /// no `Err`.
 ///
@@ -51,43 +56,64 @@ pub async fn sync(config: &SyncConfig) -> anyhow::Result<Report> {
     let runs = Runs::open(&jetstream).await?;
     let alias = &config.comparison.alias;
     let lease = Lease::take(runs.bucket(), Purpose::Sync, alias, config.lease).await?;
-    let synced = attempt(config, jetstream, &runs, &lease).await;
+    let synced = attempts(config, &jetstream, &runs, &lease).await;
     lease.release().await;
-    synced
-}
-
-async fn attempt(
-    config: &SyncConfig,
-    jetstream: jetstream::Context,
-    runs: &Runs,
-    lease: &Lease,
-) -> anyhow::Result<Report> {
-    let (alias, started) = (&config.comparison.alias, Instant::now());
-    if let Some(run) = &config.run_id
-        && let Some(report) = record::find(runs.bucket(), alias, run).await?
-    {
-        return Ok(report);
-    }
-    let mut attempt = Attempt::open(config, jetstream, lease).await?;
-    let ended = attempt.perform().await;
-    let mut report = attempt.report;
-    report.seconds = started.elapsed().as_secs_f64();
-    let ended = match ended {
-        Err(error) if error.is::<Stopped>() => {
-            report.failed = Some(error.to_string());
-            Ok(())
-        }
-        other => other,
-    };
+    let report = synced?;
     if let Some(path) = &config.report {
         let json = serde_json::to_vec_pretty(&report)?;
         std::fs::write(path, json)
             .with_context(|| format!("failed to write the report `{}`", path.display()))?;
     }
-    ended?;
+    Ok(report)
+}
+
+async fn attempts(
+    config: &SyncConfig,
+    jetstream: &jetstream::Context,
+    runs: &Runs,
+    lease: &Lease,
+) -> anyhow::Result<Report> {
+    let alias = &config.comparison.alias;
+    if let Some(run) = &config.run_id
+        && let Some(report) = record::find(runs.bucket(), alias, run).await?
+    {
+        return Ok(report);
+    }
+    for _ in 1..MOVES {
+        if let Some(report) = attempt(config, jetstream, runs, lease).await? {
+            return Ok(report);
+        }
+    }
+    anyhow::bail!("alias `{alias}` has moved {MOVES} times during the sync; run it again")
+}
+
+/// One attempt; `None` if the alias has moved meanwhile.
+async fn attempt(
+    config: &SyncConfig,
+    jetstream: &jetstream::Context,
+    runs: &Runs,
+    lease: &Lease,
+) -> anyhow::Result<Option<Report>> {
+    let started = Instant::now();
+    let mut attempt = Attempt::open(config, jetstream.clone(), lease).await?;
+    attempt.unfinished(runs).await?;
+    let ended = attempt.perform().await;
+    if let Some(found) = attempt.moved_to().await? {
+        say(&format!(
+            "alias `{}` points to `{found}` since: starting over",
+            config.comparison.alias
+        ));
+        return Ok(None);
+    }
+    let mut report = attempt.report;
+    report.seconds = started.elapsed().as_secs_f64();
+    match ended {
+        Err(error) if error.is::<Stopped>() => report.failed = Some(error.to_string()),
+        other => other?,
+    }
     failpoint::pass("sync-done");
     if report.done && config.run_id.is_some() {
         record::save(runs.bucket(), &report).await?;
     }
-    Ok(report)
+    Ok(Some(report))
 }

@@ -28,6 +28,7 @@ impl Reference {
         let model = ModelConfig {
             model: model.to_owned(),
             fingerprint: None,
+            public_key: None,
         };
         let session = SessionConfig {
             onnxruntime: tools.runtime.onnxruntime.clone(),

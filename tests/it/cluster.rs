@@ -185,3 +185,24 @@ async fn nothing_is_lost_when_the_leading_server_is_killed_or_sent_away() -> any
     assert!(worker.process.terminate().await?.success());
     cluster.bed.end().await
 }
+
+#[tokio::test]
+async fn a_cluster_behind_one_address_is_not_headless() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let mut doctor = cluster.bed.stack.program("indexer");
+    doctor.args(["doctor", "--json", "--replicas", "3", "--monitoring"]);
+    doctor.arg(cluster.servers[0].monitoring_url());
+    doctor.env("NATS_URL", cluster.urls());
+    let output = doctor.output().await?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    let findings = report["findings"].as_array().context("a list")?;
+    let of = |finding: &&serde_json::Value| {
+        let what = finding["what"].as_str().unwrap_or_default();
+        what == "monitoring endpoint `127.0.0.1`: addresses"
+    };
+    let headless = findings.iter().find(of).context("it is named")?;
+    assert_eq!(headless["found"], "1");
+    assert_eq!(headless["wanted"], "3, one a server");
+    cluster.bed.end().await
+}

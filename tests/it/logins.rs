@@ -1,6 +1,6 @@
 //! Logins: each way that NATS and Qdrant know, from the first request to the points; and what happens with a wrong one.
 
-mod credentials;
+pub(crate) mod credentials;
 
 use std::ffi::OsString;
 use std::path::Path;

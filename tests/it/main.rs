@@ -1,6 +1,7 @@
 //! Integration tests against real processes: nats-server, Qdrant's engine (or a real server by `QDRANT_URL`), ONNX
 //! Runtime, and the programs of this workspace. Each is named as the statement that it checks.
 
+mod autoscaling;
 mod bad_configuration;
 mod bad_input;
 mod chaos;
@@ -8,11 +9,16 @@ mod cluster;
 mod connections;
 mod consumers;
 mod dead_letters;
+mod doctor;
+mod encryption;
 mod evaluation;
+mod interface;
 mod leases;
 mod logins;
+mod manifests;
 mod memory;
 mod models;
+mod monitoring;
 mod network;
 mod object_stores;
 mod pipeline;
@@ -23,8 +29,12 @@ mod readme;
 mod rebuild;
 mod redelivery;
 mod rescoring;
+mod roles;
 mod searching;
 mod shutdown;
+mod signatures;
+mod staging;
 mod status;
 mod sync;
+mod traces;
 mod versions;

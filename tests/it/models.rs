@@ -175,7 +175,7 @@ async fn a_worker_refuses_a_staged_model_that_was_altered() -> anyhow::Result<()
         .arg(&copy)
         .output()
         .await?;
-    let log = String::from_utf8(output.stderr)?;
+    let log = String::from_utf8(output.stdout)?;
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(
         log.contains("altered") && log.contains("model.onnx"),
@@ -194,7 +194,7 @@ async fn a_worker_refuses_a_model_of_another_fingerprint_than_the_pinned_one() -
         .args(["run", "--drain", "--fingerprint", &pin])
         .output()
         .await?;
-    let log = String::from_utf8(output.stderr)?;
+    let log = String::from_utf8(output.stdout)?;
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(
         log.contains(&pin) && log.contains(bed.manifest.fingerprint.as_str()),
@@ -214,7 +214,7 @@ async fn a_worker_without_a_gpu_refuses_to_run_on_cuda() -> anyhow::Result<()> {
         .args(["run", "--drain", "--provider", "cuda"])
         .output()
         .await?;
-    let log = String::from_utf8(output.stderr)?;
+    let log = String::from_utf8(output.stdout)?;
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(log.to_lowercase().contains("cuda"), "{log}");
     bed.end().await
@@ -236,7 +236,7 @@ async fn a_worker_refuses_a_collection_of_another_model() -> anyhow::Result<()> 
         .args(["run", "--drain", "--model", other.trim()])
         .output()
         .await?;
-    let log = String::from_utf8(output.stderr)?;
+    let log = String::from_utf8(output.stdout)?;
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(
         log.contains("fingerprint") && log.contains(&bed.stack.collection),

@@ -192,3 +192,33 @@ async fn live_jobs_are_done_before_a_bulk_backlog() -> anyhow::Result<()> {
     worker.process.kill().await?;
     bed.end().await
 }
+
+#[tokio::test]
+async fn a_dry_run_of_a_publish_or_a_deletion_changes_nothing() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let records = "{\"_id\":\"r1\",\"text\":\"a record\"}\n{\"_id\":\"r2\",\"text\":\"another\"}\n";
+    let corpus = bed.write("records.jsonl", records)?;
+    let corpus = corpus.display().to_string();
+    let jobs = async || {
+        let mut stream = bed.jetstream().get_stream(contract::topology::JOBS).await?;
+        anyhow::Ok(stream.info().await?.state.last_sequence)
+    };
+    let publish = ["publish", &corpus, "--json"];
+    let dry_run = [&publish[..], &["--dry-run"]].concat();
+    let planned: Value = serde_json::from_str(&bed.stack.indexer(&dry_run).await?)?;
+    assert_eq!(
+        (&planned["documents"], &planned["chunks"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(jobs().await?, 0);
+    bed.stack.indexer(&publish).await?;
+    bed.drain().await?;
+    let before = jobs().await?;
+    let planned = bed
+        .stack
+        .indexer(&["delete", "r1", "r3", "--dry-run"])
+        .await?;
+    assert_eq!(planned.trim(), "would delete 1 of 2 documents");
+    assert_eq!(jobs().await?, before);
+    bed.end().await
+}

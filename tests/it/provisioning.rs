@@ -1,5 +1,7 @@
 //! Provisioning: what it makes, what it notices, and that it changes nothing that is right.
 
+use std::process::Stdio;
+
 use async_nats::jetstream::consumer::PullConsumer;
 use contract::topology::{ConsumerSizes, DEFAULT_ACK_WAIT, JOBS, MAX_DELIVER};
 use tests::Bed;
@@ -36,6 +38,25 @@ async fn checking_changes_nothing_and_fails_on_a_difference() -> anyhow::Result<
     bed.end().await
 }
 
+/// How the check ends when nobody reads what it prints.
+async fn check_unread(bed: &Bed) -> anyhow::Result<Option<i32>> {
+    let mut command = bed.stack.program("indexer");
+    command.args(["provision", "--check"]);
+    let mut check = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    drop(check.stdout.take());
+    Ok(check.wait().await?.code())
+}
+
+#[tokio::test]
+async fn the_exit_code_tells_how_it_ended_whether_or_not_anybody_reads_the_output()
+-> anyhow::Result<()> {
+    let bed = Bed::unprovisioned(&tests::tiny_embed(), "tiny").await?;
+    assert_eq!(check_unread(&bed).await?, Some(1));
+    bed.stack.indexer(&["provision"]).await?;
+    assert_eq!(check_unread(&bed).await?, Some(0));
+    bed.end().await
+}
+
 #[tokio::test]
 async fn a_drifted_consumer_is_noticed_by_workers_and_mended_by_provisioning() -> anyhow::Result<()>
 {
@@ -61,7 +82,7 @@ async fn a_drifted_consumer_is_noticed_by_workers_and_mended_by_provisioning() -
         .args(["run", "--drain"])
         .output()
         .await?;
-    let log = String::from_utf8(output.stderr)?;
+    let log = String::from_utf8(output.stdout)?;
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(
         log.contains("max_deliver") && log.contains(&live.consumer()),

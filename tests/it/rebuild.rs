@@ -6,7 +6,10 @@ mod generations;
 mod interrupted;
 mod live;
 mod models;
+mod rollbacks;
+mod run_ids;
 mod running;
+mod switches;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +17,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use qdrant_client::Qdrant;
+use qdrant_client::qdrant::{Filter, SetPayloadPointsBuilder};
+use qdrant_client::{Payload, Qdrant};
 use serde_json::{Value, json};
 use tests::{Bed, flag, integer, text, vector};
 use tokio::process::Command;
@@ -257,6 +261,27 @@ async fn a_rebuild_embeds_little_more_than_what_has_changed() -> anyhow::Result<
         "{documents} chunks, {changed} changed, {embedded} embedded\n{:#}",
         ran.report["phases"]
     );
+    worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn scores_of_texts_that_have_not_changed_are_kept() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let worker = bed.stack.worker("worker", &[]).await?;
+    let mut corpus = corpus(4);
+    rebuild(&bed, &corpus, &[]).await?.done();
+    let scores = Payload::try_from(json!({ "scores": { "reranker": 0.5 } }))?;
+    let set = SetPayloadPointsBuilder::new(bed.stack.collection.as_str(), scores)
+        .points_selector(Filter::default())
+        .wait(true);
+    qdrant(&bed)?.set_payload(set).await?;
+    corpus.insert("d1".to_owned(), "Another text.".to_owned());
+    rebuild(&bed, &corpus, &[]).await?.done();
+    for ((doc_id, _), point) in bed.points().await? {
+        let scored = point.payload.contains_key("scores");
+        assert_eq!(scored, doc_id != "d1", "{doc_id}");
+    }
     worker.process.kill().await?;
     bed.end().await
 }

@@ -10,7 +10,8 @@ use qdrant_client::Qdrant;
 use serde_json::{Value, json};
 use tests::Bed;
 
-use scene::{QUERY, Scene, golden, stage};
+pub(crate) use scene::stage;
+use scene::{QUERY, Scene, golden};
 
 #[tokio::test]
 async fn scores_come_back_in_order_and_equal_those_computed_without_onnx_runtime()

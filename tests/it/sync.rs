@@ -6,6 +6,7 @@ mod limits;
 mod live;
 mod objects;
 mod plans;
+mod rebuilds;
 
 use std::process::Stdio;
 

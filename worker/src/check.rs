@@ -4,9 +4,10 @@ use std::fmt::Display;
 use std::time::Instant;
 
 use clap::Args;
-use contract::connect::ConfigFault;
+use contract::connect::denial::denied;
 use contract::connect::nats::{FirstConnect, NatsConfig, jetstream};
 use contract::connect::qdrant::QdrantConfig;
+use contract::connect::{ConfigFault, unreadable};
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{JOBS, Lane, Task};
@@ -56,6 +57,7 @@ impl CheckConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
+        faults.extend(unreadable("--public-key", self.model.public_key.as_ref()));
         faults
     }
 }
@@ -70,7 +72,10 @@ pub async fn check(config: &CheckConfig) -> Vec<Finding> {
             return findings;
         }
     };
-    findings.extend(check_nats(config, &manifest).await);
+    findings.extend(tokio::select! {
+        found = check_nats(config, &manifest) => found,
+        denied = denied() => vec![finding("nats", Err(denied))],
+    });
     findings.extend(check_qdrant(config, &manifest).await);
     findings
 }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use contract::connect::ConfigFault;
 use contract::connect::nats::NatsConfig;
 use contract::connect::qdrant::QdrantConfig;
+use contract::connect::{ConfigFault, unreadable};
 use contract::digest::Digest;
 use contract::names::CollectionName;
+use contract::topology::DEFAULT_BATCH_JOBS;
 
 use crate::failpoint;
 use crate::plan::Shapes;
@@ -40,6 +41,17 @@ pub enum Provider {
     Cpu,
     /// CUDA, or not at all: the worker refuses to start where CUDA is not what runs
     Cuda,
+}
+
+impl Provider {
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
 }
 
 /// What to do with a text that has more tokens than the model takes.
@@ -92,6 +104,26 @@ pub struct ModelConfig {
     /// Fingerprint that the model must have
     #[arg(long, env = "EBB_FINGERPRINT")]
     pub fingerprint: Option<Digest>,
+    /// File with the minisign public key with which the model must be signed; without it, no signature is looked at
+    #[arg(long, env = "EBB_PUBLIC_KEY")]
+    pub public_key: Option<PathBuf>,
+}
+
+impl ModelConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let key = unreadable("--public-key", self.public_key.as_ref());
+        let mut faults: Vec<_> = key.into_iter().collect();
+        if !self.model.is_dir() {
+            let problem = format!(
+                "`{}` is not a directory; stage a model",
+                self.model.display()
+            );
+            faults.push(ConfigFault::new("--model", problem));
+        }
+        faults
+    }
 }
 
 /// How batches are made, which bounds the memory of the worker.
@@ -103,7 +135,7 @@ pub struct BatchConfig {
     #[arg(long, env = "EBB_BATCH_TOKENS")]
     pub batch_tokens: Option<usize>,
     /// Most jobs of a pull; with seven batches on their way, seven times as many may be in flight
-    #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = 64)]
+    #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = usize::from(DEFAULT_BATCH_JOBS))]
     pub batch_jobs: usize,
     /// Padded tokens of one call of the model; by default 1024 on a CPU, 16384 on CUDA
     #[arg(long, env = "EBB_TENSOR_TOKENS")]
@@ -190,13 +222,7 @@ impl RunConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
-        if !self.model.model.is_dir() {
-            let problem = format!(
-                "`{}` is not a directory; stage a model",
-                self.model.model.display()
-            );
-            faults.push(ConfigFault::new("--model", problem));
-        }
+        faults.extend(self.model.faults());
         let positive = [
             (
                 "--batch-tokens",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv};
+use contract::connect::denial::denied;
 use contract::connect::nats::{FirstConnect, jetstream};
 use contract::model::Manifest;
 use contract::topology::ATTEMPTS;
@@ -37,7 +38,7 @@ pub struct Parts {
 /// Connects to both servers and checks what is there. `None` if the process was told to stop meanwhile.
 ///
 /// # Errors
-/// If something is there that the worker must not work with, or a login is refused.
+/// If something is there that the worker must not work with, or a login is refused, or may not do what it must.
 pub async fn connect(
     config: &RunConfig,
     manifest: &Manifest,
@@ -71,6 +72,7 @@ pub async fn connect(
     tokio::select! {
         parts = connect => parts.map(Some),
         () = shutdown.reached(Phase::Draining) => Ok(None),
+        denied = denied() => Err(denied.into()),
     }
 }
 

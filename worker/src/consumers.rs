@@ -9,6 +9,7 @@ use async_nats::jetstream::consumer::{self, AckPolicy, PullConsumer};
 use contract::model::Manifest;
 use contract::topology::{ConsumerSizes, JOBS, Lane, MIN_ACK_WAIT};
 
+use crate::metrics;
 use crate::shutdown::{Phase, Shutdown};
 
 /// Pause between attempts to find a consumer.
@@ -72,6 +73,8 @@ impl Consumers {
     async fn look(&self, lane: &Lane, known: &PullConsumer) -> anyhow::Result<()> {
         match known.get_info().await {
             Ok(info) => {
+                let jobs = (info.num_pending, info.num_ack_pending);
+                metrics::lane(lane.priority, Some(jobs));
                 check_config(&info.config, lane)?;
                 anyhow::ensure!(
                     info.config.ack_wait == ack_wait(known),
@@ -79,7 +82,10 @@ impl Consumers {
                     lane.consumer()
                 );
             }
-            Err(error) => missing(lane, &error),
+            Err(error) => {
+                metrics::lane(lane.priority, None);
+                missing(lane, &error);
+            }
         }
         Ok(())
     }
@@ -108,6 +114,11 @@ async fn find_consumer(
         match found {
             Ok(consumer) => {
                 check_consumer(&consumer, lane)?;
+                let info = consumer.cached_info();
+                metrics::lane(
+                    lane.priority,
+                    Some((info.num_pending, info.num_ack_pending)),
+                );
                 return Ok(consumer);
             }
             Err(error) => missing(lane, &error),

@@ -3,8 +3,6 @@
 //! Takes [`Inputs`], gives [`Vectors`]; owns the engine, on a thread of its own, because a session has one user at
 //! a time. Fails for the whole batch; rows whose vectors must not be written leave it with their job.
 
-use std::time::Instant;
-
 use crate::batch::{Inputs, Vectors};
 use crate::error::{EmbedError, Refusal};
 use crate::metrics;
@@ -30,9 +28,8 @@ pub fn embed(
         if stopped() {
             return Err(EmbedError::Stopped);
         }
-        let started = Instant::now();
         let rows = engine.run(tensor)?;
-        metrics::tensor_run(tensor, started.elapsed());
+        metrics::tensor_run(tensor);
         for (key, vector) in tensor.rows.iter().zip(rows) {
             vectors[key.job][key.row] = vector;
         }

@@ -50,12 +50,7 @@ type Rows = Vec<Tokens>;
 impl Encoder {
     /// Encodes for a model.
     #[must_use]
-    pub fn new(
-        tokenizer: Tokenizer,
-        manifest: Manifest,
-        rules: Rules,
-        shapes: Shapes,
-    ) -> Self {
+    pub fn new(tokenizer: Tokenizer, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
         Self {
             tokenization: manifest.tokenization(),
             tokenizer,

@@ -36,6 +36,28 @@ pub enum Outcome {
     Exit,
 }
 
+/// Every cause that a worker writes into a dead letter, but for jobs that had their last delivery.
+pub const CAUSES: [&str; 18] = [
+    "oversized",
+    "malformed",
+    "unknown_version",
+    "unknown_kind",
+    "invalid",
+    "wrong_task",
+    "collection_not_allowed",
+    "bad_version",
+    "tokenizer",
+    "too_long",
+    "too_many_queries",
+    "unknown_token",
+    "unsound_vector",
+    "crashed_worker",
+    "inference",
+    "collection_mismatch",
+    "collection_missing",
+    "refused_by_qdrant",
+];
+
 impl Refusal {
     /// Short constant for metrics and dead letters.
     #[must_use]
@@ -187,6 +209,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use contract::topology::LONGEST_RETRY_DELAY;
+
     use super::*;
 
     #[test]
@@ -206,6 +230,7 @@ mod tests {
                     (seconds * 800..=seconds * 1200).contains(&delay),
                     "{deliveries}: {delay}"
                 );
+                assert!(retry_delay(deliveries, spread) <= LONGEST_RETRY_DELAY);
             }
         }
     }

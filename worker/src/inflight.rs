@@ -8,13 +8,13 @@
 mod lease;
 mod progress;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
 use crate::batch::Batch;
 use crate::error::Outcome;
-use crate::metrics::InFlightGauge;
+use crate::metrics::{self, InFlightGauge};
 pub use lease::{Lease, Queue};
 use progress::Progress;
 
@@ -125,9 +125,20 @@ impl Leases {
             .collect()
     }
 
+    /// The batch has left a stage that it was in since `started`.
+    pub fn stage_done(&self, stage: &'static str, started: Instant) {
+        let elapsed = started.elapsed();
+        metrics::stage_done(stage, elapsed);
+        for lease in &self.leases {
+            lease.stage_done(stage, elapsed, self.len());
+        }
+    }
+
     /// Acknowledges all jobs. To be called when their points are durable, by nobody else.
     pub async fn ack(self) {
+        let started = Instant::now();
         join_all(self.leases.into_iter().map(Lease::ack)).await;
+        metrics::stage_done("ack", started.elapsed());
     }
 
     /// Gives all jobs back at once: they were not tried.

@@ -16,6 +16,15 @@ use crate::graph::Graph;
 pub use error::LayoutError;
 use scores::{activation, labels};
 
+/// What every model directory has to say of its model.
+pub(crate) const CONFIG: &str = "config.json";
+/// What a model directory may say besides.
+pub(crate) const DESCRIPTIONS: [&str; 4] = [
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer_config.json",
+    "config_sentence_transformers.json",
+];
 /// Graphs that are looked for, best first.
 const GRAPHS: [&str; 2] = ["onnx/model.onnx", "model.onnx"];
 
@@ -59,8 +68,7 @@ impl Layout {
         pooling: Option<Pooling>,
     ) -> Result<Self, LayoutError> {
         let onnx = find_graph(directory, onnx)?;
-        let config =
-            json(directory, "config.json")?.ok_or_else(|| missing(directory, "config.json"))?;
+        let config = json(directory, CONFIG)?.ok_or_else(|| missing(directory, CONFIG))?;
         let task = task(&config);
         let pooling = match pooling {
             Some(pooling) => pooling,
@@ -91,8 +99,30 @@ fn missing(directory: &Path, what: &str) -> LayoutError {
     }
 }
 
+/// Graphs that will do, best first.
+pub(crate) fn graphs(given: Option<&str>) -> Vec<&str> {
+    given.map_or(GRAPHS.to_vec(), |onnx| vec![onnx])
+}
+
+/// Where the pooling is described, by a directory that has its descriptions already.
+///
+/// # Errors
+/// If `modules.json` is there and is no list of known modules.
+pub(crate) fn pooling_config(directory: &Path) -> Result<String, LayoutError> {
+    let folder = module_path(&modules(directory)?, ".Pooling").unwrap_or("1_Pooling".to_owned());
+    Ok(format!("{folder}/config.json"))
+}
+
+/// Files that hold the weights of a graph, the graph itself aside, relative to the directory.
+///
+/// # Errors
+/// If the graph is not one.
+pub(crate) fn external_data(directory: &Path, onnx: &str) -> Result<Vec<String>, LayoutError> {
+    Ok(beside(onnx, &Graph::read(&directory.join(onnx))?))
+}
+
 fn find_graph(directory: &Path, given: Option<&str>) -> Result<String, LayoutError> {
-    let candidates: Vec<&str> = given.map_or(GRAPHS.to_vec(), |onnx| vec![onnx]);
+    let candidates = graphs(given);
     let found = candidates
         .iter()
         .find(|onnx| directory.join(onnx).is_file());
@@ -106,14 +136,19 @@ fn find_graph(directory: &Path, given: Option<&str>) -> Result<String, LayoutErr
 
 /// The graph, the files that hold its weights, and the tokenizer.
 fn files(directory: &Path, onnx: &str, graph: &Graph) -> Result<Vec<String>, LayoutError> {
-    let folder = Path::new(onnx).parent().unwrap_or(Path::new(""));
-    let beside = |file: &String| folder.join(file).to_string_lossy().into_owned();
     let mut files = vec![TOKENIZER.to_owned(), onnx.to_owned()];
-    files.extend(graph.external.iter().map(beside));
+    files.extend(beside(onnx, graph));
     match files.iter().find(|file| !directory.join(file).is_file()) {
         Some(file) => Err(missing(directory, file)),
         None => Ok(files),
     }
+}
+
+/// The files of a graph, relative to the directory instead of to the graph.
+fn beside(onnx: &str, graph: &Graph) -> Vec<String> {
+    let folder = Path::new(onnx).parent().unwrap_or(Path::new(""));
+    let beside = |file: &String| folder.join(file).to_string_lossy().into_owned();
+    graph.external.iter().map(beside).collect()
 }
 
 fn json(directory: &Path, file: &str) -> Result<Option<Value>, LayoutError> {
@@ -184,8 +219,7 @@ fn normalizes(directory: &Path) -> Result<bool, LayoutError> {
 }
 
 fn read_pooling(directory: &Path) -> Result<Pooling, LayoutError> {
-    let folder = module_path(&modules(directory)?, ".Pooling").unwrap_or("1_Pooling".to_owned());
-    let file = format!("{folder}/config.json");
+    let file = pooling_config(directory)?;
     let config = json(directory, &file)?.ok_or_else(|| LayoutError::Missing {
         directory: directory.to_owned(),
         what: format!("`{file}`; give --pooling"),

@@ -9,7 +9,7 @@
 //!
 //! | verbs (stages) | nouns | around them |
 //! |---|---|---|
-//! | [`pull`], [`encode`], [`plan`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`health`], [`failpoint`] |
+//! | [`pull`], [`encode`], [`plan`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`trace`], [`health`], [`failpoint`] |
 //!
 //! The other verbs of the program are [`stage`] and [`check`]; [`run`] starts the pipeline.
 
@@ -38,5 +38,7 @@ pub mod run;
 pub mod session;
 pub mod shutdown;
 pub mod stage;
+pub mod startup;
+pub mod trace;
 pub mod upsert;
 pub mod write;

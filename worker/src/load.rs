@@ -127,7 +127,7 @@ pub fn load(
     session: &SessionConfig,
     since: Instant,
 ) -> Result<Loaded, LoadError> {
-    let manifest = Manifest::load(&model.model)?;
+    let manifest = Manifest::load_signed(&model.model, model.public_key.as_deref())?;
     if let Some(expected) = model
         .fingerprint
         .clone()

@@ -1,23 +1,26 @@
 //! The worker of Ebb.
 
 use std::fmt::Display;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, stderr, stdout};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use contract::connect::EXIT_CONFIG;
-use contract::settings;
+use contract::connect::{ConfigFault, EXIT_CONFIG};
+use contract::topology::RUNTIME_END;
+use contract::{settings, trace};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use worker::check::{CheckConfig, check};
 use worker::config::RunConfig;
 use worker::stage::{StageConfig, stage};
+use worker::startup;
 
 /// Pulls embedding jobs from JetStream, runs an ONNX model, writes vectors to Qdrant
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// Format of the log on standard error
+    /// Format of the log: on standard output for `run`, on standard error for the others, whose output is their result
     #[arg(long, global = true, env = "EBB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     #[command(subcommand)]
@@ -40,24 +43,31 @@ enum Verb {
     Check(Box<CheckConfig>),
 }
 
+/// The stream that takes the log.
+#[derive(Clone, Copy, Debug)]
+enum Log {
+    Output,
+    Error,
+}
+
+/// What is logged unless `RUST_LOG` says otherwise. OpenTelemetry warns before each of its own attempts.
+const FILTER: &str = "info,ort=warn,opentelemetry=error";
+
 fn main() -> ExitCode {
-    let since = Instant::now();
+    let since = startup::began();
     let cli: Cli = match settings::parse() {
         Ok(cli) => cli,
         Err(faults) => {
-            start_log(LogFormat::Text);
+            start_log(LogFormat::Text, Log::Error);
             return reject(&faults);
         }
     };
-    start_log(cli.log_format);
-    let faults = match &cli.verb {
-        Verb::Run(config) => config.faults(),
-        Verb::Stage(config) => config.faults(),
-        Verb::Check(config) => config.faults(),
-    };
+    let faults = cli.verb.faults();
     if !faults.is_empty() {
+        start_log(cli.log_format, Log::Error);
         return reject(&faults);
     }
+    start_log(cli.log_format, cli.verb.log());
     match perform(cli.verb, since) {
         Ok(code) => code,
         Err(error) => {
@@ -67,13 +77,35 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_log(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,ort=warn"));
+impl Verb {
+    /// Where the log goes. A worker has no other output, and platforms collect standard output; the other verbs print
+    /// their result there.
+    fn log(&self) -> Log {
+        match self {
+            Self::Run(_) => Log::Output,
+            Self::Stage(_) | Self::Check(_) => Log::Error,
+        }
+    }
+
+    fn faults(&self) -> Vec<ConfigFault> {
+        match self {
+            Self::Run(config) => [config.faults(), trace::faults()].concat(),
+            Self::Stage(config) => config.faults(),
+            Self::Check(config) => config.faults(),
+        }
+    }
+}
+
+fn start_log(format: LogFormat, log: Log) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
+    let (writer, is_terminal) = match log {
+        Log::Output => (BoxMakeWriter::new(stdout), stdout().is_terminal()),
+        Log::Error => (BoxMakeWriter::new(stderr), stderr().is_terminal()),
+    };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(writer)
+        .with_ansi(is_terminal);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -91,9 +123,11 @@ fn perform(verb: Verb, since: Instant) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     match verb {
         Verb::Run(config) => {
+            let export = runtime.block_on(async { trace::start("ebb-worker") })?;
             let ended = runtime.block_on(worker::run::run(*config, since));
+            export.end();
             // A stage on a thread may hang in the runtime of the model; the process must end all the same.
-            runtime.shutdown_timeout(Duration::from_secs(5));
+            runtime.shutdown_timeout(RUNTIME_END);
             ended?;
         }
         Verb::Stage(config) => print_staged(&stage(&config)?),

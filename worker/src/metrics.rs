@@ -1,18 +1,34 @@
 //! Metrics: all names, in one place. Stages call one function per event, per batch and never per chunk.
+//!
+//! Units are in the names. What is counted is there from the start, at zero, with every label that it can have: a
+//! counter that appears with its first event has no rate at that event.
+
+mod in_flight;
+mod record;
 
 use std::time::Duration;
 
+use contract::dead_letter::EXHAUSTED;
+use contract::model::Manifest;
+use contract::topology::Priority;
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::batch::Tensor;
+use crate::config::Provider;
+use crate::error::CAUSES;
+pub use in_flight::InFlightGauge;
+pub use record::*;
 
 const JOBS: &str = "worker_jobs_total";
 const DEAD_LETTERS: &str = "worker_dead_letters_total";
 const REDELIVERIES: &str = "worker_redeliveries_total";
+const DELIVERY_AGE: &str = "worker_delivery_age_seconds";
 const IN_FLIGHT: &str = "worker_jobs_in_flight";
+const PULL_FAILURES: &str = "worker_pull_failures_total";
+const LANE_PENDING: &str = "worker_lane_pending_jobs";
+const LANE_UNSETTLED: &str = "worker_lane_ack_pending_jobs";
 const CHUNKS: &str = "worker_chunks_total";
 const TOKENS: &str = "worker_tokens_total";
 const PADDED_TOKENS: &str = "worker_padded_tokens_total";
@@ -20,138 +36,179 @@ const TRUNCATED: &str = "worker_truncated_texts_total";
 const POINTS: &str = "worker_points_total";
 const SUPERSEDED: &str = "worker_superseded_documents_total";
 const STAGE_SECONDS: &str = "worker_stage_seconds";
-const STARTUP_SECONDS: &str = "worker_startup_seconds";
+const DEVICE_SECONDS: &str = "worker_device_seconds";
+const QDRANT_SECONDS: &str = "worker_qdrant_request_seconds";
+const QDRANT_FAILURES: &str = "worker_qdrant_request_failures_total";
 const BREAKER: &str = "worker_breaker_open";
+const STARTUP_SECONDS: &str = "worker_startup_seconds";
+const MODEL: &str = "worker_model_info";
+const BUILD: &str = "worker_build_info";
+
+/// How a job is settled: `lapsed` where the lease was lost before, `ack_lost` where nobody confirmed it.
+const OUTCOMES: [&str; 5] = ["ack", "nak", "term", "ack_lost", "lapsed"];
+/// Stages whose time is measured.
+const STAGES: [&str; 4] = ["encode", "run", "upsert", "ack"];
+/// Kinds of requests to Qdrant.
+const REQUESTS: [&str; 7] = [
+    "collection_info",
+    "get",
+    "scroll",
+    "upsert",
+    "delete",
+    "set_payload",
+    "update_batch",
+];
 
 /// Seconds; stages take from a millisecond (a query) to minutes (an outage).
-const STAGE_BUCKETS: [f64; 12] = [
+const SECONDS: [f64; 12] = [
     0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
 ];
+/// Seconds that a job has waited: from a live query to a backlog over a weekend.
+const AGES: [f64; 12] = [
+    0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 43_200.0, 259_200.0,
+];
+
+/// How often samples are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Installs the recorder. The handle renders what it has recorded.
 ///
 /// # Errors
 /// If a recorder is there already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let builder = PrometheusBuilder::new().set_buckets(&STAGE_BUCKETS)?;
-    let handle = builder.install_recorder()?;
-    describe_counter!(JOBS, Unit::Count, "jobs settled, by outcome");
-    describe_counter!(DEAD_LETTERS, Unit::Count, "jobs dead-lettered, by cause");
-    describe_counter!(
-        REDELIVERIES,
-        Unit::Count,
-        "deliveries that were not the first of their job"
-    );
-    describe_gauge!(IN_FLIGHT, Unit::Count, "jobs taken and not settled yet");
-    describe_counter!(
-        CHUNKS,
-        Unit::Count,
-        "rows embedded: chunks of documents, and queries"
-    );
-    describe_counter!(TOKENS, Unit::Count, "tokens embedded that are not padding");
-    describe_counter!(
-        PADDED_TOKENS,
-        Unit::Count,
-        "tokens computed, padding included"
-    );
-    describe_counter!(
-        TRUNCATED,
-        Unit::Count,
-        "texts that were cut to the model's limit"
-    );
-    describe_counter!(POINTS, Unit::Count, "points written to qdrant");
-    describe_counter!(
-        SUPERSEDED,
-        Unit::Count,
-        "documents not written because a newer version was there"
-    );
-    describe_histogram!(
-        STAGE_SECONDS,
-        Unit::Seconds,
-        "time a batch spends in a stage"
-    );
-    describe_gauge!(
-        STARTUP_SECONDS,
-        Unit::Seconds,
-        "time from start to the end of a phase"
-    );
-    describe_gauge!(
-        BREAKER,
-        Unit::Count,
-        "1 while pulling is stopped because writes fail"
-    );
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(DELIVERY_AGE.to_owned()), &AGES)?
+        .install_recorder()?;
+    describe_counters();
+    describe_gauges();
+    describe_histograms();
+    begin_at_zero();
+    gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
 
-/// A job was settled: `ack`, `nak`, `term`, `ack_lost`.
-pub fn job_settled(outcome: &'static str) {
-    counter!(JOBS, "outcome" => outcome).increment(1);
-}
-
-/// A job became a dead letter.
-pub fn dead_letter(cause: &str) {
-    counter!(DEAD_LETTERS, "cause" => cause.to_owned()).increment(1);
-}
-
-/// Jobs were pulled, some of them not for the first time.
-pub fn jobs_pulled(redelivered: usize) {
-    counter!(REDELIVERIES).increment(redelivered as u64);
-}
-
-/// A tensor was run.
-pub fn tensor_run(tensor: &Tensor, elapsed: Duration) {
-    counter!(CHUNKS).increment(tensor.rows.len() as u64);
-    counter!(TOKENS).increment(tensor.useful_tokens() as u64);
-    counter!(PADDED_TOKENS).increment(tensor.padded_tokens() as u64);
-    histogram!(STAGE_SECONDS, "stage" => "run").record(elapsed);
-}
-
-/// A text was cut to the model's limit.
-pub fn text_truncated() {
-    counter!(TRUNCATED).increment(1);
-}
-
-/// A batch was written.
-pub fn batch_written(points: usize, superseded: usize) {
-    counter!(POINTS).increment(points as u64);
-    counter!(SUPERSEDED).increment(superseded as u64);
-}
-
-/// A batch has left a stage.
-pub fn stage_done(stage: &'static str, elapsed: Duration) {
-    histogram!(STAGE_SECONDS, "stage" => stage).record(elapsed);
-}
-
-/// A phase of the start has ended, `elapsed` after the process began.
-pub fn startup_phase(phase: &'static str, elapsed: Duration) {
-    gauge!(STARTUP_SECONDS, "phase" => phase).set(elapsed.as_secs_f64());
-}
-
-/// Pulling was stopped or resumed.
-pub fn breaker(open: bool) {
-    gauge!(BREAKER).set(f64::from(u8::from(open)));
-}
-
-/// Counts jobs in flight for as long as it lives, so that no stage can forget to.
-#[derive(Debug)]
-pub struct InFlightGauge(f64);
-
-impl InFlightGauge {
-    /// Adds `jobs` to the jobs in flight.
-    #[must_use]
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a batch has far fewer than 2^52 jobs"
-    )]
-    pub fn new(jobs: usize) -> Self {
-        let jobs = jobs as f64;
-        gauge!(IN_FLIGHT).increment(jobs);
-        Self(jobs)
+/// Keeps what is recorded small: without it every sample of a histogram would wait for somebody to ask.
+pub async fn keep_up(recorded: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        recorded.run_upkeep();
     }
 }
 
-impl Drop for InFlightGauge {
-    fn drop(&mut self) {
-        gauge!(IN_FLIGHT).decrement(self.0);
+/// Says which model runs where: with it, numbers of different fleets can be told apart.
+pub fn serve(manifest: &Manifest, provider: Provider) {
+    drop(histogram!(DEVICE_SECONDS, "provider" => provider.as_str()));
+    let info = gauge!(
+        MODEL,
+        "model" => manifest.name.to_string(),
+        "fingerprint" => manifest.fingerprint.to_string(),
+        "task" => manifest.identity.task.as_str(),
+        "provider" => provider.as_str(),
+    );
+    info.set(1.0);
+}
+
+fn describe_counters() {
+    let counters = [
+        (JOBS, "jobs settled, by outcome"),
+        (DEAD_LETTERS, "jobs dead-lettered, by cause"),
+        (
+            REDELIVERIES,
+            "deliveries that were not the first of their job",
+        ),
+        (PULL_FAILURES, "pull requests that failed"),
+        (CHUNKS, "rows embedded: chunks of documents, and queries"),
+        (TOKENS, "tokens embedded that are not padding"),
+        (PADDED_TOKENS, "tokens computed, padding included"),
+        (TRUNCATED, "texts that were cut to the model's limit"),
+        (POINTS, "points written to qdrant"),
+        (
+            SUPERSEDED,
+            "documents not written because a newer version was there",
+        ),
+        (
+            QDRANT_FAILURES,
+            "requests to qdrant that failed, by operation",
+        ),
+    ];
+    for (name, help) in counters {
+        describe_counter!(name, Unit::Count, help);
     }
+}
+
+fn describe_gauges() {
+    let gauges = [
+        (IN_FLIGHT, "jobs taken and not settled yet"),
+        (
+            LANE_PENDING,
+            "jobs of a lane that no worker has; nan while nats does not tell",
+        ),
+        (
+            LANE_UNSETTLED,
+            "jobs of a lane that workers have and have not settled; nan while nats does not tell",
+        ),
+        (BREAKER, "1 while pulling is stopped because writes fail"),
+        (MODEL, "1; the labels say which model runs where"),
+        (BUILD, "1; the labels say which build this is"),
+    ];
+    for (name, help) in gauges {
+        describe_gauge!(name, Unit::Count, help);
+    }
+    describe_gauge!(
+        STARTUP_SECONDS,
+        Unit::Seconds,
+        "time from the start of the process to the end of a phase"
+    );
+}
+
+fn describe_histograms() {
+    let histograms = [
+        (STAGE_SECONDS, "time a batch spends in a stage"),
+        (
+            DEVICE_SECONDS,
+            "time of a call of the session; the rate of the sum is the busy ratio of the device",
+        ),
+        (QDRANT_SECONDS, "time of a request to qdrant, by operation"),
+        (
+            DELIVERY_AGE,
+            "time between the publish of a job and its delivery, by lane",
+        ),
+    ];
+    for (name, help) in histograms {
+        describe_histogram!(name, Unit::Seconds, help);
+    }
+}
+
+fn begin_at_zero() {
+    for outcome in OUTCOMES {
+        counter!(JOBS, "outcome" => outcome).increment(0);
+    }
+    for cause in CAUSES.iter().chain([&EXHAUSTED]) {
+        counter!(DEAD_LETTERS, "cause" => *cause).increment(0);
+    }
+    for operation in REQUESTS {
+        counter!(QDRANT_FAILURES, "operation" => operation).increment(0);
+        drop(histogram!(QDRANT_SECONDS, "operation" => operation));
+    }
+    for stage in STAGES {
+        drop(histogram!(STAGE_SECONDS, "stage" => stage));
+    }
+    for name in [
+        REDELIVERIES,
+        PULL_FAILURES,
+        CHUNKS,
+        TOKENS,
+        PADDED_TOKENS,
+        TRUNCATED,
+        POINTS,
+        SUPERSEDED,
+    ] {
+        counter!(name).increment(0);
+    }
+    for lane in Priority::ALL {
+        drop(histogram!(DELIVERY_AGE, "lane" => lane.as_str()));
+    }
+    gauge!(IN_FLIGHT).set(0.0);
+    gauge!(BREAKER).set(0.0);
 }

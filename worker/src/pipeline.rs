@@ -19,7 +19,6 @@ use crate::error::{EmbedError, Outcome, Refusal, Suspicion, chain};
 use crate::failpoint;
 use crate::health::{Health, Stage};
 use crate::inflight::{InFlight, Lease, Leases, Queue};
-use crate::metrics;
 use crate::quarantine::{Place, Quarantine};
 use crate::session::Engine;
 use crate::shutdown::{Phase, Shutdown};
@@ -119,7 +118,7 @@ fn encode_batch(context: &Context, encoder: &Encoder, work: InFlight<Batch>) -> 
     });
     let (inputs, refused) = encoder.encode(payload);
     failpoint::pass("after-encode");
-    metrics::stage_done("encode", started.elapsed());
+    leases.stage_done("encode", started);
     context.health.rests(Stage::Encode);
     let leases = Handle::current().block_on(refuse(context, leases, refused));
     InFlight {
@@ -145,7 +144,9 @@ pub fn embed_stage(
             runtime.block_on(async { tokio::join!(leases.release(), place.leave()) });
             continue;
         }
+        let started = Instant::now();
         let result = embed_batch(context, engine, payload);
+        leases.stage_done("run", started);
         runtime.block_on(place.leave());
         match result {
             Ok((payload, refused)) => {

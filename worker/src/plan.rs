@@ -174,7 +174,11 @@ mod tests {
         // The logistic distribution is close to the normal one and has a closed inverse.
         let deviation = |share: f64| (share / (1.0 - share)).ln() * 0.55;
         let length = |share: f64| (120.0 * (0.7 * deviation(share)).exp()).clamp(3.0, 256.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "3 to 256")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "3 to 256"
+        )]
         let tokens = |at: u32| length(quantile(at)) as usize;
         (0..rows).map(tokens).collect()
     }

@@ -10,7 +10,7 @@ mod size;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::PullConsumer;
@@ -23,6 +23,7 @@ use crate::health::Health;
 use crate::inflight::{InFlight, Lease, Queue};
 use crate::metrics;
 use crate::shutdown::{Phase, Shutdown, Trigger};
+use crate::trace::Receive;
 use size::JobSize;
 pub use size::PullSize;
 
@@ -52,6 +53,8 @@ pub struct Pull {
     size: PullSize,
     /// What was pulled and has not been sent on: more than one batch if some jobs travel alone.
     ready: VecDeque<InFlight<Batch>>,
+    /// When the process began, until it has asked for its first job.
+    began: Option<Instant>,
 }
 
 impl std::fmt::Debug for Pull {
@@ -91,6 +94,16 @@ impl Pull {
             bulk: source(bulk),
             size,
             ready: VecDeque::new(),
+            began: None,
+        }
+    }
+
+    /// Tells in the metrics how long after `began` the first job is asked for.
+    #[must_use]
+    pub fn since(self, began: Instant) -> Self {
+        Self {
+            began: Some(began),
+            ..self
         }
     }
 
@@ -113,6 +126,9 @@ impl Pull {
 
     /// Pulls what is there; waits for a job if nothing is.
     async fn gather(&mut self, controls: &mut Controls) {
+        if let Some(began) = self.began.take() {
+            metrics::startup_phase("first_pull", began.elapsed());
+        }
         let mut pulled = self.live.take(self.size).await;
         // Live jobs go at once, so that bulk work does not make their batch longer.
         if pulled.is_empty() {
@@ -190,8 +206,8 @@ impl LaneSource {
     /// Takes the jobs that are there now, up to a size.
     async fn take(&mut self, size: PullSize) -> Pulled {
         let mut pulled = self.arrived().await;
-        let messages = fetch(self.consumer.clone(), self.jobs.fit(size), None).await;
-        let leases = lease(&self.queue, messages);
+        let consumer = self.consumer.clone();
+        let leases = lease(&self.queue, consumer, self.jobs.fit(size), None).await;
         self.jobs.learn(&leases);
         pulled.extend(InFlight::batches(leases, size.tokens));
         pulled
@@ -209,8 +225,11 @@ impl LaneSource {
     fn waiting(&mut self) -> &mut JoinHandle<Pulled> {
         let (queue, consumer) = (&self.queue, &self.consumer);
         self.waiting.get_or_insert_with(|| {
-            let (queue, request) = (queue.clone(), fetch(consumer.clone(), 1, Some(IDLE_WAIT)));
-            tokio::spawn(async move { InFlight::batches(lease(&queue, request.await), 1) })
+            let (queue, consumer) = (queue.clone(), consumer.clone());
+            tokio::spawn(async move {
+                let leases = lease(&queue, consumer, 1, Some(IDLE_WAIT)).await;
+                InFlight::batches(leases, 1)
+            })
         })
     }
 
@@ -223,13 +242,20 @@ impl LaneSource {
     }
 }
 
-fn lease(queue: &Arc<Queue>, messages: Vec<Message>) -> Vec<Lease> {
-    let leases: Vec<_> = messages
-        .into_iter()
-        .filter_map(|message| Lease::take(queue.clone(), message))
-        .collect();
-    metrics::jobs_pulled(leases.iter().filter(|lease| lease.deliveries() > 1).count());
-    leases
+/// Pulls, and takes the leases of what was brought.
+async fn lease(
+    queue: &Arc<Queue>,
+    consumer: PullConsumer,
+    jobs: usize,
+    wait: Option<Duration>,
+) -> Vec<Lease> {
+    let (name, started) = (consumer.cached_info().name.clone(), Instant::now());
+    let messages = fetch(consumer, jobs, wait).await;
+    let receive = Receive::ended(&name, &messages, started.elapsed());
+    let taken = messages.into_iter();
+    taken
+        .filter_map(|message| Lease::take(queue.clone(), message, &receive))
+        .collect()
 }
 
 /// One pull request, read to its end before anything is done with its messages: the client drops what is not read
@@ -256,6 +282,7 @@ async fn fetch(consumer: PullConsumer, jobs: usize, wait: Option<Duration>) -> V
         Err(_) => format!("no answer within {limit:?}"),
     };
     tracing::warn!(consumer = name, error = problem, "pull failed");
+    metrics::pull_failed();
     if messages.is_empty() {
         tokio::time::sleep(PAUSE).await;
     }

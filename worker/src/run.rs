@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use contract::connect::denial::denied;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::RunConfig;
@@ -26,9 +27,11 @@ use crate::write::{Outages, WriteStage};
 /// # Errors
 /// If the worker cannot start, or a stage fails.
 pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
-    let metrics = metrics::install().context("failed to install the metrics recorder")?;
+    let recorded = metrics::install().context("failed to install the metrics recorder")?;
+    tokio::spawn(metrics::keep_up(recorded.clone()));
+    metrics::startup_phase("main", since.elapsed());
     let health = Health::new();
-    let bound = health::serve(config.listen, health.clone(), metrics).await;
+    let bound = health::serve(config.listen, health.clone(), recorded).await;
     let bound = bound.with_context(|| format!("failed to listen on {}", config.listen))?;
     let (trigger, shutdown) =
         Shutdown::on_signals(config.grace).context("failed to catch signals")?;
@@ -37,6 +40,7 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
     let Some(parts) = parts else {
         return Ok(());
     };
+    metrics::serve(&loaded.manifest, config.session.provider);
     metrics::startup_phase("ready", since.elapsed());
     tracing::info!(
         model = %loaded.manifest.name,
@@ -66,7 +70,7 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
         tokens: config.batch.batch_tokens(config.session.provider),
         jobs: config.batch.batch_jobs,
     };
-    let pull = Pull::new(&context.queue, live, bulk, size);
+    let pull = Pull::new(&context.queue, live, bulk, size).since(since);
     let collections = config.collections.clone();
     let write = WriteStage {
         context: context.clone(),
@@ -79,7 +83,8 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
     watched(stages, parts.consumers, context.shutdown).await
 }
 
-/// Runs the stages for as long as the consumers are what they were at start.
+/// Runs the stages for as long as the consumers are what they were at start, and NATS denies nothing: a job that may not
+/// be acknowledged would be done until it has no deliveries left.
 async fn watched(
     stages: impl Future<Output = anyhow::Result<()>>,
     consumers: Consumers,
@@ -88,6 +93,7 @@ async fn watched(
     tokio::select! {
         ended = stages => ended,
         drifted = consumers.watch(shutdown) => drifted.map(|never| match never {}),
+        denied = denied() => Err(denied.into()),
     }
 }
 

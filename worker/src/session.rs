@@ -10,6 +10,7 @@ mod input;
 mod output;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use contract::model::Pooling;
 use ort::environment::Environment;
@@ -18,8 +19,9 @@ use ort::value::Tensor as OrtTensor;
 use thiserror::Error;
 
 use crate::batch::Tensor;
-use crate::config::SessionConfig;
+use crate::config::{Provider, SessionConfig};
 use crate::error::EmbedError;
+use crate::metrics;
 use crate::pool::Recipe;
 use input::Input;
 use output::Output;
@@ -122,13 +124,14 @@ pub struct Session {
     inputs: Vec<Input>,
     output: Output,
     recipe: Recipe,
+    provider: Provider,
 }
 
 impl Session {
     /// Loads a graph onto the configured device.
     ///
     /// # Errors
-    /// [`SessionError`]: with [`Provider::Cuda`](crate::config::Provider::Cuda) also when the graph would run on the CPU.
+    /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
     pub fn load(
         graph: &Path,
         config: &SessionConfig,
@@ -143,6 +146,7 @@ impl Session {
             inputs,
             output,
             recipe,
+            provider: config.provider,
         })
     }
 
@@ -157,7 +161,10 @@ impl Session {
             let value = OrtTensor::from_array(input.fill(tensor)).map_err(failed)?;
             inputs.push((input.name(), SessionInputValue::from(value)));
         }
-        self.inner.run(inputs).map_err(failed)
+        let started = Instant::now();
+        let outputs = self.inner.run(inputs);
+        metrics::device_ran(self.provider, started.elapsed());
+        outputs.map_err(failed)
     }
 }
 

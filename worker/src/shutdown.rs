@@ -4,11 +4,9 @@
 
 use std::time::Duration;
 
+pub use contract::topology::LAST_CALL;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-
-/// Time from the end of the grace to the end of the process, whatever hangs.
-const LAST_CALL: Duration = Duration::from_secs(10);
 
 /// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,20 +1,25 @@
 //! Stage: turns a model directory in the Hugging Face layout into one that workers trust.
 //!
-//! The files are copied into a temporary directory beside the target, digested, run once on the golden texts, and
+//! The files are brought into a temporary directory beside the target, digested, run once on the golden texts, and
 //! renamed into place last: a reader sees all of a model or nothing. Staged models are named
 //! `<name>-<fingerprint>` and never change, so staging twice is staging once, and workers of an old and a new
-//! version can share a volume.
+//! version can share a volume. A model that was staged elsewhere is taken as it is, with its manifest and signature.
 
+mod adopt;
+mod bring;
+mod download;
 mod golden;
+mod publish;
+mod sign;
+mod source;
+mod workshop;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
-use contract::connect::ConfigFault;
+use contract::connect::{ConfigFault, unreadable};
+use contract::digest::Digest;
 use contract::model::{Activation, Identity, MANIFEST, Manifest, Pooling, StagedFile, TOKENIZER};
 use contract::names::ModelName;
 use contract::tokenizer::Tokenizer;
@@ -23,19 +28,38 @@ use crate::config::SessionConfig;
 use crate::layout::Layout;
 use crate::pool::Recipe;
 use crate::session::Session;
+use adopt::adopt;
+use bring::{Arrival, bring};
 use golden::{check_golden, check_labels, record, run_longest};
+use publish::{find_pinned, publish};
+use source::Source;
+use workshop::{Workshop, write_durably};
 
 /// Settings of `worker stage`.
 #[derive(Args, Clone, Debug)]
 pub struct StageConfig {
-    /// Model directory in the Hugging Face layout
-    pub source: PathBuf,
+    /// Model in the Hugging Face layout, or one that was staged before: a directory, an http(s) or s3 URL of one, or
+    /// `hf://ORGANIZATION/NAME[@REVISION]`. Credentials and endpoints come from the environment: AWS_*, HF_TOKEN,
+    /// HF_ENDPOINT
+    pub source: String,
     /// Directory of staged models
     #[arg(long, env = "EBB_MODELS")]
     pub models: PathBuf,
     /// Name of the model in subjects, consumers and vectors
     #[arg(long)]
     pub name: ModelName,
+    /// Fingerprint that the model must have; nothing is staged if it has another, nothing is fetched if it is there
+    #[arg(long, env = "EBB_FINGERPRINT")]
+    pub fingerprint: Option<Digest>,
+    /// File with minisign's signature of the manifest, to be put beside it
+    #[arg(long, requires = "public_key")]
+    pub signature: Option<PathBuf>,
+    /// File with the minisign public key with which the manifest must be signed
+    #[arg(long, env = "EBB_PUBLIC_KEY")]
+    pub public_key: Option<PathBuf>,
+    /// Most bytes to download
+    #[arg(long, env = "EBB_MAX_DOWNLOAD_BYTES", default_value_t = 20 << 30)]
+    pub max_download_bytes: u64,
     /// Graph to use, relative to the model directory
     #[arg(long)]
     pub onnx: Option<String>,
@@ -81,10 +105,11 @@ impl StageConfig {
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = Vec::new();
-        if !self.source.is_dir() {
-            let problem = format!("`{}` is not a directory", self.source.display());
+        if let Err(problem) = Source::understand(&self.source) {
             faults.push(ConfigFault::new("SOURCE", problem));
         }
+        faults.extend(unreadable("--public-key", self.public_key.as_ref()));
+        faults.extend(unreadable("--signature", self.signature.as_ref()));
         if self.max_tokens.is_some_and(|tokens| tokens < 3) {
             faults.push(ConfigFault::new("--max-tokens", "must be at least 3"));
         }
@@ -93,43 +118,64 @@ impl StageConfig {
         }
         faults
     }
+
+    /// Options that make another model of what the source holds.
+    fn changes(&self) -> Vec<&'static str> {
+        let changes = [
+            ("--onnx", self.onnx.is_some()),
+            ("--pooling", self.pooling.is_some()),
+            ("--normalize", self.normalize.is_some()),
+            ("--activation", self.activation.is_some()),
+            ("--max-tokens", self.max_tokens.is_some()),
+            ("--dimensions", self.dimensions.is_some()),
+            ("--query-prefix", self.query_prefix.is_some()),
+            ("--document-prefix", self.document_prefix.is_some()),
+        ];
+        let given = changes.into_iter().filter(|(_, given)| *given);
+        given.map(|(option, _)| option).collect()
+    }
 }
 
 /// Stages a model.
 ///
 /// # Errors
-/// If the directory is not a model, the graph does not run, or the target cannot be written.
+/// If the source is not a model or cannot be had, the graph does not run, the model is not the one that was asked for,
+/// or the target cannot be written. Nothing is staged then.
 pub fn stage(config: &StageConfig) -> anyhow::Result<Staged> {
-    let onnx = config.onnx.as_deref();
-    let layout = Layout::read(&config.source, onnx, config.max_tokens, config.pooling)?;
-    fs::create_dir_all(&config.models)
-        .with_context(|| format!("failed to create `{}`", config.models.display()))?;
-    let temporary = tempfile::Builder::new()
-        .prefix(&format!(".{}.", config.name))
-        .tempdir_in(&config.models)
-        .with_context(|| format!("failed to write to `{}`", config.models.display()))?;
-    let files = copy_files(&layout, temporary.path())?;
-    let manifest = describe(config, &layout, files, temporary.path())?;
-    write_manifest(&manifest, temporary.path())?;
-    publish(config, manifest, temporary)
+    if let Some(staged) = find_pinned(config)? {
+        return Ok(staged);
+    }
+    let workshop = Workshop::open(&config.models, &config.name)?;
+    let arrival = bring(config, &workshop)?;
+    let model = workshop.model();
+    let manifest = if arrival.is_staged() {
+        adopt(config, &arrival, &model)?
+    } else {
+        make(config, &arrival, &model)?
+    };
+    if let Some(expected) = &config.fingerprint {
+        let found = &manifest.fingerprint;
+        anyhow::ensure!(
+            found == expected,
+            "the model has fingerprint {found}, expected {expected}; nothing was staged"
+        );
+    }
+    publish(config, manifest, workshop)
 }
 
-fn copy_files(layout: &Layout, target: &Path) -> anyhow::Result<BTreeMap<String, StagedFile>> {
+/// Makes a staged model of a directory in the Hugging Face layout.
+fn make(config: &StageConfig, arrival: &Arrival, model: &Path) -> anyhow::Result<Manifest> {
+    let onnx = config.onnx.as_deref();
+    let layout = Layout::read(arrival.directory(), onnx, config.max_tokens, config.pooling)?;
     let mut files = BTreeMap::new();
     for file in &layout.files {
-        let (from, to) = (layout.directory.join(file), target.join(file));
-        copy_durably(&from, &to).with_context(|| format!("failed to copy `{}`", from.display()))?;
+        let to = arrival.place(file, model)?;
         files.insert(file.clone(), StagedFile::of(&to)?);
     }
-    Ok(files)
-}
-
-fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    io::copy(&mut File::open(from)?, &mut File::create(to)?)?;
-    File::open(to)?.sync_all()
+    let manifest = describe(config, &layout, files, model)?;
+    let json = serde_json::to_vec_pretty(&manifest)?;
+    write_durably(&model.join(MANIFEST), &json)?;
+    Ok(manifest)
 }
 
 /// Runs the model once: its output decides the dimensions, and its vectors are recorded.
@@ -170,63 +216,4 @@ fn describe(
     identity.dimensions = check_golden(config, &golden, recipe)?;
     check_labels(&identity)?;
     Ok(Manifest::new(config.name.clone(), identity, golden))
-}
-
-fn write_manifest(manifest: &Manifest, directory: &Path) -> anyhow::Result<()> {
-    let path = directory.join(MANIFEST);
-    let write = || {
-        fs::write(&path, serde_json::to_vec_pretty(manifest)?)?;
-        File::open(&path)?.sync_all()
-    };
-    write().with_context(|| format!("failed to write `{}`", path.display()))
-}
-
-/// Renames the finished directory into place, unless the same model is there already.
-fn publish(
-    config: &StageConfig,
-    manifest: Manifest,
-    temporary: tempfile::TempDir,
-) -> anyhow::Result<Staged> {
-    let name = format!("{}-{}", config.name, manifest.fingerprint.short());
-    let directory = config.models.join(name);
-    let existed = directory.exists();
-    if existed {
-        let there = Manifest::load(&directory)?;
-        let hint = || {
-            format!(
-                "`{}` is damaged; remove it and stage again",
-                directory.display()
-            )
-        };
-        there.verify(&directory).with_context(hint)?;
-        return Ok(Staged {
-            directory,
-            manifest: there,
-            existed,
-        });
-    }
-    allow_reading(temporary.path()).context("failed to set permissions")?;
-    match fs::rename(temporary.path(), &directory) {
-        Ok(()) => drop(temporary.keep()),
-        // Somebody else was faster with the same model.
-        Err(_) if directory.join(MANIFEST).exists() => {}
-        Err(error) => {
-            return Err(error)
-                .with_context(|| format!("failed to create `{}`", directory.display()));
-        }
-    }
-    File::open(&config.models)
-        .and_then(|models| models.sync_all())
-        .context("failed to sync")?;
-    Ok(Staged {
-        directory,
-        manifest,
-        existed,
-    })
-}
-
-/// A temporary directory is private; a staged model is read by other users.
-fn allow_reading(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
 }

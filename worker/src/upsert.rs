@@ -35,7 +35,7 @@ use crate::batch::Vectors;
 use crate::error::{OLDEST_QDRANT, UpsertError};
 use crate::failpoint;
 use change::{Change, Draft, Part, changes, cut, overtaken};
-use request::failed;
+use request::{failed, timed};
 
 /// Points of one request: larger ones gain little and hold more memory on both sides.
 const POINTS_PER_REQUEST: usize = 128;
@@ -114,7 +114,8 @@ impl Upserter {
     /// # Errors
     /// [`UpsertError::Qdrant`] and [`UpsertError::Mismatch`].
     pub async fn check(&self, collection: &CollectionName) -> Result<(), UpsertError> {
-        let response = self.qdrant.collection_info(collection.as_str()).await;
+        let info = self.qdrant.collection_info(collection.as_str());
+        let response = timed("collection_info", info).await;
         let response = response.map_err(failed("look up", collection))?;
         let info = response.result.unwrap_or_default();
         match self.manifest.identity.task {

@@ -49,17 +49,16 @@ impl WriteStage {
     /// If the process must not go on.
     pub async fn run(self, mut input: mpsc::Receiver<InFlight<Vectors>>) -> anyhow::Result<()> {
         while let Some(work) = input.recv().await {
-            let started = Instant::now();
             self.context.health.works(Stage::Write);
             self.settle(work).await?;
             self.context.health.rests(Stage::Write);
-            metrics::stage_done("upsert", started.elapsed());
         }
         Ok(())
     }
 
     async fn settle(&self, work: InFlight<Vectors>) -> anyhow::Result<()> {
         let InFlight { payload, leases } = work;
+        let started = Instant::now();
         let mut shutdown = self.context.shutdown.clone();
         let result = tokio::select! {
             biased;
@@ -69,6 +68,7 @@ impl WriteStage {
             }
             result = self.write_with_retries(&payload, leases.deliveries()) => result,
         };
+        leases.stage_done("upsert", started);
         match result {
             Ok(()) => {
                 self.outages.end();

@@ -1,6 +1,6 @@
 //! Writes the line that says where in its document a chunk stands.
 
-use contract::tokenizer::{Tokenizer, TokenizerError};
+use contract::tokenizer::{Pieces, Tokenizer, TokenizerError};
 
 use super::Chunker;
 use super::outline::Outline;
@@ -157,13 +157,15 @@ fn line(
         if line.is_empty() {
             return Ok(None);
         }
-        let tokens = tokenizer.offsets(&line)?;
-        if tokens.len() <= most {
+        let mut tokens = Pieces::default();
+        tokenizer.add_pieces(&line, 0, &mut tokens)?;
+        if tokens.ids.len() <= most {
             return Ok(Some(line));
         }
         let end = tokens
+            .starts
             .get(keep)
-            .map_or(0, |&(start, _)| line.floor_char_boundary(start));
+            .map_or(0, |&start| line.floor_char_boundary(start));
         let end = line[..end].rfind(char::is_whitespace).unwrap_or(end);
         line.truncate(end);
         line.truncate(line.trim_end_matches([' ', '>']).len());

@@ -3,6 +3,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::outline::{Kind, Outline, Section};
+use super::sentence;
 
 /// How good a place is, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,16 +75,15 @@ fn sentences(text: &str, start: usize, end: usize, cuts: &mut Vec<Cut>) {
     let mut from = start;
     while from < end {
         let to = prose_end(text, from, end);
-        let mut at = from;
-        for sentence in text[from..to].split_sentence_bounds() {
-            at += sentence.len();
-            if at < to {
-                cuts.push(Cut {
-                    at,
-                    rank: rank_after(sentence),
-                });
-            }
-        }
+        let mut start = from;
+        sentence::ends(&text[from..to], |end| {
+            let at = from + end;
+            cuts.push(Cut {
+                at,
+                rank: rank_after(&text[start..at]),
+            });
+            start = at;
+        });
         // Where the stretch ends in the middle of a sentence, there is no place to cut.
         let stretch = &text[from..to];
         if to < end && stretch.ends_with(char::is_whitespace) && closes(stretch) {

@@ -1,16 +1,18 @@
 //! Counts the tokens between any two places of a block, having tokenized it once.
 
-use contract::tokenizer::{Tokenizer, TokenizerError};
+use contract::tokenizer::{Pieces, Tokenizer, TokenizerError};
 
 /// Most bytes that are tokenized in one call. Some tokenizers take more than linear time for long words; larger
 /// windows would gain nothing but fewer seams.
 const WINDOW_BYTES: usize = 16 << 10;
 
-/// Where the tokens of a block start, in order. Counts are exact for tokenizers that work word by word and good
-/// estimates for all others.
+/// The tokens of a block and where they start, in order. Counts are exact for tokenizers that work word by word and
+/// good estimates for all others.
 #[derive(Debug)]
 pub(super) struct Measure {
-    starts: Vec<usize>,
+    pieces: Pieces,
+    /// Where windows meet that may have other tokens than their texts together.
+    breaks: Vec<usize>,
     end: usize,
 }
 
@@ -18,28 +20,40 @@ impl Measure {
     /// Of a text that is not measured yet.
     pub(super) fn none() -> Self {
         Self {
-            starts: Vec::new(),
+            pieces: Pieces::default(),
+            breaks: Vec::new(),
             end: 0,
         }
     }
 
     /// Tokenizes `text`.
     pub(super) fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
-        let mut starts = Vec::with_capacity(text.len() / 4);
+        let mut pieces = Pieces::default();
+        let mut breaks = Vec::new();
         let mut at = 0;
         while at < text.len() {
             let end = window_end(text, at);
-            for (start, _) in tokenizer.offsets(&text[at..end])? {
-                // Tokens that stand for nothing in the text have offset 0, whatever their place.
-                let least = starts.last().copied().unwrap_or(at);
-                starts.push((at + start).max(least));
+            tokenizer.add_pieces(&text[at..end], at, &mut pieces)?;
+            if !tokenizer.is_seam(text, end) {
+                breaks.push(end);
             }
             at = end;
         }
         Ok(Self {
-            starts,
+            pieces,
+            breaks,
             end: text.len(),
         })
+    }
+
+    /// The tokens from one seam to another; `None` where they are not those of the text between.
+    pub(super) fn between(&self, start: usize, end: usize) -> Option<&[u32]> {
+        let next = self.breaks.partition_point(|&at| at <= start);
+        let broken = self.breaks.get(next).is_some_and(|&at| at < end);
+        if broken || end > self.end {
+            return None;
+        }
+        self.pieces.ids.get(self.before(start)..self.before(end))
     }
 
     /// Tokens from `start` to `end`.
@@ -49,7 +63,8 @@ impl Measure {
 
     /// The farthest place up to which there are at most `tokens` from `start`.
     pub(super) fn reach(&self, start: usize, tokens: usize) -> usize {
-        self.starts
+        self.pieces
+            .starts
             .get(self.before(start) + tokens)
             .copied()
             .unwrap_or(self.end)
@@ -58,11 +73,16 @@ impl Measure {
     /// The first place from which there are at most `tokens` to `end`.
     pub(super) fn reach_back(&self, end: usize, tokens: usize) -> usize {
         let first = self.before(end).saturating_sub(tokens);
-        self.starts.get(first).copied().unwrap_or(self.end).min(end)
+        self.pieces
+            .starts
+            .get(first)
+            .copied()
+            .unwrap_or(self.end)
+            .min(end)
     }
 
     fn before(&self, at: usize) -> usize {
-        self.starts.partition_point(|&start| start < at)
+        self.pieces.starts.partition_point(|&start| start < at)
     }
 }
 

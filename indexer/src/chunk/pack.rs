@@ -2,6 +2,7 @@
 
 use contract::tokenizer::TokenizerError;
 
+use super::assemble::{Span, assemble};
 use super::context::Contexts;
 use super::cut::{self, Cut};
 use super::measure::Measure;
@@ -226,6 +227,7 @@ impl Packer<'_> {
         place.start == place.floor && end == self.text.ceil_char_boundary(place.start + 1)
     }
 
+    /// The tokens of a chunk as the model will see it.
     fn encode(
         &mut self,
         context: Option<&str>,
@@ -239,10 +241,18 @@ impl Packer<'_> {
             context,
             text,
         );
-        self.chunker
-            .tokenizer
-            .encode(&self.input)
-            .map_err(|source| self.fault(source))
+        let span = Span {
+            head: &self.input[..self.input.len() - text.len()],
+            start,
+            end: start + text.len(),
+        };
+        let tokenizer = &self.chunker.tokenizer;
+        let ids = match assemble(tokenizer, self.text, &self.measure, span) {
+            Ok(Some(ids)) => Ok(ids),
+            Ok(None) => tokenizer.encode(&self.input),
+            Err(error) => Err(error),
+        };
+        ids.map_err(|source| self.fault(source))
     }
 
     fn draft(

@@ -189,7 +189,12 @@ fn read_qrels(path: &Path, judgements: &mut Judgements) -> anyhow::Result<()> {
                 fields.len()
             );
         };
-        let grade: i64 = grade
+        // Some files write whole numbers as `1.0`.
+        let whole = grade.split_once('.').map_or(grade, |(whole, rest)| {
+            let zeros = !rest.is_empty() && rest.bytes().all(|digit| digit == b'0');
+            if zeros { whole } else { grade }
+        });
+        let grade: i64 = whole
             .parse()
             .with_context(|| format!("the score `{grade}` is not a whole number"))?;
         let of_query = judgements.entry(query.to_owned()).or_default();

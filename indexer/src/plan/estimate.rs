@@ -86,7 +86,9 @@ impl Sizing {
         let per_job = tokens / as_double(work.embed_jobs.max(1));
         let rate = self.tokens_per_second;
         let hours = rate.map(|rate| tokens / rate / 3600.0);
-        let threshold = rate.map(|rate| threshold(rate * target, per_job));
+        // Without a job nobody knows how large one would be.
+        let rate_of_jobs = rate.filter(|_| work.embed_jobs > 0);
+        let threshold = rate_of_jobs.map(|rate| threshold(rate * target, per_job));
         let replicas = threshold.map(|threshold| work.embed_jobs.div_ceil(threshold).max(1));
         Estimate {
             tokens_per_second: rate,
@@ -103,6 +105,15 @@ impl Sizing {
                 .map(|(rate, replicas)| tokens / rate / as_double(replicas)),
         }
     }
+}
+
+/// Jobs of so many tokens that one worker does within some time at a rate in tokens per second, at least one.
+#[must_use]
+pub(crate) fn jobs_within(rate: u64, time: Duration, job_tokens: usize) -> u64 {
+    threshold(
+        as_double(rate) * time.as_secs_f64(),
+        as_double(job_tokens as u64),
+    )
 }
 
 /// Jobs that one worker does within the target, at least one; `tokens` is what it embeds in this time.
@@ -134,12 +145,11 @@ impl fmt::Display for Estimate {
         if let Some(price) = self.price {
             writeln!(f, "{:<24} {price:>14.2}", "price")?;
         }
+        let Some((threshold, replicas)) = self.lag_threshold.zip(self.max_replicas) else {
+            return writeln!(f, "nothing is to be embedded: no lagThreshold to recommend");
+        };
         let seconds = Duration::try_from_secs_f64(self.drain_seconds.unwrap_or(0.0).ceil());
         let seconds = seconds.unwrap_or(Duration::MAX);
-        let (threshold, replicas) = (
-            self.lag_threshold.unwrap_or(1),
-            self.max_replicas.unwrap_or(1),
-        );
         writeln!(f, "{:<24} {threshold:>14}", "lagThreshold")?;
         writeln!(f, "{:<24} {replicas:>14}", "maxReplicaCount")?;
         let drained = humantime::format_duration(seconds).to_string();
@@ -189,7 +199,7 @@ mod tests {
     fn no_work_costs_nothing_and_no_rate_says_nothing() {
         let nothing = sizing(Some(1000.0)).estimate(&work(0, 0));
         assert_eq!((nothing.gpu_hours, nothing.price), (Some(0.0), Some(0.0)));
-        assert_eq!(nothing.max_replicas, Some(1));
+        assert_eq!((nothing.lag_threshold, nothing.max_replicas), (None, None));
         let unknown = sizing(None).estimate(&work(8000, 2));
         assert_eq!((unknown.gpu_hours, unknown.lag_threshold), (None, None));
     }

@@ -20,11 +20,23 @@ pub(super) async fn provision(
     manifest: &Manifest,
 ) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
-    for alias in &config.collections {
-        steps.push(provision_collection(config, qdrant, manifest, alias).await?);
-        steps.push(provision_indexes(config, qdrant, alias).await?);
+    for alias in &config.installation.collections {
+        steps.extend(provision_alias(config, qdrant, manifest, alias).await?);
     }
     Ok(steps)
+}
+
+/// One alias with what is behind it.
+pub(crate) async fn provision_alias(
+    config: &ProvisionConfig,
+    qdrant: &Qdrant,
+    manifest: &Manifest,
+    alias: &CollectionName,
+) -> anyhow::Result<[Step; 2]> {
+    Ok([
+        provision_collection(config, qdrant, manifest, alias).await?,
+        provision_indexes(config, qdrant, alias).await?,
+    ])
 }
 
 /// Creates the alias with an empty collection behind it, unless something answers to its name already.

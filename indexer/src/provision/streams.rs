@@ -45,22 +45,22 @@ const CONSUMER_FIELDS: [&str; 11] = [
 ];
 
 /// Streams first, because consumers and buckets live in them.
-pub(super) async fn provision(
+pub(crate) async fn provision(
     config: &ProvisionConfig,
     jetstream: &jetstream::Context,
     manifest: &Manifest,
 ) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
-    for wanted in topology::streams(&config.sizes()) {
+    for wanted in topology::streams(&config.installation.sizes()) {
         steps.push(provision_stream(config, jetstream, wanted).await?);
     }
     for lane in Lane::of(manifest.identity.task, &manifest.name) {
-        let wanted = lane.consumer_config(&config.consumer_sizes());
+        let wanted = lane.consumer_config(&config.installation.consumer_sizes());
         steps.push(provision_consumer(config, jetstream, JOBS, wanted).await?);
     }
-    let sweep = topology::sweep_consumer_config(config.replicas);
+    let sweep = topology::sweep_consumer_config(config.installation.replicas);
     steps.push(provision_consumer(config, jetstream, ADVISORIES, sweep).await?);
-    for wanted in topology::buckets(&config.sizes()) {
+    for wanted in topology::buckets(&config.installation.sizes()) {
         steps.push(provision_bucket(config, jetstream, wanted).await?);
     }
     Ok(steps)

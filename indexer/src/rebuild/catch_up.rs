@@ -21,6 +21,7 @@ use super::balance::DeadPoints;
 use super::look_up::vector;
 use super::publish::Publisher;
 use super::write::{Draft, Target, doc_id, id, include, is_deleted, number, text};
+use crate::carry_over::Space;
 
 mod again;
 
@@ -34,7 +35,7 @@ pub(crate) struct CatchUp<'a> {
     pub(crate) from: Target<'a>,
     pub(crate) to: Target<'a>,
     /// The model of the collection that is written to.
-    pub(crate) manifest: &'a Manifest,
+    pub(crate) space: Space,
     /// Whether vectors of the first collection may be taken.
     pub(crate) same_model: bool,
     /// Documents that are newer than this version have changed.
@@ -47,8 +48,8 @@ pub(crate) struct CatchUp<'a> {
     pub(crate) tombstones_since: SystemTime,
     /// Chunks that were published and given up.
     pub(crate) dead: &'a DeadPoints,
-    /// Tokenizer of the model, for texts that are to be embedded again.
-    pub(crate) tokenizer: &'a Tokenizer,
+    /// That model with its tokenizer, where texts can be published to be embedded again.
+    pub(crate) again: Option<(&'a Manifest, &'a Tokenizer)>,
 }
 
 /// What a scan did.
@@ -186,12 +187,13 @@ impl CatchUp<'_> {
             if self.is_dead(&point) {
                 continue;
             }
-            let Some(publisher) = publisher.as_deref_mut() else {
+            let able = publisher.as_deref_mut().zip(self.again);
+            let Some((publisher, (manifest, tokenizer))) = able else {
                 scan.left += 1;
                 continue;
             };
             scan.published += 1;
-            let again = Again::of(&point, self.manifest, self.tokenizer)?;
+            let again = Again::of(&point, manifest, tokenizer)?;
             scan.tokens += again.tokens;
             scan.truncated += u64::from(again.truncated);
             publisher.add(vec![again.document]).await?;
@@ -209,13 +211,13 @@ impl CatchUp<'_> {
         let deleted = is_deleted(point);
         let mut payload = point.payload.clone();
         let vectors = if deleted {
-            let fingerprint = self.manifest.fingerprint.to_string();
+            let fingerprint = self.space.fingerprint.clone();
             payload.insert(field::FINGERPRINT.to_owned(), fingerprint.into());
             NamedVectors::default()
         } else {
-            let name = self.manifest.name.as_str();
+            let name = self.space.model.as_str();
             let fingerprint = text(point, field::FINGERPRINT)?;
-            if !self.same_model || fingerprint != self.manifest.fingerprint.as_str() {
+            if !self.same_model || fingerprint != self.space.fingerprint {
                 return None;
             }
             NamedVectors::default().add_vector(name, vector(point, name)?)

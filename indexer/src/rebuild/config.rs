@@ -1,6 +1,6 @@
 //! Settings of a rebuild.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +13,7 @@ use contract::tokenizer::Tokenizer;
 use crate::chunk::{ChunkOptions, Chunker};
 use crate::config::{ModelDir, Servers};
 use crate::extract::ExtractOptions;
+use crate::pack::JOB_TOKENS;
 use crate::plan::Sizing;
 use crate::source::{Format, Sources};
 
@@ -142,7 +143,7 @@ pub struct Chunking {
     #[arg(long)]
     pub no_context: bool,
     /// Tokens of a job
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, default_value_t = JOB_TOKENS)]
     pub job_tokens: usize,
 }
 
@@ -182,8 +183,18 @@ impl RebuildConfig {
         if let Err(problem) = failpoint::check() {
             faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }
+        faults.extend(report_fault(self.report.as_deref()));
         faults
     }
+}
+
+/// Why a report could not be written at the end, if that can be known at the beginning.
+pub(crate) fn report_fault(path: Option<&Path>) -> Option<ConfigFault> {
+    let path = path?;
+    let mut options = std::fs::OpenOptions::new();
+    let error = options.append(true).create(true).open(path).err()?;
+    let problem = format!("`{}` cannot be written: {error}", path.display());
+    Some(ConfigFault::new("--report", problem))
 }
 
 impl Chunking {

@@ -8,17 +8,18 @@ use contract::topology::{Lane, Priority, Task};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
-use super::Rebuild;
 use super::balance::DeadPoints;
 use super::dry_run::is_same_model;
 use super::publish::{Heading, Publisher};
 use super::report::{Gate, PhaseReport, as_double};
 use super::write::Target;
-use crate::alias;
+use super::{Rebuild, say};
 use crate::corpus::Corpus;
-use crate::once::Once;
+use crate::lease::{Lease, Purpose};
+use crate::once::{Chunks, Once};
 use crate::read::Event;
 use crate::run::Phase;
+use crate::settle::{Awaited, Of};
 pub(super) use from_collection::Collection;
 pub(super) use resolve::Copier;
 
@@ -33,6 +34,9 @@ pub(super) struct Read {
     pub(super) report: PhaseReport,
     pub(super) refused: u64,
     pub(super) jobs: u64,
+    /// Chunks whose documents were replaced by something newer meanwhile.
+    pub(super) superseded: u64,
+    pub(super) source: Chunks,
 }
 
 impl Rebuild {
@@ -40,14 +44,19 @@ impl Rebuild {
         self.own_jobs_settled().await?;
         let dead = self.dead_points().await?;
         let Read {
-            report, refused, ..
+            report,
+            refused,
+            superseded,
+            source,
+            ..
         } = match &self.config.from_collection {
             Some(name) => self.copy_collection(name, &dead).await?,
             None => self.copy_sources(&dead).await?,
         };
         let record = &mut self.stored.record;
         (record.documents, record.expected) = (report.documents, report.chunks);
-        record.refused = refused;
+        (record.refused, record.superseded) = (refused, superseded);
+        self.source = Some(source);
         let limit = self.config.limits.max_refused;
         self.judge(Gate {
             name: "refused".to_owned(),
@@ -83,11 +92,29 @@ impl Rebuild {
         name: &CollectionName,
         dead: &DeadPoints,
     ) -> anyhow::Result<Read> {
+        // Wherever the alias points by now.
+        let reads = self.record().reads.clone();
+        let from = reads.unwrap_or_else(|| name.clone());
+        if from != self.record().serving {
+            return self.copy_from(&from, dead).await;
+        }
+        let (bucket, silence) = (self.runs.bucket(), self.config.lease);
+        let syncs = Lease::take(bucket, Purpose::Sync, &self.record().alias, silence).await?;
+        let copied = async {
+            self.earlier_jobs_settled().await?;
+            self.copy_from(&from, dead).await
+        };
+        let copied = copied.await;
+        syncs.release().await;
+        copied
+    }
+
+    async fn copy_from(&self, from: &CollectionName, dead: &DeadPoints) -> anyhow::Result<Read> {
         let copier = self.copier(dead).await?;
         let collection = Collection {
             from: Target {
                 qdrant: &self.qdrant,
-                collection: &alias::resolved(&self.qdrant, name).await?,
+                collection: from,
             },
             serving: &self.record().serving,
             tokenizer: &self.tokenizer,
@@ -98,6 +125,25 @@ impl Rebuild {
         collection
             .copy(packer, publisher, || self.lease.check())
             .await
+    }
+
+    /// Documents of the serving collection get the version of the run. What is written there later must be newer: jobs
+    /// that were published before have to be done, and no sync that began before may go on.
+    async fn earlier_jobs_settled(&self) -> anyhow::Result<()> {
+        let record = self.record();
+        say(&format!(
+            "waiting for jobs for `{}` that were published before",
+            record.alias
+        ));
+        let awaited = Awaited {
+            stream: &self.jobs,
+            subject: &format!("jobs.{}.*.*", Task::Embed.as_str()),
+            first: 1,
+            last: record.first_sequence,
+            of: Of::Collection(record.alias.as_str()),
+            stall_limit: self.config.stall_limit,
+        };
+        awaited.settled(|| self.lease.check()).await
     }
 
     fn corpus(&self) -> Corpus<'_> {
@@ -163,7 +209,7 @@ pub(super) async fn copy_all(
     mut publisher: Publisher,
     check: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Read> {
-    let mut once = Once::default();
+    let (mut once, mut superseded) = (Once::default(), 0);
     let mut sum = PhaseReport::new(Phase::Copied);
     {
         let batches = stream::poll_fn(|context| incoming.poll_recv(context))
@@ -176,6 +222,7 @@ pub(super) async fn copy_all(
             let copied = copied?;
             sum.reused += copied.reused;
             sum.present += copied.present;
+            superseded += copied.superseded;
             for chunk in copied.rest.iter().flat_map(|document| &document.chunks) {
                 sum.published += 1;
                 sum.published_tokens += chunk.token_ids.len() as u64;
@@ -190,5 +237,7 @@ pub(super) async fn copy_all(
         report: sum,
         refused: once.refused,
         jobs,
+        superseded,
+        source: once.into_chunks(),
     })
 }

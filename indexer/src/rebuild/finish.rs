@@ -1,19 +1,23 @@
 //! Finish: what the switch has left behind in the previous generation, then the generations that nobody needs.
 
+use anyhow::Context as _;
 use contract::collection::MODEL;
 use contract::failpoint;
 use contract::names::ModelName;
+use contract::topology::Task;
 use qdrant_client::qdrant::CollectionInfo;
 
 use super::catch_up::Scan;
 use super::in_flight::InFlight;
 use super::report::PhaseReport;
 use super::switch::report_of;
-use super::{Rebuild, Stopped, create};
+use super::{Rebuild, Stopped, create, say};
 use crate::alias;
 use crate::gc;
+use crate::hand_over::HandOver;
 use crate::lease::{Lease, Purpose};
 use crate::run::Phase;
+use crate::settle::{Awaited, Of};
 
 /// Scans that may find something after the last worker has left.
 const MOST_SCANS: u32 = 1000;
@@ -21,6 +25,7 @@ const MOST_SCANS: u32 = 1000;
 impl Rebuild {
     pub(super) async fn finish(&mut self) -> anyhow::Result<PhaseReport> {
         self.still_switched().await?;
+        self.hand_over().await?;
         self.previous_at_rest().await?;
         failpoint::pass("rebuild-finishing");
         let mut sum = Scan::default();
@@ -53,8 +58,45 @@ impl Rebuild {
             "alias `{}` points to `{found}` again; the run is given up",
             record.alias
         );
+        // Whoever has rolled it back has written the record.
+        let now = self.runs.find(&record.alias, &record.run).await?;
+        self.stored = now.unwrap_or_else(|| self.stored.clone());
         self.stored.record.phase = Phase::Abandoned;
         Err(Stopped(reason).into())
+    }
+
+    /// Jobs of publishers that still write for the model before. They name the generation, and are awaited: the worker
+    /// that has filled it takes them in any case.
+    async fn hand_over(&self) -> anyhow::Result<()> {
+        let record = self.record();
+        let hand_over = HandOver {
+            jetstream: &self.jetstream,
+            jobs: &self.jobs,
+            alias: &record.alias,
+            model: &record.model,
+            to: &record.generation,
+        };
+        let handed = hand_over.perform(|| self.lease.check()).await?;
+        if handed > 0 {
+            let model = &record.model;
+            say(&format!(
+                "{handed} jobs that waited for another model are handed over to `{model}`"
+            ));
+        }
+        let last = self.jobs.get_info().await;
+        let last = last
+            .context("failed to look at the jobs")?
+            .state
+            .last_sequence;
+        let awaited = Awaited {
+            stream: &self.jobs,
+            subject: &format!("jobs.{}.{}.*", Task::Embed.as_str(), record.model),
+            first: record.first_sequence + 1,
+            last,
+            of: Of::Collection(record.generation.as_str()),
+            stall_limit: self.config.stall_limit,
+        };
+        awaited.settled(|| self.lease.check()).await
     }
 
     /// Waits until no worker writes to the previous generation any more.

@@ -5,20 +5,32 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Context as _;
 use contract::model::Manifest;
 use contract::point::field;
+use contract::score::SCORES;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use qdrant_client::qdrant::{
-    Condition, Filter, RetrievedPoint, ScrollPoints, vector_output, vectors_output,
+    Condition, Filter, RetrievedPoint, ScrollPoints, Value, vector_output, vectors_output,
 };
 
 use super::write::{Target, include, text};
 
+/// Fields that are read.
+const FIELDS: [&str; 3] = [field::DIGEST, field::FINGERPRINT, SCORES];
 /// Look-ups by digest at the same time.
 const CONCURRENT: usize = 8;
 /// Largest deviation of a vector's length from 1.
 pub(super) const NORM_TOLERANCE: f64 = 1e-3;
 
-/// Vectors by the digest of their text.
-pub(super) type Vectors = HashMap<String, Vec<f32>>;
+/// What is known by the digest of a text.
+pub(super) type Vectors = HashMap<String, Known>;
+
+/// What models have made of a text.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Its vector.
+    pub(super) vector: Vec<f32>,
+    /// Its scores by rescorers, if it has any.
+    pub(super) scores: Option<Value>,
+}
 
 /// A chunk that a vector is looked for.
 pub(super) struct Wanted<'a> {
@@ -35,8 +47,7 @@ pub(super) async fn vectors(
     wanted: &[Wanted<'_>],
 ) -> anyhow::Result<Vectors> {
     let ids = wanted.iter().map(|wanted| wanted.id.to_owned()).collect();
-    let fields = [field::DIGEST, field::FINGERPRINT];
-    let points = serving.get(ids, &fields, true).await?;
+    let points = serving.get(ids, &FIELDS, true).await?;
     let mut found: Vectors = points
         .iter()
         .filter_map(|point| entry(point, manifest))
@@ -46,7 +57,7 @@ pub(super) async fn vectors(
         .map(|wanted| wanted.digest)
         .filter(|digest| !found.contains_key(*digest))
         .collect();
-    let moved: Vec<Option<(String, Vec<f32>)>> = stream::iter(moved)
+    let moved: Vec<Option<(String, Known)>> = stream::iter(moved)
         .map(|digest| by_digest(serving, manifest, digest.to_owned()))
         .buffer_unordered(CONCURRENT)
         .try_collect()
@@ -59,7 +70,7 @@ async fn by_digest(
     serving: Target<'_>,
     manifest: &Manifest,
     digest: String,
-) -> anyhow::Result<Option<(String, Vec<f32>)>> {
+) -> anyhow::Result<Option<(String, Known)>> {
     let request = ScrollPoints {
         collection_name: serving.collection.to_string(),
         filter: Some(Filter::must([
@@ -67,7 +78,7 @@ async fn by_digest(
             Condition::matches(field::FINGERPRINT, manifest.fingerprint.to_string()),
         ])),
         limit: Some(1),
-        with_payload: Some(include(&[field::DIGEST, field::FINGERPRINT])),
+        with_payload: Some(include(&FIELDS)),
         with_vectors: Some(true.into()),
         ..ScrollPoints::default()
     };
@@ -81,11 +92,12 @@ async fn by_digest(
 }
 
 /// Digest and vector of a point, if the vector is one of this model's and sound.
-fn entry(point: &RetrievedPoint, manifest: &Manifest) -> Option<(String, Vec<f32>)> {
+fn entry(point: &RetrievedPoint, manifest: &Manifest) -> Option<(String, Known)> {
     let same_model = text(point, field::FINGERPRINT)? == manifest.fingerprint.as_str();
     let vector = vector(point, manifest.name.as_str())?;
+    let scores = point.payload.get(SCORES).cloned();
     (same_model && unsound(&vector, manifest).is_none())
-        .then(|| Some((text(point, field::DIGEST)?, vector)))?
+        .then(|| Some((text(point, field::DIGEST)?, Known { vector, scores })))?
 }
 
 /// The vector of that name.

@@ -1,17 +1,22 @@
 //! Plan: goes on with an unfinished run, or records a new one.
 
 use anyhow::Context as _;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{self, stream::Stream};
 use contract::digest::Digest;
 use contract::failpoint;
 use contract::model::Manifest;
+use contract::names::CollectionName;
 use qdrant_client::Qdrant;
 
+use super::discard::discard;
 use super::{RebuildConfig, say};
 use crate::alias;
+use crate::carry_over::Scene;
+use crate::lease::Lease;
 use crate::publish::now_micros;
 use crate::run::{FORMAT, Phase, RunRecord, Runs, Stored};
 use crate::source::{Format, Input, Place, Sources};
+use crate::unfinished::Unfinished;
 
 /// What planning looks at.
 pub(super) struct Planning<'a> {
@@ -19,56 +24,99 @@ pub(super) struct Planning<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) qdrant: &'a Qdrant,
     pub(super) runs: &'a Runs,
+    pub(super) jetstream: &'a jetstream::Context,
     pub(super) jobs: &'a Stream,
+    pub(super) lease: &'a Lease,
+}
+
+/// A run to work on.
+pub(super) struct Planned {
+    pub(super) stored: Stored,
+    /// Whether it is the one that is wanted; another one has to be ended first.
+    pub(super) wanted: bool,
 }
 
 impl Planning<'_> {
     /// The run to work on. One that is done is given back as it is.
-    pub(super) async fn open(&self) -> anyhow::Result<Stored> {
+    pub(super) async fn open(&self) -> anyhow::Result<Planned> {
+        self.unfinished().rollbacks(|| self.lease.check()).await?;
         let runs = self.runs.of(&self.config.alias).await?;
-        let source = self.source().await?;
-        if let Some(named) = self.named(&runs)? {
-            return Ok(named);
+        if let Some(done) = self.done(&runs) {
+            return Ok(wanted(done));
         }
-        let unfinished = runs.into_iter().rfind(|run| run.record.is_unfinished());
+        let source = self.source().await?;
+        let unfinished = runs.iter().rfind(|run| run.record.is_unfinished());
         if let Some(run) = unfinished {
-            if self.goes_on(&run.record, &source)? {
-                return self.resume(run).await;
+            let run = run.clone();
+            let found = alias::target(self.qdrant, &run.record.alias).await?;
+            if run.record.switched.is_some() && found == run.record.generation {
+                return self.end(run, &source).await;
+            }
+            if self.goes_on(&run.record, &source) {
+                return Ok(wanted(self.resume(run).await?));
             }
             self.abandon(run).await?;
         }
-        let stored = self.runs.create(self.record(source).await?).await?;
+        let stored = self.runs.create(self.record(&runs, source).await?).await?;
         failpoint::pass("rebuild-planned");
-        Ok(stored)
+        Ok(wanted(stored))
     }
 
-    /// The run of the given id, if it is over.
-    fn named(&self, runs: &[Stored]) -> anyhow::Result<Option<Stored>> {
-        let Some(id) = &self.config.run_id else {
-            return Ok(None);
-        };
-        let Some(found) = runs.iter().find(|run| run.record.run == *id) else {
-            return Ok(None);
-        };
+    fn unfinished(&self) -> Unfinished<'_> {
+        Unfinished {
+            scene: Scene {
+                qdrant: self.qdrant,
+                jobs: self.jobs,
+                alias: &self.config.alias,
+                clock_skew: self.config.clock_skew,
+                stall_limit: self.config.stall_limit,
+            },
+            runs: self.runs,
+            silence: self.config.lease,
+        }
+    }
+
+    /// The run of the given id, if it is done.
+    fn done(&self, runs: &[Stored]) -> Option<Stored> {
+        let id = self.config.run_id.as_ref()?;
+        let mut named = runs.iter().filter(|run| run.record.is_named(id));
+        named.rfind(|run| run.record.phase == Phase::Done).cloned()
+    }
+
+    /// A run that has moved the alias is ended in any case, because live writes may have been left behind. Its gates
+    /// were passed, and are not asked again.
+    async fn end(&self, mut run: Stored, source: &Digest) -> anyhow::Result<Planned> {
+        let record = &mut run.record;
         anyhow::ensure!(
-            found.record.phase != Phase::Abandoned,
-            "run `{id}` was given up; choose another --run-id"
+            record.fingerprint == self.manifest.fingerprint,
+            "run `{}` is switched and not finished; give its model `{}` ({}) to finish it",
+            record.run,
+            record.model,
+            record.fingerprint
         );
-        Ok((found.record.phase == Phase::Done).then(|| found.clone()))
+        say(&format!(
+            "going on with run {}, which was switched",
+            record.run
+        ));
+        (record.phase, record.failed) = (Phase::Switched, None);
+        self.runs.save(&mut run).await?;
+        let id = self.config.run_id.as_deref();
+        let asked_for = id.is_none_or(|id| run.record.is_named(id));
+        Ok(Planned {
+            wanted: asked_for && run.record.source == *source && !self.config.fresh,
+            stored: run,
+        })
     }
 
-    /// Whether an unfinished run is still what is wanted. One whose alias is switched has to be finished in any case,
-    /// because live writes may have been left behind.
-    fn goes_on(&self, record: &RunRecord, source: &Digest) -> anyhow::Result<bool> {
-        if record.phase >= Phase::Switched && !self.config.fresh {
-            anyhow::ensure!(
-                record.fingerprint == self.manifest.fingerprint,
-                "run `{}` is switched and not finished; give its model `{}` ({}) to finish it",
-                record.run,
-                record.model,
-                record.fingerprint
-            );
-            return Ok(true);
+    /// Whether an unfinished run that has not moved the alias is still what is wanted. One that had, and whose alias was
+    /// moved again by somebody, is not.
+    fn goes_on(&self, record: &RunRecord, source: &Digest) -> bool {
+        if record.phase >= Phase::Switched {
+            say(&format!(
+                "run {} is given up: alias `{}` does not point to `{}` any more",
+                record.run, record.alias, record.generation
+            ));
+            return false;
         }
         let same = record.source == *source;
         if !same {
@@ -77,10 +125,11 @@ impl Planning<'_> {
                 record.run
             ));
         }
-        Ok(same && !self.config.fresh)
+        same && !self.config.fresh
     }
 
-    /// Catch-up and gates speak about a moment that is over, so that they are done again.
+    /// What was published or carried over is looked at again from the beginning: the source says what must be there,
+    /// and gates speak about a moment that is over. An intent to switch is void, because the alias has not moved.
     async fn resume(&self, mut run: Stored) -> anyhow::Result<Stored> {
         let record = &mut run.record;
         say(&format!(
@@ -88,25 +137,42 @@ impl Planning<'_> {
             record.run,
             super::report::name(record.phase)
         ));
-        if record.phase > Phase::Balanced && record.phase < Phase::Switched {
-            record.phase = Phase::Balanced;
+        record.phase = record.phase.min(Phase::Created);
+        (record.failed, record.switched) = (None, None);
+        if let Some(id) = &self.config.run_id
+            && !record.is_named(id)
+        {
+            say(&format!("run {} is run {id} from now on, too", record.run));
+            record.asked.push(id.clone());
         }
-        record.failed = None;
         self.runs.save(&mut run).await?;
         Ok(run)
     }
 
+    /// Its jobs must not be embedded for nothing.
     async fn abandon(&self, mut run: Stored) -> anyhow::Result<()> {
-        run.record.phase = Phase::Abandoned;
-        self.runs.save(&mut run).await
+        let record = &mut run.record;
+        (record.phase, record.switched) = (Phase::Abandoned, None);
+        self.runs.save(&mut run).await?;
+        let check = || self.lease.check();
+        let discarded = discard(self.jetstream, self.jobs, &run.record, check).await?;
+        if discarded > 0 {
+            say(&format!(
+                "{discarded} jobs of run {} are removed",
+                run.record.run
+            ));
+        }
+        Ok(())
     }
 
-    async fn record(&self, source: Digest) -> anyhow::Result<RunRecord> {
+    /// A new run. Where one of the wanted id was given up, its jobs and its generation may still be there, so that the
+    /// new one has a number behind it.
+    async fn record(&self, runs: &[Stored], source: Digest) -> anyhow::Result<RunRecord> {
         let alias = &self.config.alias;
         let started = now_micros();
         let skew = u64::try_from(self.config.clock_skew.as_micros()).unwrap_or(u64::MAX);
         let run = self.config.run_id.clone();
-        let run = run.unwrap_or_else(|| run_id(started));
+        let run = run.map_or_else(|| run_id(started), |id| unused(runs, &id));
         let state = self
             .jobs
             .get_info()
@@ -124,9 +190,13 @@ impl Planning<'_> {
             version: started.saturating_sub(skew).max(1),
             started,
             switched: None,
+            rolled_back: None,
+            reads: self.reads().await?,
+            asked: self.config.run_id.clone().into_iter().collect(),
             source,
             first_sequence: state.state.last_sequence,
             expected: 0,
+            superseded: 0,
             documents: 0,
             refused: 0,
             repeated: false,
@@ -134,6 +204,17 @@ impl Planning<'_> {
             gates: Vec::new(),
             run,
         })
+    }
+
+    /// The collection that is the source, if one is. The alias itself stands for the serving one.
+    async fn reads(&self) -> anyhow::Result<Option<CollectionName>> {
+        match &self.config.from_collection {
+            Some(name) if *name == self.config.alias => {
+                Ok(Some(alias::target(self.qdrant, name).await?))
+            }
+            Some(name) => Ok(Some(alias::resolved(self.qdrant, name).await?)),
+            None => Ok(None),
+        }
     }
 
     /// Digest of everything that shapes the generation: the content of the sources, how they are cut, the model.
@@ -147,6 +228,8 @@ impl Planning<'_> {
             config.full.to_string(),
         ];
         let content = match &config.from_collection {
+            // The serving collection at the start of the run, wherever the alias points by now.
+            Some(name) if *name == config.alias => name.to_string(),
             // What changes in it while the run lasts is dealt with when it is read.
             Some(name) => alias::resolved(self.qdrant, name).await?.to_string(),
             None => tokio::task::spawn_blocking(move || content(&config.sources))
@@ -155,6 +238,21 @@ impl Planning<'_> {
         };
         Ok(Digest::of(format!("{parts:?}\n{content}").as_bytes()))
     }
+}
+
+fn wanted(stored: Stored) -> Planned {
+    Planned {
+        stored,
+        wanted: true,
+    }
+}
+
+/// The id itself, or with the first number behind it that no run has.
+fn unused(runs: &[Stored], id: &str) -> String {
+    let is_free = |candidate: &String| !runs.iter().any(|run| run.record.run == *candidate);
+    let numbered = (2..).map(|number: u32| format!("{id}-{number}"));
+    let mut candidates = std::iter::once(id.to_owned()).chain(numbered);
+    candidates.find(is_free).unwrap_or_else(|| id.to_owned())
 }
 
 /// Digest of all inputs, in their order.

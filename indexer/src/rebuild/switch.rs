@@ -12,8 +12,9 @@ use super::catch_up::{CatchUp, Scan};
 use super::report::PhaseReport;
 use super::{Rebuild, Stopped, create};
 use crate::alias;
+use crate::carry_over::Space;
+use crate::intent;
 use crate::lease::{Lease, Purpose};
-use crate::publish::now_micros;
 use crate::run::{Phase, as_time};
 
 /// Scans in a row before the switch. While live writes go on none may be clean; what is left is carried over after it.
@@ -31,19 +32,18 @@ impl Rebuild {
     pub(super) async fn switch(&mut self) -> anyhow::Result<PhaseReport> {
         let scan = self.catch_up_rounds().await?;
         self.lease.check()?;
-        let record = self.record();
-        let (alias, to) = (record.alias.clone(), record.generation.clone());
-        let silence = self.config.lease;
-        let lock = Lease::take(self.runs.bucket(), Purpose::Change, &alias, silence).await?;
-        let switched = self.point_alias().await;
+        let (bucket, silence) = (self.runs.bucket(), self.config.lease);
+        let lock = Lease::take(bucket, Purpose::Change, &self.config.alias, silence).await?;
+        let switched = self.point_alias(&lock).await;
         lock.release().await;
         switched?;
-        tracing::info!(%alias, %to, "switched");
-        self.stored.record.switched = Some(now_micros());
+        let record = self.record();
+        tracing::info!(alias = %record.alias, to = %record.generation, "switched");
         Ok(report_of(Phase::Switched, scan))
     }
 
-    async fn point_alias(&self) -> anyhow::Result<()> {
+    /// Records the intent, then moves the alias.
+    async fn point_alias(&mut self, lock: &Lease) -> anyhow::Result<()> {
         let record = self.record();
         let found = alias::target(&self.qdrant, &record.alias).await?;
         if found != record.serving && found != record.generation {
@@ -53,10 +53,18 @@ impl Rebuild {
             ))
             .into());
         }
-        failpoint::pass("rebuild-before-switch");
-        alias::point(&self.qdrant, &record.alias, &record.generation).await?;
-        failpoint::pass("rebuild-after-switch");
-        Ok(())
+        self.lease.check()?;
+        let records = intent::records(&self.runs, &record.alias).await?;
+        self.stored.record.switched = Some(intent::next_time(&records));
+        self.runs.save(&mut self.stored).await?;
+        let step = intent::Move {
+            qdrant: &self.qdrant,
+            runs: &self.runs,
+            lock,
+            to: &self.stored.record.generation,
+            points: ["rebuild-before-switch", "rebuild-after-switch"],
+        };
+        step.perform(&self.stored).await
     }
 
     async fn catch_up_rounds(&mut self) -> anyhow::Result<Scan> {
@@ -104,17 +112,20 @@ impl Rebuild {
         CatchUp {
             from: self.serving(),
             to: self.target(),
-            manifest: &self.manifest,
+            space: Space {
+                model: self.manifest.name.clone(),
+                fingerprint: self.manifest.fingerprint.to_string(),
+            },
             same_model,
             floor: record.version,
             // Points say when they were written in whole seconds.
             since: started - self.config.clock_skew - Duration::from_secs(1),
-            except: run_of(record),
+            except: maker(record),
             tombstones_since: started
                 .checked_sub(TOMBSTONES)
                 .unwrap_or(SystemTime::UNIX_EPOCH),
             dead,
-            tokenizer: &self.tokenizer,
+            again: Some((&self.manifest, &self.tokenizer)),
         }
     }
 }
@@ -133,7 +144,7 @@ pub(super) fn report_of(phase: Phase, scan: Scan) -> PhaseReport {
 }
 
 /// The run that made the serving collection: what it wrote is no live write.
-fn run_of(record: &crate::run::RunRecord) -> Option<&str> {
+pub(crate) fn maker(record: &crate::run::RunRecord) -> Option<&str> {
     let rest = record
         .serving
         .as_str()

@@ -58,7 +58,7 @@ pub(super) fn shrink(old: u64, new: u64, limit: f64) -> Gate {
 }
 
 /// Heads of documents that are not deleted.
-pub(super) fn documents() -> Filter {
+pub(crate) fn documents() -> Filter {
     Filter {
         must: vec![Condition::matches(field::CHUNK, 0)],
         must_not: vec![Condition::matches(field::DELETED, true)],

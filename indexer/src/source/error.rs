@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use contract::connect::store::StoreError;
 use thiserror::Error;
 
 use super::format::EXTENSIONS;
@@ -46,22 +47,9 @@ pub enum SourceError {
         "parquet cannot be read from standard input, because it is read from its end: give a file"
     )]
     StdinParquet,
-    /// The argument is a URL that cannot be a source.
-    #[error("source `{url}` cannot be used: {problem}")]
-    Url {
-        /// The argument, without what may be secret.
-        url: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The client of an object store lacks settings.
-    #[error("failed to set up the object store of `{url}` from the environment: {reason}")]
-    Store {
-        /// The argument, without what may be secret.
-        url: String,
-        /// What the client said.
-        reason: String,
-    },
+    /// The argument is a URL that leads nowhere.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The source gave no input at all.
     #[error("source `{argument}` matches no file with one of the extensions {EXTENSIONS}")]
     NoMatch {

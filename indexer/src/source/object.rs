@@ -4,12 +4,12 @@
 //! one range after the other. Nothing is read ahead: a reader holds one range, whatever the size of the object, and no
 //! connection stays open while the reader has other things to do.
 
-use std::error::Error as _;
 use std::future::Future;
 use std::io::{self, Read};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use bytes::{Buf as _, Bytes};
+use contract::connect::store::reason;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use object_store::path::Path;
@@ -218,18 +218,4 @@ fn cut_off() -> object_store::Error {
 
 fn into_io(error: object_store::Error) -> io::Error {
     io::Error::other(reason(&error))
-}
-
-/// All that an error and its causes say. Some repeat their causes, and some hide them.
-pub(super) fn reason(error: &object_store::Error) -> String {
-    let mut reason = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !reason.contains(&text) {
-            reason = format!("{reason}: {text}");
-        }
-        cause = inner.source();
-    }
-    reason
 }

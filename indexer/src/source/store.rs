@@ -1,37 +1,21 @@
 //! Object stores as sources: understands a URL, lists what is below it, looks for one object.
-//!
-//! Credentials and endpoints come from the environment, by the names that the tools of each store use; a URL that
-//! carries any is refused, because it would end up in payloads and logs.
 
 use std::path::Path as FilePath;
-use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::sync::Arc;
 
+use contract::connect::store::{Place as StorePlace, reason};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::http::HttpBuilder;
 use object_store::path::Path;
-use object_store::{ClientOptions, GetOptions, ObjectMeta, ObjectStore};
-use url::{Position, Url};
+use object_store::{GetOptions, ObjectMeta};
 
-use super::object::{Object, reason, wait};
+use super::object::{Object, wait};
 use super::{Format, Input, Place, SourceError};
-
-/// Longest silence of a web server while it sends an object.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Schemes that are known, for messages.
-const SCHEMES: &str = "s3, gs, az, abfs, abfss, http, https";
 
 /// A place in an object store: one object, or all below a prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Location {
-    store: Arc<dyn ObjectStore>,
-    /// Scheme and authority of the URL.
-    base: Arc<str>,
-    path: Path,
+    at: StorePlace,
     /// Set where the URL names one object.
     format: Option<Format>,
 }
@@ -53,42 +37,17 @@ pub(super) struct Listing {
     objects: BoxStream<'static, object_store::Result<ObjectMeta>>,
 }
 
-/// Whether an argument is a URL.
-pub(super) fn is_url(argument: &str) -> bool {
-    let scheme = argument.split_once("://").map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| {
-        !scheme.is_empty()
-            && scheme
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '+')
-    })
-}
-
 impl Location {
     /// Understands a URL without asking the store. A URL that ends with a known extension is one object.
     ///
     /// # Errors
-    /// [`SourceError::Url`] and [`SourceError::Store`].
+    /// [`SourceError::Store`].
     pub(super) fn understand(argument: &str) -> Result<Self, SourceError> {
-        let url = Url::parse(argument).map_err(|error| SourceError::Url {
-            url: without_secrets(argument),
-            problem: error.to_string(),
-        })?;
-        let fault = |problem: String| SourceError::Url {
-            url: without_secrets(argument),
-            problem,
-        };
-        if let Some(problem) = unwanted(&url) {
-            return Err(fault(problem.to_owned()));
-        }
-        let path = Path::from_url_path(url.path()).map_err(|error| fault(error.to_string()))?;
-        let is_folder = url.path().ends_with('/') || path.is_root();
-        let of_name = Format::of_path(FilePath::new(path.filename().unwrap_or_default()));
+        let at = StorePlace::of_url(argument)?;
+        let of_name = Format::of_path(FilePath::new(at.path.filename().unwrap_or_default()));
         Ok(Self {
-            store: connect(&url)?,
-            base: url[..Position::BeforePath].into(),
-            path,
-            format: of_name.filter(|_| !is_folder),
+            format: of_name.filter(|_| !at.is_folder),
+            at,
         })
     }
 
@@ -99,7 +58,7 @@ impl Location {
 
     /// The URL, for messages.
     pub(super) fn name(&self) -> String {
-        self.url_of(&self.path)
+        self.url_of(&self.at.path)
     }
 
     /// The only object of a location that names one.
@@ -110,12 +69,14 @@ impl Location {
         let Some(format) = self.format else {
             return Ok(None);
         };
-        let object = self.look(&self.path).map_err(|error| SourceError::Read {
-            origin: crate::document::Origin::url(&self.name()),
-            source: std::io::Error::other(reason(&error)),
-        })?;
+        let object = self
+            .look(&self.at.path)
+            .map_err(|error| SourceError::Read {
+                origin: crate::document::Origin::url(&self.name()),
+                source: std::io::Error::other(reason(&error)),
+            })?;
         Ok(Some(Input {
-            id: self.path.filename().unwrap_or_default().to_owned(),
+            id: self.at.path.filename().unwrap_or_default().to_owned(),
             format,
             place: Place::Object(object),
         }))
@@ -123,9 +84,9 @@ impl Location {
 
     /// Starts to list what is below a location that is a prefix.
     pub(super) fn list(&self) -> Listing {
-        let prefix = (!self.path.is_root()).then_some(&self.path);
+        let prefix = (!self.at.path.is_root()).then_some(&self.at.path);
         Listing {
-            objects: self.store.list(prefix),
+            objects: self.at.store.list(prefix),
             location: self.clone(),
         }
     }
@@ -136,10 +97,10 @@ impl Location {
     /// [`SourceError::Read`] if the store refuses to tell.
     pub(super) fn holder_of(&self, id: &str) -> Result<Option<String>, SourceError> {
         if self.is_one() {
-            let same = self.path.filename() == Some(id);
+            let same = self.at.path.filename() == Some(id);
             return Ok(same.then(|| self.name()));
         }
-        let below = format!("{}/{id}", self.path);
+        let below = format!("{}/{id}", self.at.path);
         let Ok(path) = Path::parse(below.trim_start_matches('/')) else {
             return Ok(None);
         };
@@ -161,13 +122,13 @@ impl Location {
             head: true,
             ..GetOptions::default()
         };
-        let found = wait(self.store.get_opts(path, options))??;
+        let found = wait(self.at.store.get_opts(path, options))??;
         Ok(self.object(path, &found.meta))
     }
 
     fn object(&self, path: &Path, meta: &ObjectMeta) -> Object {
         Object::new(
-            Arc::clone(&self.store),
+            Arc::clone(&self.at.store),
             path.clone(),
             self.url_of(path),
             meta,
@@ -175,7 +136,7 @@ impl Location {
     }
 
     fn url_of(&self, path: &Path) -> String {
-        format!("{}/{path}", self.base)
+        self.at.url_of(path)
     }
 }
 
@@ -200,7 +161,7 @@ impl Listing {
     }
 
     fn admit(&self, meta: &ObjectMeta) -> Listed {
-        let (path, prefix) = (meta.location.as_ref(), self.location.path.as_ref());
+        let (path, prefix) = (meta.location.as_ref(), self.location.at.path.as_ref());
         let id = path.strip_prefix(prefix).unwrap_or(path);
         let id = id.trim_start_matches('/');
         match Format::of_path(FilePath::new(id)) {
@@ -214,80 +175,6 @@ impl Listing {
             }),
         }
     }
-}
-
-/// What must not be in a URL.
-fn unwanted(url: &Url) -> Option<&'static str> {
-    let is_web = matches!(url.scheme(), "http" | "https");
-    // In a URL of Azure, the container stands where others have the user.
-    if url.password().is_some() || (is_web && !url.username().is_empty()) {
-        Some("credentials belong into the environment")
-    } else if url.query().is_some() {
-        Some("a query may carry credentials and is not taken")
-    } else if url.fragment().is_some() {
-        Some("`#` has to be written as %23")
-    } else {
-        None
-    }
-}
-
-/// A URL up to its authority where it may carry credentials.
-fn without_secrets(url: &str) -> String {
-    let plain = url.split(['?', '#']).next().unwrap_or_default();
-    match (plain.split_once("://"), plain.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://...@{rest}"),
-        (Some(_) | None, _) => plain.to_owned(),
-    }
-}
-
-/// Makes the client of a store from the environment. Nothing is asked yet.
-fn connect(url: &Url) -> Result<Arc<dyn ObjectStore>, SourceError> {
-    use_ring();
-    let name = || without_secrets(url.as_str());
-    let connected: object_store::Result<Arc<dyn ObjectStore>> = match url.scheme() {
-        "s3" => (AmazonS3Builder::from_env().with_url(url.as_str()).build())
-            .map(|store| Arc::new(store) as _),
-        "gs" => (GoogleCloudStorageBuilder::from_env()
-            .with_url(url.as_str())
-            .build())
-        .map(|store| Arc::new(store) as _),
-        "az" | "abfs" | "abfss" => (MicrosoftAzureBuilder::from_env()
-            .with_url(url.as_str())
-            .build())
-        .map(|store| Arc::new(store) as _),
-        "http" | "https" => web(url).map(|store| Arc::new(store) as _),
-        other => {
-            return Err(SourceError::Url {
-                url: name(),
-                problem: format!("the scheme `{other}` is not known, expected one of {SCHEMES}"),
-            });
-        }
-    };
-    connected.map_err(|error| SourceError::Store {
-        url: name(),
-        reason: reason(&error),
-    })
-}
-
-/// A web server sends an object at the pace at which it is read, so that only its silence is limited.
-fn web(url: &Url) -> object_store::Result<object_store::http::HttpStore> {
-    let options = ClientOptions::new()
-        .with_allow_http(true)
-        .with_timeout_disabled()
-        .with_read_timeout(READ_TIMEOUT);
-    HttpBuilder::new()
-        .with_url(&url[..Position::BeforePath])
-        .with_client_options(options)
-        .build()
-}
-
-/// TLS has no provider of cryptography unless somebody names one.
-fn use_ring() {
-    static USED: Once = Once::new();
-    USED.call_once(|| {
-        // An error says that somebody has named one already.
-        drop(rustls::crypto::ring::default_provider().install_default());
-    });
 }
 
 #[cfg(test)]

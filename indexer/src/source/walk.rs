@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use super::store::{Listed, Listing, Location, is_url};
+use contract::connect::store::is_url;
+
+use super::store::{Listed, Listing, Location};
 use super::{Format, Input, Place, SourceError};
 use crate::document::Origin;
 

@@ -121,9 +121,10 @@ impl Bucket {
 /// What is at work by its lease alone.
 fn unrecorded(owners: &Owners, recorded: &[RunStatus]) -> Vec<RunStatus> {
     let unknown = |owner: &Owner| !recorded.iter().any(|run| run.owner.as_ref() == Some(owner));
-    let of_work = owners
-        .iter()
-        .filter_map(|(key, found)| Some((key.strip_prefix("rebuild.")?, found)));
+    let of_work = owners.iter().filter_map(|(key, found)| {
+        let alias = ["rebuild.", "sync."].map(|verb| key.strip_prefix(verb));
+        Some((alias.into_iter().flatten().next()?, found))
+    });
     of_work
         .filter(|(_, (_, owner))| unknown(owner))
         .map(|(alias, (renewed, owner))| RunStatus {
@@ -232,7 +233,7 @@ mod tests {
         let runs = found(&[
             ("rebuild.docs/a", 1, r#"{"phase":"copied"}"#),
             (
-                "lease.rebuild.docs",
+                "lease.sync.docs",
                 5,
                 r#"{"host":"h","process":7,"since":2000000,"verb":"sync"}"#,
             ),

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use async_nats::jetstream::{self, stream::Stream};
 use contract::failpoint;
+use contract::names::CollectionName;
 use contract::topology::JOBS;
 
 use super::claim::Claimed;
@@ -13,12 +14,16 @@ use super::read::{Reading, Tally};
 use super::remove::{Removed, Remover};
 use super::report::Report;
 use crate::alias;
+use crate::carry_over::Scene;
 use crate::dlq::stream;
+use crate::hand_over::HandOver;
 use crate::lease::Lease;
 use crate::rebuild::balance::DeadPoints;
 use crate::rebuild::plan::run_id;
 use crate::rebuild::publish::Publisher;
 use crate::rebuild::{Stopped, say};
+use crate::run::Runs;
+use crate::unfinished::Unfinished;
 
 /// Readings of the source, the first included, before jobs that are lost again and again are an error.
 const ROUNDS: u32 = 4;
@@ -34,6 +39,8 @@ pub(super) struct Attempt<'a> {
     /// Sequence before the first job of this attempt.
     pub(super) first: u64,
     pub(super) dead: DeadPoints,
+    /// Documents that may be behind a missing mount.
+    behind: u64,
     pub(super) report: Report,
 }
 
@@ -62,6 +69,7 @@ impl<'a> Attempt<'a> {
             run,
             first: 0,
             dead: DeadPoints::new(),
+            behind: 0,
             report,
         })
     }
@@ -80,8 +88,7 @@ impl<'a> Attempt<'a> {
             self.balance(&mut claimed, most, expected).await?;
             self.report.embedded_within(began.elapsed());
         }
-        self.judge()?;
-        self.still_serving().await?;
+        self.judge(&claimed)?;
         self.report.done = !self.config.no_wait;
         Ok(())
     }
@@ -89,13 +96,15 @@ impl<'a> Attempt<'a> {
     /// How many documents may be deleted, by what the source claims.
     async fn removable(&mut self, claimed: &Claimed) -> anyhow::Result<u64> {
         let shrink = self.comparer.shrink(claimed).await?;
+        self.behind = shrink.behind;
+        self.report.kept = shrink.behind;
         if !self.comparer.may_remove(claimed) {
-            self.report.kept = shrink.absent;
+            self.report.kept += shrink.absent;
             return Ok(0);
         }
         match shrink.refusal() {
             Some(reason) => {
-                self.report.kept = shrink.absent;
+                self.report.kept += shrink.absent;
                 Err(Stopped(reason).into())
             }
             None => Ok(shrink.absent),
@@ -112,7 +121,10 @@ impl<'a> Attempt<'a> {
     ) -> anyhow::Result<()> {
         let mut published = expected;
         for _ in 1..ROUNDS {
-            if published == 0 || self.is_balanced(expected).await? {
+            if published == 0
+                || self.moved_to().await?.is_some()
+                || self.is_balanced(expected).await?
+            {
                 return Ok(());
             }
             say("not all that was published is there: reading the source again");
@@ -181,7 +193,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Fails if something has to be looked at.
-    fn judge(&self) -> anyhow::Result<()> {
+    fn judge(&self, claimed: &Claimed) -> anyhow::Result<()> {
         let (dead, refused) = (self.report.dead_letters, self.report.refused);
         let (most_dead, most_refused) = (
             self.config.max_dead_letters,
@@ -203,17 +215,58 @@ impl<'a> Attempt<'a> {
             ))
             .into());
         }
+        if self.behind > 0 {
+            let (behind, empty) = (self.behind, &claimed.empty);
+            return Err(Stopped(format!(
+                "empty: {behind} documents may be behind folders that hold nothing ({empty:?}), and were not deleted; \
+                 is a mount missing? remove the folder if they are gone"
+            ))
+            .into());
+        }
         Ok(())
     }
 
-    /// A rollback does not wait for a sync.
-    async fn still_serving(&self) -> anyhow::Result<()> {
-        let (alias, serving) = (&self.config.comparison.alias, &self.comparer.serving);
+    /// Where the alias points, if that is not where it pointed at the start.
+    pub(super) async fn moved_to(&self) -> anyhow::Result<Option<CollectionName>> {
+        let alias = &self.config.comparison.alias;
         let found = alias::target(&self.comparer.qdrant, alias).await?;
-        anyhow::ensure!(
-            found == *serving,
-            "alias `{alias}` points to `{found}`, it pointed to `{serving}` at the start; run it again"
-        );
+        Ok((found != self.comparer.serving).then_some(found))
+    }
+
+    /// What earlier moves of the alias have left behind comes first: it is older than the source.
+    pub(super) async fn unfinished(&self, runs: &Runs) -> anyhow::Result<()> {
+        let unfinished = Unfinished {
+            scene: Scene {
+                qdrant: &self.comparer.qdrant,
+                jobs: &self.jobs,
+                alias: &self.config.comparison.alias,
+                clock_skew: self.config.comparison.clock_skew,
+                stall_limit: self.config.stall_limit,
+            },
+            runs,
+            silence: self.config.lease,
+        };
+        unfinished.rollbacks(|| self.lease.check()).await?;
+        unfinished.switches(|| self.lease.check()).await?;
+        self.hand_over().await
+    }
+
+    /// Publishers that still write for another model.
+    async fn hand_over(&self) -> anyhow::Result<()> {
+        let alias = &self.config.comparison.alias;
+        let hand_over = HandOver {
+            jetstream: &self.jetstream,
+            jobs: &self.jobs,
+            alias,
+            model: &self.comparer.manifest.name,
+            to: alias,
+        };
+        let handed = hand_over.perform(|| self.lease.check()).await?;
+        if handed > 0 {
+            say(&format!(
+                "{handed} jobs for `{alias}` in lanes of other models are handed over"
+            ));
+        }
         Ok(())
     }
 }

@@ -17,13 +17,16 @@ pub(super) struct Claimed {
     sorted: Vec<u128>,
     /// Things that cannot be read, with documents behind them that are not claimed.
     pub(super) hidden: u64,
+    /// What the ids of documents in folders that hold nothing would begin with.
+    pub(super) empty: Vec<String>,
 }
 
 impl Claimed {
     /// Walks the sources. Blocks.
     pub(super) fn by(sources: &[String], options: ExtractOptions) -> anyhow::Result<Self> {
         let mut claimed = Self::default();
-        for input in corpus::open(sources)? {
+        let mut sources = corpus::open(sources)?;
+        for input in &mut sources {
             match input {
                 Ok(input) if is_one_document(&input) => claimed.sorted.push(identity(&input.id)),
                 Ok(input) => {
@@ -33,6 +36,7 @@ impl Claimed {
                 Err(error) => claimed.add(Err(error)),
             }
         }
+        claimed.empty = sources.empty().to_vec();
         claimed.sort();
         Ok(claimed)
     }
@@ -46,6 +50,11 @@ impl Claimed {
     /// Whether a document is claimed.
     pub(super) fn holds(&self, identity: u128) -> bool {
         self.sorted.binary_search(&identity).is_ok()
+    }
+
+    /// Whether a document may be in a folder that holds nothing, because a mount is missing.
+    pub(super) fn may_hide(&self, doc_id: &str) -> bool {
+        self.empty.iter().any(|folder| doc_id.starts_with(folder))
     }
 
     fn add(&mut self, id: Result<String, crate::source::SourceError>) {
@@ -85,10 +94,24 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_folder_below_a_source_may_hide_the_documents_that_were_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.md"), "A").unwrap();
+        std::fs::create_dir_all(folder.path().join("mounts/one")).unwrap();
+        let sources = [folder.path().display().to_string()];
+        let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
+        assert_eq!(claimed.empty, ["mounts/one/"]);
+        assert!(claimed.may_hide("mounts/one/b.md"));
+        assert!(!claimed.may_hide("mounts/two.md"));
+        assert_eq!(claimed.hidden, 0);
+    }
+
+    #[test]
     fn an_empty_folder_hides_documents() {
         let folder = tempfile::tempdir().unwrap();
         let sources = [folder.path().display().to_string()];
         let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
         assert_eq!(claimed.hidden, 1);
+        assert!(claimed.may_hide("any.md"));
     }
 }

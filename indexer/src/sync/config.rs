@@ -13,7 +13,7 @@ use crate::config::{ModelDir, Servers};
 use crate::extract::ExtractOptions;
 use crate::filter::PointFilter;
 use crate::plan::Sizing;
-use crate::rebuild::Chunking;
+use crate::rebuild::{Chunking, report_fault};
 use crate::source::{Format, Sources};
 
 /// What is compared with what, and what may become of it.
@@ -133,6 +133,7 @@ impl SyncConfig {
         if let Err(problem) = failpoint::check() {
             faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }
+        faults.extend(report_fault(self.report.as_deref()));
         faults
     }
 }

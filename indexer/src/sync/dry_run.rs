@@ -51,7 +51,7 @@ pub(crate) async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Res
         newer: found.newer.documents,
         published: found.changed.documents,
         deleted: removed.documents,
-        kept: if may_remove { 0 } else { shrink.absent },
+        kept: shrink.behind + if may_remove { 0 } else { shrink.absent },
     };
     Ok(Plan {
         verb: Verb::Sync,

@@ -37,6 +37,8 @@ pub(crate) struct Shrink {
     pub(crate) documents: u64,
     /// Of these, documents that the source has not.
     pub(crate) absent: u64,
+    /// Documents besides that the source has not, and that may be behind a missing mount.
+    pub(crate) behind: u64,
     /// What is allowed, in percent.
     pub(crate) limit: f64,
 }
@@ -67,6 +69,7 @@ impl Shrink {
             documents,
             absent,
             limit,
+            ..
         } = self;
         let less = as_double(*absent) / as_double((*documents).max(*absent).max(1)) * 100.0;
         (less > *limit).then(|| {
@@ -84,11 +87,13 @@ impl Comparer<'_> {
         let mut heads = self.in_scope();
         heads.must.push(Condition::matches(field::CHUNK, 0));
         let nothing_died = DeadPoints::new();
+        let (absent, behind) = self
+            .absent(claimed, &nothing_died, async |_| Ok(()))
+            .await?;
         Ok(Shrink {
             documents: count(self.target(), heads).await?,
-            absent: self
-                .absent(claimed, &nothing_died, async |_| Ok(()))
-                .await?,
+            absent,
+            behind,
             limit: self.config.max_shrink,
         })
     }
@@ -106,14 +111,15 @@ impl Comparer<'_> {
         Ok(removed)
     }
 
-    /// Gives the ids of documents that the source has not to `take`, page by page, each once; then their number.
+    /// Gives the ids of documents that the source has not to `take`, page by page, each once; then their number, and that
+    /// of documents that are left because they may be behind a missing mount.
     async fn absent(
         &self,
         claimed: &Claimed,
         dead: &DeadPoints,
         mut take: impl AsyncFnMut(Vec<String>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<u64> {
-        let mut absent = HashSet::new();
+    ) -> anyhow::Result<(u64, u64)> {
+        let (mut absent, mut behind) = (HashSet::new(), HashSet::new());
         let mut request = self.old_points();
         loop {
             let page = self.qdrant.scroll(request.clone()).await;
@@ -123,12 +129,19 @@ impl Comparer<'_> {
             let mut ids: Vec<_> = page.result.iter().filter_map(doc_id).collect();
             ids.retain(|doc_id| {
                 let identity = identity(doc_id);
-                !claimed.holds(identity) && !self.died(doc_id, dead) && absent.insert(identity)
+                if claimed.holds(identity) || self.died(doc_id, dead) {
+                    return false;
+                }
+                if claimed.may_hide(doc_id) {
+                    behind.insert(identity);
+                    return false;
+                }
+                absent.insert(identity)
             });
             take(ids).await?;
             request.offset = page.next_page_offset;
             if request.offset.is_none() {
-                return Ok(absent.len() as u64);
+                return Ok((absent.len() as u64, behind.len() as u64));
             }
         }
     }
@@ -214,6 +227,7 @@ mod tests {
         let shrink = |documents, absent| Shrink {
             documents,
             absent,
+            behind: 0,
             limit: 20.0,
         };
         for (documents, absent) in [(0, 0), (10, 0), (10, 2), (1000, 200)] {

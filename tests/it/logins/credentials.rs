@@ -10,17 +10,17 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use serde_json::{Value, json};
 
 /// A certificate authority that nobody else trusts, and a certificate of it for this machine.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     /// Its own certificate, PEM.
-    pub(super) ca: PathBuf,
+    pub(crate) ca: PathBuf,
     /// A certificate for the loopback address, for servers and clients, PEM.
-    pub(super) certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// The key of that certificate, PEM.
-    pub(super) key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Authority {
-    pub(super) fn new(directory: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(directory: &Path) -> anyhow::Result<Self> {
         let mut root = CertificateParams::new(Vec::new())?;
         root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root_key = rcgen::KeyPair::generate()?;

@@ -9,7 +9,8 @@ use tests::{Bed, flag, text};
 
 use super::models::{other_model, worker};
 use super::{
-    Ran, corpus, ended, found, generations, now_micros, rebuild, serving, wanted, without_source,
+    Ran, corpus, ended, found, generations, now_micros, rebuild, serving, spawn, wanted,
+    without_source,
 };
 
 /// Rebuilds from what the alias of a bed holds.
@@ -173,6 +174,30 @@ async fn a_dry_run_counts_what_is_stored_and_changes_nothing() -> anyhow::Result
         assert_eq!(counted, work.map(|count| json!(count)), "{}", ran.log);
     }
     assert_eq!(generations(&bed).await?, before);
+    worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn jobs_that_wait_when_a_collection_is_read_are_not_lost() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let worker = bed.stack.worker("worker", &["--grace", "3s"]).await?;
+    let corpus = corpus(10);
+    rebuild(&bed, &corpus, &[]).await?.done();
+    worker.process.terminate().await?;
+    bed.publish_document("d1", now_micros(), &["It waits."])
+        .await?;
+    let from = ["--from-collection", &bed.stack.collection];
+    let running = spawn(&bed, without_source(&bed, &from))?;
+    fixtures::wait::until("it to wait", tests::LIMIT, async || {
+        Ok(running.log()?.contains("waiting for jobs").then_some(()))
+    })
+    .await?;
+    let worker = bed.stack.worker("again", &[]).await?;
+    running.ended().await?.done();
+    let mut model = wanted(&corpus);
+    model.insert("d1".to_owned(), vec!["It waits.".to_owned()]);
+    assert_eq!(found(&bed).await?, model);
     worker.process.kill().await?;
     bed.end().await
 }

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Runs a verb of the indexer for the alias of a bed; gives what it printed as lines of JSON.
-async fn verb(bed: &Bed, verb: &str, arguments: &[&str]) -> anyhow::Result<Vec<Value>> {
+pub(super) async fn verb(bed: &Bed, verb: &str, arguments: &[&str]) -> anyhow::Result<Vec<Value>> {
     let alias = bed.stack.collection.as_str();
     let mut all = vec![verb, "--alias", alias, "--json", "--lease", "2s"];
     all.extend(arguments);
@@ -68,6 +68,9 @@ async fn a_rollback_returns_to_the_generation_before_with_what_was_written_since
     bed.publish_removal("d2", version).await?;
     bed.drained().await?;
 
+    let planned = verb(&bed, "rollback", &["--dry-run"]).await?;
+    assert_eq!(planned[0]["to"], before.as_str());
+    assert_ne!(serving(&bed).await?, before, "a dry run moves nothing");
     let rolled_back = verb(&bed, "rollback", &[]).await?;
     assert_eq!(rolled_back[0]["to"], before.as_str());
     assert_eq!(rolled_back[0]["carried"], 2, "{rolled_back:?}");
@@ -77,16 +80,10 @@ async fn a_rollback_returns_to_the_generation_before_with_what_was_written_since
     model.insert("live".to_owned(), vec!["Written live.".to_owned()]);
     assert_eq!(found(&bed).await?, model);
 
-    let initial = verb(&bed, "rollback", &[]).await?;
-    assert_eq!(
-        initial[0]["to"],
-        format!("{}--initial", bed.stack.collection)
-    );
+    // Before the first generation there was nothing.
     let none = verb(&bed, "rollback", &[]).await;
-    assert!(
-        none.is_err(),
-        "there is nothing before the first generation"
-    );
+    assert!(none.is_err(), "an empty collection is no way back");
+    assert_eq!(serving(&bed).await?, before);
     worker.process.kill().await?;
     bed.end().await
 }

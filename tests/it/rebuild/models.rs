@@ -93,3 +93,44 @@ async fn live_changes_are_embedded_by_the_new_model_when_an_alias_changes_its_mo
     old_worker.process.kill().await?;
     bed.end().await
 }
+
+#[tokio::test]
+async fn jobs_that_wait_for_the_model_before_are_done_by_the_new_one() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let old_worker = bed.stack.worker("worker", &[]).await?;
+    let corpus = corpus(10);
+    rebuild(&bed, &corpus, &[]).await?.done();
+    old_worker.process.terminate().await?;
+    let model = other_model(&bed).await?;
+    let generation = format!("{}--new", bed.stack.collection);
+    let new_worker = worker(&bed, &model, &generation)?;
+    let mut rebuild = command(&bed, &corpus, &["--run-id", "new"])?;
+    rebuild.env("EBB_MODEL", &model);
+    rebuild.env("EBB_FAILPOINTS", "rebuild-created=stall:3000");
+    let mut running = spawn(&bed, rebuild)?;
+    running.reaches("created").await?;
+    // Nobody reads these lanes any more.
+    let version = now_micros();
+    bed.publish_document("live", version, &["Live one.", "Live two."])
+        .await?;
+    bed.publish_removal("d3", version).await?;
+    let ran = running.ended().await?;
+    ran.done();
+    assert!(ran.log.contains("2 jobs that waited"), "{}", ran.log);
+    assert_eq!(serving(&bed).await?, generation);
+    assert!(
+        bed.stack.is_drained().await?,
+        "no lag of the model before is left"
+    );
+    let points = bed.points().await?;
+    assert!(flag(&points[&("d3".to_owned(), 0)], "deleted"));
+    let manifest = Manifest::load(model.as_ref())?;
+    for chunk in [0, 1] {
+        let point = &points[&("live".to_owned(), chunk)];
+        assert_eq!(text(point, "fingerprint"), manifest.fingerprint.as_str());
+        assert_eq!(tests::integer(point, "version"), i64::try_from(version)?);
+    }
+    assert!(bed.dead_letters().await?.is_empty());
+    new_worker.kill().await?;
+    bed.end().await
+}

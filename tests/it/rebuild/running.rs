@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::Bed;
 use tokio::process::Command;
@@ -40,6 +42,13 @@ impl Running {
                 .then_some(()))
         })
         .await
+    }
+
+    /// Suspends it, or lets it go on.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = self.child.id().context("it has ended")?;
+        let id = Pid::from_raw(i32::try_from(id)?).context("it has no id")?;
+        Ok(kill_process(id, signal)?)
     }
 
     /// What it has said so far.

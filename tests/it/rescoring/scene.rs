@@ -49,7 +49,7 @@ pub(super) fn golden() -> anyhow::Result<Vec<Golden>> {
     Ok(pairs)
 }
 
-pub(super) async fn stage(more: &[&str], models: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) async fn stage(more: &[&str], models: &Path) -> anyhow::Result<PathBuf> {
     let mut command = tools().await?.program("worker");
     command.arg("stage");
     command.arg(workspace().join("fixtures/models/tiny-rerank"));

@@ -45,7 +45,38 @@ async fn an_empty_folder_deletes_nothing() -> anyhow::Result<()> {
         let reason = ran.stopped_by("refused");
         assert!(reason.contains("5 documents were not deleted"), "{reason}");
     }
+    let allowed = ["--max-shrink", "100", "--max-refused", "1"];
+    let ran = ended(command(&bed, &empty, &allowed)).await?;
+    let reason = ran.stopped_by("empty");
+    assert!(reason.contains("5 documents"), "{reason}");
     assert_eq!(found(&bed).await?, wanted(&corpus));
+    worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn documents_of_an_empty_folder_are_not_deleted_before_it_is_removed() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let worker = bed.stack.worker("worker", &[]).await?;
+    for n in 0..20 {
+        bed.write(&format!("{n}.md"), format!("# Page {n}\n\nA text."))?;
+    }
+    let source = bed.write("mount/a.md", "# A\n\nA text on a mount.")?;
+    ended(command(&bed, &source, &[])).await?.done();
+    std::fs::remove_file(source.join("mount/a.md"))?;
+    std::fs::remove_file(source.join("1.md"))?;
+    for arguments in [&[][..], &["--max-refused", "9", "--max-shrink", "100"]] {
+        let ran = ended(command(&bed, &source, arguments)).await?;
+        let reason = ran.stopped_by("empty");
+        assert!(reason.contains("mount/"), "{reason}");
+        assert_eq!(counts(&ran.report, ["kept"]), [1]);
+    }
+    let ids = found(&bed).await?;
+    assert!(ids.contains_key("mount/a.md") && !ids.contains_key("1.md"));
+    std::fs::remove_dir(source.join("mount"))?;
+    let ran = ended(command(&bed, &source, &[])).await?;
+    assert_eq!(changes(&ran)[2], 1);
+    assert!(!found(&bed).await?.contains_key("mount/a.md"));
     worker.process.kill().await?;
     bed.end().await
 }
@@ -132,7 +163,7 @@ async fn dead_letters_fail_a_sync_that_says_how_many() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_sync_and_a_rebuild_of_one_alias_exclude_each_other() -> anyhow::Result<()> {
+async fn a_second_sync_of_an_alias_is_refused_while_one_runs() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let corpus = corpus(5);
     let source = crate::rebuild::write(&bed, &corpus)?;
@@ -142,16 +173,30 @@ async fn a_sync_and_a_rebuild_of_one_alias_exclude_each_other() -> anyhow::Resul
         Ok((jobs(&bed).await? > 0).then_some(()))
     })
     .await?;
-    for second in [
-        sync(&bed, &corpus, &[]).await?,
-        crate::rebuild::rebuild(&bed, &corpus, &[]).await?,
-    ] {
-        assert!(!second.status.success());
-        assert!(second.log.contains("is held by process"), "{}", second.log);
-    }
+    let second = sync(&bed, &corpus, &[]).await?;
+    assert!(!second.status.success());
+    assert!(second.log.contains("is held by process"), "{}", second.log);
     let worker = bed.stack.worker("worker", &[]).await?;
     first.ended().await?.done();
     worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_report_that_cannot_be_written_is_refused_before_anything_is_done() -> anyhow::Result<()>
+{
+    let bed = Bed::start().await?;
+    let before = crate::rebuild::serving(&bed).await?;
+    let nowhere = ["--report", "/nonexistent/report.json"];
+    for ran in [
+        sync(&bed, &corpus(5), &nowhere).await?,
+        crate::rebuild::rebuild(&bed, &corpus(5), &nowhere).await?,
+    ] {
+        assert_eq!(ran.status.code(), Some(64), "{}", ran.log);
+        assert!(ran.log.contains("cannot be written"), "{}", ran.log);
+    }
+    assert_eq!(crate::rebuild::serving(&bed).await?, before);
+    assert_eq!(jobs(&bed).await?, 0);
     bed.end().await
 }
 

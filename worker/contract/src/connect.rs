@@ -1,7 +1,9 @@
-//! Settings and connections of NATS and Qdrant, the same for every program of Ebb.
+//! Settings and connections of NATS, Qdrant and object stores, the same for every program of Ebb.
 
+pub mod denial;
 pub mod nats;
 pub mod qdrant;
+pub mod store;
 
 use std::fmt;
 
@@ -59,7 +61,8 @@ impl fmt::Debug for Secret {
 }
 
 /// Blames `setting` if it names a file that cannot be read.
-fn unreadable(setting: &'static str, path: Option<&std::path::PathBuf>) -> Option<ConfigFault> {
+#[must_use]
+pub fn unreadable(setting: &'static str, path: Option<&std::path::PathBuf>) -> Option<ConfigFault> {
     let path = path?;
     let error = std::fs::File::open(path).err()?;
     Some(ConfigFault::new(

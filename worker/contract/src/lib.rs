@@ -7,7 +7,7 @@
 //! | [`names`] | names in subjects and collections |
 //! | [`topology`] | streams, consumers, subjects, headers |
 //! | [`dead_letter`] | what is kept of a job that was given up |
-//! | [`model`] | the manifest of a staged model, its fingerprint |
+//! | [`model`] | the manifest of a staged model, its fingerprint, its signature |
 //! | [`tokenizer`] | text to token ids |
 //! | [`collection`] | schema of a collection, and which model may write to it |
 //! | [`point`] | ids, payload and versions of points |
@@ -15,7 +15,8 @@
 //! | [`digest`] | SHA-256 |
 //! | [`failpoint`] | moments at which a test can kill, stall or deceive a program |
 //! | [`settings`] | reading settings |
-//! | [`connect`] | settings and connections of NATS and Qdrant |
+//! | [`trace`] | the way of a job as OpenTelemetry sees it |
+//! | [`connect`] | settings and connections of NATS, Qdrant and object stores |
 
 pub mod answer;
 pub mod collection;
@@ -31,3 +32,4 @@ pub mod score;
 pub mod settings;
 pub mod tokenizer;
 pub mod topology;
+pub mod trace;

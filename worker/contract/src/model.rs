@@ -4,6 +4,7 @@
 //! Its fingerprint is the digest of all that changes a vector: a collection holds vectors of one fingerprint.
 
 mod error;
+mod signature;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,6 +16,7 @@ use crate::digest::Digest;
 use crate::names::ModelName;
 use crate::topology::Task;
 pub use error::ModelError;
+pub use signature::{SIGNATURE, check_signature};
 
 /// File name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -161,13 +163,25 @@ impl Manifest {
     /// Reads the manifest of a staged model; the weights are checked by [`Manifest::verify`].
     ///
     /// # Errors
-    /// [`ModelError`], all but `Altered`.
+    /// [`ModelError`], all but `Altered` and those of signatures.
     pub fn load(directory: &Path) -> Result<Self, ModelError> {
+        Self::load_signed(directory, None)
+    }
+
+    /// Reads the manifest of a staged model. With a minisign public key in the file `key`, only one that is signed with
+    /// it: the signature is that of the very bytes that are read.
+    ///
+    /// # Errors
+    /// [`ModelError`], all but `Altered`.
+    pub fn load_signed(directory: &Path, key: Option<&Path>) -> Result<Self, ModelError> {
         let path = directory.join(MANIFEST);
         let bytes = std::fs::read(&path).map_err(|source| ModelError::Read {
             path: path.clone(),
             source,
         })?;
+        if let Some(key) = key {
+            signature::check_signed(directory, &bytes, key)?;
+        }
         let manifest: Self =
             serde_json::from_slice(&bytes).map_err(|source| ModelError::Manifest {
                 path: path.clone(),
@@ -205,19 +219,18 @@ impl Manifest {
     /// # Errors
     /// [`ModelError::Read`] or [`ModelError::Altered`] for the first file that is not what was staged.
     pub fn verify(&self, directory: &Path) -> Result<(), ModelError> {
-        self.identity.files.iter().try_for_each(|(file, expected)| {
-            let path = directory.join(file);
-            let found = StagedFile::of(&path)?;
-            if found == *expected {
-                return Ok(());
-            }
-            Err(ModelError::Altered {
-                path,
-                expected_bytes: expected.bytes,
-                expected: expected.sha256.clone(),
-                found_bytes: found.bytes,
-                found: found.sha256,
-            })
+        let mut files = self.identity.files.iter();
+        files.try_for_each(|(file, expected)| expected.verify(&directory.join(file)))
+    }
+
+    /// Compares the tokenizer with its digest, for who needs no weights.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] or [`ModelError::Altered`].
+    pub fn verify_tokenizer(&self, directory: &Path) -> Result<(), ModelError> {
+        let tokenizer = self.identity.files.get(TOKENIZER);
+        tokenizer.map_or(Ok(()), |expected| {
+            expected.verify(&directory.join(TOKENIZER))
         })
     }
 
@@ -258,6 +271,21 @@ impl StagedFile {
         measure().map_err(|source| ModelError::Read {
             path: path.to_owned(),
             source,
+        })
+    }
+
+    /// Whether a file is still this one.
+    fn verify(&self, path: &Path) -> Result<(), ModelError> {
+        let found = Self::of(path)?;
+        if found == *self {
+            return Ok(());
+        }
+        Err(ModelError::Altered {
+            path: path.to_owned(),
+            expected_bytes: self.bytes,
+            expected: self.sha256.clone(),
+            found_bytes: found.bytes,
+            found: found.sha256,
         })
     }
 }

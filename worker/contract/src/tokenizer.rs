@@ -2,9 +2,18 @@
 //!
 //! Both sides must see exactly the same token ids, so truncation and padding that a `tokenizer.json` may
 //! prescribe are switched off here: nothing is cut silently, and padding belongs to the tensor.
+//!
+//! Texts are tokenized part by part where that is known to be the same (`seams`), and parts that were seen before are
+//! looked up (`words`). Everything else is left to the library: it tokenizes each part that is new, and whole texts
+//! where no seams are known.
+
+mod parts;
+mod seams;
+mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -12,6 +21,8 @@ use tokenizers::utils::truncation::{TruncationParams, TruncationStrategy, trunca
 use tokenizers::{Encoding, PostProcessor as _};
 
 use crate::digest::Digest;
+use parts::Parts;
+pub use parts::Pieces;
 
 /// Why a tokenizer could not be loaded or applied.
 #[derive(Debug, Error)]
@@ -74,6 +85,7 @@ impl From<Encoding> for Tokens {
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    parts: Option<Arc<Parts>>,
     digest: Digest,
     special_tokens: usize,
     vocabulary: usize,
@@ -110,6 +122,7 @@ impl Tokenizer {
         inner.with_padding(None);
         let mut tokenizer = Self {
             inner,
+            parts: None,
             digest: Digest::of(bytes),
             special_tokens: 0,
             vocabulary: 0,
@@ -117,7 +130,17 @@ impl Tokenizer {
         tokenizer.special_tokens = tokenizer.encode("").map_err(|e| e.to_string())?.len();
         let highest = tokenizer.inner.get_vocab(true).into_values().max();
         tokenizer.vocabulary = highest.map_or(0, |id| id as usize + 1);
+        tokenizer.parts = Parts::of(&tokenizer).map(Arc::new);
         Ok(tokenizer)
+    }
+
+    /// The same tokenizer, by the library alone: what its results are measured by.
+    #[must_use]
+    pub fn on_whole_texts(self) -> Self {
+        Self {
+            parts: None,
+            ..self
+        }
     }
 
     /// How many special tokens the tokenizer adds to a single text.
@@ -157,6 +180,13 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Encode`] where the library refuses the text or panics on it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        match &self.parts {
+            Some(parts) => parts.encode(self, text),
+            None => self.encode_whole(text),
+        }
+    }
+
+    fn encode_whole(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.guarded(text.len(), |inner| inner.encode_fast(text, true))?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -203,13 +233,49 @@ impl Tokenizer {
         Ok(encoding.into())
     }
 
-    /// Byte ranges of the tokens of `text`, special tokens left out, in order.
+    /// Adds the tokens of `text` to `pieces`, special tokens left out. Their places count from `base`.
     ///
     /// # Errors
     /// [`TokenizerError::Encode`] where the library refuses the text or panics on it.
-    pub fn offsets(&self, text: &str) -> Result<Vec<(usize, usize)>, TokenizerError> {
+    pub fn add_pieces(
+        &self,
+        text: &str,
+        base: usize,
+        pieces: &mut Pieces,
+    ) -> Result<(), TokenizerError> {
+        match &self.parts {
+            Some(parts) => parts.add(self, text, base, pieces),
+            None => self.add_pieces_whole(text, base, pieces),
+        }
+    }
+
+    fn add_pieces_whole(
+        &self,
+        text: &str,
+        base: usize,
+        pieces: &mut Pieces,
+    ) -> Result<(), TokenizerError> {
         let encoding = self.guarded(text.len(), |inner| inner.encode(text, false))?;
-        Ok(encoding.get_offsets().to_vec())
+        for (&id, &(start, _)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+            pieces.push(id, base + start, base);
+        }
+        Ok(())
+    }
+
+    /// Whether the tokens of every text that is the same around `at` as `text` is are those of what is before `at`
+    /// and, after them, those of what follows. `false` where that is not known.
+    #[must_use]
+    pub fn is_seam(&self, text: &str, at: usize) -> bool {
+        self.parts
+            .as_ref()
+            .is_some_and(|parts| parts.seams.at(text, at))
+    }
+
+    /// Puts the special tokens of a single text around its tokens; `None` where [`Tokenizer::is_seam`] knows none.
+    #[must_use]
+    pub fn framed<'a>(&self, ids: impl IntoIterator<Item = &'a [u32]>) -> Option<Vec<u32>> {
+        let parts = self.parts.as_ref()?;
+        Some(parts.frame.around(ids))
     }
 
     /// Some tokenizers panic on rare texts; one text must not end a process that serves others.

@@ -36,6 +36,18 @@ pub const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(60);
 pub const MIN_ACK_WAIT: Duration = Duration::from_secs(5);
 /// Deliveries of a job before JetStream gives it up; only infrastructure faults come near it.
 pub const MAX_DELIVER: i64 = 20;
+/// Longest time for which a worker gives a failed job back: two minutes, spread by 20 %.
+pub const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(144);
+/// Most jobs of a worker's pull, unless an installation chooses otherwise.
+pub const DEFAULT_BATCH_JOBS: u16 = 64;
+/// Batches on their way in a worker: one in each of four stages and three channels.
+pub const BATCHES_PER_WORKER: u64 = 7;
+/// Time between SIGTERM and giving back what is not finished, unless an installation chooses otherwise.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
+/// Time from the end of the grace to the end of the last stage, whatever hangs.
+pub const LAST_CALL: Duration = Duration::from_secs(10);
+/// Time from the end of the last stage to the end of the process, whatever hangs.
+pub const RUNTIME_END: Duration = Duration::from_secs(5);
 /// How long JetStream recognises a repeated `Nats-Msg-Id`. It outlasts a reconnect with a restarted server;
 /// correctness does not rest on it, because writes are idempotent.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(20 * 60);
@@ -52,7 +64,7 @@ const ATTEMPTS_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Room for headers beside the largest job: a job that is published again has more of them than the first time.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// Pull requests that may wait on one consumer at the same time: more than one per worker.
-const MAX_WAITING: i64 = 512;
+pub const MAX_WAITING: i64 = 512;
 /// Advisories that sweeps may hold at the same time.
 const SWEEP_MAX_ACK_PENDING: i64 = 1000;
 

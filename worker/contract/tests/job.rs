@@ -5,6 +5,7 @@
     reason = "a fixture that cannot be made is a failed test"
 )]
 
+use contract::answer::Answer;
 use contract::digest::Digest;
 use contract::job::{
     Chunk, Delete, Document, Embed, Item, Job, JobError, MAX_JOB_BYTES, Removal, Rescore, VERSION,
@@ -223,21 +224,26 @@ fn a_score_goes_to_a_point_by_its_id_and_to_no_field_of_the_document() {
     }
 }
 
-/// `EBB_UPDATE=1 cargo test -p contract` writes the schema anew.
-#[test]
-fn the_published_schema_is_current() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/job.schema.json");
-    let generated = serde_json::to_value(schemars::schema_for!(Job)).unwrap();
+/// `EBB_UPDATE=1 cargo test -p contract` writes the schemas anew.
+fn is_current(name: &str, generated: &schemars::Schema) {
+    let path = format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
+    let generated = serde_json::to_value(generated).unwrap();
     if std::env::var_os("EBB_UPDATE").is_some() {
         let text = serde_json::to_string_pretty(&generated).unwrap();
-        std::fs::write(path, text + "\n").unwrap();
+        std::fs::write(&path, text + "\n").unwrap();
     }
-    let published = std::fs::read(path).expect("worker/contract/job.schema.json exists");
+    let published = std::fs::read(&path).unwrap();
     let published: serde_json::Value = serde_json::from_slice(&published).unwrap();
     assert!(
         published == generated,
-        "job.schema.json is not current; run with EBB_UPDATE=1"
+        "{name} is not current; run with EBB_UPDATE=1"
     );
+}
+
+#[test]
+fn the_published_schemas_are_current() {
+    is_current("job.schema.json", &schemars::schema_for!(Job));
+    is_current("answer.schema.json", &schemars::schema_for!(Answer));
 }
 
 #[test]

@@ -62,6 +62,7 @@ mod tests {
     use crate::batch::{Delivery, Inputs};
     use crate::config::TooLong;
     use crate::encode::Rules;
+    use crate::plan::Shapes;
 
     fn encoder(too_long: TooLong, dimensions: usize) -> Encoder {
         let path = concat!(
@@ -94,7 +95,11 @@ mod tests {
             Tokenizer::load(Path::new(path)).unwrap(),
             manifest,
             rules,
-            1024,
+            Shapes {
+                tokens: 1024,
+                step: 1,
+                longest: 16,
+            },
         )
     }
 

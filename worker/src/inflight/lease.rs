@@ -1,7 +1,7 @@
 //! The lease of one job: settled once, by value.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use async_nats::Subject;
@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, Message};
 use bytes::Bytes;
 use contract::dead_letter::{self, EXHAUSTED, Original};
-use contract::topology::{self, DLQ, MAX_DELIVER, header};
+use contract::topology::{self, DLQ, MAX_DELIVER, Priority, header};
 
 use super::progress::Renewal;
 use crate::batch::Delivery;
@@ -17,6 +17,7 @@ use crate::error::{Outcome, Suspicion, retry_delay};
 use crate::failpoint::{self, Verdict};
 use crate::health::Health;
 use crate::metrics;
+use crate::trace::{Process, Receive};
 
 /// Bounds each settlement: the client would wait for a reconnect without end.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,20 +50,28 @@ pub struct Lease {
     sequence: u64,
     deliveries: i64,
     renewal: Arc<Renewal>,
+    span: Process,
 }
 
 impl Lease {
     /// Takes the lease of a message. `None` for a message that JetStream did not deliver.
-    pub fn take(queue: Arc<Queue>, message: Message) -> Option<Self> {
+    pub fn take(queue: Arc<Queue>, message: Message, receive: &Receive) -> Option<Self> {
         let info = message.info().ok()?;
         let (sequence, deliveries) = (info.stream_sequence, info.delivered);
+        // Clocks differ: a job that comes from the future is a new one.
+        let age = SystemTime::now().duration_since(info.published.into());
+        if let Some(lane) = Priority::of_subject(&message.subject) {
+            metrics::job_delivered(lane, age.unwrap_or_default(), deliveries);
+        }
         let renewal = Arc::new(Renewal::new(queue.ack_wait));
+        let span = Process::begin(&message, receive);
         Some(Self {
             queue,
             message,
             sequence,
             deliveries,
             renewal,
+            span,
         })
     }
 
@@ -139,24 +148,28 @@ impl Lease {
         }
     }
 
+    pub(super) fn stage_done(&self, stage: &'static str, elapsed: Duration, jobs: usize) {
+        self.span.stage(stage, elapsed, jobs);
+    }
+
     /// Acknowledges: the job leaves the stream. Asks for confirmation, because an acknowledgement that nobody
     /// received is none. A job whose acknowledgement fails is redelivered, which is harmless. A lease that has lapsed
     /// is acknowledged too: the points are durable, whoever has the job now.
     pub(super) async fn ack(self) {
         failpoint::pass("before-ack");
         if failpoint::skips("ack") {
-            return metrics::job_settled("ack_lost");
+            return self.settled("ack_lost");
         }
         for _ in 0..ACK_ATTEMPTS {
-            match self.confirm(Bytes::from_static(b"+ACK")).await {
+            match self.confirm("ack", Bytes::from_static(b"+ACK")).await {
                 Ok(()) => {
                     failpoint::pass("after-ack");
-                    return metrics::job_settled("ack");
+                    return self.settled("ack");
                 }
                 Err(error) => tracing::warn!(job.sequence = self.sequence, %error, "ack failed"),
             }
         }
-        metrics::job_settled("ack_lost");
+        self.settled("ack_lost");
     }
 
     /// Gives the job back.
@@ -169,10 +182,10 @@ impl Lease {
         } else {
             Bytes::from(format!("-NAK {{\"delay\": {}}}", delay.as_nanos()))
         };
-        if let Err(error) = self.confirm(kind).await {
+        if let Err(error) = self.confirm("nak", kind).await {
             tracing::warn!(job.sequence = self.sequence, %error, "nak failed");
         }
-        metrics::job_settled("nak");
+        self.settled("nak");
     }
 
     /// Settles a job that was not done. At its last delivery JetStream would give it up without a word.
@@ -213,17 +226,19 @@ impl Lease {
         }
         failpoint::pass("after-dead-letter");
         metrics::dead_letter(cause);
+        self.span.dead_lettered(cause);
         self.term(cause).await;
     }
 
     /// Takes the job out of the stream; its dead letter is stored.
     async fn term(self, reason: &str) {
         failpoint::pass("before-term");
-        if let Err(error) = self.confirm(Bytes::from(format!("+TERM {reason}"))).await {
+        let kind = Bytes::from(format!("+TERM {reason}"));
+        if let Err(error) = self.confirm("term", kind).await {
             tracing::warn!(job.sequence = self.sequence, %error, "term failed");
         }
         failpoint::pass("after-term");
-        metrics::job_settled("term");
+        self.settled("term");
     }
 
     /// Another worker may have the job by now: what this one knows about it is old.
@@ -232,7 +247,12 @@ impl Lease {
             job.sequence = self.sequence,
             "lease lapsed, job left to others"
         );
-        metrics::job_settled("lapsed");
+        self.settled("lapsed");
+    }
+
+    fn settled(&self, outcome: &'static str) {
+        metrics::job_settled(outcome);
+        self.span.settled(outcome);
     }
 
     async fn store_dead_letter(&self, cause: &str, reason: &str) -> anyhow::Result<()> {
@@ -253,7 +273,14 @@ impl Lease {
 
     /// Sends a settlement and waits until the server has it. A request without responders is an error here; the
     /// client's own confirmed acknowledgement would take it for success.
-    async fn confirm(&self, kind: Bytes) -> Result<(), String> {
+    async fn confirm(&self, operation: &'static str, kind: Bytes) -> Result<(), String> {
+        let started = Instant::now();
+        let told = self.tell(kind).await;
+        self.span.told(operation, started.elapsed(), told.is_ok());
+        told
+    }
+
+    async fn tell(&self, kind: Bytes) -> Result<(), String> {
         let reply = self
             .message
             .reply

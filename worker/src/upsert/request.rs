@@ -1,6 +1,7 @@
 //! Requests to Qdrant: each says what it did not do.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use contract::names::CollectionName;
 use contract::point::{self, Head, field};
@@ -14,6 +15,7 @@ use qdrant_client::{Qdrant, QdrantError};
 use uuid::Uuid;
 
 use crate::error::UpsertError;
+use crate::metrics;
 
 /// Heads of one read.
 const HEADS_PER_REQUEST: usize = 1024;
@@ -41,7 +43,7 @@ pub(super) async fn heads(
             with_vectors: Some(false.into()),
             ..GetPoints::default()
         };
-        let response = qdrant.get_points(request).await;
+        let response = timed("get", qdrant.get_points(request)).await;
         let response = response.map_err(failed("read heads of", collection))?;
         heads.extend(response.result.iter().filter_map(Head::read));
     }
@@ -66,7 +68,7 @@ pub(super) async fn documents_with(
             with_vectors: Some(false.into()),
             ..ScrollPoints::default()
         };
-        let response = qdrant.scroll(request).await;
+        let response = timed("scroll", qdrant.scroll(request)).await;
         let response = response.map_err(failed("look for old chunks in", collection))?;
         let doc_id =
             |payload: &HashMap<String, Value>| payload.get(field::DOC_ID)?.as_str().cloned();
@@ -100,7 +102,7 @@ pub(super) async fn upsert(
     completed(
         "upsert points into",
         collection,
-        qdrant.upsert_points(request).await,
+        timed("upsert", qdrant.upsert_points(request)).await,
     )
 }
 
@@ -120,7 +122,11 @@ pub(super) async fn write_nothing(
         }),
         ..SetPayloadPoints::default()
     };
-    completed("probe", collection, qdrant.set_payload(request).await)
+    completed(
+        "probe",
+        collection,
+        timed("set_payload", qdrant.set_payload(request)).await,
+    )
 }
 
 /// Deletes all points that `filter` matches.
@@ -141,8 +147,19 @@ pub(super) async fn delete(
     completed(
         "delete points from",
         collection,
-        qdrant.delete_points(request).await,
+        timed("delete", qdrant.delete_points(request)).await,
     )
+}
+
+/// Sends a request, and counts it.
+pub(super) async fn timed<T>(
+    operation: &'static str,
+    request: impl Future<Output = Result<T, QdrantError>>,
+) -> Result<T, QdrantError> {
+    let started = Instant::now();
+    let answer = request.await;
+    metrics::qdrant_answered(operation, started.elapsed(), answer.is_ok());
+    answer
 }
 
 fn include(fields: &[&str]) -> WithPayloadSelector {

@@ -15,7 +15,7 @@ use qdrant_client::qdrant::{
 };
 use serde_json::json;
 
-use super::request::{failed, is_completed};
+use super::request::{failed, is_completed, timed};
 use crate::batch::Vectors;
 use crate::error::UpsertError;
 use crate::failpoint;
@@ -89,7 +89,7 @@ pub(super) async fn write(
             operations: part.iter().map(Score::operation).collect(),
             ..UpdateBatchPoints::default()
         };
-        let response = qdrant.update_points_batch(request).await;
+        let response = timed("update_batch", qdrant.update_points_batch(request)).await;
         let response = response.map_err(failed(ACTION, collection))?;
         // Of some of them nothing may have been said.
         for answer in 0..part.len() {

@@ -1,14 +1,15 @@
 //! Resolve: what has to be done about each chunk of a batch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use contract::digest::Digest;
 use contract::job::{Chunk, Document};
 use contract::model::Manifest;
 use contract::point::{self, Stamp, field};
+use contract::score::SCORES;
 
 use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::look_up::{Wanted, vectors};
+use crate::rebuild::look_up::{Known, Wanted, vectors};
 use crate::rebuild::write::{Draft, Target, id, number, text};
 
 /// Tells for each batch of chunks what has to be done about it.
@@ -28,6 +29,7 @@ pub(in crate::rebuild) struct Copier<'a> {
 pub(super) struct Copied {
     pub(super) reused: u64,
     pub(super) present: u64,
+    pub(super) superseded: u64,
     pub(super) rest: Vec<Document>,
 }
 
@@ -39,15 +41,59 @@ struct Piece {
     chunk: Chunk,
 }
 
+/// What the generation has of a batch.
+#[derive(Default)]
+struct Found {
+    /// Versions and digests of points.
+    points: HashMap<String, (u64, String)>,
+    /// Whether each document was replaced by something newer.
+    newer: Vec<bool>,
+}
+
+/// What the generation has of a chunk.
+enum State {
+    /// Nothing.
+    Absent,
+    /// The chunk, or a dead letter that was to make it.
+    Present,
+    /// Something newer than its document.
+    Superseded,
+}
+
+impl Found {
+    fn state(&self, piece: &Piece, copier: &Copier<'_>) -> State {
+        let found = self.points.get(&piece.id);
+        let same = found
+            .is_some_and(|(version, digest)| *version == copier.version && *digest == piece.digest);
+        let newer = self.newer.get(piece.document).is_some_and(|newer| *newer);
+        let is_dead = copier.dead.contains_key(&piece.id);
+        if newer && (found.is_some() || !is_dead) {
+            State::Superseded
+        } else if same || is_dead {
+            State::Present
+        } else {
+            State::Absent
+        }
+    }
+}
+
 impl Copier<'_> {
     /// Copies what can be copied; gives what has to be published.
     pub(super) async fn resolve(&self, documents: Vec<Document>) -> anyhow::Result<Copied> {
         let (documents, mut pieces) = pieces(documents);
         let mut copied = Copied::default();
-        let present = self.present(&pieces).await?;
-        let before = pieces.len();
-        pieces.retain(|piece| !present.contains(&piece.id));
-        copied.present = (before - pieces.len()) as u64;
+        let found = self.found(&pieces, &documents).await?;
+        pieces.retain(|piece| match found.state(piece, self) {
+            State::Absent => true,
+            State::Present => {
+                copied.present += 1;
+                false
+            }
+            State::Superseded => {
+                copied.superseded += 1;
+                false
+            }
+        });
         let mut drafts = Vec::new();
         if let Some(serving) = self.serving {
             let wanted: Vec<_> = pieces
@@ -60,11 +106,11 @@ impl Copier<'_> {
             let found = vectors(serving, self.manifest, &wanted).await?;
             let stamp = self.stamp();
             pieces.retain(|piece| {
-                let Some(vector) = found.get(&piece.digest) else {
+                let Some(known) = found.get(&piece.digest) else {
                     return true;
                 };
                 let document = &documents[piece.document];
-                drafts.push(self.draft(&stamp, document, &piece.chunk, vector.clone()));
+                drafts.push(self.draft(&stamp, document, &piece.chunk, known.clone()));
                 false
             });
         }
@@ -74,29 +120,36 @@ impl Copier<'_> {
         Ok(copied)
     }
 
-    /// Points that the generation has already, or that are known to be dead letters.
-    async fn present(&self, pieces: &[Piece]) -> anyhow::Result<HashSet<String>> {
+    /// What the generation has of these chunks already.
+    async fn found(&self, pieces: &[Piece], documents: &[Document]) -> anyhow::Result<Found> {
         let Some(target) = self.target else {
-            return Ok(HashSet::new());
+            return Ok(Found::default());
         };
         let ids = pieces.iter().map(|piece| piece.id.clone()).collect();
         let fields = [field::VERSION, field::DIGEST];
-        let found = target.get(ids, &fields, false).await?;
-        let found: HashMap<_, _> = found.iter().map(|point| (id(point), point)).collect();
-        let is_present = |piece: &&Piece| {
-            let same = found.get(&piece.id).is_some_and(|point| {
-                let version = number(point, field::VERSION);
-                let digest = text(point, field::DIGEST);
-                version > self.version
-                    || (version == self.version && digest.as_ref() == Some(&piece.digest))
-            });
-            same || self.dead.contains_key(&piece.id)
+        let points = target.get(ids, &fields, false).await?;
+        let doc_ids: Vec<_> = documents.iter().map(|it| it.id.clone()).collect();
+        let heads = target.heads(&doc_ids).await?;
+        let is_newer = |it: &Document| {
+            let head = heads.get(&it.id);
+            head.is_some_and(|head| head.version > self.version)
         };
-        Ok(pieces
-            .iter()
-            .filter(is_present)
-            .map(|piece| piece.id.clone())
-            .collect())
+        let newer: Vec<_> = documents.iter().map(is_newer).collect();
+        // Whoever wrote the newer head may have died before it removed the rest.
+        let replaced = doc_ids.into_iter().zip(&newer);
+        let replaced = replaced.filter_map(|(doc_id, newer)| newer.then_some(doc_id));
+        let replaced: Vec<_> = replaced.collect();
+        target.clean(&replaced).await?;
+        Ok(Found {
+            points: points
+                .iter()
+                .map(|point| {
+                    let digest = text(point, field::DIGEST).unwrap_or_default();
+                    (id(point), (number(point, field::VERSION), digest))
+                })
+                .collect(),
+            newer,
+        })
     }
 
     fn stamp(&self) -> Stamp {
@@ -108,11 +161,15 @@ impl Copier<'_> {
         }
     }
 
-    fn draft(&self, stamp: &Stamp, document: &Document, chunk: &Chunk, vector: Vec<f32>) -> Draft {
+    /// Scores are of the text, as the vector is.
+    fn draft(&self, stamp: &Stamp, document: &Document, chunk: &Chunk, known: Known) -> Draft {
+        let mut point = point::chunk_point(stamp, document, chunk, self.version, known.vector);
+        let scores = known.scores.map(|scores| (SCORES.to_owned(), scores));
+        point.payload.extend(scores);
         Draft {
             version: self.version,
             deleted: false,
-            point: point::chunk_point(stamp, document, chunk, self.version, vector),
+            point,
         }
     }
 

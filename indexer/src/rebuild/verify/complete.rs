@@ -1,19 +1,21 @@
-//! Complete: every document of the source has a head, and as many chunks as its head says. Exact, not sampled.
+//! Complete: every document of the source has a head, and as many chunks as the source has of it. Exact, not sampled.
 //!
-//! Documents that a live write has replaced count by their newer head. A live write that is under way while the gate
-//! looks may have replaced a part of a document, so that a difference is looked at again after a catch-up.
+//! The process that has read the source knows its documents: one that has only been published live makes up for none of
+//! them. A document of the source that a live write has replaced counts by its newer head. A live write that is under way
+//! while the gate looks may have replaced a part of a document, so that a difference is looked at again after a catch-up.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::point::field;
-use qdrant_client::qdrant::{Condition, Filter, Range, ScrollPoints};
+use contract::point::{Head, field};
+use qdrant_client::qdrant::{Condition, Filter, ScrollPoints};
 
+use crate::once::{Chunks, identity};
 use crate::rebuild::Rebuild;
 use crate::rebuild::balance::count;
 use crate::rebuild::report::{Gate, as_double};
-use crate::rebuild::write::{include, number};
+use crate::rebuild::write::include;
 
 /// Looks before a difference is believed.
 const LOOKS: u32 = 5;
@@ -22,21 +24,44 @@ const PAUSE: Duration = Duration::from_millis(500);
 const HEADS_PER_PAGE: u32 = 2048;
 
 /// What is there and what should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Found {
-    /// Documents with a head of the run's version or a newer one.
+    /// Documents of the source with a head of the run's version or a newer one.
     documents: u64,
-    /// Documents of the source without those with a dead letter.
+    /// Documents of the source, without those with a dead letter.
     expected_documents: u64,
     /// Chunks of the run's version.
     chunks: u64,
-    /// The same as their heads say it.
+    /// The same as the source has them.
     expected_chunks: u64,
 }
 
 impl Found {
     fn is_whole(self) -> bool {
-        self.chunks == self.expected_chunks && self.documents >= self.expected_documents
+        self.chunks == self.expected_chunks && self.documents == self.expected_documents
+    }
+}
+
+/// Counts heads against the source.
+struct Tally<'a> {
+    source: &'a Chunks,
+    /// Documents with a dead letter.
+    incomplete: &'a HashSet<u128>,
+    version: u64,
+    found: Found,
+}
+
+impl Tally<'_> {
+    fn add(&mut self, doc_id: &str, head: Head) {
+        let identity = identity(doc_id);
+        if self.incomplete.contains(&identity) || head.version < self.version {
+            return;
+        }
+        let of_source = self.source.get(&identity);
+        self.found.documents += u64::from(of_source.is_some());
+        if head.version == self.version && !head.deleted {
+            self.found.expected_chunks += of_source.map_or(0, |chunks| u64::from(*chunks));
+        }
     }
 }
 
@@ -63,92 +88,68 @@ impl Rebuild {
             limit: as_double(expected_chunks),
             passed: found.is_whole(),
             finding: format!(
-                "{chunks} chunks of {expected_chunks} and {documents} documents of at least {expected_documents} are \
-                 in `{}`",
+                "{chunks} chunks of {expected_chunks} and {documents} documents of the source of \
+                 {expected_documents} are in `{}`",
                 self.record().generation
             ),
         })
     }
 
     async fn found(&self) -> anyhow::Result<Found> {
+        let source = self.source.as_ref();
+        let source = source.context("the source was not read by this process; run it again")?;
         let dead = self.dead_points().await?;
-        let incomplete: BTreeSet<_> = dead.into_values().map(|dead| dead.doc_id).collect();
+        let doc_ids: HashSet<_> = dead.into_values().map(|dead| dead.doc_id).collect();
+        let incomplete: HashSet<_> = doc_ids.iter().map(|doc_id| identity(doc_id)).collect();
         let version = self.record().version;
-        let of_run = Condition::matches(field::VERSION, i64::try_from(version)?);
+        let mut tally = Tally {
+            source,
+            incomplete: &incomplete,
+            version,
+            found: Found::default(),
+        };
+        self.heads(&mut tally).await?;
+        let mut without = vec![Condition::matches(field::DELETED, true)];
+        if !doc_ids.is_empty() {
+            let any: Vec<_> = doc_ids.into_iter().collect();
+            without.push(Condition::matches(field::DOC_ID, any));
+        }
         let chunks = Filter {
-            must: vec![of_run],
-            must_not: without(&incomplete, true),
+            must: vec![Condition::matches(field::VERSION, i64::try_from(version)?)],
+            must_not: without,
             ..Filter::default()
         };
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "versions are at most 2^53 - 1, which is exact"
-        )]
-        let newer = Range {
-            gt: Some(version as f64),
-            ..Range::default()
-        };
-        let newer = Filter {
-            must: vec![
-                Condition::range(field::VERSION, newer),
-                Condition::matches(field::CHUNK, 0),
-            ],
-            must_not: without(&incomplete, false),
-            ..Filter::default()
-        };
-        let mut heads = chunks.clone();
-        heads.must.push(Condition::matches(field::CHUNK, 0));
-        let (documents, expected_chunks) = self.heads(heads).await?;
-        let excluded = incomplete.len() as u64;
+        let complete = source.keys().filter(|it| !incomplete.contains(*it));
         Ok(Found {
-            documents: documents + count(self.target(), newer).await?,
-            expected_documents: self.record().documents.saturating_sub(excluded),
+            expected_documents: complete.count() as u64,
             chunks: count(self.target(), chunks).await?,
-            expected_chunks,
+            ..tally.found
         })
     }
 
-    /// Number of heads, and the chunks that they speak of.
-    async fn heads(&self, filter: Filter) -> anyhow::Result<(u64, u64)> {
+    /// Looks at all heads.
+    async fn heads(&self, tally: &mut Tally<'_>) -> anyhow::Result<()> {
         let mut request = ScrollPoints {
             collection_name: self.record().generation.to_string(),
-            filter: Some(filter),
+            filter: Some(Filter::must([Condition::matches(field::CHUNK, 0)])),
             limit: Some(HEADS_PER_PAGE),
-            with_payload: Some(include(&[field::CHUNKS])),
+            with_payload: Some(include(&Head::FIELDS)),
             with_vectors: Some(false.into()),
             ..ScrollPoints::default()
         };
-        let (mut heads, mut chunks) = (0, 0);
         loop {
             let page = self.qdrant.scroll(request.clone()).await;
             let page = page.with_context(|| {
                 format!("failed to read the heads of `{}`", self.record().generation)
             })?;
-            heads += page.result.len() as u64;
-            chunks += page
-                .result
-                .iter()
-                .map(|head| number(head, field::CHUNKS))
-                .sum::<u64>();
+            let heads = page.result.iter().filter_map(Head::read);
+            heads.for_each(|(doc_id, head)| tally.add(&doc_id, head));
             request.offset = page.next_page_offset;
             if request.offset.is_none() {
-                return Ok((heads, chunks));
+                return Ok(());
             }
         }
     }
-}
-
-/// Conditions that leave these documents out, and tombstones.
-fn without(documents: &BTreeSet<String>, tombstones: bool) -> Vec<Condition> {
-    let mut conditions = Vec::new();
-    if tombstones {
-        conditions.push(Condition::matches(field::DELETED, true));
-    }
-    if !documents.is_empty() {
-        let any: Vec<_> = documents.iter().cloned().collect();
-        conditions.push(Condition::matches(field::DOC_ID, any));
-    }
-    conditions
 }
 
 #[cfg(test)]
@@ -164,14 +165,6 @@ mod tests {
             expected_chunks: 7,
         };
         assert!(whole.is_whole());
-        assert!(
-            Found {
-                documents: 4,
-                ..whole
-            }
-            .is_whole(),
-            "a live document more is fine"
-        );
         let wrong = [
             Found {
                 documents: 2,
@@ -181,5 +174,33 @@ mod tests {
             Found { chunks: 8, ..whole },
         ];
         assert!(wrong.into_iter().all(|found| !found.is_whole()));
+    }
+
+    #[test]
+    fn a_document_that_is_not_of_the_source_makes_up_for_none_that_is_missing() {
+        let source = Chunks::from([(identity("a"), 2), (identity("b"), 1), (identity("c"), 1)]);
+        let mut tally = Tally {
+            source: &source,
+            incomplete: &HashSet::from([identity("c")]),
+            version: 10,
+            found: Found::default(),
+        };
+        let head = |version, deleted| Head {
+            version,
+            chunks: 5,
+            deleted,
+        };
+        tally.add("a", head(10, false));
+        tally.add("live", head(11, false));
+        tally.add("c", head(10, false));
+        tally.add("b", head(9, false));
+        let expected = Found {
+            documents: 1,
+            expected_chunks: 2,
+            ..Found::default()
+        };
+        assert_eq!(tally.found, expected);
+        tally.add("b", head(12, true));
+        assert_eq!(tally.found.documents, 2, "deleted since");
     }
 }

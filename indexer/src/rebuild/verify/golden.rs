@@ -2,7 +2,6 @@
 
 use anyhow::Context as _;
 
-use crate::config::ModelDir;
 use crate::eval::report::Report;
 use crate::eval::{EvalConfig, eval};
 use crate::rebuild::Rebuild;
@@ -27,6 +26,19 @@ impl Rebuild {
             .first()
             .context("the golden queries were not compared with the serving collection")?;
         let queries = report.evaluation.queries.len();
+        if found_nothing(&report) {
+            return Ok(Some(Gate {
+                name: "golden queries".to_owned(),
+                value: found.value,
+                limit: found.limit,
+                passed: false,
+                finding: format!(
+                    "none of {queries} queries finds a relevant document, neither here nor in `{}`, so that nothing is \
+                     measured; do the judgements name documents of this alias?",
+                    self.record().serving
+                ),
+            }));
+        }
         Ok(Some(Gate {
             name: "golden queries".to_owned(),
             value: found.value,
@@ -59,10 +71,15 @@ impl Rebuild {
             report: None,
             html: None,
             timeout: self.config.stall_limit,
-            model: ModelDir {
-                model: self.config.model.model.clone(),
-            },
+            model: self.config.model.clone(),
             servers: self.config.servers.clone(),
         })
     }
+}
+
+/// Whether no query finds anything relevant in either collection: then neither can be worse.
+fn found_nothing(report: &Report) -> bool {
+    let before = report.baseline.iter().flat_map(|before| &before.means);
+    let means = report.evaluation.means.iter().chain(before);
+    means.map(|mean| mean.ndcg).sum::<f64>() <= 0.0
 }

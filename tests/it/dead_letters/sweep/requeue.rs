@@ -55,6 +55,29 @@ async fn an_exhausted_job_without_its_advisory_is_published_again() -> anyhow::R
 }
 
 #[tokio::test]
+async fn a_job_that_was_published_again_keeps_its_trace() -> anyhow::Result<()> {
+    const SPAN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let bed = Bed::start().await?;
+    let mut headers = HeaderMap::new();
+    headers.insert("traceparent", SPAN);
+    let subject = bed.lanes()[0].subject();
+    let sent = bed.jetstream();
+    let sent = sent.publish_with_headers(subject, headers, "{}".into());
+    sent.await?.await?;
+    exhaust(&bed).await?;
+    advisories(&bed, 1).await?;
+    lose_advisories(&bed).await?;
+    assert_eq!(dlq(&bed, &["sweep"]).await?["requeued"], 1);
+    let jobs = bed.jetstream().get_stream(JOBS).await?;
+    let job = jobs.get_raw_message(2).await?;
+    assert_eq!(
+        job.headers.get("traceparent").context("a trace")?.as_str(),
+        SPAN
+    );
+    bed.end().await
+}
+
+#[tokio::test]
 async fn a_job_that_was_published_again_keeps_its_first_version() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     publish(&bed, "a", "older", None).await?;

@@ -34,3 +34,22 @@ async fn golden_queries_that_find_less_than_before_stop_a_rebuild() -> anyhow::R
     assert_eq!(found(&indexed.bed).await?, wanted(&worse));
     indexed.end().await
 }
+
+#[tokio::test]
+async fn golden_queries_without_a_document_that_is_there_stop_a_rebuild() -> anyhow::Result<()> {
+    let indexed = Indexed::start(10).await?;
+    let folder = indexed.bed.directory.path();
+    let (queries, qrels) = (folder.join("queries.jsonl"), folder.join("qrels.tsv"));
+    std::fs::write(&queries, r#"{"_id":"q1","text":"queue"}"#)?;
+    std::fs::write(
+        &qrels,
+        "query-id\tcorpus-id\tscore\nq1\tof-another-corpus\t1.0\n",
+    )?;
+    let (queries, qrels) = (queries.display().to_string(), qrels.display().to_string());
+    let golden = ["--golden-queries", &queries, "--golden-qrels", &qrels];
+    let ran = rebuild(&indexed.bed, &indexed.corpus, &golden).await?;
+    let reason = ran.stopped_by("golden queries");
+    assert!(reason.contains("nothing is measured"), "{reason}");
+    indexed.is_untouched().await?;
+    indexed.end().await
+}

@@ -9,7 +9,9 @@ use qdrant_client::qdrant::{
 use serde_json::json;
 
 use super::Indexed;
-use crate::rebuild::{qdrant, rebuild, rebuild_with, serving};
+use crate::rebuild::{
+    command, found, now_micros, qdrant, rebuild, rebuild_with, serving, spawn, wanted,
+};
 
 #[tokio::test]
 async fn more_points_than_the_source_has_chunks_stop_a_rebuild() -> anyhow::Result<()> {
@@ -32,21 +34,85 @@ async fn more_points_than_the_source_has_chunks_stop_a_rebuild() -> anyhow::Resu
     indexed.end().await
 }
 
-#[tokio::test]
-async fn a_missing_point_stops_a_rebuild_until_it_is_started_anew() -> anyhow::Result<()> {
-    let indexed = Indexed::start(10).await?;
-    let generation = indexed.killed_at("rebuild-indexed").await?;
-    let ids = PointsIdsList {
-        ids: vec![point_id("d4", 0).to_string().into()],
-    };
+/// Removes documents of one chunk behind the back of the run.
+async fn remove(indexed: &Indexed, generation: &str, ids: &[String]) -> anyhow::Result<()> {
+    let ids = ids.iter().map(|id| point_id(id, 0).to_string().into());
+    let ids = PointsIdsList { ids: ids.collect() };
     let delete = DeletePointsBuilder::new(generation).points(ids).wait(true);
     qdrant(&indexed.bed)?.delete_points(delete).await?;
-    let ran = indexed.resumed().await?;
-    ran.stopped_by("count");
-    indexed.is_untouched().await?;
-    rebuild(&indexed.bed, &indexed.corpus, &["--fresh"])
-        .await?
-        .done();
+    Ok(())
+}
+
+/// Publishes as many documents that are not of the source.
+async fn publish_others(indexed: &Indexed, count: usize) -> anyhow::Result<()> {
+    for n in 0..count {
+        let id = format!("other{n}");
+        indexed
+            .bed
+            .publish_document(&id, now_micros(), &["Another."])
+            .await?;
+    }
+    indexed.bed.drained().await
+}
+
+#[tokio::test]
+async fn missing_documents_stop_a_rebuild_however_many_others_were_published() -> anyhow::Result<()>
+{
+    let indexed = Indexed::start(20).await?;
+    let mut slow = command(&indexed.bed, &indexed.corpus, &["--run-id", "bad"])?;
+    slow.env("EBB_FAILPOINTS", "rebuild-balanced=stall:5000");
+    let mut running = spawn(&indexed.bed, slow)?;
+    running.reaches("balanced").await?;
+    let generation = format!("{}--bad", indexed.bed.stack.collection);
+    let ids: Vec<_> = (0..5).map(|n| format!("d{n}")).collect();
+    remove(&indexed, &generation, &ids).await?;
+    publish_others(&indexed, 5).await?;
+    let ran = running.ended().await?;
+    let reason = ran.stopped_by("count");
+    assert!(
+        reason.contains("15 documents of the source of 20"),
+        "{reason}"
+    );
+    assert_eq!(serving(&indexed.bed).await?, indexed.generation);
+    // Run again, it brings what is missing.
+    indexed.resumed().await?.done();
+    let mut model = wanted(&indexed.corpus);
+    for n in 0..5 {
+        model.insert(format!("other{n}"), vec!["Another.".to_owned()]);
+    }
+    assert_eq!(found(&indexed.bed).await?, model);
+    indexed.end().await
+}
+
+#[tokio::test]
+async fn documents_that_get_lost_between_two_attempts_are_brought_again() -> anyhow::Result<()> {
+    let indexed = Indexed::start(20).await?;
+    let mut dies = command(&indexed.bed, &indexed.corpus, &["--run-id", "bad"])?;
+    let rules = "rebuild-balanced=stall:4000;rebuild-caught-up=kill";
+    dies.env("EBB_FAILPOINTS", rules);
+    let mut running = spawn(&indexed.bed, dies)?;
+    running.reaches("balanced").await?;
+    let version = now_micros();
+    let bed = &indexed.bed;
+    bed.publish_document("d9", version, &["Live one.", "Live two."])
+        .await?;
+    bed.publish_removal("d10", version).await?;
+    bed.drained().await?;
+    running.ended().await?;
+    // What the live writes have replaced is in the generation by now, and must not be missed.
+    let ids: Vec<_> = (0..5).map(|n| format!("d{n}")).collect();
+    let generation = format!("{}--bad", bed.stack.collection);
+    remove(&indexed, &generation, &ids).await?;
+    publish_others(&indexed, 5).await?;
+    indexed.resumed().await?.done();
+    let mut model = wanted(&indexed.corpus);
+    for n in 0..5 {
+        model.insert(format!("other{n}"), vec!["Another.".to_owned()]);
+    }
+    let live = ["Live one.", "Live two."];
+    model.insert("d9".to_owned(), live.map(str::to_owned).to_vec());
+    model.remove("d10");
+    assert_eq!(found(bed).await?, model);
     indexed.end().await
 }
 
@@ -117,8 +183,11 @@ async fn an_index_that_does_not_find_what_an_exact_search_finds_stops_a_rebuild(
 #[tokio::test]
 async fn an_alias_that_was_pointed_elsewhere_meanwhile_is_left_alone() -> anyhow::Result<()> {
     let indexed = Indexed::start(10).await?;
+    let first = serving(&indexed.bed).await?;
+    rebuild(&indexed.bed, &indexed.corpus, &["--full"])
+        .await?
+        .done();
     indexed.killed_at("rebuild-verified").await?;
-    let first = format!("{}--initial", indexed.bed.stack.collection);
     indexed
         .bed
         .stack

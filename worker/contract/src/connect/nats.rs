@@ -1,14 +1,17 @@
 //! The connection to NATS.
 
+mod error;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{ConnectError, ConnectOptions, Event};
 use clap::Args;
-use thiserror::Error;
 
-use super::{ConfigFault, Secret, unreadable};
+use super::{ConfigFault, Secret, denial, unreadable};
+pub use error::NatsError;
+use error::{distrust, is_refusal, may_pass};
 
 /// Pings find a half-open connection within 30 s: two may go unanswered, and the third is not sent any more.
 const PING_INTERVAL: Duration = Duration::from_secs(8);
@@ -43,7 +46,7 @@ pub struct NatsConfig {
     /// Credentials file with a JWT and its seed
     #[arg(long, env = "NATS_CREDS")]
     pub nats_creds: Option<PathBuf>,
-    /// Certificates to trust, PEM; the system's are used otherwise
+    /// Certificates to trust besides the system's, PEM; a server without TLS is refused then
     #[arg(long, env = "NATS_CA")]
     pub nats_ca: Option<PathBuf>,
     /// Client certificate, PEM
@@ -55,40 +58,6 @@ pub struct NatsConfig {
     /// Prefix of reply subjects; give each role its own where permissions keep roles apart
     #[arg(long, env = "NATS_INBOX_PREFIX", default_value = "_INBOX")]
     pub nats_inbox_prefix: String,
-}
-
-/// Why there is no connection to NATS.
-#[derive(Debug, Error)]
-pub enum NatsError {
-    /// A file with a secret cannot be read.
-    #[error("failed to read `{path}`")]
-    Secret {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The first connection failed.
-    #[error("failed to connect to nats at {urls}")]
-    Connect {
-        /// The addresses.
-        urls: String,
-        /// What the client said.
-        #[source]
-        source: ConnectError,
-    },
-    /// The server does not know us, or the login cannot be used. Trying again would not help.
-    #[error("nats at {urls} refused the login; {advice}")]
-    Login {
-        /// The addresses.
-        urls: String,
-        /// Which settings to look at.
-        advice: &'static str,
-        /// What the client said.
-        #[source]
-        source: ConnectError,
-    },
 }
 
 /// What to do while NATS cannot be reached at first.
@@ -158,7 +127,7 @@ impl NatsConfig {
                 Ok(client) => return Ok(client),
                 Err(source) => source,
             };
-            if first == FirstConnect::Fail || !may_pass(source.kind()) {
+            if first == FirstConnect::Fail || !may_pass(&source) {
                 return Err(self.failed(source));
             }
             tracing::warn!(urls = self.nats_url.join(", "), error = %source, "waiting for nats");
@@ -177,7 +146,8 @@ impl NatsConfig {
             .request_timeout(Some(REQUEST_TIMEOUT))
             .event_callback(|event| async move { report(&event) });
         if let Some(ca) = &self.nats_ca {
-            options = options.add_root_certificates(ca.clone());
+            // Who names an authority relies on it: a server that offers no TLS is not the one that was meant.
+            options = options.add_root_certificates(ca.clone()).require_tls(true);
         }
         if let (Some(cert), Some(key)) = (&self.nats_cert, &self.nats_key) {
             options = options.add_client_certificate(cert.clone(), key.clone());
@@ -187,7 +157,14 @@ impl NatsConfig {
 
     fn failed(&self, source: ConnectError) -> NatsError {
         let urls = self.nats_url.join(", ");
-        if is_refusal(source.kind()) {
+        if let Some(problem) = distrust(&source) {
+            return NatsError::Tls {
+                urls,
+                problem,
+                source,
+            };
+        }
+        if is_refusal(&source) {
             let advice = self.login_advice();
             return NatsError::Login {
                 urls,
@@ -248,18 +225,6 @@ pub fn jetstream(client: async_nats::Client) -> jetstream::Context {
         .build(client)
 }
 
-/// Whether another attempt may succeed without a change of the settings. A certificate of the server that is not
-/// trusted is an IO error here; a TLS error is about the files that were given.
-fn may_pass(kind: ConnectErrorKind) -> bool {
-    let settings = matches!(kind, ConnectErrorKind::ServerParse | ConnectErrorKind::Tls);
-    !settings && !is_refusal(kind)
-}
-
-fn is_refusal(kind: ConnectErrorKind) -> bool {
-    use ConnectErrorKind::{Authentication, AuthorizationViolation};
-    matches!(kind, Authentication | AuthorizationViolation)
-}
-
 /// Connections come and go. An error of the server says that something was refused, such as a publish without
 /// permission, which its sender does not learn.
 fn report(event: &Event) {
@@ -268,7 +233,11 @@ fn report(event: &Event) {
             tracing::info!(%event, "nats connection event");
         }
         Event::Disconnected => tracing::warn!(%event, "nats connection event"),
-        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+        Event::ServerError(error) => {
+            tracing::error!(%event, "nats connection event");
+            denial::heed(error);
+        }
+        Event::SlowConsumer(_) | Event::ClientError(_) => {
             tracing::error!(%event, "nats connection event");
         }
     }

@@ -38,7 +38,7 @@ pub struct QdrantSetupError {
     source: Box<QdrantError>,
 }
 
-/// Qdrant does not know us. Trying again would not help.
+/// Qdrant does not know us, or we do not know it. Trying again would not help.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("failed to work with qdrant at `{url}`: {advice}")]
 pub struct QdrantLoginError {
@@ -46,7 +46,7 @@ pub struct QdrantLoginError {
     advice: &'static str,
 }
 
-/// What to do about a request that was refused because of who we are; `None` for all other errors.
+/// What to do about a request that failed because of who we are, or of who the server is; `None` for all other errors.
 #[must_use]
 pub fn login_advice(error: &QdrantError) -> Option<&'static str> {
     const PERMISSION_DENIED: i32 = 7;
@@ -54,6 +54,12 @@ pub fn login_advice(error: &QdrantError) -> Option<&'static str> {
     let QdrantError::ResponseError { status } = error else {
         return None;
     };
+    // The client keeps nothing of the cause but its text.
+    if status.message().contains("InvalidCertificate(") {
+        return Some(
+            "it shows a certificate that is not trusted; name its authority in SSL_CERT_FILE or SSL_CERT_DIR",
+        );
+    }
     match status.code() as i32 {
         PERMISSION_DENIED => Some("permission denied; check --qdrant-api-key (QDRANT_API_KEY)"),
         UNAUTHENTICATED => Some("login refused; check --qdrant-api-key (QDRANT_API_KEY)"),
@@ -93,7 +99,7 @@ impl QdrantConfig {
         faults
     }
 
-    /// What to say about a request that was refused because of who we are; `None` for all other errors.
+    /// What to say about a request that failed because of who is who; `None` for all other errors.
     #[must_use]
     pub fn refused_login(&self, error: &QdrantError) -> Option<QdrantLoginError> {
         Some(QdrantLoginError {

@@ -73,4 +73,33 @@ pub enum ModelError {
         /// Digest now.
         found: Digest,
     },
+    /// A signature is asked for, and there is none.
+    #[error(
+        "`{path}` is not signed: with the public key `{key}` configured, only signed models are used; sign it with \
+         minisign and add the signature with `worker stage --signature`"
+    )]
+    Unsigned {
+        /// The manifest.
+        path: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+    },
+    /// The signature is not that of the manifest with the configured key.
+    #[error("the signature of `{path}` {reason}; the public key is `{key}`")]
+    Signature {
+        /// The manifest.
+        path: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The public key cannot be used.
+    #[error("failed to read the public key `{path}`: {reason}")]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
 }

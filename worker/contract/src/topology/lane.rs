@@ -56,6 +56,13 @@ impl Priority {
             Self::Bulk => "bulk",
         }
     }
+
+    /// The lane that a subject of jobs belongs to. `None` for a subject of anything else.
+    #[must_use]
+    pub fn of_subject(subject: &str) -> Option<Self> {
+        let last = subject.rsplit('.').next()?;
+        Self::ALL.into_iter().find(|known| known.as_str() == last)
+    }
 }
 
 /// One lane of jobs: a subject, and the consumer that reads it.

@@ -1,0 +1,148 @@
+//! Doctor: looks at a running system, or at manifests before they are applied, and says what is wrong. Changes nothing.
+//!
+//! | looked at | by |
+//! |---|---|
+//! | streams, consumers, collections, payload indexes against what `indexer provision` would make | `drift` |
+//! | the numbers of the fleet against the [rules](crate::fleet) that `indexer render` keeps | `lanes`, `manifests` |
+//! | what the autoscaler reads, as it reads it; whether writes are synced; room on the server's disk | `monitoring` |
+//! | jobs that nobody reads, exhausted jobs, dead letters, room in the stream of jobs | `queue` |
+//! | the staged model against its pin and the collections | `collections` |
+//!
+//! Each look stands for itself: what cannot be asked is a finding of its own and keeps nothing else from being looked at.
+//! Qdrant tells nothing about its disk over gRPC, so nothing is said about that.
+
+mod collections;
+mod drift;
+mod finding;
+mod lanes;
+mod manifests;
+mod monitoring;
+mod queue;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use contract::connect::ConfigFault;
+use contract::digest::Digest;
+use contract::model::Manifest;
+
+use crate::config::{ModelDir, Servers};
+use crate::provision::{Installation, ProvisionConfig};
+pub use finding::{Finding, Severity};
+
+/// Settings of `indexer doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorConfig {
+    /// Look at manifests instead: a file of YAML, a directory of them, or - for standard input, as from
+    /// `kubectl kustomize`
+    #[arg(long)]
+    pub manifests: Option<PathBuf>,
+    /// Directory of a staged model, made by `worker stage`; only its manifest is read
+    #[arg(long, env = "EBB_MODEL")]
+    pub model: Option<PathBuf>,
+    /// File with the minisign public key with which models must be signed; without it, no signature is looked at
+    #[arg(long, env = "EBB_PUBLIC_KEY")]
+    pub public_key: Option<PathBuf>,
+    /// Fingerprint that the model must have
+    #[arg(long, env = "EBB_FINGERPRINT")]
+    pub fingerprint: Option<Digest>,
+    /// Monitoring endpoint of NATS as the autoscaler has it, like `http://nats-headless.ebb-data.svc:8222`
+    #[arg(long, env = "EBB_MONITORING")]
+    pub monitoring: Option<String>,
+    /// Account of NATS as the autoscaler has it
+    #[arg(long, env = "EBB_ACCOUNT", default_value = "$G")]
+    pub account: String,
+    /// Grace of the workers, as their --grace
+    #[arg(long, env = "EBB_GRACE", default_value = "25s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+    /// Dead letters younger than this are reported
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    pub recent: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub installation: Installation,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub servers: Servers,
+}
+
+impl DoctorConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        if self.manifests.is_some() {
+            return Vec::new();
+        }
+        let mut faults = self.servers.faults();
+        faults.extend(self.installation.faults());
+        match self.model_dir() {
+            Some(model) => faults.extend(model.faults()),
+            None => {
+                let problem = "name a staged model, or look at --manifests";
+                faults.push(ConfigFault::new("--model", problem));
+            }
+        }
+        faults
+    }
+
+    fn model_dir(&self) -> Option<ModelDir> {
+        Some(ModelDir {
+            model: self.model.clone()?,
+            public_key: self.public_key.clone(),
+        })
+    }
+}
+
+/// Looks, and says what is wrong, the worst first.
+///
+/// # Errors
+/// If there is nothing to look at: the manifests or the model cannot be read.
+pub async fn doctor(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = match &config.manifests {
+        Some(path) => manifests::look(path)?,
+        None => system(config).await?,
+    };
+    // Stable: what belongs together stays together.
+    findings.sort_by_key(|finding| finding.severity);
+    Ok(findings)
+}
+
+async fn system(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {
+    let model = config.model_dir().context("no --model")?;
+    let manifest = model.manifest()?;
+    let wanted = ProvisionConfig {
+        check: true,
+        installation: config.installation.clone(),
+        model,
+        servers: config.servers.clone(),
+    };
+    let mut findings = collections::pin(config, &manifest);
+    findings.extend(nats(config, &wanted, &manifest).await);
+    findings.extend(collections::look(&wanted, &manifest).await);
+    findings.extend(monitoring::look(config, &manifest).await);
+    Ok(findings)
+}
+
+/// What the server of the queue tells its clients.
+async fn nats(
+    config: &DoctorConfig,
+    wanted: &ProvisionConfig,
+    manifest: &Manifest,
+) -> Vec<Finding> {
+    let jetstream = match config.servers.jetstream().await {
+        Ok(jetstream) => jetstream,
+        Err(error) => {
+            let advice = "start nats-server, or correct --nats-url and the login";
+            return vec![Finding::failed("nats", &error.into(), advice)];
+        }
+    };
+    let mut findings = drift::streams(wanted, &jetstream, manifest).await;
+    findings.extend(lanes::look(config, &jetstream, manifest).await);
+    findings.extend(queue::look(config, &jetstream).await);
+    findings
+}

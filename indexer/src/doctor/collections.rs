@@ -1,0 +1,70 @@
+//! Collections: what is behind the aliases, and whether it was made by the model that is staged.
+
+use contract::collection::Mismatch;
+use contract::model::Manifest;
+use contract::topology::Task;
+
+use super::drift::findings;
+use super::{DoctorConfig, Finding};
+use crate::provision::{ProvisionConfig, collections};
+
+/// The staged model against the fingerprint that was decided.
+pub(super) fn pin(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
+    let differs = |wanted: &&_| **wanted != manifest.fingerprint;
+    let wrong = config.fingerprint.as_ref().filter(differs);
+    let finding = wrong.map(|wanted| {
+        let what = format!("model `{}`: fingerprint", manifest.name);
+        let advice = "stage the model that was decided on, or decide on the one that is staged; workers refuse to start";
+        Finding::error(what, manifest.fingerprint.as_str(), wanted.as_str(), advice)
+    });
+    finding.into_iter().collect()
+}
+
+/// Every alias, by what provisioning would do to it. A rescorer has none.
+pub(super) async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding> {
+    if manifest.identity.task == Task::Rescore {
+        return Vec::new();
+    }
+    let qdrant = match wanted.servers.qdrant.client() {
+        Ok(qdrant) => qdrant,
+        Err(error) => {
+            return vec![Finding::failed(
+                "qdrant",
+                &error.into(),
+                "correct --qdrant-url",
+            )];
+        }
+    };
+    let mut found = Vec::new();
+    for alias in &wanted.installation.collections {
+        match collections::provision_alias(wanted, &qdrant, manifest, alias).await {
+            // Without a collection it has no indexes either.
+            Ok([collection, indexes]) => {
+                let missing = findings(&collection);
+                found.extend(if missing.is_empty() {
+                    findings(&indexes)
+                } else {
+                    missing
+                });
+            }
+            Err(error) => found.push(refused(alias.as_str(), &error)),
+        }
+    }
+    found
+}
+
+fn refused(alias: &str, error: &anyhow::Error) -> Finding {
+    let what = format!("collection `{alias}`");
+    match error.downcast_ref::<Mismatch>() {
+        Some(mismatch) => {
+            let advice = "rebuild the alias with the model that is staged, or stage the one that it was made with; \
+                          workers refuse to write";
+            Finding::error(what, mismatch, "vectors of the staged model", advice)
+        }
+        None => Finding::failed(
+            what,
+            error,
+            "is Qdrant there, and may this key look at collections?",
+        ),
+    }
+}

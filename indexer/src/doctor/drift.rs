@@ -1,0 +1,114 @@
+//! Drift: what differs from what `indexer provision` would make, found by its own comparison.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use contract::model::Manifest;
+
+use super::Finding;
+use crate::fleet::span;
+use crate::provision::{Change, ProvisionConfig, Step, streams};
+
+/// Fields whose values are nanoseconds.
+const DURATIONS: [&str; 4] = [
+    "ack_wait",
+    "inactive_threshold",
+    "duplicate_window",
+    "max_age",
+];
+/// Fields that belong to the operator: a difference is worth a look and breaks nothing.
+const OPERATORS: [&str; 5] = [
+    "description",
+    "max_bytes",
+    "num_replicas",
+    "duplicate_window",
+    "max_waiting",
+];
+/// Fields that the rules about lanes judge: more of them is no fault.
+const JUDGED: [&str; 2] = ["max_ack_pending", "ack_wait"];
+
+/// Streams, consumers and buckets.
+pub(super) async fn streams(
+    wanted: &ProvisionConfig,
+    jetstream: &jetstream::Context,
+    manifest: &Manifest,
+) -> Vec<Finding> {
+    match streams::provision(wanted, jetstream, manifest).await {
+        Ok(steps) => steps.iter().flat_map(findings).collect(),
+        Err(error) => {
+            let advice = "is JetStream enabled, and may this user look at streams and consumers?";
+            vec![Finding::failed("jetstream", &error, advice)]
+        }
+    }
+}
+
+/// What a step of provisioning would do, as findings.
+pub(super) fn findings(step: &Step) -> Vec<Finding> {
+    let subject = &step.subject;
+    match &step.change {
+        Change::None => Vec::new(),
+        Change::Create => {
+            let advice = format!("run `indexer provision`: {}", without(subject));
+            vec![Finding::error(subject, "nothing", "to be there", advice)]
+        }
+        Change::Update(fields) => fields
+            .iter()
+            .filter(|(field, _, _)| !JUDGED.contains(&field.as_str()))
+            .map(|(field, found, wanted)| difference(subject, field, found, wanted))
+            .collect(),
+    }
+}
+
+fn difference(subject: &str, field: &str, found: &str, wanted: &str) -> Finding {
+    let what = format!("{subject}: {field}");
+    let advice = format!("run `indexer provision`: {}", reason(field));
+    let finding = Finding::error(what, shown(field, found), shown(field, wanted), advice);
+    if OPERATORS.contains(&field) {
+        finding.into_warning()
+    } else {
+        finding
+    }
+}
+
+/// What happens without the thing.
+fn without(subject: &str) -> &'static str {
+    let kind = subject.split(' ').next().unwrap_or_default();
+    match kind {
+        "consumer" => {
+            "without its consumer a lane is read by nobody, and the autoscaler cannot wake a worker"
+        }
+        "stream" => "without its stream nothing can be published",
+        "bucket" => "without it no run can be recorded",
+        "collection" => "without it workers have nowhere to write to",
+        _ => "it is part of every installation",
+    }
+}
+
+/// Why a field is as it is.
+fn reason(field: &str) -> &'static str {
+    match field {
+        "inactive_threshold" => {
+            "with no worker nobody pulls, and the server would delete the consumer after this time"
+        }
+        "backoff" => "it would take the place of the ack wait",
+        "max_deliver" => "jobs would be given up at another time than workers count on",
+        "filter_subject" => "it would read the jobs of another lane",
+        "duplicate_window" => {
+            "a publish that is repeated after it is stored twice, which costs work and loses nothing"
+        }
+        "max_age" | "discard" | "retention" => "jobs would be dropped without having been done",
+        "missing" => {
+            "filters read whole collections without these payload indexes, and rebuilds take hours"
+        }
+        _ => "it is not what this version relies on",
+    }
+}
+
+/// A value as people write it.
+fn shown(field: &str, value: &str) -> String {
+    match value.parse().map(Duration::from_nanos) {
+        Ok(duration) if DURATIONS.contains(&field) => span(duration).to_string(),
+        Ok(_) | Err(_) if value == "null" => "nothing".to_owned(),
+        Ok(_) | Err(_) => value.to_owned(),
+    }
+}

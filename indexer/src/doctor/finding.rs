@@ -1,0 +1,105 @@
+//! Finding: something that is wrong, for a person who has to do something about it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::fleet::Broken;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Jobs are or will be lost from sight, stuck, or done by nobody.
+    Error,
+    /// It works, and somebody should look.
+    Warning,
+    /// It could not be looked at.
+    Unknown,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about, like ``consumer `embed-minilm-live`: max_ack_pending``.
+    pub what: String,
+    /// What is there.
+    pub found: String,
+    /// What should be there.
+    pub wanted: String,
+    /// Why, and whose turn it is.
+    pub advice: String,
+}
+
+impl Finding {
+    /// An error.
+    pub(super) fn error(
+        what: impl Into<String>,
+        found: impl ToString,
+        wanted: impl ToString,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Error,
+            what: what.into(),
+            found: found.to_string(),
+            wanted: wanted.to_string(),
+            advice: advice.into(),
+        }
+    }
+
+    /// The same, less severe.
+    pub(super) fn into_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// Something that did not answer, and should.
+    pub(super) fn failed(what: impl Into<String>, error: &anyhow::Error, advice: &str) -> Self {
+        Self::error(what, format!("{error:#}"), "an answer", advice)
+    }
+
+    /// Something that was not looked at.
+    pub(super) fn unknown(
+        what: impl Into<String>,
+        found: impl ToString,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Unknown,
+            ..Self::error(what, found, "to be known", advice)
+        }
+    }
+
+    /// A rule that is broken.
+    pub(super) fn of(broken: Broken) -> Self {
+        Self::error(broken.at, broken.found, broken.wanted, broken.rule)
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            severity,
+            what,
+            found,
+            wanted,
+            advice,
+        } = self;
+        writeln!(f, "{severity:<8} {what}")?;
+        writeln!(f, "         found {found}, wanted {wanted}")?;
+        write!(f, "         {advice}")
+    }
+}

@@ -1,0 +1,125 @@
+//! Queue: what lies in the streams and should not, and how much room is left.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::{self, stream::Stream};
+use contract::topology::{ADVISORIES, DLQ, JOBS, SWEEP};
+
+use super::{DoctorConfig, Finding};
+use crate::dlq::read::{Range, Reader, Stored};
+use crate::fleet::span;
+use crate::unread::unread;
+
+/// Dead letters that are read, from the newest back.
+const MOST_LETTERS: u64 = 10_000;
+/// Percent of the room from which on somebody should look, and from which on it is late.
+pub(super) const FULL: (u64, u64) = (80, 95);
+
+/// Streams that are missing were found before.
+pub(super) async fn look(config: &DoctorConfig, jetstream: &jetstream::Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Ok(jobs) = jetstream.get_stream(JOBS).await {
+        findings.extend(nobody_reads(&jobs).await);
+        findings.extend(room(&jobs));
+    }
+    findings.extend(exhausted(jetstream).await);
+    if let Ok(letters) = jetstream.get_stream(DLQ).await {
+        let recent = recent(config, &letters).await;
+        findings.extend(recent.unwrap_or_else(|error| {
+            let advice = "may this user read the stream of dead letters?";
+            let unknown = Finding::unknown("dead letters", format!("{error:#}"), advice);
+            Some(unknown)
+        }));
+    }
+    findings
+}
+
+async fn nobody_reads(jobs: &Stream) -> Vec<Finding> {
+    let unread = match unread(jobs).await {
+        Ok(unread) => unread,
+        Err(error) => {
+            let advice = "may this user list consumers?";
+            return vec![Finding::unknown(
+                "jobs that nobody reads",
+                format!("{error:#}"),
+                advice,
+            )];
+        }
+    };
+    let advice = "provision the model that the subject names, or tell the publisher of its error";
+    let found = |subject: &crate::unread::UnreadSubject| {
+        let what = format!("subject `{}`", subject.subject);
+        let found = format!("{} jobs that nobody reads", subject.jobs);
+        Finding::error(what, found, "a consumer", advice)
+    };
+    unread.subjects.iter().map(found).collect()
+}
+
+/// A full stream refuses to take jobs.
+fn room(jobs: &Stream) -> Option<Finding> {
+    let info = jobs.cached_info();
+    let most = u64::try_from(info.config.max_bytes).ok()?;
+    let advice = "let workers drain it, or give it more: `indexer provision --jobs-max-bytes`; a full stream refuses jobs";
+    fullness(&format!("stream `{JOBS}`"), info.state.bytes, most, advice)
+}
+
+/// Something that fills up.
+pub(super) fn fullness(what: &str, used: u64, most: u64, advice: &str) -> Option<Finding> {
+    let percent = used.saturating_mul(100).checked_div(most)?;
+    if percent < FULL.0 {
+        return None;
+    }
+    let found = format!("{percent} % of {most} bytes used");
+    let finding = Finding::error(what, found, format!("below {} %", FULL.0), advice);
+    Some(if percent < FULL.1 {
+        finding.into_warning()
+    } else {
+        finding
+    })
+}
+
+/// Advisories about jobs that were given up, and that no sweep has dealt with.
+async fn exhausted(jetstream: &jetstream::Context) -> Option<Finding> {
+    let sweep: PullConsumer = jetstream
+        .get_consumer_from_stream(SWEEP, ADVISORIES)
+        .await
+        .ok()?;
+    let info = sweep.cached_info();
+    let waiting = info.num_pending + info.num_ack_pending as u64;
+    let found = format!("{waiting} jobs had their last delivery");
+    let advice = "run `indexer dlq sweep`, and see that its CronJob runs: JetStream never hands them out again";
+    (waiting > 0).then(|| Finding::error("exhausted jobs", found, "none", advice).into_warning())
+}
+
+/// Dead letters of late, by cause.
+async fn recent(config: &DoctorConfig, letters: &Stream) -> anyhow::Result<Option<Finding>> {
+    let since = SystemTime::now().checked_sub(config.recent);
+    let last = letters.cached_info().state.last_sequence;
+    let range = Range {
+        filter: ">".to_owned(),
+        first: last.saturating_sub(MOST_LETTERS - 1),
+        headers_only: true,
+    };
+    let mut reader = Reader::open(letters.clone(), range).await?;
+    let mut causes = BTreeMap::<String, u64>::new();
+    while let Some((_, message)) = reader.next().await? {
+        let stored = Stored::delivered(&message)?;
+        if since.is_none_or(|since| stored.died >= since) {
+            *causes.entry(stored.cause().to_owned()).or_default() += 1;
+        }
+    }
+    let count: u64 = causes.values().sum();
+    let listed: Vec<_> = causes
+        .iter()
+        .map(|(cause, count)| format!("{count} {cause}"))
+        .collect();
+    let found = format!(
+        "{count} within {}: {}",
+        span(config.recent),
+        listed.join(", ")
+    );
+    let advice = "see `indexer dlq ls`: tell the publishers, or mend what the cause names and run `indexer dlq replay`";
+    Ok((count > 0).then(|| Finding::error("dead letters", found, "none", advice).into_warning()))
+}

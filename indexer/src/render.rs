@@ -1,0 +1,158 @@
+//! Render: decisions become an overlay of kustomize on top of `deploy/` and `keda/`.
+//!
+//! ```text
+//! decisions.yaml -> read -> derive -> rules -> DIR/kustomization.yaml, DIR/keda/kustomization.yaml
+//! ```
+//! The same decisions make the same files, byte for byte. A file that somebody else wrote, or changed, is never
+//! overwritten.
+
+mod autoscaler;
+mod header;
+mod overlay;
+mod relative;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use contract::connect::ConfigFault;
+use serde::Serialize;
+
+use crate::decisions::{Decisions, Fault, read};
+use crate::fleet::{Broken, Derived, broken, derive};
+pub use write::{State, Written};
+
+/// Settings of `indexer render`.
+#[derive(Args, Clone, Debug)]
+pub struct RenderConfig {
+    /// File with the decisions, YAML; deploy/decisions.yaml is one
+    pub decisions: PathBuf,
+    /// Directory of the overlay; `kubectl apply --kustomize` takes it
+    #[arg(long)]
+    pub out: PathBuf,
+    /// The directory `deploy` of Ebb, beside which `keda` lies
+    #[arg(long, default_value = "deploy")]
+    pub deploy: PathBuf,
+    /// Write nothing; exit with 1 if anything would change
+    #[arg(long)]
+    pub check: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was rendered.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rendered {
+    /// The numbers that follow from the decisions.
+    #[serde(flatten)]
+    pub derived: Derived,
+    /// The files.
+    pub files: Vec<Written>,
+}
+
+impl RenderConfig {
+    /// Everything that is wrong with these settings, and with the decisions.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = Vec::new();
+        for folder in ["overlays", "../keda"] {
+            let path = self.deploy.join(folder);
+            if !path.is_dir() {
+                let problem = format!("`{}` is not a directory", path.display());
+                faults.push(ConfigFault::new("--deploy", problem));
+            }
+        }
+        if let Err(problems) = self.decide() {
+            let fault = |problem| ConfigFault::new("DECISIONS", problem);
+            faults.extend(problems.into_iter().map(fault));
+        }
+        faults
+    }
+
+    /// Decisions that can be read and keep all rules, or all that is wrong with them.
+    fn decide(&self) -> Result<(Decisions, Derived), Vec<String>> {
+        let unreadable = |error| {
+            vec![format!(
+                "cannot read `{}`: {error}",
+                self.decisions.display()
+            )]
+        };
+        let yaml = std::fs::read_to_string(&self.decisions).map_err(unreadable)?;
+        let sentences =
+            |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let decisions = read(&yaml).map_err(sentences)?;
+        let derived = derive(&decisions);
+        let broken = broken(&derived.fleet());
+        if broken.is_empty() {
+            return Ok((decisions, derived));
+        }
+        Err(broken
+            .iter()
+            .map(|broken| refusal(broken, &decisions))
+            .collect())
+    }
+}
+
+/// A broken rule, by the decision and its value.
+fn refusal(broken: &Broken, decisions: &Decisions) -> String {
+    let Broken {
+        rule,
+        at,
+        found,
+        wanted,
+    } = broken;
+    let decided = match at.as_str() {
+        "model.tokens_per_second" => decisions
+            .model
+            .tokens_per_second
+            .map(|rate| rate.to_string()),
+        "gpu" => Some(decisions.gpu.to_string()),
+        _ => None,
+    };
+    match decided {
+        Some(decided) => {
+            format!("{at}: `{decided}` makes it {found}, which has to be {wanted}: {rule}")
+        }
+        None => format!("{at}: `{found}` has to be {wanted}: {rule}"),
+    }
+}
+
+/// Renders.
+///
+/// # Errors
+/// If the decisions cannot be met, or a file of somebody else is in the way.
+pub fn render(config: &RenderConfig) -> anyhow::Result<Rendered> {
+    let decided = config.decide();
+    let (decisions, derived) = decided.map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
+    let files = files(config, &decisions, &derived)?;
+    let files = if config.check {
+        write::compare(&files)?
+    } else {
+        write::write(&files)?
+    };
+    Ok(Rendered { derived, files })
+}
+
+/// Paths and contents, in the order in which they are written: what others refer to comes first.
+fn files(
+    config: &RenderConfig,
+    decisions: &Decisions,
+    derived: &Derived,
+) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let from = |folder: &Path| relative::path(folder, &config.deploy);
+    let (top, keda) = (config.out.clone(), config.out.join("keda"));
+    let autoscaler = autoscaler::kustomization(&from(&keda)?, decisions, derived);
+    let overlay = overlay::kustomization(&from(&top)?, decisions, derived);
+    Ok([(keda, autoscaler), (top, overlay)]
+        .map(|(folder, content)| {
+            let content = header::on_top_of(&content, derived);
+            (folder.join("kustomization.yaml"), content)
+        })
+        .into())
+}
+
+/// Text as a scalar of YAML that is nothing but text. A string of JSON is one.
+fn quoted(text: &impl ToString) -> String {
+    serde_json::Value::from(text.to_string()).to_string()
+}

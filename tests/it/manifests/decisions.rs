@@ -1,0 +1,403 @@
+//! Decisions rendered by the real program, built by kubectl, and held against what should follow from them.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use contract::connect::EXIT_CONFIG;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use super::render::{Rendered, checkers, deploy, list, number, render, table, text};
+
+const FINGERPRINT: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A folder with decisions, and what is rendered from them.
+struct Scene {
+    folder: tempfile::TempDir,
+}
+
+/// How the program ended.
+struct Ended {
+    code: Option<i32>,
+    said: String,
+}
+
+impl Scene {
+    fn new(yaml: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let scene = Self { folder };
+        scene.decide(yaml)?;
+        Ok(scene)
+    }
+
+    fn decide(&self, yaml: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(
+            self.folder.path().join("decisions.yaml"),
+            yaml,
+        )?)
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("clusters/home")
+    }
+
+    async fn run(&self, more: &[&str]) -> anyhow::Result<Ended> {
+        let mut command = tests::tools().await?.program("indexer");
+        command
+            .arg("render")
+            .arg(self.folder.path().join("decisions.yaml"));
+        command.arg("--out").arg(self.out());
+        command.arg("--deploy").arg(deploy()).args(more);
+        let output = command.output().await?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok(Ended {
+            code: output.status.code(),
+            said: String::from_utf8(said)?,
+        })
+    }
+
+    /// Renders, and builds what was rendered.
+    async fn built(&self) -> anyhow::Result<Rendered> {
+        let ended = self.run(&[]).await?;
+        anyhow::ensure!(ended.code == Some(0), "{}", ended.said);
+        render(&self.out()).await
+    }
+
+    fn file(&self) -> PathBuf {
+        self.out().join("kustomization.yaml")
+    }
+}
+
+fn decisions(more: &str) -> String {
+    format!(
+        "model:\n  name: bge-small\n  source: hf://BAAI/bge-small-en-v1.5\n  fingerprint: {FINGERPRINT}\n{more}"
+    )
+}
+
+/// What the doctor says of built manifests: its exit code and its report.
+async fn doctor(folder: &Path) -> anyhow::Result<(Option<i32>, Value)> {
+    let mut kubectl = tokio::process::Command::new(&checkers().await?.kubectl);
+    let yaml = kubectl.arg("kustomize").arg(folder).output().await?.stdout;
+    let mut command = tests::tools().await?.program("indexer");
+    command.args(["doctor", "--json", "--manifests", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut stdin = child.stdin.take().context("it has an input")?;
+    stdin.write_all(&yaml).await?;
+    drop(stdin);
+    let output = child.wait_with_output().await?;
+    Ok((
+        output.status.code(),
+        serde_json::from_slice(&output.stdout)?,
+    ))
+}
+
+fn container<'a>(pod: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
+    let found = list(pod, "/containers")
+        .iter()
+        .find(|it| it["name"] == name);
+    found.with_context(|| format!("no container `{name}`"))
+}
+
+fn variable<'a>(container: &'a Value, name: &str) -> &'a str {
+    let found = list(container, "/env").iter().find(|it| it["name"] == name);
+    found.map_or("", |it| text(it, "/value"))
+}
+
+#[tokio::test]
+async fn decisions_for_cpus_become_a_sound_system() -> anyhow::Result<()> {
+    let more = "alias: handbook\nmax_workers: 5\ndrain_target: 15m\nsource: s3://corpus/handbook\n\
+                schedule: {cron: 30 4 * * mon-fri, time_zone: Europe/Berlin}\nstorage: {class: nfs, size: 50Gi}\n";
+    let scene = Scene::new(&decisions(more))?;
+    let built = scene.built().await?;
+    let environment = built.environment()?;
+    for (name, value) in [
+        ("EBB_MODEL", "/models/bge-small-0123456789ab"),
+        ("EBB_FINGERPRINT", FINGERPRINT),
+        ("EBB_COLLECTION", "handbook"),
+        ("EBB_COLLECTIONS", "handbook"),
+        ("EBB_MAX_WORKERS", "5"),
+        ("EBB_GRACE", "25s"),
+        ("EBB_ACK_WAIT", "1m"),
+    ] {
+        assert_eq!(environment[name], value, "{name}");
+    }
+    let scaled = built.find("ScaledObject", "worker")?;
+    assert_eq!(number(scaled, "/spec/maxReplicaCount")?, 5);
+    assert_eq!(number(scaled, "/spec/cooldownPeriod")?, 240);
+    // 13,000 tokens/s x 885 s / 8,192, and x 60 s / 8,192
+    for (trigger, consumer, threshold) in [
+        (0, "embed-bge-small-live", "95"),
+        (1, "embed-bge-small-bulk", "1404"),
+    ] {
+        let metadata = &list(scaled, "/spec/triggers")[trigger]["metadata"];
+        assert_eq!(
+            (&metadata["consumer"], &metadata["lagThreshold"]),
+            (&consumer.into(), &threshold.into())
+        );
+    }
+    let worker = built.pod("worker")?;
+    assert_eq!(number(worker.spec, "/terminationGracePeriodSeconds")?, 50);
+    let limits = table(container(worker.spec, "worker")?, "/resources/limits");
+    assert!(
+        !limits.keys().any(|it| it.starts_with("nvidia")),
+        "{limits:?}"
+    );
+    let stage = built.pod("model-stage")?;
+    let stage = container(stage.spec, "model-stage")?;
+    assert_eq!(
+        variable(stage, "MODEL_SOURCE"),
+        "hf://BAAI/bge-small-en-v1.5"
+    );
+    assert_eq!(variable(stage, "MODEL_NAME"), "bge-small");
+    let rebuild = &built.find("CronJob", "rebuild")?["spec"];
+    assert_eq!(text(rebuild, "/schedule"), "30 4 * * mon-fri");
+    assert_eq!(text(rebuild, "/timeZone"), "Europe/Berlin");
+    assert_eq!(rebuild["suspend"], false);
+    let pod = built.pod("rebuild")?;
+    assert_eq!(
+        variable(container(pod.spec, "rebuild")?, "SOURCE"),
+        "s3://corpus/handbook"
+    );
+    let claim = &built.find("PersistentVolumeClaim", "models")?["spec"];
+    assert_eq!(text(claim, "/storageClassName"), "nfs");
+    assert_eq!(text(claim, "/resources/requests/storage"), "50Gi");
+    let (code, report) = doctor(&scene.out()).await?;
+    assert_eq!(code, Some(0));
+    assert_eq!(report["findings"], serde_json::json!([]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn decisions_for_gpus_and_slices_ask_for_them() -> anyhow::Result<()> {
+    for (gpu, resource, bulk, rate) in [
+        ("nvidia", "nvidia.com/gpu", "21240", 100_000),
+        ("mig-1g.10gb", "nvidia.com/mig-1g.10gb", "8453", 39_800),
+        ("mig-3g.40gb", "nvidia.com/mig-3g.40gb", "25360", 119_400),
+    ] {
+        let scene = Scene::new(&decisions(&format!("gpu: {gpu}\nmax_workers: 3\n")))?;
+        let built = scene.built().await?;
+        let worker = built.pod("worker")?;
+        let limits = table(container(worker.spec, "worker")?, "/resources/limits");
+        let gpus: Vec<_> = limits
+            .iter()
+            .filter(|(name, _)| name.starts_with("nvidia"))
+            .collect();
+        assert_eq!(gpus, [(&resource.to_owned(), &"1".to_owned())]);
+        assert!(!list(worker.spec, "/tolerations").is_empty());
+        let scaled = built.find("ScaledObject", "worker")?;
+        let threshold = text(&list(scaled, "/spec/triggers")[1], "/metadata/lagThreshold");
+        assert_eq!(threshold, bulk, "{rate} tokens/s x 1,740 s / 8,192");
+        assert_eq!(number(scaled, "/spec/cooldownPeriod")?, 300);
+        let (code, report) = doctor(&scene.out()).await?;
+        assert_eq!(
+            (code, &report["findings"]),
+            (Some(0), &serde_json::json!([])),
+            "{gpu}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn places_on_volumes_are_mounted_and_nothing_is_rebuilt_without_a_source()
+-> anyhow::Result<()> {
+    let yaml = decisions("source: pvc://corpora/handbook/2026\n")
+        .replace("hf://BAAI/bge-small-en-v1.5", "pvc://models/incoming/bge");
+    let scene = Scene::new(&yaml)?;
+    let built = scene.built().await?;
+    let stage = built.pod("model-stage")?;
+    let source = variable(container(stage.spec, "model-stage")?, "MODEL_SOURCE");
+    assert_eq!(source, "/models/incoming/bge");
+    let rebuild = built.pod("rebuild")?;
+    let program = container(rebuild.spec, "rebuild")?;
+    assert_eq!(variable(program, "SOURCE"), "/corpus/handbook/2026");
+    let mounted = |mount: &&Value| mount["mountPath"] == "/corpus" && mount["readOnly"] == true;
+    let mount = list(program, "/volumeMounts")
+        .iter()
+        .find(mounted)
+        .context("it is mounted")?;
+    let volume = list(rebuild.spec, "/volumes")
+        .iter()
+        .find(|it| it["name"] == mount["name"]);
+    let claim = volume.map(|it| text(it, "/persistentVolumeClaim/claimName"));
+    assert_eq!(claim, Some("corpora"));
+    // The source of the model was on its own volume before; on another one it is mounted too.
+    let elsewhere = decisions("").replace("hf://BAAI/bge-small-en-v1.5", "pvc://weights/bge");
+    scene.decide(&elsewhere)?;
+    let built = scene.built().await?;
+    let stage = built.pod("model-stage")?;
+    let source = variable(container(stage.spec, "model-stage")?, "MODEL_SOURCE");
+    assert_eq!(source, "/source/bge");
+    assert_eq!(built.find("CronJob", "rebuild")?["spec"]["suspend"], true);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_of_decisions_rolls_the_workers() -> anyhow::Result<()> {
+    let scene = Scene::new(&decisions(""))?;
+    let name = |built: &Rendered| {
+        let map = built.find("ConfigMap", "ebb")?;
+        anyhow::Ok(text(map, "/metadata/name").to_owned())
+    };
+    let before = name(&scene.built().await?)?;
+    scene.decide(&decisions("max_workers: 9\n"))?;
+    assert_ne!(name(&scene.built().await?)?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rendering_again_changes_nothing_and_checking_says_so() -> anyhow::Result<()> {
+    let scene = Scene::new(&decisions(""))?;
+    assert_eq!(scene.run(&["--check"]).await?.code, Some(1));
+    assert!(!scene.out().exists(), "checking writes nothing");
+    assert_eq!(scene.run(&[]).await?.code, Some(0));
+    let first = std::fs::read(scene.file())?;
+    let again = scene.run(&["--json"]).await?;
+    assert_eq!(again.code, Some(0));
+    let report: Value = serde_json::from_str(&again.said)?;
+    assert_eq!(report["files"][1]["state"], "unchanged");
+    assert_eq!(report["max_ack_pending"], 5376);
+    assert_eq!(report["cooldown_seconds"], 240);
+    assert_eq!(std::fs::read(scene.file())?, first);
+    assert_eq!(scene.run(&["--check"]).await?.code, Some(0));
+    // What is changed on purpose is written anew.
+    scene.decide(&decisions("max_workers: 2\n"))?;
+    assert_eq!(scene.run(&["--check"]).await?.code, Some(1));
+    assert_eq!(scene.run(&[]).await?.code, Some(0));
+    assert_ne!(std::fs::read(scene.file())?, first);
+    let left = std::fs::read_dir(scene.out())?.count();
+    assert_eq!(left, 2, "nothing temporary is left behind");
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_of_others_are_never_overwritten() -> anyhow::Result<()> {
+    let scene = Scene::new(&decisions(""))?;
+    std::fs::create_dir_all(scene.out())?;
+    std::fs::write(scene.file(), "resources: []\n")?;
+    let refused = scene.run(&[]).await?;
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    assert!(
+        refused
+            .said
+            .contains("kustomization.yaml` was not written by render"),
+        "{}",
+        refused.said
+    );
+    assert_eq!(std::fs::read_to_string(scene.file())?, "resources: []\n");
+    assert!(
+        !scene.out().join("keda").exists(),
+        "nothing is written where something is in the way"
+    );
+    // One that was rendered and then changed by hand is somebody's work too.
+    std::fs::remove_file(scene.file())?;
+    assert_eq!(scene.run(&[]).await?.code, Some(0));
+    let edited = std::fs::read_to_string(scene.file())?
+        .replace("EBB_MAX_WORKERS: \"8\"", "EBB_MAX_WORKERS: \"80\"");
+    std::fs::write(scene.file(), &edited)?;
+    scene.decide(&decisions("max_workers: 2\n"))?;
+    assert_eq!(scene.run(&[]).await?.code, Some(1));
+    assert_eq!(std::fs::read_to_string(scene.file())?, edited);
+    Ok(())
+}
+
+#[tokio::test]
+async fn impossible_decisions_are_refused_with_all_their_reasons() -> anyhow::Result<()> {
+    let unreadable = "gpu: mig-9g.90gb\nmax_wrkers: 3\nschedule: {cron: hourly, time_zone: Berlin}\nsource: ./handbook\n";
+    let unreadable = decisions(unreadable).replace(FINGERPRINT, "0123");
+    let broken = decisions("max_workers: 600\ndrain_target: 1m\n")
+        .replace("  name:", "  tokens_per_second: 100\n  name:");
+    for (yaml, reasons) in [
+        (
+            unreadable,
+            vec![
+                "gpu: `mig-9g.90gb`",
+                "max_wrkers: is unknown; `max_workers` is the nearest",
+                "schedule.cron: `hourly`",
+                "schedule.time_zone: `Berlin`",
+                "source: `./handbook`",
+                "model.fingerprint: `0123`",
+            ],
+        ),
+        (
+            broken,
+            vec![
+                "model.tokens_per_second: `100` makes it 5m 28s, which has to be below the ack wait of 1m",
+                "max_workers: `600` has to be at most 223",
+                "max_workers: `600` has to be at most 512",
+                "drain_target: `1m` has to be at least 4m 15s",
+            ],
+        ),
+    ] {
+        let scene = Scene::new(&yaml)?;
+        let refused = scene.run(&[]).await?;
+        assert_eq!(
+            refused.code,
+            Some(i32::from(EXIT_CONFIG)),
+            "{}",
+            refused.said
+        );
+        for reason in &reasons {
+            assert!(refused.said.contains(reason), "{reason}: {}", refused.said);
+        }
+        let lines = refused.said.matches("bad configuration").count();
+        assert_eq!(lines, reasons.len(), "{}", refused.said);
+        assert!(!scene.out().exists());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_decisions_of_the_repository_make_what_the_repository_has() -> anyhow::Result<()> {
+    let scene = Scene::new(&std::fs::read_to_string(deploy().join("decisions.yaml"))?)?;
+    let built = scene.built().await?;
+    let plain = super::render::overlay("cpu").await?;
+    let (decided, default) = (built.environment()?, plain.environment()?);
+    for name in [
+        "EBB_MODEL",
+        "EBB_FINGERPRINT",
+        "EBB_COLLECTION",
+        "EBB_MAX_WORKERS",
+        "EBB_BATCH_JOBS",
+        "EBB_GRACE",
+    ] {
+        assert_eq!(decided[name], default[name], "{name}");
+    }
+    let stage = |rendered: &Rendered| {
+        let pod = rendered.pod("model-stage")?;
+        let source = variable(container(pod.spec, "model-stage")?, "MODEL_SOURCE");
+        anyhow::Ok(source.to_owned())
+    };
+    assert_eq!(stage(&built)?, stage(&plain)?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_doctor_finds_the_overlays_sound_and_a_spoilt_one_sick() -> anyhow::Result<()> {
+    for name in super::render::OVERLAYS {
+        let (code, report) = doctor(&deploy().join("overlays").join(name)).await?;
+        assert_eq!(code, Some(0), "{name}: {report}");
+        // The autoscaler is not among them.
+        assert_eq!(
+            (&report["errors"], &report["unknown"]),
+            (&0.into(), &1.into()),
+            "{report}"
+        );
+    }
+    let scene = Scene::new(&decisions(""))?;
+    scene.built().await?;
+    let keda = scene.out().join("keda/kustomization.yaml");
+    let spoilt = std::fs::read_to_string(&keda)?
+        .replace("maxReplicaCount, value: 8", "maxReplicaCount, value: 80")
+        .replace("cooldownPeriod, value: 240", "cooldownPeriod, value: 30");
+    std::fs::write(&keda, spoilt)?;
+    let (code, report) = doctor(&scene.out()).await?;
+    assert_eq!((code, &report["errors"]), (Some(1), &2.into()), "{report}");
+    let said = report.to_string();
+    for what in ["max_ack_pending of 8 workers", "spec.cooldownPeriod"] {
+        assert!(said.contains(what), "{said}");
+    }
+    Ok(())
+}

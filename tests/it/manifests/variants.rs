@@ -1,0 +1,253 @@
+//! What people change: namespaces, a second model, their own servers, one node, NFS.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use contract::topology::{Lane, Task};
+use fixtures::programs::workspace;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::render::{Rendered, deploy, list, render, table, text};
+
+/// A copy of the manifests that can be changed.
+pub(super) struct Copy(TempDir);
+
+impl Copy {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let copy = Self(tempfile::tempdir()?);
+        for folder in ["deploy", "keda"] {
+            copy_folder(&workspace().join(folder), &copy.path(folder))?;
+        }
+        Ok(copy)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a kustomization and renders it.
+    pub(super) async fn render(
+        &self,
+        folder: &str,
+        kustomization: &str,
+    ) -> anyhow::Result<Rendered> {
+        let folder = self.path(folder);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("kustomization.yaml"), kustomization)?;
+        render(&folder).await
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The YAML blocks of the README that begin with the comment `# FILE`.
+fn block(file: &str) -> anyhow::Result<String> {
+    let readme = std::fs::read_to_string(deploy().join("README.md"))?;
+    let start = format!("```yaml\n# {file}\n");
+    let after = readme.split(&start).nth(1);
+    let block = after.and_then(|rest| rest.split("```").next());
+    Ok(block
+        .with_context(|| format!("the README shows no {file}"))?
+        .to_owned())
+}
+
+#[tokio::test]
+async fn namespaces_are_renamed_in_one_file() -> anyhow::Result<()> {
+    let copy = Copy::new()?;
+    let names = copy.path("deploy/components/namespaces/names.yaml");
+    let text = std::fs::read_to_string(&names)?;
+    std::fs::write(&names, text.replace("ebb-", "search-"))?;
+    let all = "resources: [../deploy/overlays/cpu, ../keda]\n";
+    let rendered = copy.render("all", all).await?;
+    let text = serde_json::to_string(&rendered.0)?;
+    for old in ["ebb-ai", "ebb-data", "ebb-ops"] {
+        assert!(!text.contains(old), "{old} is left");
+    }
+    assert_eq!(
+        rendered.environment()?["NATS_URL"],
+        "nats://nats.search-data.svc:4222"
+    );
+    assert!(text.contains("nats-headless.search-data.svc:8222"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_overlay_of_the_readme_changes_registry_and_volume() -> anyhow::Result<()> {
+    let copy = Copy::new()?;
+    let rendered = copy
+        .render("deploy/mine", &block("deploy/mine/kustomization.yaml")?)
+        .await?;
+    let worker = rendered.pod("worker")?;
+    assert!(text(worker.containers()[0], "/image").starts_with("registry.example.com/"));
+    let claim = rendered.find("PersistentVolumeClaim", "models")?;
+    assert_eq!(
+        text(claim, "/spec/volumeName"),
+        text(
+            rendered.find("PersistentVolume", "ebb-models")?,
+            "/metadata/name"
+        )
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_model_has_workers_lanes_and_settings_of_its_own() -> anyhow::Result<()> {
+    let copy = Copy::new()?;
+    let folder = copy.path("deploy/reranker");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(
+        folder.join("scale.yaml"),
+        block("deploy/reranker/scale.yaml")?,
+    )?;
+    let second = copy
+        .render(
+            "deploy/reranker",
+            &block("deploy/reranker/kustomization.yaml")?,
+        )
+        .await?;
+    let deployment = second.find("Deployment", "worker-reranker")?;
+    assert_eq!(text(deployment, "/metadata/namespace"), "ebb-ai");
+    let labels = table(deployment, "/spec/template/metadata/labels");
+    for (name, value) in table(deployment, "/spec/selector/matchLabels") {
+        assert_eq!(labels.get(&name), Some(&value));
+    }
+    let settings = second.find("ConfigMap", "ebb-reranker")?;
+    let pod = second.pod("worker-reranker")?;
+    assert_eq!(
+        pod.containers()[0]["envFrom"][0]["configMapRef"]["name"],
+        settings["metadata"]["name"]
+    );
+    let scaled = second.find("ScaledObject", "worker-reranker")?;
+    assert_eq!(text(scaled, "/spec/scaleTargetRef/name"), "worker-reranker");
+    let lanes = Lane::of(Task::Rescore, &"reranker".parse()?);
+    for (trigger, lane) in list(scaled, "/spec/triggers").iter().zip(&lanes) {
+        assert_eq!(text(trigger, "/metadata/consumer"), lane.consumer());
+    }
+    // Both in one: neither selects the other's pods.
+    let both = "resources: [../deploy/overlays/cpu, ../keda, ../deploy/reranker]\n";
+    let both = copy.render("both", both).await?;
+    let selectors: Vec<_> = both
+        .of_kind("Deployment")
+        .map(|it| table(it, "/spec/selector/matchLabels"))
+        .collect();
+    assert_eq!(selectors.len(), 2);
+    let labels: Vec<_> = both
+        .pods()
+        .iter()
+        .filter(|it| it.owner.starts_with("Deployment"))
+        .map(|it| table(it.labels, ""))
+        .collect();
+    let matches = selectors.iter().flat_map(|selector| {
+        labels.iter().filter(move |labels| {
+            selector
+                .iter()
+                .all(|(name, value)| labels.get(name) == Some(value))
+        })
+    });
+    assert_eq!(matches.count(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_node_runs_everything_and_needs_no_shared_volume() -> anyhow::Result<()> {
+    let copy = Copy::new()?;
+    for overlay in ["cpu", "gpu"] {
+        let one = format!(
+            "resources: [../deploy/overlays/{overlay}]\ncomponents: [../deploy/components/one-node]\n"
+        );
+        let rendered = copy.render("one", &one).await?;
+        for pod in rendered.pods() {
+            assert!(pod.spec.get("affinity").is_none(), "{}", pod.owner);
+        }
+        let claim = rendered.find("PersistentVolumeClaim", "models")?;
+        assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOnce"]));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn servers_of_ones_own_leave_nothing_of_ours() -> anyhow::Result<()> {
+    let copy = Copy::new()?;
+    let own =
+        "resources: [../deploy/overlays/cpu]\ncomponents: [../deploy/components/own-servers]\n";
+    let rendered = copy.render("own", own).await?;
+    assert_eq!(
+        rendered.of_kind("StatefulSet").count() + rendered.of_kind("Service").count(),
+        0
+    );
+    let left: Vec<_> = rendered
+        .0
+        .iter()
+        .filter(|it| text(it, "/metadata/namespace") == "ebb-data")
+        .collect();
+    let names: Vec<_> = left
+        .iter()
+        .map(|it| (text(it, "/kind"), text(it, "/metadata/name")))
+        .collect();
+    assert_eq!(
+        names
+            .iter()
+            .filter(|(kind, _)| *kind != "ConfigMap")
+            .collect::<Vec<_>>(),
+        [&("NetworkPolicy", "deny")]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn traces_go_to_a_collector_that_the_network_lets_through() -> anyhow::Result<()> {
+    let copy = Copy::new()?;
+    let traced = "resources: [../deploy/overlays/cpu]\ncomponents: [../deploy/components/traces]\n";
+    let rendered = copy.render("traced", traced).await?;
+    let environment = rendered.environment()?;
+    let endpoint = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let endpoint = endpoint.context("no endpoint")?;
+    let policy = rendered.find("NetworkPolicy", "to-collector")?;
+    let port = &policy["spec"]["egress"][0]["ports"][0]["port"];
+    assert!(
+        endpoint.ends_with(&format!(".monitoring.svc:{port}")),
+        "{endpoint}"
+    );
+    assert_eq!(policy["metadata"]["namespace"], "ebb-ai");
+    Ok(())
+}
+
+#[tokio::test]
+async fn monitoring_renders_beside_the_rest() -> anyhow::Result<()> {
+    let plain = render(&deploy().join("monitoring")).await?;
+    let rules = plain.find("ConfigMap", "ebb-rules")?;
+    assert!(text(rules, "/data/rules.yaml").contains("EbbDeadLetters"));
+    let dashboard = plain.find("ConfigMap", "ebb-dashboard")?;
+    assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
+    let operator = render(&deploy().join("monitoring/operator")).await?;
+    let pods = operator.find("PodMonitor", "worker")?;
+    let workers = render(&deploy().join("overlays/cpu")).await?;
+    let worker = workers.find("Deployment", "worker")?;
+    assert_eq!(
+        pods["metadata"]["namespace"],
+        worker["metadata"]["namespace"]
+    );
+    let wanted = &pods["spec"]["selector"]["matchLabels"];
+    let labels = &worker["spec"]["template"]["metadata"]["labels"];
+    let name = "app.kubernetes.io/name";
+    assert_eq!(wanted[name], labels[name]);
+    let ports = &worker["spec"]["template"]["spec"]["containers"][0]["ports"];
+    assert_eq!(
+        pods["spec"]["podMetricsEndpoints"][0]["port"],
+        ports[0]["name"]
+    );
+    Ok(())
+}

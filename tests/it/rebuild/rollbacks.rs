@@ -1,0 +1,134 @@
+//! A rollback that dies anywhere loses nothing, and goes no generation further back when it is run again.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+
+use rustix::process::Signal;
+use tests::Bed;
+
+use super::generations::verb;
+use super::{corpus, ended, found, now_micros, rebuild, serving, wanted, without_source};
+
+/// An alias with two generations, and what has been written live since.
+struct Scene {
+    bed: Bed,
+    worker: fixtures::stack::Worker,
+    old: String,
+    new: String,
+    model: BTreeMap<String, Vec<String>>,
+}
+
+impl Scene {
+    async fn start() -> anyhow::Result<Self> {
+        let bed = Bed::start().await?;
+        let worker = bed.stack.worker("worker", &[]).await?;
+        let corpus = corpus(12);
+        rebuild(&bed, &corpus, &[]).await?.done();
+        let old = serving(&bed).await?;
+        rebuild(&bed, &corpus, &[]).await?.done();
+        let new = serving(&bed).await?;
+        let mut model = wanted(&corpus);
+        for id in ["after1", "after2"] {
+            bed.publish_document(id, now_micros(), &["Written live."])
+                .await?;
+            model.insert(id.to_owned(), vec!["Written live.".to_owned()]);
+        }
+        bed.publish_removal("d7", now_micros()).await?;
+        model.remove("d7");
+        bed.drained().await?;
+        Ok(Self {
+            bed,
+            worker,
+            old,
+            new,
+            model,
+        })
+    }
+
+    /// Rolls back and dies at a point.
+    async fn killed_at(&self, point: &str) -> anyhow::Result<()> {
+        let mut rollback = self.bed.stack.program("indexer");
+        let alias = self.bed.stack.collection.as_str();
+        rollback.args(["rollback", "--alias", alias, "--lease", "2s"]);
+        rollback.env("EBB_FAILPOINTS", format!("{point}=kill"));
+        let killed = rollback.output().await?;
+        assert_eq!(killed.status.signal(), Some(Signal::KILL.as_raw()));
+        Ok(())
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        self.worker.process.kill().await?;
+        self.bed.end().await
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_that_died_is_ended_by_the_next_one() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.killed_at("rollback-after-switch").await?;
+    assert_eq!(serving(&scene.bed).await?, scene.old);
+    assert!(!found(&scene.bed).await?.contains_key("after1"));
+    let kept = verb(&scene.bed, "gc", &["--keep", "0"]).await?;
+    let left = kept
+        .iter()
+        .find(|it| it["collection"] == scene.new.as_str());
+    assert_eq!(left.unwrap()["fate"], "in_use", "{kept:?}");
+
+    let again = verb(&scene.bed, "rollback", &[]).await?;
+    assert_eq!(again[0]["to"], scene.old.as_str(), "{again:?}");
+    assert_eq!(again[0]["resumed"], true, "{again:?}");
+    assert_eq!(again[0]["carried"], 3, "{again:?}");
+    assert_eq!(found(&scene.bed).await?, scene.model);
+    scene.end().await
+}
+
+#[tokio::test]
+async fn a_rollback_that_died_is_ended_by_the_next_rebuild() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.killed_at("rollback-after-switch").await?;
+    let alias = scene.bed.stack.collection.as_str();
+    let next = without_source(&scene.bed, &["--from-collection", alias]);
+    let ran = ended(next).await?;
+    ran.done();
+    assert!(ran.log.contains("ending the rollback"), "{}", ran.log);
+    assert_eq!(found(&scene.bed).await?, scene.model);
+    scene.end().await
+}
+
+#[tokio::test]
+async fn a_rollback_that_died_is_ended_by_the_next_sync() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.killed_at("rollback-after-switch").await?;
+    // What the source says is newer than what was written live before it.
+    let corpus = corpus(12);
+    let ran = crate::sync::sync(&scene.bed, &corpus, &[]).await?;
+    ran.done();
+    assert!(ran.log.contains("ending the rollback"), "{}", ran.log);
+    assert_eq!(found(&scene.bed).await?, wanted(&corpus));
+    assert_eq!(ran.report["deleted"], 2, "{:#}", ran.report);
+    scene.end().await
+}
+
+#[tokio::test]
+async fn a_rollback_that_died_before_it_moved_the_alias_is_void() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.killed_at("rollback-before-switch").await?;
+    assert_eq!(serving(&scene.bed).await?, scene.new);
+    let alias = scene.bed.stack.collection.as_str();
+    let next = without_source(&scene.bed, &["--from-collection", alias]);
+    let ran = ended(next).await?;
+    assert_eq!(ran.done()["previous"], scene.new.as_str());
+    assert_eq!(found(&scene.bed).await?, scene.model);
+    scene.end().await
+}
+
+#[tokio::test]
+async fn a_rollback_that_died_before_it_moved_the_alias_can_be_run_again() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.killed_at("rollback-before-switch").await?;
+    let again = verb(&scene.bed, "rollback", &[]).await?;
+    assert_eq!(again[0]["to"], scene.old.as_str(), "{again:?}");
+    assert_eq!(again[0]["resumed"], false, "{again:?}");
+    assert_eq!(found(&scene.bed).await?, scene.model);
+    scene.end().await
+}

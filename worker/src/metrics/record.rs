@@ -1,0 +1,97 @@
+//! Record: one function per event.
+
+use metrics::{counter, gauge, histogram};
+
+use super::*;
+use crate::batch::Tensor;
+
+/// A job was settled, with one of the outcomes.
+pub fn job_settled(outcome: &'static str) {
+    debug_assert!(
+        OUTCOMES.contains(&outcome),
+        "outcome `{outcome}` is not declared"
+    );
+    counter!(JOBS, "outcome" => outcome).increment(1);
+}
+
+/// A job became a dead letter.
+pub fn dead_letter(cause: &str) {
+    debug_assert!(
+        cause == EXHAUSTED || CAUSES.contains(&cause),
+        "cause `{cause}` is not declared"
+    );
+    counter!(DEAD_LETTERS, "cause" => cause.to_owned()).increment(1);
+}
+
+/// A job of a lane was delivered, so long after it was published.
+pub fn job_delivered(lane: Priority, age: Duration, deliveries: i64) {
+    histogram!(DELIVERY_AGE, "lane" => lane.as_str()).record(age);
+    counter!(REDELIVERIES).increment(u64::from(deliveries > 1));
+}
+
+/// A pull request failed.
+pub fn pull_failed() {
+    counter!(PULL_FAILURES).increment(1);
+}
+
+/// What NATS says about a lane: jobs that no worker has, and jobs that workers have. `None` if it does not say.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a backlog is far smaller than 2^52 jobs"
+)]
+pub fn lane(priority: Priority, jobs: Option<(u64, usize)>) {
+    let (pending, unsettled) = jobs.map_or((f64::NAN, f64::NAN), |(pending, unsettled)| {
+        (pending as f64, unsettled as f64)
+    });
+    gauge!(LANE_PENDING, "lane" => priority.as_str()).set(pending);
+    gauge!(LANE_UNSETTLED, "lane" => priority.as_str()).set(unsettled);
+}
+
+/// A tensor was run.
+pub fn tensor_run(tensor: &Tensor) {
+    counter!(CHUNKS).increment(tensor.rows.len() as u64);
+    counter!(TOKENS).increment(tensor.useful_tokens() as u64);
+    counter!(PADDED_TOKENS).increment(tensor.padded_tokens() as u64);
+}
+
+/// The session ran for so long.
+pub fn device_ran(provider: Provider, elapsed: Duration) {
+    histogram!(DEVICE_SECONDS, "provider" => provider.as_str()).record(elapsed);
+}
+
+/// A text was cut to the model's limit.
+pub fn text_truncated() {
+    counter!(TRUNCATED).increment(1);
+}
+
+/// A batch was written.
+pub fn batch_written(points: usize, superseded: usize) {
+    counter!(POINTS).increment(points as u64);
+    counter!(SUPERSEDED).increment(superseded as u64);
+}
+
+/// Qdrant has answered a request, or has not.
+pub fn qdrant_answered(operation: &'static str, elapsed: Duration, ok: bool) {
+    debug_assert!(
+        REQUESTS.contains(&operation),
+        "operation `{operation}` is not declared"
+    );
+    histogram!(QDRANT_SECONDS, "operation" => operation).record(elapsed);
+    counter!(QDRANT_FAILURES, "operation" => operation).increment(u64::from(!ok));
+}
+
+/// A batch has left a stage.
+pub fn stage_done(stage: &'static str, elapsed: Duration) {
+    debug_assert!(STAGES.contains(&stage), "stage `{stage}` is not declared");
+    histogram!(STAGE_SECONDS, "stage" => stage).record(elapsed);
+}
+
+/// A phase of the start has ended, `elapsed` after the process began.
+pub fn startup_phase(phase: &'static str, elapsed: Duration) {
+    gauge!(STARTUP_SECONDS, "phase" => phase).set(elapsed.as_secs_f64());
+}
+
+/// Pulling was stopped or resumed.
+pub fn breaker(open: bool) {
+    gauge!(BREAKER).set(f64::from(u8::from(open)));
+}

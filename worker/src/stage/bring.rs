@@ -1,0 +1,100 @@
+//! Bring: gets hold of the files of a source, and puts those that are wanted into the model that is made.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use contract::model::{MANIFEST, Manifest, SIGNATURE, TOKENIZER};
+
+use super::StageConfig;
+use super::download::Download;
+use super::source::{Remote, Source};
+use super::workshop::Workshop;
+use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, pooling_config};
+
+/// The files of a source, at hand.
+pub(super) enum Arrival {
+    /// They stay where they are.
+    There(PathBuf),
+    /// They were downloaded, and may be moved.
+    Downloaded(PathBuf),
+}
+
+/// Gets hold of all files of a source that a model may need.
+pub(super) fn bring(config: &StageConfig, workshop: &Workshop) -> anyhow::Result<Arrival> {
+    match Source::understand(&config.source).map_err(anyhow::Error::msg)? {
+        Source::Directory(directory) => Ok(Arrival::There(directory)),
+        Source::Remote(remote) => {
+            let directory = workshop.source();
+            download(config, &remote, &directory)?;
+            Ok(Arrival::Downloaded(directory))
+        }
+    }
+}
+
+/// What a file names is downloaded after it.
+fn download(config: &StageConfig, remote: &Remote, to: &Path) -> anyhow::Result<()> {
+    let mut download = Download::start(remote, to, config.max_download_bytes)?;
+    if !download.get(CONFIG)? {
+        return download_staged(&mut download, to);
+    }
+    download.need(TOKENIZER)?;
+    for file in DESCRIPTIONS {
+        download.get(file)?;
+    }
+    download.get(&pooling_config(to)?)?;
+    let graph = download.first(&graphs(config.onnx.as_deref()))?;
+    for file in external_data(to, graph)? {
+        download.need(&file)?;
+    }
+    Ok(())
+}
+
+/// A model that was staged elsewhere names all its files.
+fn download_staged(download: &mut Download, to: &Path) -> anyhow::Result<()> {
+    download.first(&[MANIFEST]).with_context(|| {
+        format!("neither `{CONFIG}` of a model nor `{MANIFEST}` of a staged one is there")
+    })?;
+    download.get(SIGNATURE)?;
+    for file in Manifest::load(to)?.identity.files.keys() {
+        download.need(file)?;
+    }
+    Ok(())
+}
+
+impl Arrival {
+    /// Where they are.
+    pub(super) fn directory(&self) -> &Path {
+        match self {
+            Self::There(directory) | Self::Downloaded(directory) => directory,
+        }
+    }
+
+    /// Whether they are those of a staged model.
+    pub(super) fn is_staged(&self) -> bool {
+        let has = |file: &str| self.directory().join(file).is_file();
+        has(MANIFEST) && !has(CONFIG)
+    }
+
+    /// Puts a file into the model; gives where it is then.
+    pub(super) fn place(&self, file: &str, model: &Path) -> anyhow::Result<PathBuf> {
+        let (from, to) = (self.directory().join(file), model.join(file));
+        let placed = create_parent(&to).and_then(|()| match self {
+            Self::There(_) => copy_durably(&from, &to),
+            Self::Downloaded(_) => fs::rename(&from, &to),
+        });
+        placed.with_context(|| format!("failed to copy `{}`", from.display()))?;
+        Ok(to)
+    }
+}
+
+fn create_parent(file: &Path) -> io::Result<()> {
+    file.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {
+    let mut file = File::create(to)?;
+    io::copy(&mut File::open(from)?, &mut file)?;
+    file.sync_all()
+}

@@ -1,0 +1,173 @@
+//! Download: gets single files of a folder behind a network, one after the other, within a budget of bytes.
+//!
+//! The client repeats requests that fail for a moment and goes on within an object where the server marks its content;
+//! what breaks off all the same is begun anew. A file that is not there is an answer, not a failure.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use contract::connect::store::reason;
+use futures::TryStreamExt as _;
+use object_store::path::Path as StorePath;
+use object_store::{Error, ObjectStoreExt as _};
+use tokio::runtime::{Builder, Runtime};
+
+use super::source::Remote;
+
+/// How often a file is begun.
+const ATTEMPTS: u32 = 4;
+/// Pause before the second attempt; it doubles.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A download of several files into one directory.
+pub(super) struct Download<'a> {
+    remote: &'a Remote,
+    to: &'a Path,
+    /// Most bytes of all files.
+    most: u64,
+    left: u64,
+    runtime: Runtime,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug)]
+enum Failed {
+    /// The store has said no, or nothing.
+    Store(Error),
+    /// Here is the trouble.
+    Here(anyhow::Error),
+}
+
+impl<'a> Download<'a> {
+    pub(super) fn start(remote: &'a Remote, to: &'a Path, most: u64) -> anyhow::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self {
+            remote,
+            to,
+            most,
+            left: most,
+            runtime,
+        })
+    }
+
+    /// Gets a file that may be missing; gives whether it is there.
+    pub(super) fn get(&mut self, file: &str) -> anyhow::Result<bool> {
+        // Without `..` and without a root, whatever a model may call its files.
+        let path = StorePath::parse(file);
+        let path = path.with_context(|| format!("the model names a file `{file}`"))?;
+        let url = format!("{}/{path}", self.remote.url);
+        match self.attempts(&path, &url) {
+            Ok(bytes) => {
+                self.left -= bytes;
+                tracing::info!(%url, bytes, "downloaded");
+                Ok(true)
+            }
+            Err(Failed::Store(Error::NotFound { .. })) => Ok(false),
+            Err(Failed::Here(error)) => Err(error.context(format!("failed to download `{url}`"))),
+            Err(Failed::Store(error)) => Err(self.refused(&url, &error)),
+        }
+    }
+
+    /// Gets a file.
+    pub(super) fn need(&mut self, file: &str) -> anyhow::Result<()> {
+        self.first(&[file]).map(drop)
+    }
+
+    /// Gets the first of several files that is there.
+    pub(super) fn first<'f>(&mut self, files: &[&'f str]) -> anyhow::Result<&'f str> {
+        for file in files {
+            if self.get(file)? {
+                return Ok(file);
+            }
+        }
+        let url = |file: &&str| format!("{}/{file}", self.remote.url);
+        let urls: Vec<_> = files.iter().map(url).collect();
+        anyhow::bail!("`{}` is not there (404)", urls.join("` or `"))
+    }
+
+    fn attempts(&self, path: &StorePath, url: &str) -> Result<u64, Failed> {
+        for attempt in 1..ATTEMPTS {
+            match self.runtime.block_on(self.receive(path)) {
+                Err(Failed::Store(error)) if is_passing(&error) => {
+                    let reason = reason(&error);
+                    tracing::warn!(%url, attempt, reason, "the download broke off and is begun anew");
+                    std::thread::sleep(PAUSE * 2_u32.pow(attempt - 1));
+                }
+                ended => return ended,
+            }
+        }
+        self.runtime.block_on(self.receive(path))
+    }
+
+    /// One attempt; gives how many bytes the file has.
+    async fn receive(&self, path: &StorePath) -> Result<u64, Failed> {
+        let parts = self.remote.folder.parts().chain(path.parts());
+        let found = self.remote.store.get(&StorePath::from_iter(parts)).await?;
+        let size = found.meta.size;
+        self.afford(size)?;
+        let target = self.to.join(path.as_ref());
+        let mut file = create(&target)?;
+        let mut content = found.into_stream();
+        let mut bytes = 0;
+        while let Some(part) = content.try_next().await? {
+            bytes += part.len() as u64;
+            self.afford(bytes)?;
+            let written = file.write_all(&part);
+            written.with_context(|| format!("failed to write `{}`", target.display()))?;
+        }
+        if bytes != size {
+            let source = format!("it ended after {bytes} of {size} bytes").into();
+            return Err(Failed::Store(Error::Generic { store: "", source }));
+        }
+        file.sync_all().context("failed to sync")?;
+        Ok(bytes)
+    }
+
+    fn afford(&self, bytes: u64) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            bytes <= self.left,
+            "with {bytes} bytes of it the model has more than --max-download-bytes {}",
+            self.most
+        );
+        Ok(())
+    }
+
+    fn refused(&self, url: &str, error: &Error) -> anyhow::Error {
+        let denied = matches!(
+            error,
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. }
+        );
+        let hint = if denied && self.remote.is_hub {
+            "; HF_TOKEN must be that of somebody who may read the model"
+        } else {
+            ""
+        };
+        anyhow::anyhow!("failed to download `{url}`: {}{hint}", reason(error))
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<anyhow::Error> for Failed {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Here(error)
+    }
+}
+
+fn create(path: &Path) -> anyhow::Result<File> {
+    let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+    let file = folder.and_then(|()| File::create(path));
+    file.with_context(|| format!("failed to create `{}`", path.display()))
+}
+
+/// What names no reason may be over in a moment. The client has repeated the request by itself already.
+fn is_passing(error: &Error) -> bool {
+    matches!(error, Error::Generic { .. })
+}

@@ -1,0 +1,181 @@
+//! Workshop: the temporary directory in which a model is made, on the volume of the target.
+//!
+//! Whoever works in one holds a lock on a file in it, which ends with the process. What a killed process has left is
+//! removed by the next one, if nobody holds the lock and nothing was written for a while: on file systems whose locks
+//! are not seen by other machines, the time alone decides.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use contract::names::ModelName;
+use tempfile::TempDir;
+
+/// Begin of the name of a workshop. No worker takes it for a model.
+const PREFIX: &str = ".staging-";
+/// File that is locked.
+const LOCK: &str = "lock";
+/// Nobody who still works is silent for so long.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// A workshop. Dropping it removes all that is left in it.
+#[derive(Debug)]
+pub(super) struct Workshop {
+    directory: TempDir,
+    /// Held until the end.
+    _lock: File,
+}
+
+impl Workshop {
+    /// Opens a workshop in the directory of models, after removing those that were abandoned.
+    pub(super) fn open(models: &Path, name: &ModelName) -> anyhow::Result<Self> {
+        let unwritable = || format!("failed to write to `{}`", models.display());
+        fs::create_dir_all(models).with_context(unwritable)?;
+        sweep(models);
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{name}."))
+            .tempdir_in(models)
+            .with_context(unwritable)?;
+        let lock = File::create(directory.path().join(LOCK)).with_context(unwritable)?;
+        if let Err(TryLockError::Error(error)) = lock.try_lock() {
+            tracing::debug!(%error, "the volume has no locks");
+        }
+        for folder in [Self::source_in(&directory), Self::model_in(&directory)] {
+            fs::create_dir(folder).with_context(unwritable)?;
+        }
+        Ok(Self {
+            directory,
+            _lock: lock,
+        })
+    }
+
+    /// What is downloaded goes here.
+    pub(super) fn source(&self) -> PathBuf {
+        Self::source_in(&self.directory)
+    }
+
+    /// The staged model is made here.
+    pub(super) fn model(&self) -> PathBuf {
+        Self::model_in(&self.directory)
+    }
+
+    fn source_in(directory: &TempDir) -> PathBuf {
+        directory.path().join("source")
+    }
+
+    fn model_in(directory: &TempDir) -> PathBuf {
+        directory.path().join("model")
+    }
+}
+
+/// Writes a small file and sees it to the disk.
+pub(super) fn write_durably(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("failed to write `{}`", path.display()))
+}
+
+/// Removes the workshops that were abandoned. One that cannot be removed stays.
+fn sweep(models: &Path) {
+    let entries = fs::read_dir(models).into_iter().flatten().flatten();
+    for entry in entries {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let workshop = entry.path();
+        match remove_abandoned(&workshop) {
+            Ok(true) => {
+                tracing::info!(path = %workshop.display(), "removed what a killed staging had left")
+            }
+            Ok(false) => {}
+            // Another one may be removing it as well.
+            Err(error) => tracing::debug!(path = %workshop.display(), %error, "failed to remove"),
+        }
+    }
+}
+
+fn remove_abandoned(workshop: &Path) -> io::Result<bool> {
+    // Not truncated: who works in there would not be disturbed.
+    let lock = match File::options().write(true).open(workshop.join(LOCK)) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
+        return Ok(false);
+    }
+    let silent = SystemTime::now().duration_since(last_write(workshop)?);
+    // A write in the future is one of another machine's clock.
+    if silent.unwrap_or_default() < ABANDONED {
+        return Ok(false);
+    }
+    fs::remove_dir_all(workshop)?;
+    Ok(true)
+}
+
+/// When something in a directory was last written.
+fn last_write(path: &Path) -> io::Result<SystemTime> {
+    let metadata = fs::symlink_metadata(path)?;
+    let mut last = metadata.modified()?;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            last = last.max(last_write(&entry?.path())?);
+        }
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A workshop with a file in a folder, written so long ago.
+    fn workshop(models: &Path, name: &str, age: Duration) -> PathBuf {
+        let path = models.join(name);
+        fs::create_dir_all(path.join("source/onnx")).unwrap();
+        for file in [LOCK, "source/onnx/model.onnx"] {
+            fs::write(path.join(file), "").unwrap();
+        }
+        let long_ago = SystemTime::now() - age;
+        for file in ["source/onnx/model.onnx", "source/onnx", "source", LOCK, ""] {
+            File::open(path.join(file))
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+        }
+        path
+    }
+
+    #[test]
+    fn only_what_nobody_works_in_is_removed() {
+        let models = tempfile::tempdir().unwrap();
+        let old = ABANDONED * 2;
+        let abandoned = workshop(models.path(), ".staging-m.1", old);
+        let young = workshop(models.path(), ".staging-m.2", Duration::ZERO);
+        let held = workshop(models.path(), ".staging-m.3", old);
+        let lock = File::open(held.join(LOCK)).unwrap();
+        lock.lock().unwrap();
+        let writing = workshop(models.path(), ".staging-m.4", old);
+        fs::write(writing.join("source/onnx/model.onnx"), "more").unwrap();
+        let model = workshop(models.path(), "m-0123456789ab", old);
+        let without_lock = workshop(models.path(), ".staging-m.5", old);
+        fs::remove_file(without_lock.join(LOCK)).unwrap();
+        File::open(&without_lock)
+            .unwrap()
+            .set_modified(SystemTime::now() - old)
+            .unwrap();
+        let opened = Workshop::open(models.path(), &"m".parse().unwrap()).unwrap();
+        let stays = |path: &PathBuf| path.exists();
+        assert_eq!([&abandoned, &without_lock].map(stays), [false, false]);
+        assert_eq!([&young, &held, &writing, &model].map(stays), [true; 4]);
+        drop(lock);
+        let second = Workshop::open(models.path(), &"m".parse().unwrap()).unwrap();
+        assert!(!held.exists() && opened.model().exists());
+        assert_ne!(opened.model(), second.model());
+    }
+}
