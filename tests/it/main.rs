@@ -9,6 +9,7 @@ mod cluster;
 mod connections;
 mod consumers;
 mod dead_letters;
+mod defaults;
 mod doctor;
 mod encryption;
 mod evaluation;

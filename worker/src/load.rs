@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::batch::{RowKey, Tensor};
 use crate::config::{ModelConfig, SessionConfig};
 use crate::error::EmbedError;
+use crate::failpoint;
 use crate::metrics;
 use crate::plan::{Row, fill};
 use crate::pool::Recipe;
@@ -127,7 +128,8 @@ pub fn load(
     session: &SessionConfig,
     since: Instant,
 ) -> Result<Loaded, LoadError> {
-    let manifest = Manifest::load_signed(&model.model, model.public_key.as_deref())?;
+    let (directory, key) = (&model.staged.model, model.staged.public_key.as_deref());
+    let manifest = Manifest::load_signed(directory, key)?;
     if let Some(expected) = model
         .fingerprint
         .clone()
@@ -140,13 +142,14 @@ pub fn load(
             found,
         });
     }
-    manifest.verify(&model.model)?;
+    manifest.verify(directory)?;
     metrics::startup_phase("verified", since.elapsed());
-    let tokenizer = Tokenizer::load(&model.model.join(TOKENIZER))?;
+    let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
     metrics::startup_phase("tokenizer", since.elapsed());
-    let graph = model.model.join(&manifest.identity.onnx);
+    let graph = directory.join(&manifest.identity.onnx);
     let mut session = Session::load(&graph, session, recipe(&manifest.identity))?;
     metrics::startup_phase("session", since.elapsed());
+    failpoint::pass("before-golden");
     let golden = prove(&mut session, &tokenizer, &manifest)?;
     metrics::startup_phase("golden", since.elapsed());
     let (query, text) = manifest.golden.first().map_or((None, ""), pair);
