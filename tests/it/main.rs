@@ -24,6 +24,7 @@ mod network;
 mod object_stores;
 mod pipeline;
 mod poison;
+mod probes;
 mod provisioning;
 mod qdrant_faults;
 mod readme;

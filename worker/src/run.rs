@@ -36,6 +36,7 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
     let (trigger, shutdown) =
         Shutdown::on_signals(config.grace).context("failed to catch signals")?;
     let loaded = load_on_thread(&config, since).await?;
+    health.started();
     let parts = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
     let Some(parts) = parts else {
         return Ok(());

@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::topology::{DEFAULT_ACK_WAIT, JOBS, Lane, MAX_DELIVER, Task};
+use contract::topology::{DEFAULT_ACK_WAIT, JOBS, LAST_CALL, Lane, MAX_DELIVER, RUNTIME_END, Task};
 use serde_json::Value;
 use worker::error::retry_delay;
-use worker::shutdown::LAST_CALL;
 
 use super::render::{OVERLAYS, Rendered, autoscaler, list, number, overlay, table, text};
 
-/// Time in which the runtime ends after the last stage did, whatever hangs: in `main` of the worker.
-const RUNTIME_END: Duration = Duration::from_secs(5);
 /// A large model on a cold node loads within this.
 const LOAD: Duration = Duration::from_secs(300);
 
@@ -218,7 +215,7 @@ async fn probes_leave_time_to_load_and_look_at_the_worker_alone() -> anyhow::Res
             * number(container, "/startupProbe/periodSeconds")?;
         assert!(Duration::from_secs(startup) >= LOAD, "{name}");
         for (probe, path) in [
-            ("startupProbe", "/livez"),
+            ("startupProbe", "/startupz"),
             ("livenessProbe", "/livez"),
             ("readinessProbe", "/readyz"),
         ] {
