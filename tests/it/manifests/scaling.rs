@@ -241,7 +241,7 @@ async fn probes_leave_time_to_load_and_look_at_the_worker_alone() -> anyhow::Res
 async fn what_runs_on_a_schedule_never_overlaps_itself_and_gives_up_in_time() -> anyhow::Result<()>
 {
     let rendered = overlay("cpu").await?;
-    for (name, period) in [("rebuild", 24 * 3600), ("dlq-sweep", 600)] {
+    for (name, period) in [("rebuild", 24 * 3600), ("dlq-sweep", 600), ("doctor", 3600)] {
         let spec = &rendered.find("CronJob", name)?["spec"];
         assert_eq!(text(spec, "/concurrencyPolicy"), "Forbid");
         assert_eq!(text(spec, "/timeZone"), "Etc/UTC");
