@@ -77,7 +77,7 @@ async fn files_of_others_are_never_overwritten() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn impossible_decisions_are_refused_with_all_their_reasons() -> anyhow::Result<()> {
-    let unreadable = "gpu: mig-9g.90gb\nmax_wrkers: 3\ndrain_target: 20000y\nschedule: {cron: hourly, time_zone: Berlin}\nsource: ./handbook\n";
+    let unreadable = "gpu: mig-9g.90gb\nmax_wrkers: 3\ndrain_target: 20000y\nalias: docs--x\nschedule: {cron: hourly, time_zone: Berlin}\nsource: ./handbook\n";
     let unreadable = decisions(unreadable).replace(FINGERPRINT, "0123");
     let broken = decisions("max_workers: 600\ndrain_target: 1m\n")
         .replace("  name:", "  tokens_per_second: 100\n  name:");
@@ -88,6 +88,7 @@ async fn impossible_decisions_are_refused_with_all_their_reasons() -> anyhow::Re
                 "gpu: `mig-9g.90gb`",
                 "max_wrkers: is unknown; `max_workers` is the nearest",
                 "drain_target: `20000y` is not a span of time",
+                "alias: `docs--x` reads as a generation",
                 "schedule.cron: `hourly`",
                 "schedule.time_zone: `Berlin`",
                 "source: `./handbook`",
