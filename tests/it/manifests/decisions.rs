@@ -279,10 +279,18 @@ async fn the_doctor_finds_the_overlays_sound_and_a_spoilt_one_sick() -> anyhow::
         .replace("maxReplicaCount, value: 8", "maxReplicaCount, value: 80")
         .replace("cooldownPeriod, value: 240", "cooldownPeriod, value: 30");
     std::fs::write(&keda, spoilt)?;
+    let overlay = std::fs::read_to_string(scene.file())?;
+    let hurry = "  - target: {kind: Deployment, name: worker}\n    patch: |\n      - {op: replace, path: \
+                 /spec/template/spec/containers/0/startupProbe/failureThreshold, value: 6}\n";
+    std::fs::write(scene.file(), overlay + hurry)?;
     let (code, report) = doctor(&scene.out()).await?;
-    assert_eq!((code, &report["errors"]), (Some(1), &2.into()), "{report}");
+    assert_eq!((code, &report["errors"]), (Some(1), &3.into()), "{report}");
     let said = report.to_string();
-    for what in ["max_ack_pending of 8 workers", "spec.cooldownPeriod"] {
+    for what in [
+        "max_ack_pending of 8 workers",
+        "spec.cooldownPeriod",
+        "Deployment `worker`: startupProbe",
+    ] {
         assert!(said.contains(what), "{said}");
     }
     Ok(())

@@ -53,6 +53,8 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 pub const LAST_CALL: Duration = Duration::from_secs(10);
 /// Time from the end of the last stage to the end of the process, whatever hangs.
 pub const RUNTIME_END: Duration = Duration::from_secs(5);
+/// A large model is loaded and proved within this time, by a node that reads it for the first time.
+pub const LONGEST_LOAD: Duration = Duration::from_secs(300);
 /// How long JetStream recognises a repeated `Nats-Msg-Id`. It outlasts a reconnect with a restarted server;
 /// correctness does not rest on it, because writes are idempotent.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(20 * 60);
