@@ -115,13 +115,17 @@ fn what_is_scraped_is_what_workers_are() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_run_that_fails_is_told_whatever_it_is_a_run_of() -> anyhow::Result<()> {
     let rules = yaml("rules.yaml")?;
-    let failed = all(&rules, "expr")
-        .into_iter()
-        .find(|expr| expr.contains("kube_job_failed"));
-    let names = failed.and_then(|expr| expr.split("job_name=~\"(").nth(1));
-    let names = names.and_then(|rest| rest.split_once(")(-.*)?\""));
-    let (names, _) = names.context("no pattern of names")?;
-    let watched: BTreeSet<_> = names.split('|').map(str::to_owned).collect();
+    let mut watched = BTreeSet::new();
+    for expr in all(&rules, "expr") {
+        let Some((_, rest)) = expr.split_once("kube_job_failed{condition=\"true\", job_name=~\"(")
+        else {
+            continue;
+        };
+        let (names, _) = rest
+            .split_once(")(-.*)?\"")
+            .context("no pattern of names")?;
+        watched.extend(names.split('|').map(str::to_owned));
+    }
     assert_eq!(watched, jobs().await?);
     Ok(())
 }
