@@ -197,6 +197,7 @@ fn into_job_chunk(chunk: Chunk) -> job::Chunk {
         start: Some(chunk.start),
         end: Some(chunk.end),
         token_ids: chunk.token_ids,
+        vector: None,
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) use config::report_fault;
 pub use config::{Chunking, Golden, Limits, RebuildConfig};
 pub use dry_run::dry_run;
 use report::{Gate, PhaseReport, Report};
+use usage::Ear;
 
 pub(crate) mod balance;
 pub(crate) mod catch_up;
@@ -45,11 +46,12 @@ mod dry_run;
 pub(crate) mod finish;
 pub(crate) mod in_flight;
 mod index;
-mod look_up;
+pub(crate) mod look_up;
 pub(crate) mod plan;
 pub(crate) mod publish;
 pub mod report;
 pub(crate) mod switch;
+mod usage;
 pub(crate) mod verify;
 pub(crate) mod write;
 
@@ -64,6 +66,7 @@ pub(crate) struct Rebuild {
     pub(crate) runs: Runs,
     pub(crate) lease: Lease,
     pub(crate) stored: Stored,
+    ear: Ear,
     /// Chunks of each document of the source; known in the process that has read it.
     pub(crate) source: Option<Chunks>,
     pub(crate) dropped: Vec<CollectionName>,
@@ -85,6 +88,7 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let qdrant = config.servers.qdrant.client()?;
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;
+    let ear = Ear::open(&jetstream).await?;
     let lease = Lease::take(runs.bucket(), Purpose::Rebuild, &config.alias, config.lease).await?;
     let planning = plan::Planning {
         config,
@@ -113,6 +117,7 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
         runs,
         lease,
         stored,
+        ear,
         source: None,
         dropped: Vec::new(),
     };
@@ -201,6 +206,8 @@ impl Rebuild {
 
     async fn advance(&mut self, phase: Phase, mut report: PhaseReport) -> anyhow::Result<()> {
         self.lease.check()?;
+        let usage = self.ear.take(&self.record().run);
+        (report.useful_tokens, report.padded_tokens) = (usage.tokens, usage.padded_tokens);
         let record = &mut self.stored.record;
         if let Some(at) = record
             .phases
@@ -208,6 +215,8 @@ impl Rebuild {
             .position(|old| old.phase == report.phase)
         {
             let old = record.phases.remove(at);
+            report.useful_tokens += old.useful_tokens;
+            report.padded_tokens += old.padded_tokens;
             // Reading the source a second time finds what the first time has brought.
             if report.phase == Phase::Copied {
                 report.reused += old.reused;

@@ -8,7 +8,8 @@
 //! not publish again what is in flight.
 //!
 //! - Versions are the start of the sync. What publishers have written or deleted since is newer, and stays.
-//! - A document is compared and published as a whole, because its chunks are of one version.
+//! - A document is compared and published as a whole, because its chunks are of one version. Chunks whose text the
+//!   collection has already travel with their vectors (`reuse`), and are not embedded again.
 //! - The ids that the source claims are known before anything is published (`claim`): a source that lacks too
 //!   many documents stops the sync before it has changed anything. Where something cannot be read behind which there
 //!   may be documents, nothing is deleted at all.
@@ -41,6 +42,7 @@ mod read;
 mod record;
 mod remove;
 mod report;
+mod reuse;
 mod settle;
 
 /// Attempts, each because the alias has moved, before it is an error.

@@ -1,5 +1,6 @@
 //! Bad input: named, kept, and nobody else's problem.
 
+use contract::job::KnownVector;
 use serde_json::json;
 use tests::Bed;
 
@@ -15,6 +16,12 @@ async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass(
         "version": "1.0", "kind": "embed", "collection": collection, "tokenization": bed.manifest.tokenization(),
         "documents": [{ "id": "bad", "chunks": [{ "text": "text", "token_ids": [1, 4_000_000_000_u32, 2] }] }],
     });
+    let with_vector = |vector: KnownVector| {
+        json!({ "version": "1.0", "kind": "embed", "collection": collection, "fingerprint": bed.manifest.fingerprint,
+            "documents": [{ "id": "bad", "chunks": [{ "text": "t", "vector": vector }] }] })
+        .to_string()
+    };
+    let dimensions = bed.manifest.identity.dimensions;
     let mut nested = json!(1);
     for _ in 0..40 {
         nested = json!([nested]);
@@ -43,6 +50,11 @@ async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass(
         ("too_long", json!({ "version": "1.0", "kind": "embed", "collection": collection, "documents": document(&long) }).to_string()),
         ("too_long", json!({ "version": "1.0", "kind": "embed", "collection": collection, "documents": document(&endless) }).to_string()),
         ("unknown_token", unknown_token.to_string()),
+        ("unsound_vector", with_vector(KnownVector(vec![0.5]))),
+        ("unsound_vector", with_vector(KnownVector(vec![1.0; dimensions]))),
+        ("unsound_vector", with_vector(KnownVector(vec![f32::NAN; dimensions]))),
+        ("malformed", json!({ "version": "1.0", "kind": "embed", "collection": collection,
+            "documents": [{ "id": "bad", "chunks": [{ "text": "t", "vector": "AAA" }] }] }).to_string()),
     ];
     for (n, (_, payload)) in bad.iter().enumerate() {
         bed.publish_bytes(payload.clone()).await?;

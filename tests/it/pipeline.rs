@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-use tests::{Bed, integer, text, vector};
+use contract::digest::Digest;
+use contract::job::KnownVector;
+use serde_json::{Value, json};
+use tests::{Bed, cosine, integer, text, vector};
 
 #[tokio::test]
 async fn published_files_become_points_with_everything_that_the_schema_promises()
@@ -57,6 +59,41 @@ async fn published_files_become_points_with_everything_that_the_schema_promises(
     assert_eq!(meta.fields["lang"].as_str().unwrap(), "en");
     assert_eq!(meta.fields["title"].as_str().unwrap(), "One");
     assert!(bed.dead_letters().await?.is_empty());
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_vector_that_comes_with_its_chunk_is_written_where_it_is_of_the_same_model()
+-> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let mut known = vec![0.0; bed.manifest.identity.dimensions];
+    known[1] = 1.0;
+    let job = |id: &str, fingerprint: &Digest| {
+        let chunk = |text: &str| json!({ "text": text, "vector": KnownVector(known.clone()) });
+        json!({ "version": "1.0", "kind": "embed", "collection": bed.stack.collection, "fingerprint": fingerprint,
+            "documents": [{ "id": id, "version": 1, "chunks": [chunk("One."), { "text": "Two." }, chunk("Three.")] }] })
+        .to_string()
+    };
+    bed.publish_bytes(job("same", &bed.manifest.fingerprint))
+        .await?;
+    bed.publish_bytes(job("other", &Digest::of(b"another model")))
+        .await?;
+    bed.publish_document("plain", 1, &["One.", "Two.", "Three."])
+        .await?;
+    bed.drain().await?;
+    assert!(bed.dead_letters().await?.is_empty());
+    let points = bed.points().await?;
+    let vectors = |id: &str| {
+        let of = |chunk| vector(&points[&(id.to_owned(), chunk)]).expect("a vector");
+        [of(0), of(1), of(2)]
+    };
+    let computed = vectors("plain");
+    for (found, computed) in vectors("other").iter().zip(&computed) {
+        assert!(cosine(found, computed) > 0.9999);
+    }
+    let [first, second, third] = vectors("same");
+    assert_eq!([&first, &third], [&known, &known]);
+    assert!(cosine(&second, &computed[1]) > 0.9999);
     bed.end().await
 }
 

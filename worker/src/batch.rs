@@ -32,9 +32,11 @@ pub struct Work {
 pub struct Inputs {
     /// The jobs.
     pub jobs: Vec<Work>,
-    /// How many rows each job has in the tensors.
+    /// How many rows each job has.
     pub rows: Vec<usize>,
-    /// The rows of all jobs, sorted by length and cut by padded cost.
+    /// Rows whose vectors came with their jobs: they are in no tensor.
+    pub known: Vec<(RowKey, Vec<f32>)>,
+    /// The other rows of all jobs, sorted by length and cut by padded cost.
     pub tensors: Vec<Tensor>,
 }
 

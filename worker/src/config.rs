@@ -49,6 +49,21 @@ impl Provider {
             Self::Cuda => "cuda",
         }
     }
+
+    /// Which shapes tensors of at most so many padded tokens have, for a model that takes rows of up to `longest`
+    /// tokens.
+    #[must_use]
+    pub fn shapes(self, tokens: usize, longest: usize) -> Shapes {
+        let step = match self {
+            Self::Cpu => 1,
+            Self::Cuda => CUDA_LENGTH_STEP,
+        };
+        Shapes {
+            tokens,
+            step,
+            longest,
+        }
+    }
 }
 
 /// What to do with a text that has more tokens than the model takes.
@@ -114,7 +129,8 @@ pub struct BatchConfig {
     /// Most jobs of a pull; with seven batches on their way, seven times as many may be in flight
     #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = usize::from(DEFAULT_BATCH_JOBS))]
     pub batch_jobs: usize,
-    /// Padded tokens of one call of the model; by default 1024 on a CPU, 16384 on CUDA
+    /// Padded tokens of one call of the model; by default what `worker calibrate` has found best for this model on this
+    /// device, else 1024 on a CPU, 16384 on CUDA
     #[arg(long, env = "EBB_TENSOR_TOKENS")]
     pub tensor_tokens: Option<usize>,
     /// What to do with a text that has more tokens than the model takes
@@ -169,27 +185,14 @@ impl BatchConfig {
         })
     }
 
-    /// Padded tokens of one call of the model.
+    /// Padded tokens of one call of the model, where it was `calibrated` or not.
     #[must_use]
-    pub fn tensor_tokens(&self, provider: Provider) -> usize {
-        self.tensor_tokens.unwrap_or(match provider {
+    pub fn tensor_tokens(&self, provider: Provider, calibrated: Option<usize>) -> usize {
+        let default = match provider {
             Provider::Cpu => CPU_TENSOR_TOKENS,
             Provider::Cuda => CUDA_TENSOR_TOKENS,
-        })
-    }
-
-    /// Which shapes tensors have for a model that takes rows of up to `longest` tokens.
-    #[must_use]
-    pub fn shapes(&self, provider: Provider, longest: usize) -> Shapes {
-        let step = match provider {
-            Provider::Cpu => 1,
-            Provider::Cuda => CUDA_LENGTH_STEP,
         };
-        Shapes {
-            tokens: self.tensor_tokens(provider),
-            step,
-            longest,
-        }
+        self.tensor_tokens.or(calibrated).unwrap_or(default)
     }
 }
 
@@ -208,7 +211,7 @@ impl RunConfig {
             ("--batch-jobs", self.batch.batch_jobs),
             (
                 "--tensor-tokens",
-                self.batch.tensor_tokens(self.session.provider),
+                self.batch.tensor_tokens(self.session.provider, None),
             ),
         ];
         let zero = positive.iter().filter(|(_, value)| *value == 0);

@@ -24,6 +24,10 @@ pub fn embed(
         .iter()
         .map(|rows| vec![Vec::new(); *rows])
         .collect();
+    metrics::chunks_reused(inputs.known.len());
+    for (key, vector) in inputs.known {
+        vectors[key.job][key.row] = vector;
+    }
     for tensor in &inputs.tensors {
         if stopped() {
             return Err(EmbedError::Stopped);
@@ -125,6 +129,7 @@ mod tests {
         Inputs {
             jobs: jobs.iter().map(|_| work()).collect(),
             rows: jobs.iter().map(|rows| rows.len()).collect(),
+            known: Vec::new(),
             tensors: vec![tensor],
         }
     }
@@ -138,6 +143,23 @@ mod tests {
             [vec![vec![1.0], vec![2.0]], vec![], vec![vec![3.0]]]
         );
         assert!(refused.is_empty());
+    }
+
+    #[test]
+    fn vectors_that_came_with_a_job_are_kept_and_looked_at_like_others() {
+        let mut inputs = inputs(&[&[1], &[2], &[]]);
+        inputs.rows = vec![2, 1, 1];
+        let key = |job, row| RowKey { job, row };
+        inputs.known = vec![(key(0, 1), vec![7.0]), (key(2, 0), vec![f32::INFINITY])];
+        let (vectors, refused) = embed(&mut FirstToken, inputs, || false).unwrap();
+        assert_eq!(
+            vectors.vectors,
+            [vec![vec![1.0], vec![7.0]], vec![vec![2.0]]]
+        );
+        assert!(
+            matches!(refused[..], [(2, Refusal::UnsoundVector { row: 0 })]),
+            "{refused:?}"
+        );
     }
 
     #[test]

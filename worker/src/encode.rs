@@ -6,7 +6,7 @@
 mod rescore;
 
 use contract::digest::Digest;
-use contract::job::{Chunk, Embed, Job, MAX_JOB_BYTES};
+use contract::job::{Chunk, Embed, Job, KnownVector, MAX_JOB_BYTES};
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::tokenizer::{Tokenizer, Tokens};
@@ -44,8 +44,16 @@ pub struct Rules {
     pub too_long: TooLong,
 }
 
-/// Tokens of each row of a job.
-type Rows = Vec<Tokens>;
+/// What is known of each row of a job.
+type Rows = Vec<Encoded>;
+
+/// A row that has been looked at.
+enum Encoded {
+    /// It is to be run.
+    Tokens(Tokens),
+    /// Its vector came with the job.
+    Known(Vec<f32>),
+}
 
 impl Encoder {
     /// Encodes for a model.
@@ -74,11 +82,13 @@ impl Encoder {
             }
         }
         let counts = rows.iter().map(Vec::len).collect();
+        let (to_run, known) = sorted_out(rows);
         (
             Inputs {
                 jobs,
                 rows: counts,
-                tensors: plan(keyed(rows), self.shapes, self.tokenizer.padding_id()),
+                known,
+                tensors: plan(to_run, self.shapes, self.tokenizer.padding_id()),
             },
             refused,
         )
@@ -146,23 +156,33 @@ impl Encoder {
     fn embed_rows(&self, embed: &Embed) -> Result<Rows, Refusal> {
         let prefixes = &self.manifest.identity.prefixes;
         self.check_answer(embed.queries.len())?;
-        let same_tokens = embed.tokenization.as_ref() == Some(&self.tokenization);
         let chunks = embed.documents.iter().flat_map(|document| &document.chunks);
-        let chunk_rows = chunks.enumerate().map(|(row, chunk)| {
-            if same_tokens && !chunk.token_ids.is_empty() {
-                let ids = self.check_ids(row, &chunk.token_ids);
-                return ids.map(|ids| ids.to_vec().into());
-            }
-            let context = chunk.context.as_deref();
-            self.tokenize(
-                row,
-                &Chunk::model_input(&prefixes.document, context, &chunk.text),
-            )
-        });
+        let chunk_rows = chunks
+            .enumerate()
+            .map(|(row, chunk)| self.chunk_row(embed, row, chunk));
         let queries = embed.queries.iter().enumerate();
-        let query_rows =
-            queries.map(|(row, text)| self.tokenize(row, &format!("{}{text}", prefixes.query)));
+        let query_rows = queries.map(|(row, text)| {
+            let tokens = self.tokenize(row, &format!("{}{text}", prefixes.query));
+            tokens.map(Encoded::Tokens)
+        });
         chunk_rows.chain(query_rows).collect()
+    }
+
+    /// What was made for another model is made again of the text.
+    fn chunk_row(&self, embed: &Embed, row: usize, chunk: &Chunk) -> Result<Encoded, Refusal> {
+        let same_model = embed.fingerprint.as_ref() == Some(&self.manifest.fingerprint);
+        if let Some(KnownVector(vector)) = chunk.vector.as_ref().filter(|_| same_model) {
+            return Ok(Encoded::Known(vector.clone()));
+        }
+        let same_tokens = embed.tokenization.as_ref() == Some(&self.tokenization);
+        let tokens = if same_tokens && !chunk.token_ids.is_empty() {
+            self.check_ids(row, &chunk.token_ids)?.to_vec().into()
+        } else {
+            let prefix = &self.manifest.identity.prefixes.document;
+            let input = Chunk::model_input(prefix, chunk.context.as_deref(), &chunk.text);
+            self.tokenize(row, &input)?
+        };
+        Ok(Encoded::Tokens(tokens))
     }
 
     /// One vector or one row of scores for each query or item must fit a message.
@@ -240,15 +260,21 @@ impl Encoder {
     }
 }
 
-fn keyed(rows: Vec<Rows>) -> Vec<Row> {
-    let jobs = rows.into_iter().enumerate();
-    jobs.flat_map(|(job, rows)| {
-        let rows = rows.into_iter().enumerate();
-        rows.map(move |(row, tokens)| Row {
-            key: RowKey { job, row },
-            token_ids: tokens.ids,
-            type_ids: tokens.types,
-        })
-    })
-    .collect()
+/// Rows to run, and rows with their vectors.
+fn sorted_out(jobs: Vec<Rows>) -> (Vec<Row>, Vec<(RowKey, Vec<f32>)>) {
+    let (mut to_run, mut known) = (Vec::new(), Vec::new());
+    for (job, rows) in jobs.into_iter().enumerate() {
+        for (row, encoded) in rows.into_iter().enumerate() {
+            let key = RowKey { job, row };
+            match encoded {
+                Encoded::Tokens(tokens) => to_run.push(Row {
+                    key,
+                    token_ids: tokens.ids,
+                    type_ids: tokens.types,
+                }),
+                Encoded::Known(vector) => known.push((key, vector)),
+            }
+        }
+    }
+    (to_run, known)
 }

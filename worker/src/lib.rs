@@ -9,12 +9,14 @@
 //!
 //! | verbs (stages) | nouns | around them |
 //! |---|---|---|
-//! | [`pull`], [`encode`], [`plan`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`trace`], [`health`], [`failpoint`] |
+//! | [`pull`], [`encode`], [`plan`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`], [`mod@usage`], [`halve`], [`mod@warm_up`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`], [`calibration`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`trace`], [`health`], [`failpoint`] |
 //!
-//! The other verbs of the program are [`stage`] and [`check`]; [`run`] starts the pipeline.
+//! The other verbs of the program are [`stage`], [`calibrate`] and [`check`]; [`run`] starts the pipeline.
 
 pub mod answer;
 pub mod batch;
+pub mod calibrate;
+pub mod calibration;
 pub mod check;
 pub mod config;
 pub mod connect;
@@ -24,6 +26,7 @@ pub mod encode;
 pub mod error;
 pub mod failpoint;
 pub mod graph;
+pub mod halve;
 pub mod health;
 pub mod inflight;
 pub mod layout;
@@ -41,4 +44,6 @@ pub mod stage;
 pub mod startup;
 pub mod trace;
 pub mod upsert;
+pub mod usage;
+pub mod warm_up;
 pub mod write;

@@ -11,6 +11,8 @@ use contract::topology::RUNTIME_END;
 use contract::{settings, trace};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use worker::calibrate::{CalibrateConfig, calibrate};
+use worker::calibration::Calibration;
 use worker::check::{CheckConfig, check};
 use worker::config::RunConfig;
 use worker::stage::{StageConfig, stage};
@@ -39,6 +41,8 @@ enum Verb {
     Run(Box<RunConfig>),
     /// Verify and digest a model directory, and put it where workers find it
     Stage(Box<StageConfig>),
+    /// Measure how large tensors should be for a staged model on this device, and keep it beside the model
+    Calibrate(Box<CalibrateConfig>),
     /// Load the model, prove the device, look at NATS and Qdrant
     Check(Box<CheckConfig>),
 }
@@ -83,7 +87,7 @@ impl Verb {
     fn log(&self) -> Log {
         match self {
             Self::Run(_) => Log::Output,
-            Self::Stage(_) | Self::Check(_) => Log::Error,
+            Self::Stage(_) | Self::Calibrate(_) | Self::Check(_) => Log::Error,
         }
     }
 
@@ -91,6 +95,7 @@ impl Verb {
         match self {
             Self::Run(config) => [config.faults(), trace::faults()].concat(),
             Self::Stage(config) => config.faults(),
+            Self::Calibrate(config) => config.faults(),
             Self::Check(config) => config.faults(),
         }
     }
@@ -131,6 +136,7 @@ fn perform(verb: Verb, since: Instant) -> anyhow::Result<ExitCode> {
             ended?;
         }
         Verb::Stage(config) => print_staged(&stage(&config)?),
+        Verb::Calibrate(config) => print_calibration(&calibrate(&config)?),
         Verb::Check(config) => return Ok(print_findings(&runtime.block_on(check(&config)))),
     }
     Ok(ExitCode::SUCCESS)
@@ -146,6 +152,19 @@ fn print_staged(staged: &worker::stage::Staged) {
         "staged"
     );
     println!("{}", staged.directory.display());
+}
+
+fn print_calibration(calibration: &Calibration) {
+    println!("{}", calibration.device);
+    for measured in &calibration.measured {
+        let best = measured.tensor_tokens == calibration.tensor_tokens;
+        println!(
+            "{:>8} tokens a tensor {:>12.0} tokens/s{}",
+            measured.tensor_tokens,
+            measured.tokens_per_second,
+            if best { "  <- taken" } else { "" }
+        );
+    }
 }
 
 fn print_findings(findings: &[worker::check::Finding]) -> ExitCode {

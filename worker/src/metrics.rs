@@ -30,8 +30,10 @@ const PULL_FAILURES: &str = "worker_pull_failures_total";
 const LANE_PENDING: &str = "worker_lane_pending_jobs";
 const LANE_UNSETTLED: &str = "worker_lane_ack_pending_jobs";
 const CHUNKS: &str = "worker_chunks_total";
+const REUSED_CHUNKS: &str = "worker_reused_chunks_total";
 const TOKENS: &str = "worker_tokens_total";
 const PADDED_TOKENS: &str = "worker_padded_tokens_total";
+const HALVED: &str = "worker_halved_tensors_total";
 const TRUNCATED: &str = "worker_truncated_texts_total";
 const POINTS: &str = "worker_points_total";
 const SUPERSEDED: &str = "worker_superseded_documents_total";
@@ -119,8 +121,13 @@ fn describe_counters() {
         ),
         (PULL_FAILURES, "pull requests that failed"),
         (CHUNKS, "rows embedded: chunks of documents, and queries"),
+        (REUSED_CHUNKS, "chunks whose vectors came with their jobs"),
         (TOKENS, "tokens embedded that are not padding"),
         (PADDED_TOKENS, "tokens computed, padding included"),
+        (
+            HALVED,
+            "tensors that did not fit the device's memory and were run in halves",
+        ),
         (TRUNCATED, "texts that were cut to the model's limit"),
         (POINTS, "points written to qdrant"),
         (
@@ -198,8 +205,10 @@ fn begin_at_zero() {
         REDELIVERIES,
         PULL_FAILURES,
         CHUNKS,
+        REUSED_CHUNKS,
         TOKENS,
         PADDED_TOKENS,
+        HALVED,
         TRUNCATED,
         POINTS,
         SUPERSEDED,

@@ -22,6 +22,7 @@ use crate::inflight::{InFlight, Lease, Leases, Queue};
 use crate::quarantine::{Place, Quarantine};
 use crate::session::Engine;
 use crate::shutdown::{Phase, Shutdown};
+use crate::usage::{tell, usage};
 
 /// Pause before an unknown job is asked about again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -145,11 +146,13 @@ pub fn embed_stage(
             continue;
         }
         let started = Instant::now();
+        let usage = usage(&payload);
         let result = embed_batch(context, engine, payload);
         leases.stage_done("run", started);
         runtime.block_on(place.leave());
         match result {
             Ok((payload, refused)) => {
+                runtime.block_on(tell(&context.queue, usage));
                 let leases = runtime.block_on(refuse(context, leases, refused));
                 let embedded = InFlight { payload, leases };
                 if !embedded.leases.is_empty() && output.blocking_send(embedded).is_err() {

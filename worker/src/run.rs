@@ -8,18 +8,23 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use contract::connect::denial::denied;
+use contract::model::Manifest;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::RunConfig;
+use crate::calibration::{Calibration, device};
+use crate::config::{Provider, RunConfig};
 use crate::connect::connect;
 use crate::consumers::Consumers;
 use crate::encode::{Encoder, Rules};
+use crate::halve::Halving;
 use crate::health::{self, Health};
 use crate::load::{Loaded, load};
 use crate::metrics;
 use crate::pipeline::{Context, embed_stage, encode_stage, joined};
+use crate::plan::Shapes;
 use crate::pull::{Controls, Pull, PullSize};
 use crate::shutdown::Shutdown;
+use crate::warm_up::warm_up;
 use crate::write::{Outages, WriteStage};
 
 /// Runs a worker. `since` is when the process began.
@@ -35,7 +40,7 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
     let bound = bound.with_context(|| format!("failed to listen on {}", config.listen))?;
     let (trigger, shutdown) =
         Shutdown::on_signals(config.grace).context("failed to catch signals")?;
-    let loaded = load_on_thread(&config, since).await?;
+    let (loaded, shapes) = load_on_thread(&config, since).await?;
     health.started();
     let parts = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
     let Some(parts) = parts else {
@@ -80,7 +85,13 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
         breaker,
         outages: Outages::default(),
     };
-    let stages = stages(context.clone(), config, loaded, (pull, controls), write);
+    let stages = stages(
+        context.clone(),
+        config,
+        (loaded, shapes),
+        (pull, controls),
+        write,
+    );
     watched(stages, parts.consumers, context.shutdown).await
 }
 
@@ -102,7 +113,7 @@ async fn watched(
 async fn stages(
     context: Context,
     config: RunConfig,
-    loaded: Loaded,
+    (loaded, shapes): (Loaded, Shapes),
     (pull, controls): (Pull, Controls),
     write: WriteStage,
 ) -> anyhow::Result<()> {
@@ -113,10 +124,8 @@ async fn stages(
         collections: config.collections,
         too_long: config.batch.too_long,
     };
-    let longest = loaded.manifest.identity.max_tokens;
-    let shapes = config.batch.shapes(config.session.provider, longest);
     let encoder = Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes);
-    let (mut session, canary) = (loaded.session, loaded.canary);
+    let (mut session, canary) = (Halving::new(loaded.session), loaded.canary);
     let (for_encode, for_embed) = (context.clone(), context);
     let encode = tokio::task::spawn_blocking(move || {
         encode_stage(&for_encode, &encoder, from_pull, &to_embed);
@@ -131,8 +140,34 @@ async fn stages(
     tokio::try_join!(write.run(from_embed), embed, encode, pull).map(drop)
 }
 
-async fn load_on_thread(config: &RunConfig, since: Instant) -> anyhow::Result<Loaded> {
-    let (model, session) = (config.model.clone(), config.session.clone());
-    let loaded = tokio::task::spawn_blocking(move || load(&model, &session, since)).await;
-    Ok(loaded.context("loading the model died")??)
+/// Shapes as they were found best on this device, unless somebody has said otherwise.
+fn shapes(config: &RunConfig, manifest: &Manifest) -> Shapes {
+    let (provider, device) = (config.session.provider, device(&config.session));
+    let found = Calibration::find(&config.model.staged.model, &manifest.fingerprint, &device);
+    let calibrated = found.map(|found| found.tensor_tokens);
+    let tokens = config.batch.tensor_tokens(provider, calibrated);
+    tracing::info!(
+        tokens,
+        device,
+        calibrated = calibrated.is_some(),
+        "size of tensors"
+    );
+    provider.shapes(tokens, manifest.identity.max_tokens)
+}
+
+async fn load_on_thread(config: &RunConfig, since: Instant) -> anyhow::Result<(Loaded, Shapes)> {
+    let config = config.clone();
+    let loaded = tokio::task::spawn_blocking(move || load_and_warm_up(&config, since)).await;
+    loaded.context("loading the model died")?
+}
+
+/// A CPU has memory when it is needed, and starts sooner without.
+fn load_and_warm_up(config: &RunConfig, since: Instant) -> anyhow::Result<(Loaded, Shapes)> {
+    let mut loaded = load(&config.model, &config.session, since)?;
+    let shapes = shapes(config, &loaded.manifest);
+    if config.session.provider == Provider::Cuda {
+        warm_up(&mut loaded.session, shapes, loaded.tokenizer.padding_id())?;
+        metrics::startup_phase("warm", since.elapsed());
+    }
+    Ok((loaded, shapes))
 }

@@ -16,15 +16,20 @@ mod workshop;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use contract::connect::{ConfigFault, unreadable};
 use contract::digest::Digest;
-use contract::model::{Activation, Identity, MANIFEST, Manifest, Pooling, StagedFile, TOKENIZER};
+use contract::model::{
+    Activation, Identity, MANIFEST, Manifest, ModelDir, Pooling, StagedFile, TOKENIZER,
+};
 use contract::names::ModelName;
 use contract::tokenizer::Tokenizer;
 
-use crate::config::SessionConfig;
+use crate::calibrate::{CalibrateConfig, calibrate};
+use crate::calibration::{Calibration, device};
+use crate::config::{ModelConfig, SessionConfig};
 use crate::layout::Layout;
 use crate::pool::Recipe;
 use crate::session::Session;
@@ -57,6 +62,9 @@ pub struct StageConfig {
     /// File with the minisign public key with which the manifest must be signed
     #[arg(long, env = "EBB_PUBLIC_KEY")]
     pub public_key: Option<PathBuf>,
+    /// How long to measure the size of tensors on this device, where nobody has; 0s for not at all
+    #[arg(long, env = "EBB_CALIBRATE", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub calibrate: Duration,
     /// Most bytes to download
     #[arg(long, env = "EBB_MAX_DOWNLOAD_BYTES", default_value_t = 20 << 30)]
     pub max_download_bytes: u64,
@@ -142,9 +150,38 @@ impl StageConfig {
 /// If the source is not a model or cannot be had, the graph does not run, the model is not the one that was asked for,
 /// or the target cannot be written. Nothing is staged then.
 pub fn stage(config: &StageConfig) -> anyhow::Result<Staged> {
-    if let Some(staged) = find_pinned(config)? {
-        return Ok(staged);
+    let staged = match find_pinned(config)? {
+        Some(staged) => staged,
+        None => bring_and_publish(config)?,
+    };
+    measure(config, &staged);
+    Ok(staged)
+}
+
+/// Finds the size of tensors on this device, unless it is known. A model that nobody has measured runs too.
+fn measure(config: &StageConfig, staged: &Staged) {
+    let fingerprint = &staged.manifest.fingerprint;
+    let known = Calibration::find(&staged.directory, fingerprint, &device(&config.session));
+    if config.calibrate.is_zero() || known.is_some() {
+        return;
     }
+    let calibration = CalibrateConfig {
+        model: ModelConfig {
+            staged: ModelDir {
+                model: staged.directory.clone(),
+                public_key: None,
+            },
+            fingerprint: None,
+        },
+        session: config.session.clone(),
+        duration: config.calibrate,
+    };
+    if let Err(error) = calibrate(&calibration) {
+        tracing::warn!(error = format!("{error:#}"), "not calibrated");
+    }
+}
+
+fn bring_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
     let workshop = Workshop::open(&config.models, &config.name)?;
     let arrival = bring(config, &workshop)?;
     let model = workshop.model();

@@ -181,6 +181,7 @@ impl Rebuild {
             run: self.record().run.clone(),
             collection: self.record().generation.clone(),
             tokenization: self.manifest.tokenization(),
+            fingerprint: self.manifest.fingerprint.clone(),
             job_tokens: self.config.chunking.job_tokens,
         };
         Publisher::new(Some(self.jetstream.clone()), heading)

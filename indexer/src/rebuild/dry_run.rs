@@ -108,6 +108,7 @@ fn heading(config: &RebuildConfig, manifest: &Manifest) -> Heading {
         run: String::new(),
         collection: config.alias.clone(),
         tokenization: manifest.tokenization(),
+        fingerprint: manifest.fingerprint.clone(),
         job_tokens: config.chunking.job_tokens,
     }
 }

@@ -18,30 +18,30 @@ const FIELDS: [&str; 3] = [field::DIGEST, field::FINGERPRINT, SCORES];
 /// Look-ups by digest at the same time.
 const CONCURRENT: usize = 8;
 /// Largest deviation of a vector's length from 1.
-pub(super) const NORM_TOLERANCE: f64 = 1e-3;
+pub(crate) const NORM_TOLERANCE: f64 = 1e-3;
 
 /// What is known by the digest of a text.
-pub(super) type Vectors = HashMap<String, Known>;
+pub(crate) type Vectors = HashMap<String, Known>;
 
 /// What models have made of a text.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Its vector.
-    pub(super) vector: Vec<f32>,
+    pub(crate) vector: Vec<f32>,
     /// Its scores by rescorers, if it has any.
-    pub(super) scores: Option<Value>,
+    pub(crate) scores: Option<Value>,
 }
 
 /// A chunk that a vector is looked for.
-pub(super) struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// Id of its point.
-    pub(super) id: &'a str,
+    pub(crate) id: &'a str,
     /// Digest of its text.
-    pub(super) digest: &'a str,
+    pub(crate) digest: &'a str,
 }
 
 /// Finds vectors: first where the chunk was before, then wherever the same text is.
-pub(super) async fn vectors(
+pub(crate) async fn vectors(
     serving: Target<'_>,
     manifest: &Manifest,
     wanted: &[Wanted<'_>],
@@ -101,7 +101,7 @@ fn entry(point: &RetrievedPoint, manifest: &Manifest) -> Option<(String, Known)>
 }
 
 /// The vector of that name.
-pub(super) fn vector(point: &RetrievedPoint, name: &str) -> Option<Vec<f32>> {
+pub(crate) fn vector(point: &RetrievedPoint, name: &str) -> Option<Vec<f32>> {
     let vectors = point.vectors.as_ref()?.vectors_options.as_ref()?;
     let vectors_output::VectorsOptions::Vectors(named) = vectors else {
         return None;
@@ -113,7 +113,7 @@ pub(super) fn vector(point: &RetrievedPoint, name: &str) -> Option<Vec<f32>> {
 }
 
 /// What is wrong with a vector of this model, if anything.
-pub(super) fn unsound(vector: &[f32], manifest: &Manifest) -> Option<String> {
+pub(crate) fn unsound(vector: &[f32], manifest: &Manifest) -> Option<String> {
     let expected = manifest.identity.dimensions;
     if vector.len() != expected {
         return Some(format!("{} dimensions, expected {expected}", vector.len()));

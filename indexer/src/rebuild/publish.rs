@@ -13,8 +13,8 @@ use crate::store::{NotStored, store_as};
 
 /// Jobs that wait for their acknowledgement at any time.
 const WINDOW: usize = 32;
-/// Room in a job for headers and for what surrounds its documents.
-const RESERVE_BYTES: usize = 8 * 1024;
+/// Most bytes of the documents of a job: the rest is room for headers and for what surrounds the documents.
+pub(crate) const MAX_DOCUMENTS_BYTES: usize = MAX_JOB_BYTES - 8 * 1024;
 
 /// What all jobs have in common.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub(crate) struct Heading {
     pub(crate) run: String,
     pub(crate) collection: CollectionName,
     pub(crate) tokenization: Digest,
+    pub(crate) fingerprint: Digest,
     pub(crate) job_tokens: usize,
 }
 
@@ -67,7 +68,7 @@ impl Publisher {
         let sum = self.size.plus(new);
         let full = sum.tokens > self.heading.job_tokens
             || sum.rows > MAX_ROWS
-            || sum.bytes > MAX_JOB_BYTES - RESERVE_BYTES;
+            || sum.bytes > MAX_DOCUMENTS_BYTES;
         if full {
             self.flush().await?;
         }
@@ -101,12 +102,16 @@ impl Publisher {
             }
         }
         let tokens = std::mem::take(&mut self.size).tokens;
+        let documents = std::mem::take(&mut self.documents);
+        let mut chunks = documents.iter().flat_map(|document| &document.chunks);
+        let with_vectors = chunks.any(|chunk| chunk.vector.is_some());
         let job = Job::Embed(Embed {
             version: job::VERSION.to_owned(),
             run: Some(self.heading.run.clone()),
             collection: Some(self.heading.collection.clone()),
             tokenization: Some(self.heading.tokenization.clone()),
-            documents: std::mem::take(&mut self.documents),
+            fingerprint: with_vectors.then(|| self.heading.fingerprint.clone()),
+            documents,
             ..Embed::default()
         });
         let subject = self.heading.subject.clone();

@@ -30,6 +30,12 @@ pub struct PhaseReport {
     pub dead_lettered: u64,
     /// Texts that are longer than the model takes whole: workers refuse or cut them.
     pub truncated: u64,
+    /// Tokens that workers have embedded for the run meanwhile, as far as they were heard.
+    #[serde(default)]
+    pub useful_tokens: u64,
+    /// Tokens that they have computed for it, padding included.
+    #[serde(default)]
+    pub padded_tokens: u64,
     /// Time from the beginning of the phase to its end.
     pub seconds: f64,
     /// Tokens that were embedded or read in this time; 0 where nothing was.
@@ -82,6 +88,9 @@ pub struct Report {
     pub published: u64,
     /// Published chunks of the source to chunks of the source.
     pub published_share: f64,
+    /// Tokens that were embedded to tokens that were computed for it, padding included, as far as workers were heard;
+    /// nothing where nothing was.
+    pub useful_token_ratio: Option<f64>,
     /// Each phase.
     pub phases: Vec<PhaseReport>,
     /// Each gate.
@@ -105,6 +114,8 @@ impl PhaseReport {
             published_tokens: 0,
             dead_lettered: 0,
             truncated: 0,
+            useful_tokens: 0,
+            padded_tokens: 0,
             seconds: 0.0,
             tokens_per_second: 0.0,
         }
@@ -144,6 +155,7 @@ impl Report {
             reused: sum(|report| report.reused),
             published,
             published_share: as_double(published) / as_double(record.expected.max(1)),
+            useful_token_ratio: useful_token_ratio(&record.phases),
             phases: record.phases.clone(),
             gates: record.gates.clone(),
             dropped,
@@ -207,8 +219,22 @@ impl Report {
             self.reused,
             self.published,
             self.published_share * 100.0
-        )
+        )?;
+        match self.useful_token_ratio {
+            Some(ratio) => writeln!(
+                f,
+                "{:.1} % of the computed tokens were useful",
+                ratio * 100.0
+            ),
+            None => Ok(()),
+        }
     }
+}
+
+fn useful_token_ratio(phases: &[PhaseReport]) -> Option<f64> {
+    let sum = |of: fn(&PhaseReport) -> u64| phases.iter().map(of).sum::<u64>();
+    let padded = sum(|phase| phase.padded_tokens);
+    (padded > 0).then(|| as_double(sum(|phase| phase.useful_tokens)) / as_double(padded))
 }
 
 impl fmt::Display for PhaseReport {

@@ -88,7 +88,7 @@ fn tokens_of(message: &StreamMessage) -> Option<u64> {
 fn tokens_in(document: &Document) -> Option<u64> {
     let ids = |chunk: &Chunk| {
         let ids = chunk.token_ids.len() as u64;
-        (ids > 0).then_some(ids)
+        (ids > 0 || chunk.vector.is_some()).then_some(ids)
     };
     document.chunks.iter().map(ids).sum()
 }

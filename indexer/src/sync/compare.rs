@@ -14,12 +14,13 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::comparer::Comparer;
 use super::gather::Piece;
+use super::reuse::with_vectors;
 use crate::rebuild::balance::DeadPoints;
 use crate::rebuild::catch_up::meta;
 use crate::rebuild::write::{id, is_deleted, number, text};
 
 /// Points of one read.
-const POINTS_PER_READ: usize = 512;
+pub(super) const POINTS_PER_READ: usize = 512;
 /// What is looked at of a point.
 const FIELDS: [&str; 8] = [
     field::VERSION,
@@ -52,7 +53,7 @@ pub(super) enum Verdict {
 type Stored = HashMap<String, RetrievedPoint>;
 
 impl Comparer<'_> {
-    /// Compares documents, or slices of them.
+    /// Compares documents, or slices of them. What is going to be published has its known vectors.
     pub(super) async fn compare(
         &self,
         pieces: Vec<Piece>,
@@ -63,7 +64,23 @@ impl Comparer<'_> {
             let verdict = self.verdict(&piece, &stored, dead);
             (piece, verdict)
         });
-        Ok(verdicts.collect())
+        let mut compared: Vec<_> = verdicts.collect();
+        let is_published = |piece: &Piece, verdict| piece.whole && verdict == Verdict::Changed;
+        let changed = compared
+            .iter()
+            .filter(|(piece, verdict)| is_published(piece, *verdict));
+        let known = self
+            .known(changed.flat_map(|(piece, _)| &piece.slices))
+            .await?;
+        for (piece, verdict) in &mut compared {
+            if is_published(piece, *verdict) {
+                let slices = std::mem::take(&mut piece.slices).into_iter();
+                piece.slices = slices
+                    .flat_map(|slice| with_vectors(slice, &known))
+                    .collect();
+            }
+        }
+        Ok(compared)
     }
 
     async fn stored(&self, pieces: &[Piece]) -> anyhow::Result<Stored> {
@@ -133,7 +150,8 @@ fn point_ids(piece: &Piece) -> Vec<String> {
     std::iter::once(0).chain(chunks).map(of).collect()
 }
 
-fn digest(chunk: &Chunk) -> String {
+/// Digest of what the model sees of a chunk, without the prefix of the model.
+pub(super) fn digest(chunk: &Chunk) -> String {
     let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
     Digest::of(input.as_bytes()).into()
 }

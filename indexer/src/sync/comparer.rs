@@ -71,6 +71,7 @@ impl<'a> Comparer<'a> {
             run,
             collection: self.config.alias.clone(),
             tokenization: self.manifest.tokenization(),
+            fingerprint: self.manifest.fingerprint.clone(),
             job_tokens: self.config.chunking.job_tokens,
         }
     }

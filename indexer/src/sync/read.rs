@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::compare::Verdict;
 use super::comparer::Comparer;
 use super::gather::{Gather, Piece};
+use super::reuse::with_vectors;
 use crate::once::{Once, identity};
 use crate::rebuild::balance::DeadPoints;
 use crate::rebuild::publish::Publisher;
@@ -39,7 +40,9 @@ pub(crate) struct Found {
     pub(crate) changed: Tally,
     pub(crate) newer: Tally,
     pub(crate) dead: Tally,
-    /// Tokens of what has changed.
+    /// Chunks of what has changed whose vectors are known.
+    pub(crate) reused: u64,
+    /// Tokens of the others.
     pub(crate) changed_tokens: u64,
     /// Jobs that were published for it.
     pub(crate) jobs: u64,
@@ -146,7 +149,13 @@ impl Reading<'_> {
         while let Some(event) = incoming.recv().await {
             (self.check)()?;
             let slices = once.documents(event).into_iter().flatten();
-            for slice in slices.filter(|slice| changed.contains(&identity(&slice.id))) {
+            let slices = slices.filter(|slice| changed.contains(&identity(&slice.id)));
+            let slices: Vec<_> = slices.collect();
+            let known = self.comparer.known(slices.iter()).await?;
+            for slice in slices
+                .into_iter()
+                .flat_map(|slice| with_vectors(slice, &known))
+            {
                 self.publish(slice, found).await?;
             }
         }
@@ -156,6 +165,8 @@ impl Reading<'_> {
     async fn publish(&mut self, slice: Document, found: &mut Found) -> anyhow::Result<()> {
         let tokens = slice.chunks.iter().map(|chunk| chunk.token_ids.len());
         found.changed_tokens += tokens.sum::<usize>() as u64;
+        let known = slice.chunks.iter().filter(|chunk| chunk.vector.is_some());
+        found.reused += known.count() as u64;
         self.publisher.add(vec![slice]).await
     }
 }

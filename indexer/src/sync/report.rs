@@ -38,10 +38,12 @@ pub struct Report {
     pub newer: u64,
     /// Documents that were published.
     pub published: u64,
-    /// Their chunks.
+    /// Their chunks that are to be embedded.
     pub published_chunks: u64,
     /// Tokens of these.
     pub published_tokens: u64,
+    /// Their other chunks: the collection has the vectors of these texts, and they travel with the jobs.
+    pub reused_chunks: u64,
     /// Documents that were deleted.
     pub deleted: u64,
     /// Documents that are not in the source and were not deleted.
@@ -66,8 +68,9 @@ impl Report {
         }
         self.newer = found.newer.documents;
         self.published += found.changed.documents;
-        self.published_chunks += found.changed.chunks;
+        self.published_chunks += found.changed.chunks - found.reused;
         self.published_tokens += found.changed_tokens;
+        self.reused_chunks += found.reused;
         self.jobs += found.jobs;
     }
 
@@ -117,6 +120,7 @@ impl fmt::Display for Report {
             ("published documents", self.published),
             ("published chunks", self.published_chunks),
             ("published tokens", self.published_tokens),
+            ("reused chunks", self.reused_chunks),
             ("deleted documents", self.deleted),
             ("kept documents", self.kept),
             ("jobs", self.jobs),

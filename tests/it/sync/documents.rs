@@ -1,10 +1,11 @@
 //! Documents are compared and written as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tests::{Bed, integer, text};
+use qdrant_client::qdrant::RetrievedPoint;
+use tests::{Bed, integer, text, vector};
 
-use super::{changes, command, sync, versions};
+use super::{changes, command, counts, sync, versions};
 use crate::rebuild::{Corpus, ended, now_micros};
 
 /// Chunks of few tokens, so that documents have many of them.
@@ -45,8 +46,13 @@ async fn whole(arguments: &[&str]) -> anyhow::Result<()> {
         changes(&sync(&bed, &corpus("streams"), arguments).await?),
         [6, 0, 0, 0]
     );
+    let embedded = worker.metric("worker_chunks_total").await?;
     let second = sync(&bed, &corpus("aliases"), arguments).await?;
     assert_eq!(changes(&second)[..3], [5, 1, 0]);
+    let [published, reused] = counts(&second.report, ["published_chunks", "reused_chunks"]);
+    assert_eq!(published, 1, "only the last chunk has new text");
+    assert!(reused > 9, "{reused}");
+    assert_eq!(worker.metric("worker_chunks_total").await? - embedded, 1.0);
     let points = bed.points().await?;
     let long: Vec<_> = points.iter().filter(|((id, _), _)| id == "long").collect();
     assert!(long.len() > 10, "{} chunks", long.len());
@@ -64,6 +70,38 @@ async fn whole(arguments: &[&str]) -> anyhow::Result<()> {
         changes(&sync(&bed, &corpus("aliases"), arguments).await?),
         [6, 0, 0, 0]
     );
+    worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_document_that_moved_keeps_its_vectors_and_has_those_of_its_texts() -> anyhow::Result<()>
+{
+    let bed = Bed::start().await?;
+    let worker = bed.stack.worker("worker", &[]).await?;
+    let mut corpus = corpus("streams");
+    sync(&bed, &corpus, &SHORT).await?.done();
+    let before = bed.points().await?;
+    let embedded = worker.metric("worker_chunks_total").await?;
+    let text = corpus.remove("long").expect("a long document");
+    corpus.insert("moved".to_owned(), text);
+    corpus.remove("d0");
+    corpus.insert(
+        "d1".to_owned(),
+        "A text that nobody has written yet.".to_owned(),
+    );
+    let arguments = [&SHORT[..], &["--max-shrink", "50"]].concat();
+    let ran = sync(&bed, &corpus, &arguments).await?;
+    assert_eq!(changes(&ran)[..3], [3, 2, 2]);
+    assert_eq!(worker.metric("worker_chunks_total").await? - embedded, 1.0);
+    let after = bed.points().await?;
+    let vectors = |points: &BTreeMap<(String, i64), RetrievedPoint>, id: &str| {
+        let points = points.iter().filter(|((doc_id, _), _)| doc_id == id);
+        points.map(|(_, point)| vector(point)).collect::<Vec<_>>()
+    };
+    let moved = vectors(&after, "moved");
+    assert!(moved.len() > 10 && moved.iter().all(Option::is_some));
+    assert_eq!(moved, vectors(&before, "long"));
     worker.process.kill().await?;
     bed.end().await
 }

@@ -9,6 +9,7 @@
 
 mod decode;
 mod validate;
+mod vector;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use crate::names::{CollectionName, ReplyId};
 use crate::score::ScoreField;
 pub use decode::JobError;
 pub use validate::check_meta;
+pub use vector::KnownVector;
 
 /// The version that this code writes.
 pub const VERSION: &str = "1.0";
@@ -71,6 +73,9 @@ pub struct Embed {
     /// Which tokenization made the `token_ids`: a worker with another one uses the texts instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenization: Option<Digest>,
+    /// Fingerprint of the model that made the `vector`s: a worker with another one embeds the texts instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
     /// Documents, or slices of documents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub documents: Vec<Document>,
@@ -121,6 +126,9 @@ pub struct Chunk {
     /// Token ids of [`Chunk::model_input`], special tokens included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_ids: Vec<u32>,
+    /// The vector, where it is known: nothing is computed for this chunk then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<KnownVector>,
 }
 
 /// Scores texts, or pairs of a query and a text.

@@ -15,6 +15,7 @@
 //! | [`digest`] | SHA-256 |
 //! | [`failpoint`] | moments at which a test can kill, stall or deceive a program |
 //! | [`settings`] | reading settings |
+//! | [`usage`] | what workers have computed for a run |
 //! | [`trace`] | the way of a job as OpenTelemetry sees it |
 //! | [`connect`] | settings and connections of NATS, Qdrant and object stores |
 
@@ -33,3 +34,4 @@ pub mod settings;
 pub mod tokenizer;
 pub mod topology;
 pub mod trace;
+pub mod usage;

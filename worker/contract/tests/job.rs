@@ -8,7 +8,8 @@
 use contract::answer::Answer;
 use contract::digest::Digest;
 use contract::job::{
-    Chunk, Delete, Document, Embed, Item, Job, JobError, MAX_JOB_BYTES, Removal, Rescore, VERSION,
+    Chunk, Delete, Document, Embed, Item, Job, JobError, KnownVector, MAX_JOB_BYTES, Removal,
+    Rescore, VERSION,
 };
 use proptest::prelude::*;
 
@@ -23,8 +24,10 @@ prop_compose! {
         start in prop::option::of(any::<u64>()),
         end in prop::option::of(any::<u64>()),
         token_ids in prop::collection::vec(any::<u32>(), 0..20),
+        vector in prop::option::of(prop::collection::vec(-1e9_f32..1e9, 0..5)),
     ) -> Chunk {
-        Chunk { index: None, text, context, start, end, token_ids }
+        let vector = vector.map(KnownVector);
+        Chunk { index: None, text, context, start, end, token_ids, vector }
     }
 }
 
@@ -48,6 +51,7 @@ fn job() -> impl Strategy<Value = Job> {
             version: VERSION.to_owned(),
             collection: Some("docs".parse().unwrap()),
             tokenization: Some(Digest::of(b"tokenizer")),
+            fingerprint: Some(Digest::of(b"model")),
             documents,
             ..Embed::default()
         })

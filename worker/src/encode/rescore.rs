@@ -3,7 +3,7 @@
 use contract::job::{Item, Rescore};
 use contract::tokenizer::Tokens;
 
-use super::{Encoder, Rows};
+use super::{Encoded, Encoder, Rows};
 use crate::error::Refusal;
 
 impl Encoder {
@@ -12,7 +12,8 @@ impl Encoder {
             self.check_answer(rescore.items.len())?;
         }
         let items = rescore.items.iter().enumerate();
-        items.map(|(row, item)| self.item(row, item)).collect()
+        let tokens = items.map(|(row, item)| self.item(row, item));
+        tokens.map(|row| row.map(Encoded::Tokens)).collect()
     }
 
     fn item(&self, row: usize, item: &Item) -> Result<Tokens, Refusal> {

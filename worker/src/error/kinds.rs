@@ -106,6 +106,19 @@ pub enum EmbedError {
     Stopped,
 }
 
+impl EmbedError {
+    /// Whether the device has too little memory for the tensor. The runtime has no code for it, only its words.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        let Self::Run { source, .. } = self else {
+            return false;
+        };
+        let words = source.to_string().to_lowercase();
+        let signs = ["failed to allocate memory", "out of memory"];
+        signs.iter().any(|sign| words.contains(sign))
+    }
+}
+
 /// Why a job that travels alone is not started.
 #[derive(Debug, Error)]
 pub enum Suspicion {

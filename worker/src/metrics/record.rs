@@ -54,9 +54,19 @@ pub fn tensor_run(tensor: &Tensor) {
     counter!(PADDED_TOKENS).increment(tensor.padded_tokens() as u64);
 }
 
+/// Chunks had their vectors with them.
+pub fn chunks_reused(chunks: usize) {
+    counter!(REUSED_CHUNKS).increment(chunks as u64);
+}
+
 /// The session ran for so long.
 pub fn device_ran(provider: Provider, elapsed: Duration) {
     histogram!(DEVICE_SECONDS, "provider" => provider.as_str()).record(elapsed);
+}
+
+/// A tensor did not fit the device.
+pub fn tensor_halved() {
+    counter!(HALVED).increment(1);
 }
 
 /// A text was cut to the model's limit.

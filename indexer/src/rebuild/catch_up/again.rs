@@ -60,6 +60,7 @@ fn chunk(point: &RetrievedPoint) -> Chunk {
         start: offset(field::START),
         end: offset(field::END),
         token_ids: Vec::new(),
+        vector: None,
     }
 }
 

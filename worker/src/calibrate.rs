@@ -1,0 +1,277 @@
+//! Calibrate: finds how large tensors should be for a model on this device, by running it.
+//!
+//! Small tensors fit the caches of a CPU, large ones keep a GPU busy, and where the best size lies depends on both the
+//! device and the model. Rows of lengths as corpora have them are planned for each size and run, round after round, so
+//! that what disturbs one round disturbs all sizes alike; the best round of each size counts.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use contract::connect::ConfigFault;
+
+use crate::batch::{RowKey, Tensor};
+use crate::calibration::{Calibration, Measured, device};
+use crate::config::{ModelConfig, Provider, SessionConfig};
+use crate::error::EmbedError;
+use crate::load::load;
+use crate::plan::{Row, plan};
+use crate::session::Engine;
+
+/// Sizes that are tried on a CPU, in padded tokens of a tensor.
+const CPU_SIZES: [usize; 7] = [256, 512, 768, 1_024, 1_536, 2_048, 4_096];
+/// Sizes that are tried on CUDA.
+const CUDA_SIZES: [usize; 6] = [4_096, 8_192, 16_384, 32_768, 65_536, 131_072];
+/// Most rounds; fewer where the time is over.
+const ROUNDS: usize = 4;
+/// Of sizes that are within this of the best, the smallest is taken: it takes least memory.
+const AS_GOOD: f64 = 0.98;
+/// Median length of a row in tokens.
+const MEDIAN_TOKENS: f64 = 110.0;
+/// Standard deviation of the logarithm of the length.
+const LENGTH_SPREAD: f64 = 0.7;
+
+/// Settings of `worker calibrate`.
+#[derive(Args, Clone, Debug)]
+pub struct CalibrateConfig {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub model: ModelConfig,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub session: SessionConfig,
+    /// About how long to measure; a few sizes are run in any case
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+}
+
+impl CalibrateConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        self.model.staged.faults()
+    }
+}
+
+/// Measures, and keeps what was found beside the model.
+///
+/// # Errors
+/// If the model does not load or run, or its directory cannot be written.
+pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
+    let mut loaded = load(&config.model, &config.session, Instant::now())?;
+    let provider = config.session.provider;
+    let longest = loaded.manifest.identity.max_tokens;
+    let trial = Trial {
+        provider,
+        longest,
+        padding_id: loaded.tokenizer.padding_id(),
+        duration: config.duration,
+    };
+    let measured = trial.measure(&mut loaded.session)?;
+    let best = choose(&measured);
+    let calibration = Calibration {
+        fingerprint: loaded.manifest.fingerprint,
+        device: device(&config.session),
+        tensor_tokens: best.tensor_tokens,
+        tokens_per_second: best.tokens_per_second,
+        measured,
+    };
+    calibration.keep(&config.model.staged.model)?;
+    Ok(calibration)
+}
+
+/// What is measured, and for how long.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    provider: Provider,
+    longest: usize,
+    padding_id: u32,
+    duration: Duration,
+}
+
+impl Trial {
+    /// Gives the best rate of each size that the device can take.
+    fn measure(self, engine: &mut impl Engine) -> Result<Vec<Measured>, EmbedError> {
+        let deadline = Instant::now() + self.duration;
+        let tokens = self.affordable(engine)?;
+        let sizes = self.sizes().iter().copied().filter(|size| *size <= tokens);
+        let mut sizes: Vec<_> = sizes
+            .map(|size| (size, self.tensors(size, tokens), 0.0_f64))
+            .collect();
+        for round in 0..ROUNDS {
+            if round > 0 && Instant::now() > deadline {
+                break;
+            }
+            let mut kept = Vec::new();
+            for (size, tensors, best) in sizes {
+                match rate(engine, &tensors) {
+                    Ok(rate) => kept.push((size, tensors, best.max(rate))),
+                    // Too large for its memory; the smaller sizes have shown that the model runs.
+                    Err(_) if !kept.is_empty() => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            sizes = kept;
+        }
+        let measured = sizes.into_iter().map(|(tensor_tokens, _, best)| Measured {
+            tensor_tokens,
+            tokens_per_second: best,
+        });
+        Ok(measured.collect())
+    }
+
+    /// Tokens that can be run once in each size within the duration: at most one full tensor of the largest, and at
+    /// least one of a middling size, however slow the model is.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a rate times seconds, clamped to sizes of tensors"
+    )]
+    fn affordable(self, engine: &mut impl Engine) -> Result<usize, EmbedError> {
+        let sizes = self.sizes();
+        let smallest = self.tensors(sizes[0], sizes[0]);
+        // The first run also pays for memory.
+        rate(engine, &smallest)?;
+        let rate = rate(engine, &smallest)?;
+        let each = rate * self.duration.as_secs_f64() / sizes.len() as f64;
+        Ok((each as usize).clamp(sizes[sizes.len() / 2], sizes[sizes.len() - 1]))
+    }
+
+    fn sizes(self) -> &'static [usize] {
+        match self.provider {
+            Provider::Cpu => &CPU_SIZES,
+            Provider::Cuda => &CUDA_SIZES,
+        }
+    }
+
+    /// Rows with so many tokens together, the same for each size.
+    fn tensors(self, size: usize, tokens: usize) -> Vec<Tensor> {
+        let row = |(row, tokens)| Row {
+            key: RowKey { job: 0, row },
+            token_ids: vec![self.padding_id; tokens],
+            type_ids: Vec::new(),
+        };
+        let lengths = lengths(tokens, self.longest).into_iter().enumerate();
+        let shapes = self.provider.shapes(size, self.longest);
+        plan(lengths.map(row).collect(), shapes, self.padding_id)
+    }
+}
+
+/// Lengths of rows with about so many tokens together, spread log-normally: quantiles, no chance.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "lengths are between 3 and the longest row, and there are far fewer than 2^52"
+)]
+fn lengths(tokens: usize, longest: usize) -> Vec<usize> {
+    let rows = (tokens as f64 / (MEDIAN_TOKENS * 1.2)).ceil().max(2.0) as usize;
+    let quantile = |at: usize| (2 * at + 1) as f64 / (2 * rows) as f64;
+    // The logistic distribution is close to the normal one and has a closed inverse.
+    let deviation = |share: f64| (share / (1.0 - share)).ln() * 0.55;
+    let length = |share: f64| MEDIAN_TOKENS * (LENGTH_SPREAD * deviation(share)).exp();
+    let all = (0..rows).map(|at| length(quantile(at)) as usize);
+    all.map(|length| length.clamp(3, longest.max(3))).collect()
+}
+
+/// Tokens that are embedded in a second.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn rate(engine: &mut impl Engine, tensors: &[Tensor]) -> Result<f64, EmbedError> {
+    let started = Instant::now();
+    for tensor in tensors {
+        engine.run(tensor)?;
+    }
+    let tokens: usize = tensors.iter().map(Tensor::useful_tokens).sum();
+    Ok(tokens as f64 / started.elapsed().as_secs_f64())
+}
+
+/// The smallest size that is about as good as the best.
+fn choose(measured: &[Measured]) -> Measured {
+    let best = measured.iter().map(|it| it.tokens_per_second);
+    let best = best.fold(0.0, f64::max);
+    let good = measured
+        .iter()
+        .find(|it| it.tokens_per_second >= best * AS_GOOD);
+    *good.expect("something was measured")
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::model::{Activation, Pooling};
+
+    use super::*;
+    use crate::pool::Recipe;
+
+    /// Takes tensors up to a size.
+    struct Small(usize);
+
+    impl Engine for Small {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+            let (rows, tokens) = tensor.input_ids.dim();
+            if rows * tokens > self.0 {
+                let source = std::io::Error::other("no memory").into();
+                return Err(EmbedError::Run {
+                    rows,
+                    tokens,
+                    source,
+                });
+            }
+            Ok(vec![vec![1.0]; rows])
+        }
+
+        fn recipe(&self) -> Recipe {
+            Recipe {
+                pooling: Pooling::Graph,
+                dimensions: 1,
+                normalize: false,
+                activation: Activation::Raw,
+            }
+        }
+    }
+
+    fn trial() -> Trial {
+        Trial {
+            provider: Provider::Cpu,
+            longest: 200,
+            padding_id: 0,
+            duration: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn sizes_that_the_device_cannot_take_are_left_out() {
+        let measured = trial().measure(&mut Small(1_100)).unwrap();
+        let sizes: Vec<_> = measured.iter().map(|it| it.tensor_tokens).collect();
+        assert_eq!(sizes, [256, 512, 768, 1_024]);
+        assert!(measured.iter().all(|it| it.tokens_per_second > 0.0));
+        assert!(trial().measure(&mut Small(100)).is_err());
+    }
+
+    #[test]
+    fn every_size_is_measured_with_the_same_rows() {
+        let rows = |size| {
+            let tensors = trial().tensors(size, 4_096);
+            let mut lengths: Vec<_> = tensors.iter().flat_map(|it| it.lengths.clone()).collect();
+            lengths.sort_unstable();
+            lengths
+        };
+        assert_eq!(rows(256), rows(4_096));
+        let tokens: usize = rows(256).iter().sum();
+        assert!((3_500..5_500).contains(&tokens), "{tokens}");
+    }
+
+    #[test]
+    fn of_sizes_that_are_as_good_the_smallest_is_taken() {
+        let of = |rates: [f64; 3]| {
+            let sizes = [256, 512, 1_024].into_iter().zip(rates);
+            let measured = sizes.map(|(tensor_tokens, tokens_per_second)| Measured {
+                tensor_tokens,
+                tokens_per_second,
+            });
+            choose(&measured.collect::<Vec<_>>()).tensor_tokens
+        };
+        assert_eq!(of([90.0, 99.0, 100.0]), 512);
+        assert_eq!(of([100.0, 99.0, 99.5]), 256);
+        assert_eq!(of([50.0, 60.0, 100.0]), 1_024);
+    }
+}

@@ -1,0 +1,175 @@
+//! Calibration: how large tensors should be for a model on a device, as it was measured there.
+//!
+//! It lies beside the staged model, in `calibration/<device>.json`, and is no part of its manifest, because it changes
+//! no vector. A worker on a device that nobody has measured goes by the defaults of its provider.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use contract::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Provider, SessionConfig};
+
+/// Folder of a staged model that holds its calibrations.
+const FOLDER: &str = "calibration";
+/// No device gains by larger tensors, and a damaged file would take all memory.
+const MAX_TENSOR_TOKENS: usize = 1 << 20;
+
+/// What was measured for one model on one device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Fingerprint of the model.
+    pub fingerprint: Digest,
+    /// The device, as [`device`] names it.
+    pub device: String,
+    /// Padded tokens of one call of the model.
+    pub tensor_tokens: usize,
+    /// Tokens that were embedded in a second with it.
+    pub tokens_per_second: f64,
+    /// All that was tried.
+    pub measured: Vec<Measured>,
+}
+
+/// One size of tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Padded tokens of one call of the model.
+    pub tensor_tokens: usize,
+    /// Tokens that were embedded in a second.
+    pub tokens_per_second: f64,
+}
+
+impl Calibration {
+    /// What is known of a model on a device. What cannot be read is as good as nothing, and is said in the log.
+    #[must_use]
+    pub fn find(model: &Path, fingerprint: &Digest, device: &str) -> Option<Self> {
+        let path = path(model, device);
+        let json = fs::read(&path).ok()?;
+        let found: Self = serde_json::from_slice(&json)
+            .inspect_err(
+                |error| tracing::warn!(path = %path.display(), %error, "calibration not read"),
+            )
+            .ok()?;
+        let sound = (1..=MAX_TENSOR_TOKENS).contains(&found.tensor_tokens);
+        (sound && found.fingerprint == *fingerprint && found.device == device).then_some(found)
+    }
+
+    /// Keeps it beside the model. A reader sees all of it or what was there before.
+    ///
+    /// # Errors
+    /// If the model's directory cannot be written.
+    pub fn keep(&self, model: &Path) -> anyhow::Result<PathBuf> {
+        let path = path(model, &self.device);
+        let failed = || format!("failed to write `{}`", path.display());
+        let new = path.with_extension(format!("{}.new", std::process::id()));
+        fs::create_dir_all(model.join(FOLDER)).with_context(failed)?;
+        let json = serde_json::to_vec_pretty(self)?;
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(&json)?;
+            file.sync_all()
+        });
+        written.with_context(failed)?;
+        fs::rename(&new, &path).with_context(failed)?;
+        Ok(path)
+    }
+}
+
+/// Names a device by all that decides how fast it is: the processor and its threads, or the GPU.
+#[must_use]
+pub fn device(config: &SessionConfig) -> String {
+    match config.provider {
+        Provider::Cpu => {
+            let model = field("/proc/cpuinfo", "model name");
+            let model = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+            format!("cpu-{}-{}", slug(&model), config.threads())
+        }
+        Provider::Cuda => {
+            let model = gpu(config.device_id).unwrap_or_default();
+            format!("cuda-{}", slug(&model))
+        }
+    }
+}
+
+/// Model of a GPU. The driver lists them by their place on the bus, which is also how CUDA numbers those of one kind.
+fn gpu(device_id: i32) -> Option<String> {
+    let mut gpus: Vec<_> = fs::read_dir("/proc/driver/nvidia/gpus")
+        .ok()?
+        .flatten()
+        .collect();
+    gpus.sort_by_key(fs::DirEntry::file_name);
+    let gpu = gpus.get(usize::try_from(device_id).ok()?)?;
+    field(gpu.path().join("information"), "Model")
+}
+
+/// Value of the first line `name : value` of a file.
+fn field(path: impl AsRef<Path>, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let value = |line: &str| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim().to_owned())
+    };
+    text.lines().find_map(value)
+}
+
+fn path(model: &Path, device: &str) -> PathBuf {
+    model.join(FOLDER).join(format!("{device}.json"))
+}
+
+/// A name as part of a file name.
+fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join("-").to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calibration(device: &str) -> Calibration {
+        Calibration {
+            fingerprint: Digest::of(b"model"),
+            device: device.to_owned(),
+            tensor_tokens: 2048,
+            tokens_per_second: 7000.5,
+            measured: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_found_by_the_same_device_and_model_only() {
+        let model = tempfile::tempdir().unwrap();
+        let kept = calibration("cpu-a-2");
+        kept.keep(model.path()).unwrap();
+        let find = |fingerprint: &[u8], device| {
+            Calibration::find(model.path(), &Digest::of(fingerprint), device)
+        };
+        assert_eq!(find(b"model", "cpu-a-2"), Some(kept));
+        assert_eq!(find(b"other", "cpu-a-2"), None);
+        assert_eq!(find(b"model", "cpu-a-4"), None);
+    }
+
+    #[test]
+    fn what_is_damaged_counts_for_nothing() {
+        let model = tempfile::tempdir().unwrap();
+        let find = || Calibration::find(model.path(), &Digest::of(b"model"), "cpu-a-2");
+        let mut huge = calibration("cpu-a-2");
+        huge.tensor_tokens = usize::MAX;
+        let path = huge.keep(model.path()).unwrap();
+        assert_eq!(find(), None);
+        fs::write(path, "{").unwrap();
+        assert_eq!(find(), None);
+    }
+
+    #[test]
+    fn names_of_devices_are_names_of_files() {
+        assert_eq!(
+            slug("Intel(R) Xeon(R) CPU @ 2.20GHz"),
+            "intel-r-xeon-r-cpu-2-20ghz"
+        );
+        assert_eq!(slug("../../NVIDIA H100 80GB"), "nvidia-h100-80gb");
+    }
+}

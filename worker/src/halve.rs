@@ -1,0 +1,159 @@
+//! Halve: a tensor that is too large for the memory of its device is run in halves, and so is every later one of its
+//! size.
+//!
+//! Memory that other processes of the device take, or an arena that is cut up, make a size fail that has run before.
+//! The rows are what they were, so that nothing but this process knows of it.
+
+use ndarray::{Array2, Axis, Slice};
+
+use crate::batch::Tensor;
+use crate::error::EmbedError;
+use crate::metrics;
+use crate::pool::Recipe;
+use crate::session::Engine;
+
+/// An engine that halves what is too large for it.
+#[derive(Debug)]
+pub struct Halving<E> {
+    engine: E,
+    /// Smallest tensor that was too large, in padded tokens.
+    too_large: usize,
+}
+
+impl<E: Engine> Halving<E> {
+    /// Halves nothing yet.
+    pub fn new(engine: E) -> Self {
+        Self {
+            engine,
+            too_large: usize::MAX,
+        }
+    }
+
+    fn run_halves(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let middle = tensor.rows.len() / 2;
+        let mut vectors = self.run(&part(tensor, 0, middle))?;
+        vectors.extend(self.run(&part(tensor, middle, tensor.rows.len()))?);
+        Ok(vectors)
+    }
+}
+
+impl<E: Engine> Engine for Halving<E> {
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let (one, tokens) = (tensor.rows.len() < 2, tensor.padded_tokens());
+        if tokens >= self.too_large && !one {
+            return self.run_halves(tensor);
+        }
+        match self.engine.run(tensor) {
+            Err(error) if error.is_out_of_memory() && !one => {
+                tracing::warn!(tokens, "tensor does not fit the device's memory, halved");
+                metrics::tensor_halved();
+                self.too_large = tokens;
+                self.run_halves(tensor)
+            }
+            ran => ran,
+        }
+    }
+
+    fn recipe(&self) -> Recipe {
+        self.engine.recipe()
+    }
+}
+
+/// Some rows of a tensor, as long as all of them.
+fn part(tensor: &Tensor, start: usize, end: usize) -> Tensor {
+    let rows = Slice::from(start..end);
+    let cut = |matrix: &Array2<i64>| matrix.slice_axis(Axis(0), rows).to_owned();
+    Tensor {
+        rows: tensor.rows[start..end].to_vec(),
+        lengths: tensor.lengths[start..end].to_vec(),
+        input_ids: cut(&tensor.input_ids),
+        type_ids: tensor.type_ids.as_ref().map(cut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::model::{Activation, Pooling};
+
+    use super::*;
+    use crate::batch::RowKey;
+
+    /// Takes tensors up to a size; gives each row its first id.
+    struct Small {
+        most: usize,
+        message: &'static str,
+        calls: Vec<usize>,
+    }
+
+    impl Engine for Small {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+            let (rows, tokens) = tensor.input_ids.dim();
+            self.calls.push(rows);
+            if rows * tokens > self.most {
+                let source = std::io::Error::other(self.message).into();
+                return Err(EmbedError::Run {
+                    rows,
+                    tokens,
+                    source,
+                });
+            }
+            let first = tensor.input_ids.column(0);
+            let value = |id: &i64| vec![f32::from(i16::try_from(*id).unwrap())];
+            Ok(first.iter().map(value).collect())
+        }
+
+        fn recipe(&self) -> Recipe {
+            Recipe {
+                pooling: Pooling::Graph,
+                dimensions: 1,
+                normalize: false,
+                activation: Activation::Raw,
+            }
+        }
+    }
+
+    fn small(message: &'static str) -> Halving<Small> {
+        Halving::new(Small {
+            most: 20,
+            message,
+            calls: Vec::new(),
+        })
+    }
+
+    /// Rows of ten tokens, numbered by their first id.
+    fn tensor(rows: usize) -> Tensor {
+        Tensor {
+            rows: (0..rows).map(|row| RowKey { job: 0, row }).collect(),
+            lengths: vec![10; rows],
+            input_ids: Array2::from_shape_fn((rows, 10), |(row, _)| i64::try_from(row).unwrap()),
+            type_ids: None,
+        }
+    }
+
+    const NO_MEMORY: &str = "Failed to allocate memory for requested buffer of size 4096";
+
+    #[test]
+    fn rows_keep_their_order_and_the_size_is_remembered() {
+        let mut engine = small(NO_MEMORY);
+        let vectors = engine.run(&tensor(5)).unwrap();
+        assert_eq!(vectors, [[0.0], [1.0], [2.0], [3.0], [4.0]]);
+        assert_eq!(engine.engine.calls, [5, 2, 3, 1, 2]);
+        engine.engine.calls.clear();
+        engine.run(&tensor(4)).unwrap();
+        assert_eq!(
+            engine.engine.calls,
+            [2, 2],
+            "what did not fit is not tried again"
+        );
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_alone_and_other_errors_stay_errors() {
+        let mut engine = small(NO_MEMORY);
+        engine.engine.most = 5;
+        assert!(engine.run(&tensor(2)).is_err());
+        let mut engine = small("CUDA failure 700: an illegal memory access was encountered");
+        assert!(engine.run(&tensor(4)).is_err());
+        assert_eq!(engine.engine.calls, [4]);
+    }
+}

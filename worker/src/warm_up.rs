@@ -1,0 +1,94 @@
+//! Warm up: the largest tensor is run before the first job is taken, so that too little memory is an error at the start
+//! and not in the middle of the night.
+
+use thiserror::Error;
+
+use crate::batch::RowKey;
+use crate::error::EmbedError;
+use crate::plan::{Row, Shapes, fill};
+use crate::session::Engine;
+
+/// The device does not take the tensors that were asked for.
+#[derive(Debug, Error)]
+#[error(
+    "a tensor of {rows} rows by {tokens} tokens does not run on this device; give it more memory, or smaller tensors by \
+     --tensor-tokens"
+)]
+pub struct TooLarge {
+    rows: usize,
+    tokens: usize,
+    #[source]
+    source: EmbedError,
+}
+
+/// Runs a tensor of the largest shape.
+///
+/// # Errors
+/// [`TooLarge`].
+pub fn warm_up(engine: &mut impl Engine, shapes: Shapes, padding_id: u32) -> Result<(), TooLarge> {
+    let tokens = shapes.longest;
+    let rows = (shapes.tokens / tokens.max(1)).max(1);
+    let row = |row| Row {
+        key: RowKey { job: 0, row },
+        token_ids: vec![padding_id; tokens],
+        type_ids: Vec::new(),
+    };
+    let all: Vec<_> = (0..rows).map(row).collect();
+    let ran = engine.run(&fill(&all, padding_id));
+    ran.map(drop).map_err(|source| TooLarge {
+        rows,
+        tokens,
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::model::{Activation, Pooling};
+
+    use super::*;
+    use crate::batch::Tensor;
+    use crate::pool::Recipe;
+
+    struct Memory(usize);
+
+    impl Engine for Memory {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+            let (rows, tokens) = tensor.input_ids.dim();
+            let source = std::io::Error::other("no memory").into();
+            if rows * tokens > self.0 {
+                return Err(EmbedError::Run {
+                    rows,
+                    tokens,
+                    source,
+                });
+            }
+            Ok(vec![vec![1.0]; rows])
+        }
+
+        fn recipe(&self) -> Recipe {
+            Recipe {
+                pooling: Pooling::Graph,
+                dimensions: 1,
+                normalize: false,
+                activation: Activation::Raw,
+            }
+        }
+    }
+
+    #[test]
+    fn tensors_that_do_not_fit_are_named_at_the_start() {
+        let shapes = |tokens| Shapes {
+            tokens,
+            step: 8,
+            longest: 256,
+        };
+        assert!(warm_up(&mut Memory(1024), shapes(1100), 0).is_ok());
+        let error = warm_up(&mut Memory(1024), shapes(2048), 0).unwrap_err();
+        assert!(
+            error.to_string().contains("8 rows by 256 tokens"),
+            "{error}"
+        );
+        assert!(warm_up(&mut Memory(100), shapes(10), 0).is_err());
+    }
+}
