@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use contract::model::Pooling;
-use ort::environment::Environment;
 use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
 use ort::value::Tensor as OrtTensor;
 use thiserror::Error;
@@ -120,7 +119,6 @@ pub trait Engine {
 #[derive(Debug)]
 pub struct Session {
     inner: OrtSession,
-    _environment: Environment,
     inputs: Vec<Input>,
     output: Output,
     recipe: Recipe,
@@ -137,12 +135,11 @@ impl Session {
         config: &SessionConfig,
         recipe: Recipe,
     ) -> Result<Self, SessionError> {
-        let (inner, environment) = device::place(graph, config)?;
+        let inner = device::place(graph, config)?;
         let inputs = input::read_inputs(graph, &inner)?;
         let output = Output::read(graph, &inner, recipe.pooling)?;
         Ok(Self {
             inner,
-            _environment: environment,
             inputs,
             output,
             recipe,

@@ -1,6 +1,7 @@
 //! The device: the library of ONNX Runtime, a graph on an execution provider, and the proof that it is the right one.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::{CUDA, ExecutionProvider};
@@ -9,17 +10,29 @@ use ort::session::Session as OrtSession;
 use super::SessionError;
 use crate::config::{Provider, SessionConfig};
 
-/// Loads a graph onto the configured device. The environment must outlive the session.
+/// The environment of all sessions: a process can have only one, of the first library that was loaded.
+static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
+
+/// Loads a graph onto the configured device.
 pub(super) fn place(
     graph: &Path,
     config: &SessionConfig,
-) -> Result<(OrtSession, Environment), SessionError> {
-    let environment = load_library(&config.onnxruntime, graph)?;
+) -> Result<OrtSession, SessionError> {
+    let environment = environment(&config.onnxruntime, graph)?;
     let session = commit(graph, config, &environment)?;
     if config.provider == Provider::Cuda {
         prove_cuda()?;
     }
-    Ok((session, environment))
+    Ok(session)
+}
+
+fn environment(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
+    let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(environment) = slot.as_ref() {
+        return Ok(environment.clone());
+    }
+    let environment = load_library(path, graph)?;
+    Ok(slot.insert(environment).clone())
 }
 
 fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
@@ -39,6 +52,7 @@ fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> 
             source,
         })
 }
+
 fn commit(
     graph: &Path,
     config: &SessionConfig,
@@ -76,6 +90,7 @@ fn commit(
         .commit_from_file(graph)
         .map_err(failed("load the graph"))
 }
+
 /// The provider may be registered and yet not be there: its library must be mapped into this process.
 fn prove_cuda() -> Result<(), SessionError> {
     let problem = |problem: String| SessionError::NotOnCuda { problem };
