@@ -25,6 +25,7 @@ mod pipeline;
 mod poison;
 mod provisioning;
 mod qdrant_faults;
+mod quantize;
 mod readme;
 mod rebuild;
 mod redelivery;

@@ -1,5 +1,7 @@
 //! Load: brings a staged model onto its device and proves that it gives the vectors or scores that it gave when staged.
 
+mod tolerance;
+
 use std::fmt;
 use std::time::Instant;
 
@@ -16,12 +18,7 @@ use crate::metrics;
 use crate::plan::{Row, fill};
 use crate::pool::Recipe;
 use crate::session::{Engine, Session, SessionError};
-
-/// Smallest cosine between a golden vector and the same text's vector now. Devices and precisions differ in the
-/// last digits; another model, pooling or prefix differs in the first.
-const GOLDEN_COSINE: f32 = 0.999;
-/// Largest difference between a golden score and the same pair's score now, relative to scores above 1.
-const GOLDEN_DIFFERENCE: f32 = 0.02;
+use tolerance::Tolerance;
 
 /// A model that is ready to run.
 #[derive(Debug)]
@@ -83,7 +80,7 @@ pub enum LoadError {
     },
     /// The vectors are not those of the staged model.
     #[error(
-        "golden text {index} has cosine {cosine:.5} to its vector when staged, expected at least {GOLDEN_COSINE}; \
+        "golden text {index} has cosine {cosine:.5} to its vector when staged, expected at least {expected}; \
          this device or runtime does not compute this model"
     )]
     Golden {
@@ -91,6 +88,8 @@ pub enum LoadError {
         index: usize,
         /// How close it came.
         cosine: f32,
+        /// How close it must come.
+        expected: f32,
     },
     /// The scores are not those of the staged model.
     #[error(
@@ -212,41 +211,20 @@ fn prove(
     manifest: &Manifest,
 ) -> Result<Agreement, LoadError> {
     let (mut cosine, mut difference) = (1.0_f32, 0.0_f32);
+    let tolerance = Tolerance::of(manifest.identity.dtype);
     for (index, golden) in manifest.golden.iter().enumerate() {
         let now = run_text(session, tokenizer, &manifest.identity, pair(golden))?;
         match manifest.identity.task {
-            Task::Embed => cosine = cosine.min(same_vector(index, golden, &now)?),
-            Task::Rescore => difference = difference.max(same_scores(index, golden, now)?),
+            Task::Embed => cosine = cosine.min(tolerance.vector(index, golden, &now)?),
+            Task::Rescore => {
+                difference = difference.max(tolerance.scores(index, golden, now)?);
+            }
         }
     }
     Ok(match manifest.identity.task {
         Task::Embed => Agreement::Cosine(cosine),
         Task::Rescore => Agreement::Difference(difference),
     })
-}
-
-fn same_vector(index: usize, golden: &Golden, now: &[f32]) -> Result<f32, LoadError> {
-    let cosine = cosine(now, &golden.vector);
-    if cosine.is_nan() || cosine < GOLDEN_COSINE {
-        return Err(LoadError::Golden { index, cosine });
-    }
-    Ok(cosine)
-}
-
-/// A score alone has no direction, so the numbers themselves are compared.
-fn same_scores(index: usize, golden: &Golden, now: Vec<f32>) -> Result<f32, LoadError> {
-    let expected = &golden.vector;
-    let differ = |(now, then): (&f32, &f32)| (now - then).abs() / then.abs().max(1.0);
-    let differences: Vec<f32> = now.iter().zip(expected).map(differ).collect();
-    let close = |difference: &f32| *difference <= GOLDEN_DIFFERENCE;
-    if now.len() != expected.len() || !differences.iter().all(close) {
-        return Err(LoadError::GoldenScore {
-            index,
-            found: now,
-            expected: expected.clone(),
-        });
-    }
-    Ok(differences.into_iter().fold(0.0, f32::max))
 }
 
 /// Cosine of the angle between two vectors; NaN if their lengths differ or one is zero.
@@ -266,28 +244,4 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
             .sum()
     };
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scores_that_moved_are_not_those_of_the_staged_model() {
-        let golden = Golden {
-            query: Some("q".to_owned()),
-            text: "t".to_owned(),
-            vector: vec![0.5, 100.0],
-        };
-        let close = same_scores(0, &golden, vec![0.51, 101.0]).unwrap();
-        assert!((close - 0.01).abs() < 1e-6, "{close}");
-        for other in [
-            vec![0.53, 100.0],
-            vec![0.5, 97.0],
-            vec![f32::NAN, 100.0],
-            vec![0.5],
-        ] {
-            assert!(same_scores(0, &golden, other).is_err());
-        }
-    }
 }

@@ -101,6 +101,8 @@ pub enum Dtype {
     Fp32,
     /// 16-bit floats.
     Fp16,
+    /// Signed or unsigned bytes with scales.
+    Int8,
 }
 
 /// How logits become scores.
