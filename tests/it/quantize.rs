@@ -1,5 +1,6 @@
 //! Edited graphs: what ONNX Runtime makes of them, and what they cost.
 
+mod pooling;
 mod staging;
 
 use std::path::{Path, PathBuf};

@@ -1,13 +1,14 @@
 //! The graph file: what staging must know of an ONNX model without a runtime, and what it changes in one.
 //!
 //! [`proto`] has the messages of the file. An edit takes a [`Model`] to a [`Model`]: [`int8`] and [`fp16`] make another
-//! model of it when it is staged.
+//! model of it when it is staged, [`pooling`] moves the end of the work onto the device when it is loaded.
 
 pub mod error;
 pub mod fp16;
 pub mod int8;
 pub mod model;
 mod node;
+pub mod pooling;
 pub mod proto;
 mod tensor;
 mod types;
