@@ -1,6 +1,7 @@
 //! Edited graphs: what ONNX Runtime makes of them, and what they cost.
 
 mod pooling;
+mod spelled_out;
 mod staging;
 
 use std::path::{Path, PathBuf};

@@ -145,6 +145,7 @@ impl<'a> Conversion<'a> {
 
     fn convert(&mut self, mut node: NodeProto) -> Result<(), EditError> {
         let wanted = self.wanted(&node)?;
+        let widened = wanted == FLOAT16 && self.looks_up(&node);
         let types: Vec<_> = node.input.iter().map(|it| self.types.of(it)).collect();
         if !node.is_one_of(&INDIFFERENT) {
             for (input, found) in node.input.iter_mut().zip(types) {
@@ -154,15 +155,40 @@ impl<'a> Conversion<'a> {
             }
         }
         self.types.infer(&node, wanted);
-        self.nodes.push(node);
+        if widened {
+            self.widen(node);
+        } else {
+            self.nodes.push(node);
+        }
         Ok(())
+    }
+
+    /// Whether it takes rows of a table of weights.
+    fn looks_up(&self, node: &NodeProto) -> bool {
+        let table = node.input.first().filter(|table| self.is_constant(table));
+        let is_float = table.is_some_and(|table| self.types.of(table) == Some(FLOAT));
+        is_float && node.is_one_of(&["Gather"])
+    }
+
+    /// Gives what a node takes from a table in 32 bits: only the table is to be small. What follows is a sum and a
+    /// normalization, which the runtime fuses wrongly where a normalization in 32 bits begins with 16.
+    fn widen(&mut self, mut node: NodeProto) {
+        let rows = node.output[0].clone();
+        let half = format!("ebb.{rows}.half");
+        node.output[0].clone_from(&half);
+        self.nodes.extend([node, cast(&half, &rows, FLOAT)]);
+        self.types.set(&half, FLOAT16);
+        self.types.set(&rows, FLOAT);
+        self.converted.insert((rows, FLOAT16), half);
     }
 
     /// The type in which the floats of a node are.
     fn wanted(&self, node: &NodeProto) -> Result<i32, EditError> {
-        let mut activations = node.input.iter().filter(|it| !self.is_constant(it));
-        let wide = activations.any(|input| self.types.of(input) == Some(FLOAT));
-        let narrow = node.is_one_of(&NARROW) || (node.is_one_of(&EITHER) && !wide);
+        let activations = node.input.iter().filter(|it| !self.is_constant(it));
+        let types: Vec<_> = activations.filter_map(|it| self.types.of(it)).collect();
+        let safe = types.contains(&FLOAT16) && !types.contains(&FLOAT);
+        let narrow =
+            node.is_one_of(&NARROW) || self.looks_up(node) || (safe && node.is_one_of(&EITHER));
         for input in &node.input {
             if narrow && self.types.of(input) == Some(FLOAT) && !self.fits(input)? {
                 return Ok(FLOAT);

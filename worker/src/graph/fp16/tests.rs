@@ -59,6 +59,23 @@ fn products_and_what_scales_them_are_in_16_bits_and_outputs_in_32() {
 }
 
 #[test]
+fn tables_are_in_16_bits_and_their_rows_in_32() {
+    let nodes = vec![
+        node("Gather", &["w", "i"], "r"),
+        node("Add", &["r", "c"], "s"),
+        node("MatMul", &["r", "s"], "y"),
+    ];
+    let expected = [
+        "Gather ebb.w.half i",
+        "Cast ebb.r.half",
+        "Add r c",
+        "Cast s",
+        "MatMul ebb.r.half ebb.s.half",
+    ];
+    assert_eq!(steps(&halved(nodes, 2.0))[2..7], expected);
+}
+
+#[test]
 fn softmax_is_in_32_bits() {
     let graph = halved(vec![node("Softmax", &["p"], "y")], 2.0);
     let expected = [
