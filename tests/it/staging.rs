@@ -1,6 +1,7 @@
 //! Staging: a model comes from a directory, the web, S3 or the hub, as a whole or not at all.
 
 mod interrupted;
+mod quantized;
 mod staged;
 mod web;
 

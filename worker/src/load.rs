@@ -6,13 +6,13 @@ use std::fmt;
 use std::time::Instant;
 
 use contract::digest::Digest;
-use contract::model::{Golden, Identity, Manifest, ModelError, TOKENIZER};
+use contract::model::{Dtype, Golden, Identity, Manifest, ModelError, TOKENIZER};
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use contract::topology::Task;
 use thiserror::Error;
 
 use crate::batch::{RowKey, Tensor};
-use crate::config::{ModelConfig, SessionConfig};
+use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::metrics;
 use crate::plan::{Row, fill};
@@ -138,6 +138,13 @@ pub fn load(
             expected,
             found,
         });
+    }
+    // DynamicQuantizeLinear and MatMulInteger: microsoft/onnxruntime#7745.
+    if session.provider == Provider::Cuda && manifest.identity.dtype == Dtype::Int8 {
+        tracing::warn!(
+            "cuda has no kernels to quantize activations, so that much of this int8 model runs on the cpu; stage it \
+             with --quantize fp16 for a gpu"
+        );
     }
     manifest.verify(&model.model)?;
     metrics::startup_phase("verified", since.elapsed());
