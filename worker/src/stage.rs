@@ -76,7 +76,7 @@ pub struct StageConfig {
     /// qrels/*.tsv; by default 37 questions about Ebb's own documents, in English
     #[arg(long, requires = "quantize")]
     pub golden_set: Option<PathBuf>,
-    /// Most nDCG@10 that a smaller model may lose, 0 to 1
+    /// Most nDCG@10 that a smaller embedding model may lose, 0 to 1
     #[arg(long, requires = "quantize", default_value_t = 0.01)]
     pub max_ndcg_loss: f64,
     /// How token vectors become one vector, where the directory does not say

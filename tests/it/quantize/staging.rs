@@ -250,5 +250,9 @@ async fn a_rescorer_keeps_its_scores() -> anyhow::Result<()> {
             .fold(0.0, f32::max);
         assert!(largest <= most, "{option}: {largest}");
     }
+    let set = ["--quantize", "int8", "--golden-set", "/tmp"];
+    let (output, log) = stage(&source, models.path(), &set).await?;
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("this model is a rescorer"), "{log}");
     Ok(())
 }

@@ -49,9 +49,12 @@ pub(super) fn check_quality(
     manifest: &Manifest,
 ) -> anyhow::Result<()> {
     let tokenizer = Tokenizer::load(&staged.join(TOKENIZER))?;
-    let set = match manifest.identity.task {
-        Task::Embed => Some(GoldenSet::read(config.golden_set.as_deref())?),
-        Task::Rescore => None,
+    let set = match (manifest.identity.task, config.golden_set.as_deref()) {
+        (Task::Embed, directory) => Some(GoldenSet::read(directory)?),
+        (Task::Rescore, None) => None,
+        (Task::Rescore, Some(_)) => {
+            anyhow::bail!("--golden-set measures embedding models, and this model is a rescorer")
+        }
     };
     let outcome = |directory: &Path| -> anyhow::Result<Outcome> {
         let identity = &manifest.identity;
