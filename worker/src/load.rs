@@ -25,13 +25,13 @@ const GOLDEN_DIFFERENCE: f32 = 0.02;
 
 /// A model that is ready to run.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct Loaded<E = Session> {
     /// Its manifest.
     pub manifest: Manifest,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
-    /// Its session.
-    pub session: Session,
+    /// What runs it.
+    pub session: E,
     /// How close it comes to its golden texts.
     pub golden: Agreement,
     /// A golden text, to see whether the device still works.

@@ -19,6 +19,7 @@ use crate::load::{Loaded, load};
 use crate::metrics;
 use crate::pipeline::{Context, embed_stage, encode_stage, joined};
 use crate::pull::{Controls, Pull, PullSize};
+use crate::session::Engine;
 use crate::shutdown::Shutdown;
 use crate::write::{Outages, WriteStage};
 
@@ -27,6 +28,22 @@ use crate::write::{Outages, WriteStage};
 /// # Errors
 /// If the worker cannot start, or a stage fails.
 pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
+    run_with(config, since, move |config| {
+        Ok(load(&config.model, &config.session, since)?)
+    })
+    .await
+}
+
+/// Runs a worker with the engine that `load` gives: the seam for measuring everything around an engine. The worker's own
+/// program knows no engine but a session.
+///
+/// # Errors
+/// If the worker cannot start, or a stage fails.
+pub async fn run_with<E: Engine + Send + 'static>(
+    config: RunConfig,
+    since: Instant,
+    load: impl FnOnce(&RunConfig) -> anyhow::Result<Loaded<E>> + Send + 'static,
+) -> anyhow::Result<()> {
     let recorded = metrics::install().context("failed to install the metrics recorder")?;
     tokio::spawn(metrics::keep_up(recorded.clone()));
     metrics::startup_phase("main", since.elapsed());
@@ -35,7 +52,9 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
     let bound = bound.with_context(|| format!("failed to listen on {}", config.listen))?;
     let (trigger, shutdown) =
         Shutdown::on_signals(config.grace).context("failed to catch signals")?;
-    let loaded = load_on_thread(&config, since).await?;
+    let loading = tokio::task::spawn_blocking(move || (load(&config), config));
+    let (loaded, config) = loading.await.context("loading the model died")?;
+    let loaded = loaded?;
     let parts = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
     let Some(parts) = parts else {
         return Ok(());
@@ -98,10 +117,10 @@ async fn watched(
 }
 
 /// Connects the stages with channels that hold one batch each, and waits for all of them.
-async fn stages(
+async fn stages<E: Engine + Send + 'static>(
     context: Context,
     config: RunConfig,
-    loaded: Loaded,
+    loaded: Loaded<E>,
     (pull, controls): (Pull, Controls),
     write: WriteStage,
 ) -> anyhow::Result<()> {
@@ -128,10 +147,4 @@ async fn stages(
     // The first failure ends them all: what is in flight is redelivered.
     let (encode, pull) = (joined("encode", encode), joined("pull", pull));
     tokio::try_join!(write.run(from_embed), embed, encode, pull).map(drop)
-}
-
-async fn load_on_thread(config: &RunConfig, since: Instant) -> anyhow::Result<Loaded> {
-    let (model, session) = (config.model.clone(), config.session.clone());
-    let loaded = tokio::task::spawn_blocking(move || load(&model, &session, since)).await;
-    Ok(loaded.context("loading the model died")??)
 }
