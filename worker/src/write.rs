@@ -2,12 +2,17 @@
 //!
 //! A write that may succeed later is repeated in place for a while, with the leases kept. Then the outage is sat out
 //! (`outage`), so that it does not spend the deliveries of the backlog.
+//!
+//! A batch is written in steps that wait for each other, and most of that time is spent waiting for answers. So a few
+//! batches are written side by side, as several workers would: versions decide between them, not their order.
 
 mod outage;
 
 use std::time::{Duration, Instant};
 
 use contract::names::CollectionName;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 
 use crate::answer::answer;
@@ -24,6 +29,8 @@ pub use outage::Outages;
 
 /// How long a failing write is repeated in place, with the leases kept, before its jobs are given back.
 const RETRY_IN_PLACE: Duration = Duration::from_secs(30);
+/// Batches that are written side by side: enough that one of them always has a request for Qdrant to work on.
+const CONCURRENT_BATCHES: usize = 3;
 /// First and longest pause between attempts and between probes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -48,12 +55,26 @@ impl WriteStage {
     /// # Errors
     /// If the process must not go on.
     pub async fn run(self, mut input: mpsc::Receiver<InFlight<Vectors>>) -> anyhow::Result<()> {
-        while let Some(work) = input.recv().await {
-            self.context.health.works(Stage::Write);
-            self.settle(work).await?;
-            self.context.health.rests(Stage::Write);
+        let mut writing = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(work) = input.recv(), if self.has_room(writing.len()) => {
+                    self.context.health.works(Stage::Write);
+                    writing.push(self.settle(work));
+                }
+                Some(written) = writing.next() => written?,
+                else => return Ok(()),
+            }
+            if writing.is_empty() {
+                self.context.health.rests(Stage::Write);
+            }
         }
-        Ok(())
+    }
+
+    /// Whether another batch may be written beside those that are. While writes fail, one alone finds out that they do
+    /// not any more: the others would only spend a delivery of their jobs.
+    fn has_room(&self, batches: usize) -> bool {
+        batches == 0 || batches < CONCURRENT_BATCHES && !self.outages.is_on()
     }
 
     async fn settle(&self, work: InFlight<Vectors>) -> anyhow::Result<()> {

@@ -31,6 +31,11 @@ impl Outages {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    /// Whether the last batch could not be written.
+    pub(super) fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
     /// A batch was not written; gives how long to wait at least.
     fn go_on(&self) -> Duration {
         match self.0.fetch_add(1, Ordering::Relaxed) {
@@ -41,18 +46,23 @@ impl Outages {
 }
 
 impl WriteStage {
-    /// Gives the jobs of a batch back and waits for the end of the outage, or of the process.
+    /// Gives the jobs of a batch back and waits for the end of the outage, or of the process. Where another batch waits
+    /// already, that is enough.
     pub(super) async fn sit_out(&self, leases: Leases, failure: Failure) {
         // Opened before the jobs are given back, so that they do not come straight back here.
-        self.break_circuit(true);
+        let known = self.break_circuit(true);
+        let pause = (!known).then(|| self.outages.go_on());
         leases.settle(failure.outcome, &failure.reason).await;
+        let Some(pause) = pause else {
+            return;
+        };
         let asked = match failure.outcome {
             Outcome::Retry { after } => after.unwrap_or_default(),
             Outcome::DeadLetter { .. } | Outcome::GiveBack | Outcome::Terminate | Outcome::Exit => {
                 Duration::ZERO
             }
         };
-        let at_least = asked.max(self.outages.go_on());
+        let at_least = asked.max(pause);
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
             () = shutdown.reached(Phase::Draining) => {}
@@ -61,10 +71,11 @@ impl WriteStage {
         self.break_circuit(false);
     }
 
-    /// While it is open nothing is pulled, so that an outage does not spend the deliveries of the backlog.
-    fn break_circuit(&self, open: bool) {
-        self.breaker.send_replace(open);
+    /// While it is open nothing is pulled, so that an outage does not spend the deliveries of the backlog. Gives whether
+    /// it was open before.
+    fn break_circuit(&self, open: bool) -> bool {
         metrics::breaker(open);
+        self.breaker.send_replace(open)
     }
 
     async fn probe_until_written(&self, at_least: Duration) {
@@ -100,7 +111,9 @@ mod tests {
         let outages = Outages::default();
         let seconds: Vec<_> = (0..9).map(|_| outages.go_on().as_secs()).collect();
         assert_eq!(seconds, [0, 5, 10, 20, 40, 80, 160, 300, 300]);
+        assert!(outages.is_on());
         outages.end();
+        assert!(!outages.is_on());
         assert_eq!(outages.go_on(), Duration::ZERO);
     }
 }
