@@ -4,6 +4,7 @@
 mod autoscaling;
 mod bad_configuration;
 mod bad_input;
+mod benchmark;
 mod chaos;
 mod cluster;
 mod connections;

@@ -30,7 +30,7 @@ pub use outage::Outages;
 /// How long a failing write is repeated in place, with the leases kept, before its jobs are given back.
 const RETRY_IN_PLACE: Duration = Duration::from_secs(30);
 /// Batches that are written side by side: enough that one of them always has a request for Qdrant to work on.
-const CONCURRENT_BATCHES: usize = 3;
+pub const CONCURRENT_BATCHES: usize = 3;
 /// First and longest pause between attempts and between probes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -55,26 +55,30 @@ impl WriteStage {
     /// # Errors
     /// If the process must not go on.
     pub async fn run(self, mut input: mpsc::Receiver<InFlight<Vectors>>) -> anyhow::Result<()> {
-        let mut writing = FuturesUnordered::new();
+        let (mut next, mut writing) = (None, FuturesUnordered::new());
         loop {
+            if self.has_room(writing.len())
+                && let Some(work) = next.take()
+            {
+                self.context.health.works(Stage::Write);
+                writing.push(self.settle(work));
+            }
             tokio::select! {
-                Some(work) = input.recv(), if self.has_room(writing.len()) => {
-                    self.context.health.works(Stage::Write);
-                    writing.push(self.settle(work));
-                }
+                // Held back where those before it have begun to fail since this waited for it.
+                Some(work) = input.recv(), if next.is_none() && self.has_room(writing.len()) => next = Some(work),
                 Some(written) = writing.next() => written?,
                 else => return Ok(()),
             }
-            if writing.is_empty() {
+            if next.is_none() && writing.is_empty() {
                 self.context.health.rests(Stage::Write);
             }
         }
     }
 
-    /// Whether another batch may be written beside those that are. While writes fail, one alone finds out that they do
-    /// not any more: the others would only spend a delivery of their jobs.
+    /// Whether another batch may be written beside those that are. While writes fail, those alone find out that they do
+    /// not any more: others would spend a delivery of their jobs, and not leave Qdrant the pause that it asked for.
     fn has_room(&self, batches: usize) -> bool {
-        batches == 0 || batches < CONCURRENT_BATCHES && !self.outages.is_on()
+        batches == 0 || batches < CONCURRENT_BATCHES && !self.outages.are_on()
     }
 
     async fn settle(&self, work: InFlight<Vectors>) -> anyhow::Result<()> {
@@ -104,6 +108,7 @@ impl WriteStage {
     async fn write_with_retries(&self, vectors: &Vectors, deliveries: i64) -> Result<(), Failure> {
         let deadline = Instant::now() + RETRY_IN_PLACE;
         let mut pause = PAUSES.0;
+        let mut trouble = None;
         loop {
             let failure = match self.write(vectors, deliveries).await {
                 Ok(()) => return Ok(()),
@@ -118,6 +123,7 @@ impl WriteStage {
                 return Err(failure);
             }
             tracing::warn!(error = failure.reason, "write failed, trying again");
+            trouble.get_or_insert_with(|| self.outages.trouble());
             let mut shutdown = self.context.shutdown.clone();
             tokio::select! {
                 () = shutdown.reached(Phase::Draining) => return Err(failure),

@@ -21,24 +21,45 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Pause after the second failure in a row; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Batches in a row that could not be written.
+/// What is known about failing writes.
 #[derive(Debug, Default)]
-pub struct Outages(AtomicU32);
+pub struct Outages {
+    /// Batches in a row that could not be written.
+    failed: AtomicU32,
+    /// Batches that are being tried again.
+    troubled: AtomicU32,
+}
+
+/// A batch is being tried again for as long as this lives.
+pub(super) struct Trouble<'a>(&'a AtomicU32);
+
+impl Drop for Trouble<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Outages {
     /// A batch was written.
     pub(super) fn end(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.failed.store(0, Ordering::Relaxed);
     }
 
-    /// Whether the last batch could not be written.
-    pub(super) fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+    /// A batch is to be tried again.
+    pub(super) fn trouble(&self) -> Trouble<'_> {
+        self.troubled.fetch_add(1, Ordering::Relaxed);
+        Trouble(&self.troubled)
+    }
+
+    /// Whether a batch could not be written lately.
+    pub(super) fn are_on(&self) -> bool {
+        let counts = [&self.failed, &self.troubled];
+        counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// A batch was not written; gives how long to wait at least.
     fn go_on(&self) -> Duration {
-        match self.0.fetch_add(1, Ordering::Relaxed) {
+        match self.failed.fetch_add(1, Ordering::Relaxed) {
             0 => Duration::ZERO,
             before => (FIRST_PAUSE * 2_u32.pow((before - 1).min(6))).min(LONGEST_PAUSE),
         }
@@ -111,9 +132,19 @@ mod tests {
         let outages = Outages::default();
         let seconds: Vec<_> = (0..9).map(|_| outages.go_on().as_secs()).collect();
         assert_eq!(seconds, [0, 5, 10, 20, 40, 80, 160, 300, 300]);
-        assert!(outages.is_on());
         outages.end();
-        assert!(!outages.is_on());
         assert_eq!(outages.go_on(), Duration::ZERO);
+    }
+
+    #[test]
+    fn writes_fail_from_the_first_attempt_until_one_batch_is_written() {
+        let outages = Outages::default();
+        let trouble = outages.trouble();
+        assert!(outages.are_on());
+        outages.go_on();
+        drop(trouble);
+        assert!(outages.are_on());
+        outages.end();
+        assert!(!outages.are_on());
     }
 }
