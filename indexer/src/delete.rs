@@ -77,9 +77,9 @@ pub async fn dry_run(config: &DeleteConfig) -> anyhow::Result<usize> {
 /// Publishes the removals; gives the number of documents.
 ///
 /// # Errors
-/// If a job cannot be stored.
+/// If the model is none for documents, or a job cannot be stored.
 pub async fn delete(config: &DeleteConfig) -> anyhow::Result<usize> {
-    let manifest = config.model.manifest()?;
+    let manifest = config.model.embedding()?;
     let jetstream = config.servers.jetstream().await?;
     let lane = Lane {
         task: Task::Embed,

@@ -14,6 +14,7 @@ use qdrant_client::Qdrant;
 
 use crate::search::ask::Asker;
 pub use config::EvalConfig;
+pub use contract::relevance::{measure, rank, read};
 use evaluation::Evaluation;
 use gate::Limits;
 use read::Topics;
@@ -27,10 +28,7 @@ pub mod compare;
 mod config;
 pub mod evaluation;
 pub mod gate;
-pub mod measure;
 mod page;
-pub mod rank;
-pub mod read;
 pub mod report;
 mod retrieve;
 mod run;

@@ -52,6 +52,8 @@ pub struct Fleet {
     pub grace: Option<Setting<Duration>>,
     /// From SIGTERM to SIGKILL.
     pub pod_grace: Option<Setting<Duration>>,
+    /// From the start of a container until it is given up, if its model is not loaded.
+    pub startup: Option<Setting<Duration>>,
     /// From the last job to no worker.
     pub cooldown: Option<Setting<Duration>>,
     /// From the decision to start a worker to its first pull.

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::alias;
 use crate::config::Servers;
 use crate::lease::{Lease, Purpose};
-use crate::run::{RunRecord, Runs};
+use crate::run::{RunRecord, Runs, key_fault};
 
 /// Settings of `indexer gc`.
 #[derive(Args, Clone, Debug)]
@@ -71,7 +71,9 @@ impl GcConfig {
     /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
-        self.servers.faults()
+        let mut faults = self.servers.faults();
+        faults.extend(key_fault("--alias", self.alias.as_str()));
+        faults
     }
 }
 
@@ -181,9 +183,11 @@ impl Known {
             current = &run.serving;
             previous.insert(current.clone());
         }
+        let in_use =
+            unfinished.flat_map(|record| pair(record).into_iter().chain(record.reads.clone()));
         Self {
             all: records.iter().flat_map(pair).collect(),
-            in_use: unfinished.flat_map(pair).collect(),
+            in_use: in_use.collect(),
             previous,
         }
     }

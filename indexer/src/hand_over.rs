@@ -4,7 +4,8 @@
 //! publishers that have not heard of it go on to fill them. No worker can do them: those of the last model must not
 //! write to the new collection, and end when they are asked to, so that the jobs would stay, and their lag would wake
 //! workers for ever. So they are published again on the lanes of the alias's model, which embeds their texts, under the
-//! versions that they had; then they are removed. A crash in between publishes one again that JetStream recognises, or
+//! versions that they had; then they are removed. The same is done with jobs that were handed over to a generation, where
+//! a rollback has taken the alias away from it. A crash in between publishes one again that JetStream recognises, or
 //! that changes nothing.
 
 use anyhow::Context as _;
@@ -26,6 +27,8 @@ pub(crate) struct HandOver<'a> {
     pub(crate) jetstream: &'a jetstream::Context,
     pub(crate) jobs: &'a Stream,
     pub(crate) alias: &'a CollectionName,
+    /// Jobs for a generation that the alias has left, in any lane, but for those of the run that has filled it.
+    pub(crate) left: Option<(&'a CollectionName, &'a str)>,
     /// The model of the collection behind the alias.
     pub(crate) model: &'a ModelName,
     /// Alias or collection that the jobs name then.
@@ -42,7 +45,7 @@ impl HandOver<'_> {
         check: impl Fn() -> anyhow::Result<()>,
     ) -> anyhow::Result<u64> {
         let mut handed = 0;
-        for (model, priority) in self.foreign().await? {
+        for (model, priority) in self.lanes().await? {
             let subject = format!(
                 "jobs.{}.{model}.{}",
                 Task::Embed.as_str(),
@@ -52,7 +55,7 @@ impl HandOver<'_> {
             while let Some(message) = next_message(self.jobs, &subject, next).await? {
                 check()?;
                 next = message.sequence + 1;
-                if Of::Collection(self.alias.as_str()).takes(&message) {
+                if self.takes(&model, &message) {
                     self.one(&message, priority).await?;
                     handed += 1;
                 }
@@ -61,8 +64,17 @@ impl HandOver<'_> {
         Ok(handed)
     }
 
-    /// Names of the other models that have lanes, with the lanes.
-    async fn foreign(&self) -> anyhow::Result<Vec<(String, Priority)>> {
+    fn takes(&self, model: &str, message: &StreamMessage) -> bool {
+        let is_foreign = model != self.model.as_str();
+        let is_left = self.left.is_some_and(|(generation, run)| {
+            let of_generation = Of::Collection(generation.as_str()).takes(message);
+            of_generation && !Of::Run(run).takes(message)
+        });
+        is_left || (is_foreign && Of::Collection(self.alias.as_str()).takes(message))
+    }
+
+    /// Names of the models that have lanes, with the lanes; of the alias's own only where jobs may name a generation.
+    async fn lanes(&self) -> anyhow::Result<Vec<(String, Priority)>> {
         let consumers: Vec<_> = self
             .jobs
             .consumers()
@@ -74,7 +86,8 @@ impl HandOver<'_> {
             let rest = consumer.name.strip_prefix(&prefix)?;
             Priority::ALL.into_iter().find_map(|priority| {
                 let model = rest.strip_suffix(&format!("-{}", priority.as_str()))?;
-                (model != self.model.as_str()).then(|| (model.to_owned(), priority))
+                let is_looked_at = self.left.is_some() || model != self.model.as_str();
+                is_looked_at.then(|| (model.to_owned(), priority))
             })
         };
         Ok(consumers.iter().filter_map(lane).collect())

@@ -5,7 +5,7 @@
 //! An owner that cannot renew it for that long stops by itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use async_nats::jetstream::kv;
@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 use crate::publish::now_micros;
 
+/// No owner is waited for longer, whatever it has written.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
 /// Renewals within the time that an owner may be silent.
 const RENEWALS: u32 = 5;
 
@@ -42,6 +44,9 @@ pub struct Owner {
     /// What it does with it; empty where an older version wrote it.
     #[serde(default)]
     pub verb: String,
+    /// How long it may be silent before it counts as dead, in milliseconds.
+    #[serde(default)]
+    pub silence: u64,
 }
 
 /// A lease that is held; it is renewed until it is dropped or released.
@@ -50,6 +55,8 @@ pub struct Lease {
     bucket: kv::Store,
     key: String,
     silence: Duration,
+    /// How far the clock of this host is from that of NATS, at least.
+    skew: Duration,
     state: Arc<Mutex<State>>,
     renewal: JoinHandle<()>,
 }
@@ -62,7 +69,7 @@ struct State {
 }
 
 impl Lease {
-    /// Takes a lease. One that somebody holds is watched for `silence`, and taken over when nobody renews it.
+    /// Takes a lease. One that somebody holds is watched for as long as either may be silent, and taken over when nobody renews it.
     ///
     /// # Errors
     /// If its owner is alive, which is named, or NATS refuses.
@@ -73,8 +80,10 @@ impl Lease {
         silence: Duration,
     ) -> anyhow::Result<Self> {
         let key = key(purpose, alias);
-        let owner = serde_json::to_vec(&Owner::this_process(purpose))?;
-        let revision = match free(bucket, &key, silence).await? {
+        let owner = serde_json::to_vec(&Owner::this_process(purpose, silence))?;
+        let held = free(bucket, &key, silence).await?;
+        let asked = SystemTime::now();
+        let revision = match held {
             None => bucket.create(&key, owner.clone().into()).await.ok(),
             Some(revision) => bucket
                 .update(&key, owner.clone().into(), revision)
@@ -84,6 +93,11 @@ impl Lease {
         let revision = revision.with_context(|| {
             format!("another process took the lease `{key}` at the same time; try again")
         })?;
+        let answered = SystemTime::now();
+        let entry = bucket.entry(&key).await;
+        let entry = entry.with_context(|| format!("failed to read the lease `{key}`"))?;
+        let entry = entry.filter(|entry| entry.revision == revision);
+        let stored = entry.map_or(asked, |entry| entry.created.into());
         let state = Arc::new(Mutex::new(State {
             revision,
             renewed: Instant::now(),
@@ -100,6 +114,7 @@ impl Lease {
             bucket: bucket.clone(),
             key,
             silence,
+            skew: apart(asked, stored, answered),
             state,
             renewal: tokio::spawn(renewal),
         })
@@ -116,6 +131,21 @@ impl Lease {
             !state.lost && silent < self.silence,
             "lost the lease `{}` after {silent:?} without a renewal; run it again to go on",
             self.key
+        );
+        Ok(())
+    }
+
+    /// Whether the clock of this host goes right. What is compared with the versions of live writes, which are times of
+    /// publishers and of NATS, must not come out newer or older than it is.
+    ///
+    /// # Errors
+    /// If it is further from that of NATS than `allowed`.
+    pub fn check_clock(&self, allowed: Duration) -> anyhow::Result<()> {
+        let skew = self.skew;
+        anyhow::ensure!(
+            skew <= allowed,
+            "the clock of this host and that of nats are {skew:?} apart, {allowed:?} are allowed (--clock-skew); newer \
+             documents would be taken for older ones: set the clocks"
         );
         Ok(())
     }
@@ -144,13 +174,14 @@ impl Drop for Lease {
 }
 
 impl Owner {
-    fn this_process(purpose: Purpose) -> Self {
+    fn this_process(purpose: Purpose, silence: Duration) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             host: host.trim().to_owned(),
             process: std::process::id(),
             since: now_micros(),
             verb: purpose.verb().to_owned(),
+            silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
@@ -176,6 +207,13 @@ impl Purpose {
     }
 }
 
+/// How far a time is from the span in which it should lie.
+fn apart(asked: SystemTime, stored: SystemTime, answered: SystemTime) -> Duration {
+    let before = asked.duration_since(stored).unwrap_or_default();
+    let after = stored.duration_since(answered).unwrap_or_default();
+    before.max(after)
+}
+
 fn key(purpose: Purpose, alias: &CollectionName) -> String {
     format!("lease.{}.{alias}", purpose.verb())
 }
@@ -186,6 +224,9 @@ async fn free(bucket: &kv::Store, key: &str, silence: Duration) -> anyhow::Resul
         return Ok(None);
     };
     tracing::warn!(key, %owner, "the lease is held, looking whether its owner lives");
+    // Its owner renews it at its own pace, which may be slower than ours.
+    let slower = Duration::from_millis(owner.silence).min(LONGEST_SILENCE);
+    let silence = silence.max(slower);
     let deadline = Instant::now() + silence;
     while Instant::now() < deadline {
         tokio::time::sleep(silence / RENEWALS / 2).await;
@@ -253,4 +294,16 @@ async fn adopted(bucket: &kv::Store, key: &str, owner: &[u8]) -> anyhow::Result<
     let ours = entry
         .filter(|entry| entry.operation == kv::Operation::Put && entry.value.as_ref() == owner);
     Ok(ours.map(|entry| entry.revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_as_wrong_as_what_was_stored_lies_outside_of_the_request() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let skew = |stored| apart(at(100), at(stored), at(103)).as_secs();
+        assert_eq!([40, 100, 102, 103, 163].map(skew), [60, 0, 0, 0, 60]);
+    }
 }

@@ -30,7 +30,8 @@ pub(crate) fn print_report(
     })
 }
 
-/// Points that were left behind make the exit code 1: somebody has to publish them again.
+/// Texts that became dead letters are named and do not make it a failure: the rollback is done, and doing it again would
+/// go a generation further back.
 pub(crate) fn print_rolled_back(
     rolled_back: &RolledBack,
     json: bool,
@@ -41,6 +42,7 @@ pub(crate) fn print_rolled_back(
         from,
         to,
         carried,
+        embedded,
         left,
         dry_run,
         ..
@@ -52,15 +54,14 @@ pub(crate) fn print_rolled_back(
     } else {
         writeln!(
             out,
-            "alias `{alias}`: {from} -> {to}, {carried} points carried over"
+            "alias `{alias}`: {from} -> {to}, {carried} points carried over, {embedded} texts embedded again"
         )?;
     }
     if *left > 0 {
         tracing::error!(
-            "{left} points of `{from}` were written since and are not in `{to}`, which has another model; publish \
-             their documents again"
+            "{left} texts of `{from}` were written since and are not in `{to}`, whose model could not embed them; they \
+             are dead letters, see `indexer dlq ls`"
         );
-        return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }

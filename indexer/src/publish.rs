@@ -143,12 +143,7 @@ impl PublishConfig {
 /// # Errors
 /// If nothing can be published. Documents that are refused are reported and counted.
 pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
-    let manifest = config.model.manifest()?;
-    anyhow::ensure!(
-        manifest.identity.task == Task::Embed,
-        "model `{}` is a rescorer; documents need an embedding model",
-        manifest.name
-    );
+    let manifest = config.model.embedding()?;
     let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
     let chunker = Chunker::new(
         tokenizer,

@@ -33,7 +33,7 @@ use crate::rebuild::create::look_up;
 use crate::rebuild::say;
 use crate::rebuild::verify::documents;
 use crate::rebuild::write::Target;
-use crate::run::{Phase, Rollback, RunRecord, Runs, Stored};
+use crate::run::{Phase, Rollback, RunRecord, Runs, Stored, key_fault};
 use crate::unfinished::Unfinished;
 
 /// Settings of `indexer rollback`.
@@ -77,7 +77,9 @@ pub struct RolledBack {
     pub dry_run: bool,
     /// Points that were carried over.
     pub carried: u64,
-    /// Points that were not, because they were embedded by another model than the generation's.
+    /// Texts that the model of the collection had to embed again.
+    pub embedded: u64,
+    /// Texts that it could not embed: they are dead letters of the run `carried-<run>`.
     pub left: u64,
 }
 
@@ -86,6 +88,7 @@ impl RollbackConfig {
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
+        faults.extend(key_fault("--alias", self.alias.as_str()));
         if let Err(problem) = failpoint::check() {
             faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }
@@ -113,6 +116,7 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let unfinished = Unfinished {
         scene: Scene {
             qdrant: &qdrant,
+            jetstream: &jetstream,
             jobs: &jobs,
             alias: &config.alias,
             clock_skew: config.clock_skew,
@@ -136,6 +140,7 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
         report.alias
     );
     (report.carried, report.left) = (carried.carried, carried.left);
+    report.embedded = carried.published;
     Ok(report)
 }
 
@@ -147,6 +152,7 @@ fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {
         resumed,
         dry_run,
         carried: 0,
+        embedded: 0,
         left: 0,
     }
 }

@@ -134,6 +134,13 @@ impl Sources {
         }
     }
 
+    /// A glob gives the files that are there, and nothing of a folder that holds none.
+    fn note_empty_below_glob(&mut self) {
+        for folder in self.sources[self.next - 1].folders_of_glob() {
+            self.note_if_empty(&folder);
+        }
+    }
+
     /// Turns a path that a walk came across into an input; `None` where it is none of ours.
     fn admit(&mut self, path: PathBuf) -> Option<Result<Input, SourceError>> {
         if !path.is_file() {
@@ -209,6 +216,7 @@ impl Iterator for Sources {
                 Step::Pass => None,
                 Step::End => {
                     self.walk = None;
+                    self.note_empty_below_glob();
                     match self.barren() {
                         Some(error) => {
                             self.empty.push(String::new());

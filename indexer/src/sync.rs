@@ -76,6 +76,7 @@ async fn attempts(
     lease: &Lease,
 ) -> anyhow::Result<Report> {
     let alias = &config.comparison.alias;
+    lease.check_clock(config.comparison.clock_skew)?;
     if let Some(run) = &config.run_id
         && let Some(report) = record::find(runs.bucket(), alias, run).await?
     {

@@ -1,7 +1,7 @@
 //! Unfinished: moves of an alias that somebody has begun and not ended, ended before anything else is done with it.
 
 use crate::alias;
-use crate::carry_over::Scene;
+use crate::carry_over::{Scene, carrier};
 use crate::intent::records;
 use crate::lease::{Lease, Purpose};
 use crate::rebuild::catch_up::Scan;
@@ -33,7 +33,13 @@ impl Unfinished<'_> {
                 self.void(stored).await?;
             } else if found == *serving {
                 say(&format!("ending the rollback of run {run}"));
-                self.end(stored, &check).await?;
+                let left = self.end(stored.clone(), &check).await?.left;
+                if left > 0 {
+                    let carrier = carrier(run);
+                    tracing::error!(
+                        "{left} texts were not carried over and are dead letters; see `indexer dlq ls --run {carrier}`"
+                    );
+                }
             } else {
                 say(&format!(
                     "the rollback of run {run} to `{serving}` was not ended, and somebody has pointed the alias to \
@@ -73,7 +79,7 @@ impl Unfinished<'_> {
         saved
     }
 
-    /// Carries over what the switches of unfinished runs have left behind, as far as no text has to be embedded for it.
+    /// Carries over what the switches of unfinished runs have left behind.
     ///
     /// # Errors
     /// If a server refuses, or `check` fails.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use contract::model::ModelDir;
 use contract::tokenizer::Tokenizer;
 use fixtures::stack::Tools;
 use worker::batch::RowKey;
@@ -25,10 +26,13 @@ impl Reference {
     /// # Errors
     /// If it does not load.
     pub(crate) fn load(tools: &Tools, model: &Path) -> anyhow::Result<Self> {
-        let model = ModelConfig {
+        let staged = ModelDir {
             model: model.to_owned(),
-            fingerprint: None,
             public_key: None,
+        };
+        let model = ModelConfig {
+            staged,
+            fingerprint: None,
         };
         let session = SessionConfig {
             onnxruntime: tools.runtime.onnxruntime.clone(),

@@ -37,6 +37,15 @@ impl Complaints {
         })
     }
 
+    /// All that a worker has logged.
+    fn from_start(process: &Process) -> Self {
+        Self {
+            log: process.log().to_owned(),
+            known: 0,
+            since: Instant::now(),
+        }
+    }
+
     /// Warnings and errors that mention `words`.
     fn about(&self, words: &str) -> anyhow::Result<usize> {
         let log = std::fs::read_to_string(&self.log)?;
@@ -215,51 +224,68 @@ async fn guarded(bed: &Bed, forbidden: &str) -> anyhow::Result<(NatsServer, Cont
     Ok((nats, contract::connect::nats::jetstream(client)))
 }
 
-#[tokio::test]
-async fn a_worker_that_may_not_acknowledge_ends_and_takes_nothing_for_acknowledged()
--> anyhow::Result<()> {
-    let bed = Bed::unprovisioned(&tiny_embed(), "tiny").await?;
-    let (nats, jetstream) = guarded(&bed, "$JS.ACK.>").await?;
-    let login = |user: &str| {
-        let (url, user) = (nats.url(), user.to_owned());
-        [
-            ("NATS_URL", url),
-            ("NATS_USER", user.clone()),
-            ("NATS_PASSWORD", user),
-        ]
-    };
+/// A worker that logs in to the guarded server.
+async fn guarded_worker(bed: &Bed, nats: &NatsServer, name: &str) -> anyhow::Result<Worker> {
+    let url = nats.url();
+    let login = ["--nats-user", "worker", "--nats-password", "worker"];
+    let arguments = [&["--grace", "3s", "--nats-url", url.as_str()][..], &login].concat();
+    bed.stack.worker(name, &arguments).await
+}
+
+/// Provisions the guarded server, with an ack wait that is soon over, and publishes a document on it.
+async fn publish_guarded(bed: &Bed, nats: &NatsServer, jetstream: &Context) -> anyhow::Result<()> {
     let mut provision = bed.stack.program("indexer");
-    provision.arg("provision").envs(login("admin"));
+    provision.args(["provision", "--ack-wait", "5s"]).envs([
+        ("NATS_URL", nats.url().as_str()),
+        ("NATS_USER", "admin"),
+        ("NATS_PASSWORD", "admin"),
+    ]);
     fixtures::process::output(provision).await?;
-    let flags = [
-        "--nats-url",
-        &nats.url(),
-        "--nats-user",
-        "worker",
-        "--nats-password",
-        "worker",
-    ];
-    let mut worker = bed.stack.worker("worker", &flags).await?;
-    let complaints = Complaints::of(&worker.process)?;
     let [live, _] = bed.lanes();
     let job = serde_json::json!({
         "version": "1.0", "kind": "embed", "collection": bed.stack.collection,
         "documents": [{ "id": "doc", "version": 1, "chunks": [{ "text": "some text" }] }],
     });
-    jetstream
-        .publish(live.subject(), job.to_string().into())
-        .await?
-        .await?;
-    let ended = worker.process.wait().await?;
-    assert!(!ended.success(), "{ended}");
-    complaints.come("denied this login the publish", 1).await?;
+    let sent = jetstream.publish(live.subject(), job.to_string().into());
+    sent.await?.await?;
+    Ok(())
+}
+
+/// Jobs of the live lane that wait, and those that are not settled.
+async fn unsettled(bed: &Bed, jetstream: &Context) -> anyhow::Result<(u64, usize)> {
+    let [live, _] = bed.lanes();
     let consumer: PullConsumer = jetstream
         .get_consumer_from_stream(live.consumer(), JOBS)
         .await?;
-    assert_eq!(
-        consumer.cached_info().num_ack_pending,
-        1,
-        "the job is still there"
-    );
+    let info = consumer.cached_info();
+    Ok((info.num_pending, info.num_ack_pending))
+}
+
+#[tokio::test]
+async fn a_worker_that_may_not_acknowledge_ends_and_its_job_is_done_again_by_one_that_may()
+-> anyhow::Result<()> {
+    let bed = Bed::unprovisioned(&tiny_embed(), "tiny").await?;
+    let (mut nats, jetstream) = guarded(&bed, "$JS.ACK.>").await?;
+    publish_guarded(&bed, &nats, &jetstream).await?;
+    let mut worker = guarded_worker(&bed, &nats, "denied").await?;
+    let complaints = Complaints::from_start(&worker.process);
+    let ended = worker.process.wait().await?;
+    assert!(!ended.success(), "{ended}");
+    complaints.come("denied this login the publish", 1).await?;
+    assert_eq!(unsettled(&bed, &jetstream).await?, (0, 1), "it is lost");
+    nats.kill().await?;
+
+    let (nats, jetstream) = guarded(&bed, "nothing.of.it").await?;
+    let worker = guarded_worker(&bed, &nats, "permitted").await?;
+    until("the job to be acknowledged", LIMIT, async || {
+        Ok((unsettled(&bed, &jetstream).await? == (0, 0)).then_some(()))
+    })
+    .await?;
+    for (outcome, jobs) in [("ack", 1), ("ack_lost", 0), ("lapsed", 0), ("nak", 0)] {
+        assert_eq!(settled(&worker, outcome).await?, jobs, "{outcome}");
+    }
+    assert_eq!(worker.metric("worker_redeliveries_total").await?, 1.0);
+    assert_eq!(bed.points().await?.len(), 1);
+    assert!(worker.process.terminate().await?.success());
     bed.end().await
 }

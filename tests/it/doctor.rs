@@ -1,19 +1,16 @@
 //! The doctor: it finds nothing on a sound system, and names each thing that somebody broke.
 
+mod queue;
+mod servers;
+
 use async_nats::jetstream;
-use async_nats::jetstream::AckKind;
-use async_nats::jetstream::consumer::PullConsumer;
 use contract::collection;
-use contract::topology::{ADVISORIES, ConsumerSizes, DEFAULT_ACK_WAIT, JOBS, Lane, MAX_DELIVER};
-use fixtures::nats::NatsServer;
+use contract::topology::{ConsumerSizes, DEFAULT_ACK_WAIT, JOBS, Lane};
 use fixtures::process::output;
-use fixtures::qdrant::QdrantServer;
-use fixtures::wait::until;
-use futures::StreamExt as _;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{CreateAliasBuilder, DeleteFieldIndexCollectionBuilder};
 use serde_json::Value;
-use tests::{Bed, LIMIT};
+use tests::Bed;
 
 /// What the doctor says, and how it ended.
 struct Report {
@@ -207,146 +204,6 @@ async fn a_missing_consumer_is_missed_by_the_autoscaler_too() -> anyhow::Result<
 }
 
 #[tokio::test]
-async fn an_endpoint_that_the_autoscaler_cannot_read_is_named() -> anyhow::Result<()> {
-    let bed = provisioned().await?;
-    let wrong = doctor(&bed, &["--account", "EBB"]).await?;
-    named(
-        &wrong,
-        "error",
-        "what the autoscaler reads: account",
-        "none",
-    );
-    // The port for clients answers, but no requests of HTTP.
-    let mut command = bed.stack.program("indexer");
-    let clients = bed.stack.nats.url().replace("nats://", "http://");
-    command.args(["doctor", "--json", "--monitoring", &clients]);
-    command.env(ROOM.0, ROOM.1);
-    let output = command.output().await?;
-    let report = Report {
-        code: output.status.code(),
-        report: serde_json::from_slice(&output.stdout)?,
-    };
-    named(
-        &report,
-        "error",
-        &format!("monitoring endpoint `{clients}`"),
-        "failed to ask",
-    );
-    bed.end().await
-}
-
-#[tokio::test]
-async fn a_server_that_syncs_later_is_named() -> anyhow::Result<()> {
-    let mut bed = Bed::unprovisioned(&tests::tiny_embed(), "tiny").await?;
-    let directory = bed.directory.path().join("lazy");
-    let store = directory.join("store");
-    let settings = format!(
-        "jetstream {{ store_dir: \"{}\", sync_interval: \"30s\" }}\n",
-        store.display()
-    );
-    let program = bed.stack.tools.runtime.nats_server.clone();
-    bed.stack.nats = NatsServer::start_with(&program, &directory, &settings).await?;
-    provision(&bed, &[]).await?;
-    let report = doctor(&bed, &[]).await?;
-    named(&report, "error", "sync_interval", "30s");
-    assert_eq!(report.findings().len(), 1, "{:#}", report.report);
-    bed.end().await
-}
-
-#[tokio::test]
-async fn jobs_that_nobody_reads_and_a_full_queue_are_named() -> anyhow::Result<()> {
-    let bed = provisioned().await?;
-    provision(&bed, &["--jobs-max-bytes", "16384"]).await?;
-    let publish = async |subject: &str, bytes: usize| {
-        let sent = bed
-            .jetstream()
-            .publish(subject.to_owned(), vec![b' '; bytes].into());
-        anyhow::Ok(sent.await?.await?)
-    };
-    publish("jobs.embed.unknown.bulk", 10).await?;
-    let report = doctor(&bed, &["--jobs-max-bytes", "16384"]).await?;
-    named(
-        &report,
-        "error",
-        "subject `jobs.embed.unknown.bulk`",
-        "1 jobs that nobody reads",
-    );
-    assert_eq!(report.findings().len(), 1, "{:#}", report.report);
-    let [live, _] = bed.lanes();
-    publish(&live.subject(), 13_600).await?;
-    let report = doctor(&bed, &["--jobs-max-bytes", "16384"]).await?;
-    named(&report, "warning", "stream `JOBS`", "83 %");
-    publish(&live.subject(), 2_100).await?;
-    let report = doctor(&bed, &["--jobs-max-bytes", "16384"]).await?;
-    named(&report, "error", "stream `JOBS`", "% of 16384 bytes used");
-    bed.end().await
-}
-
-#[tokio::test]
-async fn dead_letters_and_exhausted_jobs_are_warnings() -> anyhow::Result<()> {
-    let bed = provisioned().await?;
-    bed.publish_bytes("no job").await?;
-    bed.drain().await?;
-    let report = doctor(&bed, &[]).await?;
-    named(
-        &report,
-        "warning",
-        "dead letters",
-        "1 within 1h: 1 malformed",
-    );
-    assert_eq!((report.code, report.findings().len()), (Some(0), 1));
-    let old = doctor(&bed, &["--recent", "1ms"]).await?;
-    assert_eq!(old.findings().len(), 0, "{:#}", old.report);
-    exhaust(&bed).await?;
-    let report = doctor(&bed, &[]).await?;
-    named(
-        &report,
-        "warning",
-        "exhausted jobs",
-        "1 jobs had their last delivery",
-    );
-    bed.stack.indexer(&["dlq", "sweep"]).await?;
-    let swept = doctor(&bed, &[]).await?;
-    named(
-        &swept,
-        "warning",
-        "dead letters",
-        "1 exhausted, 1 malformed",
-    );
-    assert_eq!(swept.findings().len(), 1, "{:#}", swept.report);
-    bed.end().await
-}
-
-/// Spends all deliveries of a job, and waits for the server to say so.
-async fn exhaust(bed: &Bed) -> anyhow::Result<()> {
-    bed.publish_document("poor", 1, &["some text"]).await?;
-    let [live, _] = bed.lanes();
-    let consumer: PullConsumer = bed
-        .jetstream()
-        .get_consumer_from_stream(live.consumer(), JOBS)
-        .await?;
-    let second = std::time::Duration::from_secs(1);
-    for _ in 0..=MAX_DELIVER {
-        let mut batch = consumer
-            .fetch()
-            .max_messages(1)
-            .expires(second)
-            .messages()
-            .await?;
-        while let Some(message) = batch.next().await {
-            let message = message.map_err(anyhow::Error::from_boxed)?;
-            let given_back = message.double_ack_with(AckKind::Nak(None)).await;
-            given_back.map_err(anyhow::Error::from_boxed)?;
-        }
-    }
-    until("the advisory", LIMIT, async || {
-        let advisories = bed.jetstream().get_stream(ADVISORIES).await?;
-        Ok((advisories.cached_info().state.messages > 0).then_some(()))
-    })
-    .await
-}
-
-#[tokio::test]
 async fn a_collection_without_an_index_or_of_another_model_is_named() -> anyhow::Result<()> {
     let bed = provisioned().await?;
     let alias = &bed.stack.collection;
@@ -389,32 +246,6 @@ async fn a_collection_without_an_index_or_of_another_model_is_named() -> anyhow:
         &format!("collection `{alias}`"),
         manifest.fingerprint.as_str(),
     );
-    bed.end().await
-}
-
-#[tokio::test]
-async fn servers_that_are_down_are_named_and_the_rest_is_looked_at() -> anyhow::Result<()> {
-    let mut bed = provisioned().await?;
-    let QdrantServer::Local(local) = &mut bed.stack.qdrant else {
-        return bed.end().await;
-    };
-    local.kill().await?;
-    let report = doctor(&bed, &[]).await?;
-    named(
-        &report,
-        "error",
-        &format!("collection `{}`", bed.stack.collection),
-        "",
-    );
-    assert_eq!(report.findings().len(), 1, "{:#}", report.report);
-    if let QdrantServer::Local(local) = &mut bed.stack.qdrant {
-        local.resume().await?;
-    }
-    bed.stack.nats.kill().await?;
-    let report = doctor(&bed, &[]).await?;
-    named(&report, "error", "nats", "failed to connect");
-    named(&report, "error", "monitoring endpoint", "failed to ask");
-    assert_eq!(report.findings().len(), 2, "{:#}", report.report);
     bed.end().await
 }
 

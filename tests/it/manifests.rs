@@ -14,3 +14,13 @@ mod scaling;
 mod schemas;
 mod secrets;
 mod variants;
+
+use std::collections::BTreeSet;
+
+/// Names of all Jobs and CronJobs.
+pub(crate) async fn jobs() -> anyhow::Result<BTreeSet<String>> {
+    let rendered = render::overlay("cpu").await?;
+    let all = rendered.of_kind("Job").chain(rendered.of_kind("CronJob"));
+    let name = |job| render::text(job, "/metadata/name").to_owned();
+    Ok(all.map(name).collect())
+}

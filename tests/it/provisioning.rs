@@ -58,6 +58,23 @@ async fn the_exit_code_tells_how_it_ended_whether_or_not_anybody_reads_the_outpu
 }
 
 #[tokio::test]
+async fn a_limit_that_somebody_gave_a_stream_is_noticed_and_taken_away() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let jobs = bed.jetstream().get_stream(JOBS).await?;
+    let mut limited = jobs.cached_info().config.clone();
+    limited.max_messages = 10;
+    bed.jetstream().update_stream(&limited).await?;
+    let mut check = bed.stack.program("indexer");
+    let output = check.args(["provision", "--check"]).output().await?;
+    let report = String::from_utf8(output.stdout)?;
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("max_msgs: 10 -> -1"), "{report}");
+    bed.stack.indexer(&["provision"]).await?;
+    bed.stack.indexer(&["provision", "--check"]).await?;
+    bed.end().await
+}
+
+#[tokio::test]
 async fn a_drifted_consumer_is_noticed_by_workers_and_mended_by_provisioning() -> anyhow::Result<()>
 {
     let bed = Bed::start().await?;

@@ -5,6 +5,8 @@ mod gates;
 mod generations;
 mod interrupted;
 mod live;
+mod mixed_up;
+mod model_changes;
 mod models;
 mod rollbacks;
 mod run_ids;

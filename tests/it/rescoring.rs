@@ -6,6 +6,7 @@ mod writes;
 
 use std::path::Path;
 
+use contract::topology::JOBS;
 use qdrant_client::Qdrant;
 use serde_json::{Value, json};
 use tests::Bed;
@@ -190,4 +191,23 @@ async fn provisioning_a_rescorer_makes_its_lanes_and_no_collection() -> anyhow::
     );
     scene.drain(&[]).await?;
     Ok(())
+}
+
+/// Nobody would read its lane for documents.
+#[tokio::test]
+async fn documents_are_neither_published_nor_deleted_by_a_rescorer() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    let corpus = scene.bed.write("doc.md", "# Title\n\nSome text.\n")?;
+    let corpus = corpus.display().to_string();
+    for arguments in [["publish", corpus.as_str()], ["delete", "doc.md"]] {
+        let mut indexer = scene.bed.stack.program("indexer");
+        indexer.env("EBB_MODEL", &scene.model).args(arguments);
+        let output = indexer.output().await?;
+        let said = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("`tiny-rerank` is a rescorer"), "{said}");
+    }
+    let jobs = scene.bed.jetstream().get_stream(JOBS).await?;
+    assert_eq!(jobs.cached_info().state.messages, 0);
+    scene.bed.end().await
 }

@@ -1,6 +1,8 @@
 //! Staging: a model comes from a directory, the web, S3 or the hub, as a whole or not at all.
 
 mod interrupted;
+mod quantized;
+mod refused;
 mod staged;
 mod web;
 
@@ -27,6 +29,7 @@ const WANTED: [&str; 8] = [
     "tokenizer.json",
     "tokenizer_config.json",
 ];
+
 /// `worker stage`, ready to run.
 async fn command(source: &str, models: &Path) -> anyhow::Result<Command> {
     named("m", source, models).await
@@ -243,63 +246,5 @@ async fn what_cannot_be_had_is_named_without_secrets_and_nothing_is_staged() -> 
         );
     }
     assert!(other.paths().is_empty());
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_model_that_names_files_outside_of_its_folder_is_refused() -> anyhow::Result<()> {
-    let web = web_of_tiny("a/m").await?;
-    web.files()
-        .content
-        .insert("a/secret/config.json".to_owned(), b"{}".to_vec());
-    for path in ["../secret", "/tmp", "x/../../secret"] {
-        let modules = serde_json::json!([{ "type": "a.Pooling", "path": path }]).to_string();
-        web.files()
-            .content
-            .insert("a/m/modules.json".to_owned(), modules.into_bytes());
-        let models = tempfile::tempdir()?;
-        let output = stage(&web.url("a/m"), models.path(), &[]).await?;
-        assert_eq!(output.status.code(), Some(1), "{path}: {}", log(&output));
-        assert!(content(models.path())?.is_empty());
-    }
-    assert!(!web.paths().iter().any(|path| path.contains("secret")));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_pinned_fingerprint_decides_before_anything_is_put_in_place() -> anyhow::Result<()> {
-    let web = web_of_tiny("m").await?;
-    let models = tempfile::tempdir()?;
-    let pin = "0".repeat(64);
-    let output = stage(&web.url("m"), models.path(), &["--fingerprint", &pin]).await?;
-    let log = log(&output);
-    assert_eq!(output.status.code(), Some(1), "{log}");
-    assert!(content(models.path())?.is_empty());
-    let computed = log
-        .split("has fingerprint ")
-        .nth(1)
-        .and_then(|rest| rest.get(..64));
-    let computed = computed.expect("both fingerprints are said").to_owned();
-    assert!(log.contains(&pin), "{log}");
-    let pinned = ["--fingerprint", computed.as_str()];
-    staged(
-        &stage(&web.url("m"), models.path(), &pinned).await?,
-        models.path(),
-    );
-    // It is there now, so that nothing is fetched.
-    let asked = web.paths().len();
-    let output = stage(&web.url("m"), models.path(), &pinned).await?;
-    let name = staged(&output, models.path());
-    assert_eq!(web.paths().len(), asked);
-    // Unless it is damaged, which nobody repairs in silence.
-    let graph = models.path().join(name).join("onnx/model.onnx");
-    std::fs::write(&graph, b"damaged")?;
-    let output = stage(&web.url("m"), models.path(), &pinned).await?;
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        self::log(&output).contains("damaged; remove it"),
-        "{}",
-        self::log(&output)
-    );
     Ok(())
 }

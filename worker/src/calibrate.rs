@@ -48,7 +48,7 @@ impl CalibrateConfig {
     /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
-        self.model.faults()
+        self.model.staged.faults()
     }
 }
 
@@ -75,7 +75,7 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
         tokens_per_second: best.tokens_per_second,
         measured,
     };
-    calibration.keep(&config.model.model)?;
+    calibration.keep(&config.model.staged.model)?;
     Ok(calibration)
 }
 

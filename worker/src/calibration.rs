@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use contract::digest::Digest;
+use contract::model::Manifest;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Provider, SessionConfig};
+use crate::config::{BatchConfig, Provider, SessionConfig};
+use crate::plan::Shapes;
 
 /// Folder of a staged model that holds its calibrations.
 const FOLDER: &str = "calibration";
@@ -75,6 +77,25 @@ impl Calibration {
         fs::rename(&new, &path).with_context(failed)?;
         Ok(path)
     }
+}
+
+/// Shapes of tensors as they were found best for a model on this device, unless `batch` says otherwise.
+#[must_use]
+pub fn shapes(
+    model: &Path,
+    manifest: &Manifest,
+    batch: &BatchConfig,
+    session: &SessionConfig,
+) -> Shapes {
+    let device = device(session);
+    let found = Calibration::find(model, &manifest.fingerprint, &device);
+    let calibrated = found.map(|found| found.tensor_tokens);
+    let tokens = batch.tensor_tokens(session.provider, calibrated);
+    let calibrated = calibrated.is_some();
+    tracing::debug!(tokens, device, calibrated, "size of tensors");
+    session
+        .provider
+        .shapes(tokens, manifest.identity.max_tokens)
 }
 
 /// Names a device by all that decides how fast it is: the processor and its threads, or the GPU.

@@ -57,7 +57,10 @@ impl CheckConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
-        faults.extend(unreadable("--public-key", self.model.public_key.as_ref()));
+        faults.extend(unreadable(
+            "--public-key",
+            self.model.staged.public_key.as_ref(),
+        ));
         faults
     }
 }
@@ -65,7 +68,7 @@ impl CheckConfig {
 /// Looks at everything, whatever fails before.
 pub async fn check(config: &CheckConfig) -> Vec<Finding> {
     let mut findings = vec![check_device(config).await];
-    let manifest = match Manifest::load(&config.model.model) {
+    let manifest = match Manifest::load(&config.model.staged.model) {
         Ok(manifest) => manifest,
         Err(error) => {
             findings.push(finding("manifest", Err(error)));
@@ -84,7 +87,7 @@ async fn check_device(config: &CheckConfig) -> Finding {
     let (model, session) = (config.model.clone(), config.session.clone());
     let subject = format!(
         "model `{}` on {:?}",
-        model.model.display(),
+        model.staged.model.display(),
         session.provider
     );
     let started = Instant::now();

@@ -6,20 +6,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use contract::connect::ConfigFault;
 use contract::connect::nats::NatsConfig;
 use contract::connect::qdrant::QdrantConfig;
-use contract::connect::{ConfigFault, unreadable};
 use contract::digest::Digest;
+use contract::model::ModelDir;
 use contract::names::CollectionName;
-use contract::topology::DEFAULT_BATCH_JOBS;
+use contract::topology::{DEFAULT_BATCH_JOBS, DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
 
 use crate::failpoint;
 use crate::plan::Shapes;
 
-/// Tokens of a pull on a CPU: about two seconds of work of a small model on two cores.
-const CPU_BATCH_TOKENS: usize = 16_384;
-/// Tokens of a pull on a GPU: several of its tensors.
-const CUDA_BATCH_TOKENS: usize = 65_536;
 /// Padded tokens of one call on a CPU: small tensors stay in its caches.
 const CPU_TENSOR_TOKENS: usize = 1_024;
 /// Padded tokens of one call on a GPU: large tensors keep its units busy.
@@ -109,36 +106,16 @@ impl SessionConfig {
     }
 }
 
-/// Which model.
+/// Which model, exactly.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelConfig {
-    /// Directory of a staged model, made by `worker stage`
-    #[arg(long, env = "EBB_MODEL")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub staged: ModelDir,
     /// Fingerprint that the model must have
     #[arg(long, env = "EBB_FINGERPRINT")]
     pub fingerprint: Option<Digest>,
-    /// File with the minisign public key with which the model must be signed; without it, no signature is looked at
-    #[arg(long, env = "EBB_PUBLIC_KEY")]
-    pub public_key: Option<PathBuf>,
-}
-
-impl ModelConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
-    pub fn faults(&self) -> Vec<ConfigFault> {
-        let key = unreadable("--public-key", self.public_key.as_ref());
-        let mut faults: Vec<_> = key.into_iter().collect();
-        if !self.model.is_dir() {
-            let problem = format!(
-                "`{}` is not a directory; stage a model",
-                self.model.display()
-            );
-            faults.push(ConfigFault::new("--model", problem));
-        }
-        faults
-    }
 }
 
 /// How batches are made, which bounds the memory of the worker.
@@ -149,7 +126,7 @@ pub struct BatchConfig {
     /// a shutdown; by default 16384 on a CPU, 65536 on CUDA
     #[arg(long, env = "EBB_BATCH_TOKENS")]
     pub batch_tokens: Option<usize>,
-    /// Most jobs of a pull; with seven batches on their way, seven times as many may be in flight
+    /// Most jobs of a pull; with nine batches on their way, nine times as many may be in flight
     #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = usize::from(DEFAULT_BATCH_JOBS))]
     pub batch_jobs: usize,
     /// Padded tokens of one call of the model; by default what `worker calibrate` has found best for this model on this
@@ -193,7 +170,7 @@ pub struct RunConfig {
     /// Time between SIGTERM and giving back what is not finished; below the consumers' ack wait
     #[arg(long, env = "EBB_GRACE", default_value = "25s", value_parser = humantime::parse_duration)]
     pub grace: Duration,
-    /// Address of /livez, /readyz and /metrics; port 0 takes a free one
+    /// Address of /startupz, /readyz, /livez and /metrics; port 0 takes a free one
     #[arg(long, env = "EBB_LISTEN", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 }
@@ -203,8 +180,8 @@ impl BatchConfig {
     #[must_use]
     pub fn batch_tokens(&self, provider: Provider) -> usize {
         self.batch_tokens.unwrap_or(match provider {
-            Provider::Cpu => CPU_BATCH_TOKENS,
-            Provider::Cuda => CUDA_BATCH_TOKENS,
+            Provider::Cpu => DEFAULT_CPU_BATCH_TOKENS,
+            Provider::Cuda => DEFAULT_CUDA_BATCH_TOKENS,
         })
     }
 
@@ -225,7 +202,7 @@ impl RunConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
-        faults.extend(self.model.faults());
+        faults.extend(self.model.staged.faults());
         let positive = [
             (
                 "--batch-tokens",

@@ -1,54 +1,27 @@
-//! The graph file: the little of an ONNX model that staging must know without a runtime, namely the element type of its
-//! weights, and the files beside it that hold them. Numbers of fields and types are those of onnx.proto3.
+//! The graph file: what staging must know of an ONNX model without a runtime, and what it changes in one.
+//!
+//! [`proto`] has the messages of the file. An edit takes a [`Model`] to a [`Model`]: [`int8`] and [`fp16`] make another
+//! model of it when it is staged, [`pooling`] moves the end of the work onto the device when it is loaded.
+
+pub mod error;
+pub mod fp16;
+pub mod int8;
+pub mod model;
+mod node;
+pub mod pooling;
+pub mod proto;
+mod tensor;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use contract::model::Dtype;
-use prost::Message;
-use thiserror::Error;
 
-/// `TensorProto.DataType.FLOAT16`.
-const FLOAT16: i32 = 10;
-/// `TensorProto.DataType.FLOAT`.
-const FLOAT: i32 = 1;
-
-/// Why a graph file cannot be staged.
-#[derive(Debug, Error)]
-pub enum GraphError {
-    /// It cannot be read.
-    #[error("failed to read `{path}`")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It is not an ONNX model.
-    #[error("`{path}` is not an onnx graph")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What the decoder said.
-        #[source]
-        source: prost::DecodeError,
-    },
-    /// It has no weights.
-    #[error("`{path}` has no graph with weights; is the file whole?")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It names a file outside of its folder.
-    #[error("`{path}` keeps weights in `{location}`, which is not inside its folder")]
-    Escapes {
-        /// The file.
-        path: PathBuf,
-        /// What it names.
-        location: String,
-    },
-}
+pub use error::{EditError, GraphError};
+pub use model::Model;
+use model::decode;
+use proto::{TensorProto, data_type};
 
 /// What staging must know of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,50 +32,13 @@ pub struct Graph {
     pub external: BTreeSet<String>,
 }
 
-#[derive(Message)]
-struct ModelProto {
-    #[prost(message, optional, tag = "7")]
-    graph: Option<GraphProto>,
-}
-
-#[derive(Message)]
-struct GraphProto {
-    #[prost(message, repeated, tag = "5")]
-    initializer: Vec<TensorProto>,
-}
-
-#[derive(Message)]
-struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
-    dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    data_type: i32,
-    #[prost(message, repeated, tag = "13")]
-    external_data: Vec<Entry>,
-}
-
-#[derive(Message)]
-struct Entry {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
 impl Graph {
     /// Reads a graph file.
     ///
     /// # Errors
     /// [`GraphError`].
     pub fn read(path: &Path) -> Result<Self, GraphError> {
-        let bytes = std::fs::read(path).map_err(|source| GraphError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let model = ModelProto::decode(bytes.as_slice()).map_err(|source| GraphError::Parse {
-            path: path.to_owned(),
-            source,
-        })?;
+        let model = decode(path)?;
         let weights = model
             .graph
             .map(|graph| graph.initializer)
@@ -127,11 +63,8 @@ impl Graph {
 }
 
 fn external_files(weights: &[TensorProto]) -> BTreeSet<String> {
-    let entries = weights.iter().flat_map(|tensor| &tensor.external_data);
-    entries
-        .filter(|entry| entry.key == "location")
-        .map(|entry| entry.value.clone())
-        .collect()
+    let locations = weights.iter().filter_map(|it| it.external("location"));
+    locations.map(str::to_owned).collect()
 }
 
 fn stays_beside(location: &str) -> bool {
@@ -139,14 +72,18 @@ fn stays_beside(location: &str) -> bool {
     !location.is_empty() && Path::new(location).components().all(normal)
 }
 
-/// By number of elements: models in 16 bits keep some weights in 32.
+/// By number of elements: models in 16 bits keep some weights in 32, and quantized ones have scales.
 fn dtype(weights: &[TensorProto]) -> Dtype {
-    let mut elements: BTreeMap<i32, i64> = BTreeMap::new();
+    let mut elements: BTreeMap<i32, usize> = BTreeMap::new();
     for tensor in weights {
-        *elements.entry(tensor.data_type).or_default() += tensor.dims.iter().product::<i64>();
+        *elements.entry(tensor.data_type()).or_default() += tensor.elements();
     }
     let of = |kind| elements.get(&kind).copied().unwrap_or(0);
-    if of(FLOAT16) > of(FLOAT) {
+    let bytes = of(data_type::INT8) + of(data_type::UINT8);
+    let (half, single) = (of(data_type::FLOAT16), of(data_type::FLOAT));
+    if bytes > half.max(single) {
+        Dtype::Int8
+    } else if half > single {
         Dtype::Fp16
     } else {
         Dtype::Fp32
@@ -155,17 +92,21 @@ fn dtype(weights: &[TensorProto]) -> Dtype {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
+    use crate::graph::proto::{GraphProto, ModelProto, StringStringEntryProto};
 
     fn tensor(dims: &[i64], data_type: i32, location: Option<&str>) -> TensorProto {
-        let entry = |value: &str| Entry {
-            key: "location".to_owned(),
-            value: value.to_owned(),
+        let entry = |value: &str| StringStringEntryProto {
+            key: Some("location".to_owned()),
+            value: Some(value.to_owned()),
         };
         TensorProto {
             dims: dims.to_vec(),
-            data_type,
+            data_type: Some(data_type),
             external_data: location.map(entry).into_iter().collect(),
+            ..TensorProto::default()
         }
     }
 
@@ -175,7 +116,9 @@ mod tests {
         let model = ModelProto {
             graph: Some(GraphProto {
                 initializer: weights,
+                ..GraphProto::default()
             }),
+            ..ModelProto::default()
         };
         std::fs::write(&path, model.encode_to_vec()).unwrap();
         Graph::read(&path)
@@ -184,23 +127,28 @@ mod tests {
     #[test]
     fn the_type_of_most_elements_is_the_type_of_the_graph() {
         let graph = read(vec![
-            tensor(&[100, 10], FLOAT16, None),
-            tensor(&[10], FLOAT, None),
+            tensor(&[100, 10], data_type::FLOAT16, None),
+            tensor(&[10], data_type::FLOAT, None),
         ]);
         assert_eq!(graph.unwrap().dtype, Dtype::Fp16);
         let graph = read(vec![
-            tensor(&[5], FLOAT16, None),
-            tensor(&[10], FLOAT, None),
+            tensor(&[100, 10], data_type::INT8, None),
+            tensor(&[10], data_type::FLOAT, None),
+        ]);
+        assert_eq!(graph.unwrap().dtype, Dtype::Int8);
+        let graph = read(vec![
+            tensor(&[5], data_type::FLOAT16, None),
+            tensor(&[10], data_type::FLOAT, None),
         ]);
         assert_eq!(graph.unwrap().dtype, Dtype::Fp32);
     }
 
     #[test]
     fn files_with_weights_are_found_and_may_not_lie_elsewhere() {
-        let graph = read(vec![tensor(&[1], FLOAT, Some("weights.bin"))]).unwrap();
+        let graph = read(vec![tensor(&[1], data_type::FLOAT, Some("weights.bin"))]).unwrap();
         assert_eq!(graph.external, BTreeSet::from(["weights.bin".to_owned()]));
         for outside in ["../weights.bin", "/etc/passwd", ""] {
-            let refused = read(vec![tensor(&[1], FLOAT, Some(outside))]);
+            let refused = read(vec![tensor(&[1], data_type::FLOAT, Some(outside))]);
             assert!(
                 matches!(refused, Err(GraphError::Escapes { .. })),
                 "{outside}"

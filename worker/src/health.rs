@@ -1,7 +1,9 @@
-//! Health and metrics over HTTP: `/livez`, `/readyz`, `/metrics`.
+//! Health and metrics over HTTP: `/startupz`, `/readyz`, `/livez`, `/metrics`.
 //!
-//! Ready means that the model is loaded and the consumers were found. Alive means that the event loop answers and
-//! the embed thread has shown itself lately; whether NATS or Qdrant can be reached is no reason to restart.
+//! Started means that the model is loaded and has given its golden texts their vectors: what is left to do waits for
+//! others. Ready means that the consumers were found as well. Alive means that the event loop answers and the embed
+//! thread has shown itself lately. Neither started nor alive asks for NATS or Qdrant: that one of them cannot be reached
+//! is no reason to restart.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub enum Stage {
 #[derive(Debug)]
 struct Signs {
     born: Instant,
+    started: AtomicBool,
     ready: AtomicBool,
     stages: [Sign; 3],
 }
@@ -48,7 +51,7 @@ struct Sign {
 }
 
 impl Health {
-    /// Neither ready nor busy.
+    /// Neither started nor ready nor busy.
     #[must_use]
     pub fn new() -> Self {
         Self::born(Instant::now())
@@ -57,9 +60,15 @@ impl Health {
     fn born(born: Instant) -> Self {
         Self(Arc::new(Signs {
             born,
+            started: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             stages: Default::default(),
         }))
+    }
+
+    /// The model is loaded and proved.
+    pub fn started(&self) {
+        self.0.started.store(true, Ordering::Release);
     }
 
     /// The worker pulls from now on.
@@ -84,6 +93,14 @@ impl Health {
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.0.stages.iter().any(|sign| self.0.hangs(sign))
+    }
+
+    fn is_started(&self) -> bool {
+        self.0.started.load(Ordering::Acquire)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Acquire)
     }
 
     /// Whether restarting the process would help: an outage of Qdrant is no reason to.
@@ -128,21 +145,22 @@ pub async fn serve(
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let routes = Router::new()
-        .route(
-            "/livez",
-            get(|State(health): State<Health>| async move { code(health.is_alive()) }),
-        )
-        .route(
-            "/readyz",
-            get(|State(health): State<Health>| async move {
-                code(health.0.ready.load(Ordering::Acquire))
-            }),
-        )
+    let routes = probes()
         .with_state(health)
         .route("/metrics", get(move || async move { metrics.render() }));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Ok(bound)
+}
+
+/// What a kubelet asks.
+fn probes() -> Router<Health> {
+    let probe = |holds: fn(&Health) -> bool| {
+        get(move |State(health): State<Health>| async move { code(holds(&health)) })
+    };
+    Router::new()
+        .route("/startupz", probe(Health::is_started))
+        .route("/readyz", probe(Health::is_ready))
+        .route("/livez", probe(Health::is_alive))
 }
 
 fn code(good: bool) -> StatusCode {

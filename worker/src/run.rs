@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use contract::connect::denial::denied;
-use contract::model::Manifest;
 use tokio::sync::{mpsc, watch};
 
-use crate::calibration::{Calibration, device};
+use crate::calibration::shapes;
 use crate::config::{Provider, RunConfig};
 use crate::connect::connect;
 use crate::consumers::Consumers;
@@ -21,8 +20,8 @@ use crate::health::{self, Health};
 use crate::load::{Loaded, load};
 use crate::metrics;
 use crate::pipeline::{Context, embed_stage, encode_stage, joined};
-use crate::plan::Shapes;
 use crate::pull::{Controls, Pull, PullSize};
+use crate::session::Engine;
 use crate::shutdown::Shutdown;
 use crate::warm_up::warm_up;
 use crate::write::{Outages, WriteStage};
@@ -32,6 +31,19 @@ use crate::write::{Outages, WriteStage};
 /// # Errors
 /// If the worker cannot start, or a stage fails.
 pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
+    run_with(config, since, move |config| load_and_warm_up(config, since)).await
+}
+
+/// Runs a worker with the engine that `load` gives: the seam for measuring everything around an engine. The worker's own
+/// program knows no engine but a session.
+///
+/// # Errors
+/// If the worker cannot start, or a stage fails.
+pub async fn run_with<E: Engine + Send + 'static>(
+    config: RunConfig,
+    since: Instant,
+    load: impl FnOnce(&RunConfig) -> anyhow::Result<Loaded<E>> + Send + 'static,
+) -> anyhow::Result<()> {
     let recorded = metrics::install().context("failed to install the metrics recorder")?;
     tokio::spawn(metrics::keep_up(recorded.clone()));
     metrics::startup_phase("main", since.elapsed());
@@ -40,7 +52,10 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
     let bound = bound.with_context(|| format!("failed to listen on {}", config.listen))?;
     let (trigger, shutdown) =
         Shutdown::on_signals(config.grace).context("failed to catch signals")?;
-    let (loaded, shapes) = load_on_thread(&config, since).await?;
+    let loading = tokio::task::spawn_blocking(move || (load(&config), config));
+    let (loaded, config) = loading.await.context("loading the model died")?;
+    let loaded = loaded?;
+    health.started();
     let parts = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
     let Some(parts) = parts else {
         return Ok(());
@@ -84,13 +99,7 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
         breaker,
         outages: Outages::default(),
     };
-    let stages = stages(
-        context.clone(),
-        config,
-        (loaded, shapes),
-        (pull, controls),
-        write,
-    );
+    let stages = stages(context.clone(), config, loaded, (pull, controls), write);
     watched(stages, parts.consumers, context.shutdown).await
 }
 
@@ -109,16 +118,22 @@ async fn watched(
 }
 
 /// Connects the stages with channels that hold one batch each, and waits for all of them.
-async fn stages(
+async fn stages<E: Engine + Send + 'static>(
     context: Context,
     config: RunConfig,
-    (loaded, shapes): (Loaded, Shapes),
+    loaded: Loaded<E>,
     (pull, controls): (Pull, Controls),
     write: WriteStage,
 ) -> anyhow::Result<()> {
     let (to_encode, from_pull) = mpsc::channel(1);
     let (to_embed, from_encode) = mpsc::channel(1);
     let (to_upsert, from_embed) = mpsc::channel(1);
+    let shapes = shapes(
+        &config.model.staged.model,
+        &loaded.manifest,
+        &config.batch,
+        &config.session,
+    );
     let rules = Rules {
         collections: config.collections,
         too_long: config.batch.too_long,
@@ -139,34 +154,14 @@ async fn stages(
     tokio::try_join!(write.run(from_embed), embed, encode, pull).map(drop)
 }
 
-/// Shapes as they were found best on this device, unless somebody has said otherwise.
-fn shapes(config: &RunConfig, manifest: &Manifest) -> Shapes {
-    let (provider, device) = (config.session.provider, device(&config.session));
-    let found = Calibration::find(&config.model.model, &manifest.fingerprint, &device);
-    let calibrated = found.map(|found| found.tensor_tokens);
-    let tokens = config.batch.tensor_tokens(provider, calibrated);
-    tracing::info!(
-        tokens,
-        device,
-        calibrated = calibrated.is_some(),
-        "size of tensors"
-    );
-    provider.shapes(tokens, manifest.identity.max_tokens)
-}
-
-async fn load_on_thread(config: &RunConfig, since: Instant) -> anyhow::Result<(Loaded, Shapes)> {
-    let config = config.clone();
-    let loaded = tokio::task::spawn_blocking(move || load_and_warm_up(&config, since)).await;
-    loaded.context("loading the model died")?
-}
-
-/// A CPU has memory when it is needed, and starts sooner without.
-fn load_and_warm_up(config: &RunConfig, since: Instant) -> anyhow::Result<(Loaded, Shapes)> {
+/// A CPU has memory when it is needed, and starts sooner without being warmed up.
+fn load_and_warm_up(config: &RunConfig, since: Instant) -> anyhow::Result<Loaded> {
     let mut loaded = load(&config.model, &config.session, since)?;
-    let shapes = shapes(config, &loaded.manifest);
     if config.session.provider == Provider::Cuda {
+        let (model, batch) = (&config.model.staged.model, &config.batch);
+        let shapes = shapes(model, &loaded.manifest, batch, &config.session);
         warm_up(&mut loaded.session, shapes, loaded.tokenizer.padding_id())?;
         metrics::startup_phase("warm", since.elapsed());
     }
-    Ok((loaded, shapes))
+    Ok(loaded)
 }

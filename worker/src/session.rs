@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use contract::model::Pooling;
-use ort::environment::Environment;
 use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
 use ort::value::Tensor as OrtTensor;
 use thiserror::Error;
@@ -21,6 +20,8 @@ use thiserror::Error;
 use crate::batch::Tensor;
 use crate::config::{Provider, SessionConfig};
 use crate::error::EmbedError;
+use crate::graph::pooling::pool;
+use crate::graph::{GraphError, Model};
 use crate::metrics;
 use crate::pool::Recipe;
 use input::Input;
@@ -104,6 +105,20 @@ pub enum SessionError {
     },
 }
 
+/// Where token vectors become one vector.
+///
+/// On a device with a memory of its own, only final vectors should leave it. The graph is edited in memory when it is
+/// loaded, so that the files and the fingerprint of a model are those of its origin. On a CPU nothing would be gained:
+/// with MiniLM-L6 and 8 rows of 128 tokens, the pooling here takes 0.1 ms of a call of 70 ms, and the pooling nodes no
+/// measurable time either, while a worker starts later and with more memory if it edits its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolOn {
+    /// Here, in Rust.
+    Host,
+    /// In the graph.
+    Device,
+}
+
 /// What runs a tensor. The one seam for a stand-in: everything behind it needs the runtime and the device.
 pub trait Engine {
     /// Gives the vector of each row of a tensor, in order.
@@ -120,7 +135,6 @@ pub trait Engine {
 #[derive(Debug)]
 pub struct Session {
     inner: OrtSession,
-    _environment: Environment,
     inputs: Vec<Input>,
     output: Output,
     recipe: Recipe,
@@ -128,7 +142,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads a graph onto the configured device.
+    /// Loads a graph onto the configured device, and pools where that is best: see [`PoolOn`].
     ///
     /// # Errors
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
@@ -137,12 +151,32 @@ impl Session {
         config: &SessionConfig,
         recipe: Recipe,
     ) -> Result<Self, SessionError> {
-        let (inner, environment) = device::place(graph, config)?;
+        let pool_on = match config.provider {
+            Provider::Cpu => PoolOn::Host,
+            Provider::Cuda => PoolOn::Device,
+        };
+        Self::load_pooling(graph, config, recipe, pool_on)
+    }
+
+    /// Loads a graph onto the configured device, and pools as it is told. A graph into which pooling cannot be put
+    /// gives its token vectors.
+    ///
+    /// # Errors
+    /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
+    pub fn load_pooling(
+        graph: &Path,
+        config: &SessionConfig,
+        recipe: Recipe,
+        pool_on: PoolOn,
+    ) -> Result<Self, SessionError> {
+        let pooling = pool_on == PoolOn::Device && recipe.pooling != Pooling::Graph;
+        let edited = pooling.then(|| with_pooling(graph, recipe)).flatten();
+        let inner = device::place(graph, edited.as_deref(), config)?;
         let inputs = input::read_inputs(graph, &inner)?;
-        let output = Output::read(graph, &inner, recipe.pooling)?;
+        let pooled = edited.map_or(recipe.pooling, |_| Pooling::Graph);
+        let output = Output::read(graph, &inner, pooled)?;
         Ok(Self {
             inner,
-            _environment: environment,
             inputs,
             output,
             recipe,
@@ -166,6 +200,21 @@ impl Session {
         metrics::device_ran(self.provider, started.elapsed());
         outputs.map_err(failed)
     }
+}
+
+/// The graph with its pooling inside, if that can be; a graph that cannot be read is reported by who loads it.
+fn with_pooling(graph: &Path, recipe: Recipe) -> Option<Vec<u8>> {
+    let pool = || -> Result<_, GraphError> {
+        let mut model = Model::read(graph)?;
+        model.edit("put the pooling into", graph, |model| pool(model, recipe))?;
+        model.encode(graph)
+    };
+    let pooled = pool().map_err(anyhow::Error::from);
+    pooled
+        .inspect_err(|error| {
+            tracing::warn!("{error:#}; token vectors leave the device and are pooled here");
+        })
+        .ok()
 }
 
 impl Engine for Session {

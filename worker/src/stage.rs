@@ -9,7 +9,10 @@ mod adopt;
 mod bring;
 mod download;
 mod golden;
+mod golden_set;
 mod publish;
+mod quality;
+mod quantize;
 mod sign;
 mod source;
 mod workshop;
@@ -21,7 +24,9 @@ use std::time::Duration;
 use clap::Args;
 use contract::connect::{ConfigFault, unreadable};
 use contract::digest::Digest;
-use contract::model::{Activation, Identity, MANIFEST, Manifest, Pooling, StagedFile, TOKENIZER};
+use contract::model::{
+    Activation, Identity, MANIFEST, Manifest, ModelDir, Pooling, StagedFile, TOKENIZER,
+};
 use contract::names::ModelName;
 use contract::tokenizer::Tokenizer;
 
@@ -35,6 +40,9 @@ use adopt::adopt;
 use bring::{Arrival, bring};
 use golden::{check_golden, check_labels, record, run_longest};
 use publish::{find_pinned, publish};
+use quality::check_quality;
+pub use quantize::Quantization;
+use quantize::quantize;
 use source::Source;
 use workshop::{Workshop, write_durably};
 
@@ -69,6 +77,16 @@ pub struct StageConfig {
     /// Graph to use, relative to the model directory
     #[arg(long)]
     pub onnx: Option<String>,
+    /// Make a smaller model of the graph, which must be in 32-bit floats; what that costs is measured and printed
+    #[arg(long, value_enum)]
+    pub quantize: Option<Quantization>,
+    /// What the cost is measured with, in the shape of BEIR: a directory with corpus.jsonl, queries.jsonl and one
+    /// qrels/*.tsv; by default 37 questions about Ebb's own documents, in English
+    #[arg(long, requires = "quantize")]
+    pub golden_set: Option<PathBuf>,
+    /// Most nDCG@10 that a smaller embedding model may lose, 0 to 1
+    #[arg(long, requires = "quantize", default_value_t = 0.01)]
+    pub max_ndcg_loss: f64,
     /// How token vectors become one vector, where the directory does not say
     #[arg(long, value_enum)]
     pub pooling: Option<Pooling>,
@@ -119,6 +137,14 @@ impl StageConfig {
         if self.max_tokens.is_some_and(|tokens| tokens < 3) {
             faults.push(ConfigFault::new("--max-tokens", "must be at least 3"));
         }
+        if !(0.0..=1.0).contains(&self.max_ndcg_loss) {
+            let problem = format!("`{}` is not 0 to 1", self.max_ndcg_loss);
+            faults.push(ConfigFault::new("--max-ndcg-loss", problem));
+        }
+        if let Some(set) = self.golden_set.as_ref().filter(|set| !set.is_dir()) {
+            let problem = format!("`{}` is not a directory", set.display());
+            faults.push(ConfigFault::new("--golden-set", problem));
+        }
         if self.dimensions == Some(0) {
             faults.push(ConfigFault::new("--dimensions", "must be at least 1"));
         }
@@ -129,6 +155,7 @@ impl StageConfig {
     fn changes(&self) -> Vec<&'static str> {
         let changes = [
             ("--onnx", self.onnx.is_some()),
+            ("--quantize", self.quantize.is_some()),
             ("--pooling", self.pooling.is_some()),
             ("--normalize", self.normalize.is_some()),
             ("--activation", self.activation.is_some()),
@@ -165,9 +192,11 @@ fn measure(config: &StageConfig, staged: &Staged) {
     }
     let calibration = CalibrateConfig {
         model: ModelConfig {
-            model: staged.directory.clone(),
+            staged: ModelDir {
+                model: staged.directory.clone(),
+                public_key: None,
+            },
             fingerprint: None,
-            public_key: None,
         },
         session: config.session.clone(),
         duration: config.calibrate,
@@ -199,13 +228,22 @@ fn bring_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
 /// Makes a staged model of a directory in the Hugging Face layout.
 fn make(config: &StageConfig, arrival: &Arrival, model: &Path) -> anyhow::Result<Manifest> {
     let onnx = config.onnx.as_deref();
-    let layout = Layout::read(arrival.directory(), onnx, config.max_tokens, config.pooling)?;
+    let mut layout = Layout::read(arrival.directory(), onnx, config.max_tokens, config.pooling)?;
+    if let Some(quantization) = config.quantize {
+        quantize(quantization, &mut layout, model)?;
+    }
     let mut files = BTreeMap::new();
     for file in &layout.files {
-        let to = arrival.place(file, model)?;
-        files.insert(file.clone(), StagedFile::of(&to)?);
+        let there = model.join(file);
+        if !there.exists() {
+            arrival.place(file, model)?;
+        }
+        files.insert(file.clone(), StagedFile::of(&there)?);
     }
     let manifest = describe(config, &layout, files, model)?;
+    if config.quantize.is_some() {
+        check_quality(config, arrival.directory(), model, &manifest)?;
+    }
     let json = serde_json::to_vec_pretty(&manifest)?;
     write_durably(&model.join(MANIFEST), &json)?;
     Ok(manifest)

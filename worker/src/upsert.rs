@@ -13,6 +13,11 @@
 //! Scores are written beside: each goes to its point only while that has the version that was scored, and touches
 //! nothing else of it.
 //!
+//! **Cost.** `cargo bench-ebb --only pipeline --profile` with 384 dimensions: a chunk takes about 35 us of a core here
+//! (making points, decoding jobs and HTTP/2 a third each), 10 us of nats-server and 80 us of the local store, of which
+//! the engine's payload indexes take most. Each step waits for the one before, so a single batch leaves all of them idle
+//! most of the time: the write stage has several on their way.
+//!
 //! Whoever writes an older chunk after we have looked for them sees our head in its own last look, and removes it. A
 //! crash between any two steps leaves the job unacknowledged, and the redelivered job starts again at step 1.
 

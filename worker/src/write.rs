@@ -2,12 +2,17 @@
 //!
 //! A write that may succeed later is repeated in place for a while, with the leases kept. Then the outage is sat out
 //! (`outage`), so that it does not spend the deliveries of the backlog.
+//!
+//! A batch is written in steps that wait for each other, and most of that time is spent waiting for answers. So a few
+//! batches are written side by side, as several workers would: versions decide between them, not their order.
 
 mod outage;
 
 use std::time::{Duration, Instant};
 
 use contract::names::CollectionName;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 
 use crate::answer::answer;
@@ -24,6 +29,8 @@ pub use outage::Outages;
 
 /// How long a failing write is repeated in place, with the leases kept, before its jobs are given back.
 const RETRY_IN_PLACE: Duration = Duration::from_secs(30);
+/// Batches that are written side by side: enough that one of them always has a request for Qdrant to work on.
+pub const CONCURRENT_BATCHES: usize = 3;
 /// First and longest pause between attempts and between probes.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -48,12 +55,30 @@ impl WriteStage {
     /// # Errors
     /// If the process must not go on.
     pub async fn run(self, mut input: mpsc::Receiver<InFlight<Vectors>>) -> anyhow::Result<()> {
-        while let Some(work) = input.recv().await {
-            self.context.health.works(Stage::Write);
-            self.settle(work).await?;
-            self.context.health.rests(Stage::Write);
+        let (mut next, mut writing) = (None, FuturesUnordered::new());
+        loop {
+            if self.has_room(writing.len())
+                && let Some(work) = next.take()
+            {
+                self.context.health.works(Stage::Write);
+                writing.push(self.settle(work));
+            }
+            tokio::select! {
+                // Held back where those before it have begun to fail since this waited for it.
+                Some(work) = input.recv(), if next.is_none() && self.has_room(writing.len()) => next = Some(work),
+                Some(written) = writing.next() => written?,
+                else => return Ok(()),
+            }
+            if next.is_none() && writing.is_empty() {
+                self.context.health.rests(Stage::Write);
+            }
         }
-        Ok(())
+    }
+
+    /// Whether another batch may be written beside those that are. While writes fail, those alone find out that they do
+    /// not any more: others would spend a delivery of their jobs, and not leave Qdrant the pause that it asked for.
+    fn has_room(&self, batches: usize) -> bool {
+        batches == 0 || batches < CONCURRENT_BATCHES && !self.outages.are_on()
     }
 
     async fn settle(&self, work: InFlight<Vectors>) -> anyhow::Result<()> {
@@ -83,6 +108,7 @@ impl WriteStage {
     async fn write_with_retries(&self, vectors: &Vectors, deliveries: i64) -> Result<(), Failure> {
         let deadline = Instant::now() + RETRY_IN_PLACE;
         let mut pause = PAUSES.0;
+        let mut trouble = None;
         loop {
             let failure = match self.write(vectors, deliveries).await {
                 Ok(()) => return Ok(()),
@@ -97,6 +123,7 @@ impl WriteStage {
                 return Err(failure);
             }
             tracing::warn!(error = failure.reason, "write failed, trying again");
+            trouble.get_or_insert_with(|| self.outages.trouble());
             let mut shutdown = self.context.shutdown.clone();
             tokio::select! {
                 () = shutdown.reached(Phase::Draining) => return Err(failure),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use contract::topology::{DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
 use serde::{Deserialize, Serialize};
 
 use super::text::{NotReadable, as_text};
@@ -131,12 +132,12 @@ impl Gpu {
         }
     }
 
-    /// Tokens that a pull of a worker aims at, its `--batch-tokens`.
+    /// Tokens that a pull of a worker aims at, the default of its `--batch-tokens`.
     #[must_use]
-    pub fn batch_tokens(self) -> u32 {
+    pub fn batch_tokens(self) -> usize {
         match self {
-            Self::None => 16_384,
-            Self::Nvidia | Self::Mig(_) => 65_536,
+            Self::None => DEFAULT_CPU_BATCH_TOKENS,
+            Self::Nvidia | Self::Mig(_) => DEFAULT_CUDA_BATCH_TOKENS,
         }
     }
 

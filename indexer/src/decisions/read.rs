@@ -15,6 +15,9 @@ use super::{
     CorpusPlace, Cron, Decisions, Gpu, ModelPlace, Quantity, Span, StorageClass, TimeZone,
 };
 
+/// The longest run id that a CronJob gives: its name, and the minute of its schedule.
+const LONGEST_RUN: &str = "rebuild-99999999";
+
 /// Names less alike than this are other names.
 const ALIKE: f64 = 0.75;
 
@@ -42,7 +45,7 @@ pub(super) static FIELDS: [Field; 13] = [
     Field::optional("gpu", is::<Gpu>),
     Field::optional("max_workers", is_count),
     Field::optional("drain_target", is::<Span>),
-    Field::optional("alias", is::<CollectionName>),
+    Field::optional("alias", is_alias),
     Field::optional("source", is::<CorpusPlace>),
     Field::optional("schedule.cron", is::<Cron>),
     Field::optional("schedule.time_zone", is::<TimeZone>),
@@ -159,6 +162,18 @@ fn is<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
     T::deserialize(value)
         .map(drop)
         .map_err(|error| error.to_string())
+}
+
+/// Generations behind an alias are called `<alias>--<run>`, which has to be a name, and a name of this alias alone.
+fn is_alias(value: &Value) -> Result<(), String> {
+    let alias = CollectionName::deserialize(value).map_err(|error| error.to_string())?;
+    if alias.as_str().contains("--") {
+        return Err(format!(
+            "`{alias}` reads as a generation of another alias: expected a name without `--`"
+        ));
+    }
+    let generation = alias.generation(LONGEST_RUN);
+    generation.map(drop).map_err(|error| error.to_string())
 }
 
 fn is_count(value: &Value) -> Result<(), String> {

@@ -55,6 +55,9 @@ macro_rules! as_text {
 
 pub(super) use as_text;
 
+/// Longest span that anybody means: after that long, dead letters are gone too.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// A span of time, whole seconds of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -87,10 +90,10 @@ impl FromStr for Span {
     type Err = NotReadable;
 
     fn from_str(text: &str) -> Result<Self, NotReadable> {
-        let fault =
-            || NotReadable::new(text, "a span of time", "whole seconds or more, like `30m`");
+        let rule = "whole seconds or more, like `30m`, and at most 30 days";
+        let fault = || NotReadable::new(text, "a span of time", rule);
         let span = humantime::parse_duration(text).map_err(|_| fault())?;
-        let whole = span.subsec_nanos() == 0 && !span.is_zero();
+        let whole = span.subsec_nanos() == 0 && !span.is_zero() && span <= LONGEST;
         whole.then_some(Self(span)).ok_or_else(fault)
     }
 }
@@ -218,7 +221,7 @@ mod tests {
     fn spans_have_units_and_quantities_too() {
         assert_eq!("1h 30m".parse::<Span>().unwrap(), Span::minutes(90));
         assert_eq!("90m".parse::<Span>().unwrap().to_string(), "1h 30m");
-        for text in ["30", "0s", "", "100ms", "fast"] {
+        for text in ["30", "0s", "", "100ms", "fast", "31d", "20000y"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
         assert_eq!("20Gi".parse::<Quantity>().unwrap(), Quantity::gibibytes(20));

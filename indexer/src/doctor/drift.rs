@@ -97,6 +97,7 @@ fn reason(field: &str) -> &'static str {
             "a publish that is repeated after it is stored twice, which costs work and loses nothing"
         }
         "max_age" | "discard" | "retention" => "jobs would be dropped without having been done",
+        "max_msgs" => "a stream that has so many messages takes no more",
         "missing" => {
             "filters read whole collections without these payload indexes, and rebuilds take hours"
         }

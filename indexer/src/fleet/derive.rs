@@ -115,7 +115,7 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
 
 /// What was started is finished before the grace is over, as far as it is known how fast a worker is.
 fn grace(gpu: Gpu, rate: u64) -> Duration {
-    let started = STARTED_BATCHES * u64::from(gpu.batch_tokens());
+    let started = STARTED_BATCHES * gpu.batch_tokens() as u64;
     DEFAULT_GRACE.max(Duration::from_secs(started.div_ceil(rate.max(1))))
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use contract::topology::{LAST_CALL, LONGEST_RETRY_DELAY, MAX_WAITING, MIN_ACK_WAIT, RUNTIME_END};
+use contract::topology::{
+    LAST_CALL, LONGEST_LOAD, LONGEST_RETRY_DELAY, MAX_WAITING, MIN_ACK_WAIT, RUNTIME_END,
+};
 use serde::Serialize;
 
 use super::{Fleet, Setting, max_ack_pending, span};
@@ -26,10 +28,11 @@ pub struct Broken {
 
 type Rule = fn(&Fleet) -> Vec<Broken>;
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     grace_below_ack_wait,
     pod_outlives_grace,
     ack_wait_survives_a_busy_machine,
+    startup_outlasts_loading,
     cooldown_outlasts_retries,
     pending_fits_the_fleet,
     in_flight_is_bounded,
@@ -66,6 +69,13 @@ fn ack_wait_survives_a_busy_machine(fleet: &Fleet) -> Vec<Broken> {
     let rule = "a worker on a busy machine keeps what it works on";
     alone(fleet.ack_wait.as_ref(), |ack_wait| {
         (ack_wait < MIN_ACK_WAIT).then(|| (rule, format!("at least {}", span(MIN_ACK_WAIT))))
+    })
+}
+
+fn startup_outlasts_loading(fleet: &Fleet) -> Vec<Broken> {
+    let rule = "nobody gives a worker up while it loads a large model, and lets it begin again";
+    alone(fleet.startup.as_ref(), |startup| {
+        (startup < LONGEST_LOAD).then(|| (rule, format!("at least {}", span(LONGEST_LOAD))))
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use contract::topology::LONGEST_LOAD;
+
 use super::{Fleet, Setting, broken, derive};
 use crate::decisions::{Decisions, Gpu, read};
 
@@ -116,6 +118,7 @@ fn sound() -> Fleet {
         pod_grace: set(seconds(74)),
         cooldown: set(seconds(204)),
         start_time: set(seconds(60)),
+        startup: set(LONGEST_LOAD),
         drain_target: set(seconds(264)),
     }
 }
@@ -128,7 +131,7 @@ fn each_rule_ends_where_it_says() {
     }
     assert_eq!(broken(&sound()), []);
     assert_eq!(broken(&Fleet::default()), []);
-    let spoils: [(Spoil, &str); 13] = [
+    let spoils: [(Spoil, &str); 14] = [
         (
             |f| {
                 put(&mut f.grace, seconds(60));
@@ -136,6 +139,7 @@ fn each_rule_ends_where_it_says() {
             },
             "the grace of a worker",
         ),
+        (|f| put(&mut f.startup, LONGEST_LOAD / 2), "load"),
         (|f| put(&mut f.pod_grace, seconds(73)), "pod"),
         (|f| put(&mut f.cooldown, seconds(203)), "retry"),
         (|f| put(&mut f.max_ack_pending, 6719), "pending"),

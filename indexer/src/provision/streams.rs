@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{Change, ProvisionConfig, Step};
 
 /// Fields of a stream that are ours; the server and its operator fill in others.
-const STREAM_FIELDS: [&str; 12] = [
+const STREAM_FIELDS: [&str; 13] = [
     "description",
     "subjects",
     "retention",
@@ -24,6 +24,7 @@ const STREAM_FIELDS: [&str; 12] = [
     "max_age",
     "max_bytes",
     "max_msg_size",
+    "max_msgs",
     "max_msgs_per_subject",
     "duplicate_window",
     "num_replicas",

@@ -135,10 +135,13 @@ impl Rebuild {
         missing(self.target(), self.record().version, points).await
     }
 
-    /// Exact number of points that this run has brought.
+    /// Exact number of points of the source that this run has brought. What it has embedded of live writes has their
+    /// versions.
     async fn present(&self) -> anyhow::Result<u64> {
         let run = Condition::matches(field::RUN, self.record().run.clone());
-        count(self.target(), Filter::must([run])).await
+        let version = i64::try_from(self.record().version)?;
+        let version = Condition::matches(field::VERSION, version);
+        count(self.target(), Filter::must([run, version])).await
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct CatchUp<'a> {
     pub(crate) tombstones_since: SystemTime,
     /// Chunks that were published and given up.
     pub(crate) dead: &'a DeadPoints,
-    /// That model with its tokenizer, where texts can be published to be embedded again.
+    /// That model with its tokenizer, where they are at hand; else texts are left to its workers to tokenize.
     pub(crate) again: Option<(&'a Manifest, &'a Tokenizer)>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Scan {
     pub(crate) tokens: u64,
     /// Of these, texts that the model does not take whole.
     pub(crate) truncated: u64,
-    /// Texts that would have to be embedded and were left, because nothing may be published.
+    /// Texts that would have to be embedded and are in dead letters.
     pub(crate) left: u64,
 }
 
@@ -82,13 +82,13 @@ impl Scan {
         self.published += other.published;
         self.tokens += other.tokens;
         self.truncated += other.truncated;
-        self.left = other.left;
+        self.left += other.left;
     }
 }
 
 impl CatchUp<'_> {
     /// Looks at all that has changed and carries over what is due.
-    pub(crate) async fn scan(&self, mut publisher: Option<&mut Publisher>) -> anyhow::Result<Scan> {
+    pub(crate) async fn scan(&self, publisher: &mut Publisher) -> anyhow::Result<Scan> {
         let mut request = ScrollPoints {
             collection_name: self.from.collection.to_string(),
             filter: Some(self.changed()),
@@ -103,7 +103,7 @@ impl CatchUp<'_> {
             let page = page.with_context(|| {
                 format!("failed to look for changes in `{}`", self.from.collection)
             })?;
-            scan.add(self.page(&page.result, publisher.as_deref_mut()).await?);
+            scan.add(self.page(&page.result, publisher).await?);
             request.offset = page.next_page_offset;
             if request.offset.is_none() {
                 return Ok(scan);
@@ -151,7 +151,7 @@ impl CatchUp<'_> {
     async fn page(
         &self,
         found: &[RetrievedPoint],
-        publisher: Option<&mut Publisher>,
+        publisher: &mut Publisher,
     ) -> anyhow::Result<Scan> {
         let doc_ids: BTreeSet<_> = found.iter().filter_map(doc_id).collect();
         let doc_ids: Vec<_> = doc_ids.into_iter().collect();
@@ -174,7 +174,7 @@ impl CatchUp<'_> {
     async fn carry(
         &self,
         points: Vec<RetrievedPoint>,
-        mut publisher: Option<&mut Publisher>,
+        publisher: &mut Publisher,
     ) -> anyhow::Result<Scan> {
         let documents: BTreeSet<_> = points.iter().filter_map(doc_id).collect();
         let mut scan = Scan::default();
@@ -185,15 +185,14 @@ impl CatchUp<'_> {
                 continue;
             }
             if self.is_dead(&point) {
-                continue;
-            }
-            let able = publisher.as_deref_mut().zip(self.again);
-            let Some((publisher, (manifest, tokenizer))) = able else {
                 scan.left += 1;
                 continue;
-            };
+            }
             scan.published += 1;
-            let again = Again::of(&point, manifest, tokenizer)?;
+            let again = match self.again {
+                Some((manifest, tokenizer)) => Again::of(&point, manifest, tokenizer)?,
+                None => Again::untokenized(&point),
+            };
             scan.tokens += again.tokens;
             scan.truncated += u64::from(again.truncated);
             publisher.add(vec![again.document]).await?;

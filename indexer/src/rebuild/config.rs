@@ -15,6 +15,7 @@ use crate::config::{ModelDir, Servers};
 use crate::extract::ExtractOptions;
 use crate::pack::JOB_TOKENS;
 use crate::plan::Sizing;
+use crate::run::{key_fault, run_id_fault};
 use crate::source::{Format, Sources};
 
 /// Settings of `indexer rebuild`.
@@ -166,11 +167,9 @@ impl RebuildConfig {
             let problem = "standard input cannot be read again after a crash; give files";
             faults.push(ConfigFault::new("SOURCE", problem));
         }
-        if let Some(run) = &self.run_id
-            && let Err(error) = self.alias.generation(run)
-        {
-            faults.push(ConfigFault::new("--run-id", error.to_string()));
-        }
+        faults.extend(key_fault("--alias", self.alias.as_str()));
+        let run_id = self.run_id.as_ref();
+        faults.extend(run_id.and_then(|run| run_id_fault(&self.alias, run)));
         if self.from_collection.is_some() && self.chunking.is_set() {
             let problem = "chunks are taken as they are stored; leave --chunk-tokens, --overlap-tokens and \
                            --no-context out";

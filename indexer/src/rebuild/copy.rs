@@ -180,8 +180,8 @@ impl Rebuild {
             subject: lane.subject(),
             run: self.record().run.clone(),
             collection: self.record().generation.clone(),
-            tokenization: self.manifest.tokenization(),
-            fingerprint: self.manifest.fingerprint.clone(),
+            tokenization: Some(self.manifest.tokenization()),
+            fingerprint: Some(self.manifest.fingerprint.clone()),
             job_tokens: self.config.chunking.job_tokens,
         };
         Publisher::new(Some(self.jetstream.clone()), heading)

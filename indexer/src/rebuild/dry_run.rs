@@ -107,8 +107,8 @@ fn heading(config: &RebuildConfig, manifest: &Manifest) -> Heading {
         subject: String::new(),
         run: String::new(),
         collection: config.alias.clone(),
-        tokenization: manifest.tokenization(),
-        fingerprint: manifest.fingerprint.clone(),
+        tokenization: Some(manifest.tokenization()),
+        fingerprint: Some(manifest.fingerprint.clone()),
         job_tokens: config.chunking.job_tokens,
     }
 }

@@ -73,10 +73,12 @@ impl Rebuild {
             jetstream: &self.jetstream,
             jobs: &self.jobs,
             alias: &record.alias,
+            left: None,
             model: &record.model,
             to: &record.generation,
         };
         let handed = hand_over.perform(|| self.lease.check()).await?;
+        failpoint::pass("rebuild-handed-over");
         if handed > 0 {
             let model = &record.model;
             say(&format!(

@@ -11,7 +11,7 @@ use qdrant_client::qdrant::{
     Condition, Filter, RetrievedPoint, ScrollPoints, Value, vector_output, vectors_output,
 };
 
-use super::write::{Target, include, text};
+use super::write::{Target, id, include, text};
 
 /// Fields that are read.
 const FIELDS: [&str; 3] = [field::DIGEST, field::FINGERPRINT, SCORES];
@@ -19,9 +19,6 @@ const FIELDS: [&str; 3] = [field::DIGEST, field::FINGERPRINT, SCORES];
 const CONCURRENT: usize = 8;
 /// Largest deviation of a vector's length from 1.
 pub(crate) const NORM_TOLERANCE: f64 = 1e-3;
-
-/// What is known by the digest of a text.
-pub(crate) type Vectors = HashMap<String, Known>;
 
 /// What models have made of a text.
 #[derive(Clone, Debug)]
@@ -32,12 +29,42 @@ pub(crate) struct Known {
     pub(crate) scores: Option<Value>,
 }
 
+/// What is known of texts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Vectors {
+    /// By the digest of the text.
+    texts: HashMap<String, Known>,
+    /// By the id of the point that has the text, its own scores: of two points with the same text, a rescorer may have
+    /// been asked about one.
+    scores: HashMap<String, Option<Value>>,
+}
+
 /// A chunk that a vector is looked for.
 pub(crate) struct Wanted<'a> {
     /// Id of its point.
     pub(crate) id: &'a str,
     /// Digest of its text.
     pub(crate) digest: &'a str,
+}
+
+impl Vectors {
+    /// The vector of a text.
+    pub(crate) fn vector(&self, digest: &str) -> Option<&Vec<f32>> {
+        self.texts.get(digest).map(|known| &known.vector)
+    }
+
+    /// The scores of a text at its point. Where it was elsewhere, it has moved with its scores.
+    pub(crate) fn scores(&self, wanted: &Wanted<'_>) -> Option<Value> {
+        let own = self.scores.get(wanted.id).cloned();
+        let moved = || self.texts.get(wanted.digest)?.scores.clone();
+        own.unwrap_or_else(moved)
+    }
+
+    /// Adds what is known of other texts.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.texts.extend(other.texts);
+        self.scores.extend(other.scores);
+    }
 }
 
 /// Finds vectors: first where the chunk was before, then wherever the same text is.
@@ -48,21 +75,29 @@ pub(crate) async fn vectors(
 ) -> anyhow::Result<Vectors> {
     let ids = wanted.iter().map(|wanted| wanted.id.to_owned()).collect();
     let points = serving.get(ids, &FIELDS, true).await?;
-    let mut found: Vectors = points
-        .iter()
-        .filter_map(|point| entry(point, manifest))
-        .collect();
+    let mut found = Vectors::default();
+    let digests: HashMap<_, _> = wanted.iter().map(|it| (it.id, it.digest)).collect();
+    for point in &points {
+        let Some((digest, known)) = entry(point, manifest) else {
+            continue;
+        };
+        let id = id(point);
+        if digests.get(id.as_str()) == Some(&digest.as_str()) {
+            found.scores.insert(id, known.scores.clone());
+        }
+        found.texts.insert(digest, known);
+    }
     let moved: HashSet<&str> = wanted
         .iter()
         .map(|wanted| wanted.digest)
-        .filter(|digest| !found.contains_key(*digest))
+        .filter(|digest| !found.texts.contains_key(*digest))
         .collect();
     let moved: Vec<Option<(String, Known)>> = stream::iter(moved)
         .map(|digest| by_digest(serving, manifest, digest.to_owned()))
         .buffer_unordered(CONCURRENT)
         .try_collect()
         .await?;
-    found.extend(moved.into_iter().flatten());
+    found.texts.extend(moved.into_iter().flatten());
     Ok(found)
 }
 

@@ -39,6 +39,7 @@ pub(super) struct Planned {
 impl Planning<'_> {
     /// The run to work on. One that is done is given back as it is.
     pub(super) async fn open(&self) -> anyhow::Result<Planned> {
+        self.lease.check_clock(self.config.clock_skew)?;
         self.unfinished().rollbacks(|| self.lease.check()).await?;
         let runs = self.runs.of(&self.config.alias).await?;
         if let Some(done) = self.done(&runs) {
@@ -52,7 +53,7 @@ impl Planning<'_> {
             if run.record.switched.is_some() && found == run.record.generation {
                 return self.end(run, &source).await;
             }
-            if self.goes_on(&run.record, &source) {
+            if self.goes_on(&run.record, &found, &source) {
                 return Ok(wanted(self.resume(run).await?));
             }
             self.abandon(run).await?;
@@ -66,6 +67,7 @@ impl Planning<'_> {
         Unfinished {
             scene: Scene {
                 qdrant: self.qdrant,
+                jetstream: self.jetstream,
                 jobs: self.jobs,
                 alias: &self.config.alias,
                 clock_skew: self.config.clock_skew,
@@ -108,13 +110,18 @@ impl Planning<'_> {
         })
     }
 
-    /// Whether an unfinished run that has not moved the alias is still what is wanted. One that had, and whose alias was
-    /// moved again by somebody, is not.
-    fn goes_on(&self, record: &RunRecord, source: &Digest) -> bool {
-        if record.phase >= Phase::Switched {
+    /// Whether an unfinished run that has not moved the alias is still what is wanted. It is not where somebody else has
+    /// moved the alias since: what the run has copied and compared was of another collection.
+    fn goes_on(&self, record: &RunRecord, found: &CollectionName, source: &Digest) -> bool {
+        let expected = if record.phase >= Phase::Switched {
+            &record.generation
+        } else {
+            &record.serving
+        };
+        if expected != found {
             say(&format!(
-                "run {} is given up: alias `{}` does not point to `{}` any more",
-                record.run, record.alias, record.generation
+                "run {} is given up: alias `{}` points to `{found}`, not to `{expected}` any more",
+                record.run, record.alias
             ));
             return false;
         }
@@ -166,13 +173,23 @@ impl Planning<'_> {
     }
 
     /// A new run. Where one of the wanted id was given up, its jobs and its generation may still be there, so that the
-    /// new one has a number behind it.
+    /// new one has a number behind it; so it has where the collection of that name is not ours.
     async fn record(&self, runs: &[Stored], source: Digest) -> anyhow::Result<RunRecord> {
         let alias = &self.config.alias;
         let started = now_micros();
         let skew = u64::try_from(self.config.clock_skew.as_micros()).unwrap_or(u64::MAX);
         let run = self.config.run_id.clone();
-        let run = run.map_or_else(|| run_id(started), |id| unused(runs, &id));
+        let there = alias::collections(self.qdrant).await?;
+        let run = run.unwrap_or_else(|| run_id(started));
+        let run = unused(
+            runs,
+            |run| {
+                alias
+                    .generation(run)
+                    .is_ok_and(|name| there.contains(&name))
+            },
+            &run,
+        );
         let state = self
             .jobs
             .get_info()
@@ -247,9 +264,12 @@ fn wanted(stored: Stored) -> Planned {
     }
 }
 
-/// The id itself, or with the first number behind it that no run has.
-fn unused(runs: &[Stored], id: &str) -> String {
-    let is_free = |candidate: &String| !runs.iter().any(|run| run.record.run == *candidate);
+/// The id itself, or with the first number behind it that no run has, and whose generation is not there.
+fn unused(runs: &[Stored], is_there: impl Fn(&str) -> bool, id: &str) -> String {
+    let is_free = |candidate: &String| {
+        let known = runs.iter().any(|run| run.record.run == *candidate);
+        !known && !is_there(candidate)
+    };
     let numbered = (2..).map(|number: u32| format!("{id}-{number}"));
     let mut candidates = std::iter::once(id.to_owned()).chain(numbered);
     candidates.find(is_free).unwrap_or_else(|| id.to_owned())

@@ -96,7 +96,7 @@ impl Rebuild {
         };
         let mut publisher = self.publisher(Priority::Live);
         let catch_up = self.catching_up(same_model, &dead);
-        let scan = catch_up.scan(Some(&mut publisher)).await?;
+        let scan = catch_up.scan(&mut publisher).await?;
         publisher.finish().await?;
         if scan.published > 0 {
             self.own_jobs_settled().await?;

@@ -137,18 +137,33 @@ impl Source {
                     place: Place::Stdin,
                 }))
             }
-            Self::Directory { root } => {
-                let mut walk = ignore::WalkBuilder::new(root);
-                walk.standard_filters(false).hidden(true).follow_links(true);
-                walk.sort_by_file_name(std::ffi::OsStr::cmp);
-                Walk::Directory(Box::new(walk.build()))
-            }
+            Self::Directory { root } => Walk::Directory(Box::new(folder(root))),
             Self::Glob { pattern, .. } => match glob::glob_with(pattern.as_str(), GLOB) {
                 Ok(paths) => Walk::Glob(paths),
                 // The pattern was compiled when the argument was understood.
                 Err(_) => Walk::One(None),
             },
         }
+    }
+
+    /// The folders below the root of a glob, which its own walk does not give.
+    pub(super) fn folders_of_glob(&self) -> Vec<PathBuf> {
+        let Self::Glob { root, .. } = self else {
+            return Vec::new();
+        };
+        let here = Path::new(".");
+        let root = if root.as_os_str().is_empty() {
+            here
+        } else {
+            root
+        };
+        let entries = folder(root).filter_map(Result::ok);
+        let folders = entries.filter(|entry| entry.path().is_dir());
+        let path = |entry: ignore::DirEntry| {
+            let path = entry.into_path();
+            path.strip_prefix("./").map(Path::to_owned).unwrap_or(path)
+        };
+        folders.map(path).collect()
     }
 
     /// What errors call the source.
@@ -237,6 +252,14 @@ fn understand_glob(argument: &str) -> Result<Source, SourceError> {
         .take_while(is_literal)
         .collect();
     Ok(Source::Glob { root, pattern })
+}
+
+/// Walks a folder in the order of its names.
+fn folder(root: &Path) -> ignore::Walk {
+    let mut walk = ignore::WalkBuilder::new(root);
+    walk.standard_filters(false).hidden(true).follow_links(true);
+    walk.sort_by_file_name(std::ffi::OsStr::cmp);
+    walk.build()
 }
 
 pub(super) fn is_hidden(id: &str) -> bool {

@@ -238,6 +238,7 @@ impl<'a> Attempt<'a> {
         let unfinished = Unfinished {
             scene: Scene {
                 qdrant: &self.comparer.qdrant,
+                jetstream: &self.jetstream,
                 jobs: &self.jobs,
                 alias: &self.config.comparison.alias,
                 clock_skew: self.config.comparison.clock_skew,
@@ -258,6 +259,7 @@ impl<'a> Attempt<'a> {
             jetstream: &self.jetstream,
             jobs: &self.jobs,
             alias,
+            left: None,
             model: &self.comparer.manifest.name,
             to: alias,
         };

@@ -107,6 +107,17 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_folder_below_a_glob_may_hide_the_documents_that_were_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.md"), "A").unwrap();
+        std::fs::create_dir_all(folder.path().join("mounts/one")).unwrap();
+        let sources = [format!("{}/**/*.md", folder.path().display())];
+        let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
+        assert_eq!(claimed.empty, ["mounts/one/"]);
+        assert!(claimed.holds(identity("a.md")));
+    }
+
+    #[test]
     fn an_empty_folder_hides_documents() {
         let folder = tempfile::tempdir().unwrap();
         let sources = [folder.path().display().to_string()];

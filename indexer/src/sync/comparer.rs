@@ -70,8 +70,8 @@ impl<'a> Comparer<'a> {
             subject,
             run,
             collection: self.config.alias.clone(),
-            tokenization: self.manifest.tokenization(),
-            fingerprint: self.manifest.fingerprint.clone(),
+            tokenization: Some(self.manifest.tokenization()),
+            fingerprint: Some(self.manifest.fingerprint.clone()),
             job_tokens: self.config.chunking.job_tokens,
         }
     }

@@ -14,6 +14,7 @@ use crate::extract::ExtractOptions;
 use crate::filter::PointFilter;
 use crate::plan::Sizing;
 use crate::rebuild::{Chunking, report_fault};
+use crate::run::{key_fault, run_id_fault};
 use crate::source::{Format, Sources};
 
 /// What is compared with what, and what may become of it.
@@ -125,11 +126,10 @@ impl SyncConfig {
         if self.lease < Duration::from_millis(500) {
             faults.push(ConfigFault::new("--lease", "must be at least 500ms"));
         }
-        if let Some(run) = &self.run_id
-            && let Err(error) = self.comparison.alias.generation(run)
-        {
-            faults.push(ConfigFault::new("--run-id", error.to_string()));
-        }
+        let alias = &self.comparison.alias;
+        faults.extend(key_fault("--alias", alias.as_str()));
+        let run_id = self.run_id.as_ref();
+        faults.extend(run_id.and_then(|run| run_id_fault(alias, run)));
         if let Err(problem) = failpoint::check() {
             faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }

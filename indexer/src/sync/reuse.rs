@@ -27,7 +27,7 @@ impl Comparer<'_> {
         });
         let chunks: Vec<_> = chunks.collect();
         let wanted = chunks.iter().map(|(id, digest)| Wanted { id, digest });
-        let mut known = Vectors::new();
+        let mut known = Vectors::default();
         for part in wanted.collect::<Vec<_>>().chunks(POINTS_PER_READ) {
             known.extend(vectors(self.target(), &self.manifest, part).await?);
         }
@@ -39,8 +39,8 @@ impl Comparer<'_> {
 /// did: what does not fit a job any more is cut into smaller slices.
 pub(super) fn with_vectors(mut slice: Document, known: &Vectors) -> Vec<Document> {
     for chunk in &mut slice.chunks {
-        if let Some(known) = known.get(&digest(chunk)) {
-            chunk.vector = Some(KnownVector(known.vector.clone()));
+        if let Some(vector) = known.vector(&digest(chunk)) {
+            chunk.vector = Some(KnownVector(vector.clone()));
             chunk.token_ids = Vec::new();
         }
     }

@@ -22,7 +22,10 @@ pub(crate) struct ScaledObject {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Trigger {
+    /// Name of the account; empty if only its id is given.
     pub(crate) account: String,
+    /// Its id; the name if none is given.
+    pub(crate) account_id: String,
     pub(crate) stream: String,
     pub(crate) consumer: String,
     pub(crate) lag_threshold: u32,
@@ -133,7 +136,8 @@ impl Trigger {
             value.with_context(|| format!("a trigger has no {key}: {metadata}"))
         };
         Ok(Self {
-            account: text("accountID").or_else(|_| text("account"))?,
+            account: text("account").unwrap_or_default(),
+            account_id: text("accountID").or_else(|_| text("account"))?,
             stream: text("stream")?,
             consumer: text("consumer")?,
             lag_threshold: number(&metadata["lagThreshold"], 10)?,

@@ -43,7 +43,7 @@ impl Scaler {
 
     async fn look(&mut self) -> anyhow::Result<u64> {
         // Sorted and escaped as url.Values of Go does it.
-        let account = self.trigger.account.replace('$', "%24");
+        let account = self.trigger.account_id.replace('$', "%24");
         let path = format!("/jsz?acc={account}&config=true&consumers=true");
         // The status is not looked at: an answer counts if it is JSON.
         let answer = timeout(TIMEOUT, fixtures::http::answer(&self.endpoint, &path)).await;
@@ -54,10 +54,10 @@ impl Scaler {
     }
 
     fn learn(&mut self, answer: &Value) {
-        let account = self.trigger.account.as_str();
+        let trigger = &self.trigger;
         let ours = list(&answer["account_details"])
             .iter()
-            .filter(|details| details["id"] == account || details["name"] == account);
+            .filter(|details| is(trigger, details));
         let mut streams = ours.flat_map(|details| list(&details["stream_detail"]));
         if let Some(stream) = streams.find(|stream| stream["name"] == self.trigger.stream.as_str())
         {
@@ -78,6 +78,11 @@ impl Scaler {
     }
 }
 
+/// Whether it is the account of a trigger, by its id or by its name.
+fn is(trigger: &Trigger, details: &Value) -> bool {
+    details["id"] == trigger.account_id.as_str() || details["name"] == trigger.account.as_str()
+}
+
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
@@ -91,6 +96,7 @@ mod tests {
     fn scaler() -> Scaler {
         let trigger = Trigger {
             account: "$G".to_owned(),
+            account_id: "$G".to_owned(),
             stream: "JOBS".to_owned(),
             consumer: "embed-m-live".to_owned(),
             lag_threshold: 10,
@@ -116,6 +122,16 @@ mod tests {
             let mut scaler = scaler();
             scaler.learn(&answer(&account, "JOBS", "embed-m-live"));
             assert_eq!(scaler.lag_of_consumer().unwrap(), 7, "{account}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_known_by_its_id_and_by_its_name_and_each_has_a_place_of_its_own() {
+        let mut scaler = scaler();
+        scaler.trigger.account_id = "A1".to_owned();
+        for (id, name, known) in [("A1", "x", true), ("x", "$G", true), ("$G", "A1", false)] {
+            let details = json!({ "id": id, "name": name });
+            assert_eq!(is(&scaler.trigger, &details), known, "{details}");
         }
     }
 

@@ -65,7 +65,10 @@ fn every_reference_leads_somewhere() -> anyhow::Result<()> {
     let document = document()?;
     let mut found = BTreeSet::new();
     references(&document, &mut found);
-    assert!(found.len() >= 20, "{found:?}");
+    for schema in ["job.schema.json", "answer.schema.json"] {
+        let beside = format!("../../worker/contract/{schema}");
+        assert!(found.contains(&beside), "nothing leads to {beside}");
+    }
     for target in found {
         let there = match target.strip_prefix('#') {
             Some(pointer) => document.pointer(pointer).is_some(),

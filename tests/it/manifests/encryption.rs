@@ -127,9 +127,7 @@ async fn certificates_are_for_the_hosts_that_programs_call_whatever_the_namespac
 -> anyhow::Result<()> {
     for prefix in ["ebb-", "search-"] {
         let copy = Copy::new()?;
-        let names = copy.path("deploy/components/namespaces/names.yaml");
-        let text_of_names = std::fs::read_to_string(&names)?;
-        std::fs::write(&names, text_of_names.replace("ebb-", prefix))?;
+        copy.rename_namespaces(prefix)?;
         let rendered = encrypted(&copy, "cpu").await?;
         for (server, setting) in [("nats", "NATS_URL"), ("qdrant", "QDRANT_URL")] {
             let url = rendered.environment()?[setting].clone();

@@ -197,7 +197,7 @@ async fn only_the_stage_job_may_write_the_models() -> anyhow::Result<()> {
             assert_eq!(is_read_only, pod.name != "model-stage", "{}", pod.owner);
         }
     }
-    assert_eq!(mounted, 5);
+    assert_eq!(mounted, 6);
     Ok(())
 }
 

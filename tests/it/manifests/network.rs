@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::render::{Rendered, list, overlay, table, text};
+use super::variants::Copy;
 
 /// One end of a connection.
 #[derive(Clone, Debug)]
@@ -164,6 +165,11 @@ fn strangers() -> Vec<End> {
             json!({ "app.kubernetes.io/name": "prometheus" }),
         ),
         End::foreign(
+            "exporter",
+            "monitoring",
+            json!({ "app.kubernetes.io/name": "prometheus-nats-exporter" }),
+        ),
+        End::foreign(
             "grafana",
             "monitoring",
             json!({ "app.kubernetes.io/name": "grafana" }),
@@ -186,7 +192,16 @@ fn connections(rendered: &Rendered) -> anyhow::Result<BTreeSet<String>> {
         ),
         (End::outside(), 443),
         (End::outside(), 80),
+        (
+            End::foreign(
+                "collector",
+                "monitoring",
+                json!({ "app.kubernetes.io/name": "opentelemetry-collector" }),
+            ),
+            4317,
+        ),
     ];
+    let ours: BTreeSet<_> = pods.iter().map(|pod| pod.namespace.clone()).collect();
     for pod in &pods {
         targets.extend(pod.ports.values().map(|port| (pod.clone(), *port)));
     }
@@ -194,8 +209,7 @@ fn connections(rendered: &Rendered) -> anyhow::Result<BTreeSet<String>> {
     for from in pods.iter().chain(&strangers()) {
         for (to, port) in &targets {
             let both = [Direction::Egress, Direction::Ingress];
-            let is_elsewhere =
-                !from.namespace.starts_with("ebb-") && !to.namespace.starts_with("ebb-");
+            let is_elsewhere = !ours.contains(&from.namespace) && !ours.contains(&to.namespace);
             if !is_elsewhere
                 && both
                     .iter()
@@ -210,6 +224,14 @@ fn connections(rendered: &Rendered) -> anyhow::Result<BTreeSet<String>> {
 
 #[tokio::test]
 async fn only_what_has_to_talk_can_talk() -> anyhow::Result<()> {
+    for name in super::render::OVERLAYS {
+        assert_eq!(connections(&overlay(name).await?)?, expected(), "{name}");
+    }
+    Ok(())
+}
+
+/// All that there is to say.
+fn expected() -> BTreeSet<String> {
     let expected = [
         "worker -> nats:4222",
         "worker -> qdrant:6334",
@@ -221,23 +243,40 @@ async fn only_what_has_to_talk_can_talk() -> anyhow::Result<()> {
         "eval -> nats:4222",
         "eval -> qdrant:6334",
         "dlq-sweep -> nats:4222",
+        "doctor -> nats:4222",
+        "doctor -> nats:8222",
+        "doctor -> qdrant:6334",
         "model-stage -> internet:443",
         "worker -> dns:53",
         "provision -> dns:53",
         "rebuild -> dns:53",
         "eval -> dns:53",
         "dlq-sweep -> dns:53",
+        "doctor -> dns:53",
         "model-stage -> dns:53",
         "nats -> dns:53",
         "nats -> nats:6222",
         "publisher -> nats:4222",
         "keda -> nats:8222",
-        "prometheus -> nats:8222",
+        "exporter -> nats:8222",
         "prometheus -> worker:9090",
     ];
-    let expected: BTreeSet<_> = expected.into_iter().map(str::to_owned).collect();
-    for name in super::render::OVERLAYS {
-        assert_eq!(connections(&overlay(name).await?)?, expected, "{name}");
+    expected.into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_publishes_and_works_reaches_the_collector_of_traces_whatever_the_namespaces()
+-> anyhow::Result<()> {
+    let traced = "resources: [../deploy/overlays/cpu]\ncomponents: [../deploy/components/traces]\n";
+    for prefix in ["ebb-", "search-"] {
+        let copy = Copy::new()?;
+        copy.rename_namespaces(prefix)?;
+        let rendered = copy.render("traced", traced).await?;
+        let mut wanted = expected();
+        for from in ["worker", "rebuild", "eval", "dlq-sweep"] {
+            wanted.insert(format!("{from} -> collector:4317"));
+        }
+        assert_eq!(connections(&rendered)?, wanted, "{prefix}");
     }
     Ok(())
 }

@@ -1,22 +1,22 @@
 //! The containers of the manifests as processes, with exactly their arguments and environment: what stands in a manifest
 //! stages a model, provisions, indexes a corpus, rebuilds, sweeps and evaluates, each role with the login that it has.
 
+mod server;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use fixtures::process::Process;
 use fixtures::qdrant::LocalProcess;
-use fixtures::wait::until;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::{LIMIT, tools};
 use tokio::process::Command;
 
 use super::names::words;
-use super::render::{Rendered, deploy, documents, list, overlay, table, text};
+use super::render::{Rendered, deploy, documents, list, overlay, text};
 
 const API_KEY: &str = "key-of-qdrant";
 const READ_ONLY_API_KEY: &str = "key-to-read-qdrant";
@@ -26,8 +26,8 @@ struct Cluster {
     rendered: Rendered,
     root: TempDir,
     qdrant: LocalProcess,
-    _nats: Process,
-    nats_url: String,
+    _server: Process,
+    nats: server::Addresses,
 }
 
 impl Cluster {
@@ -45,13 +45,13 @@ impl Cluster {
         let arguments = keys.map(Into::into).into();
         let qdrant =
             LocalProcess::start_with(&qdrant, &root.path().join("qdrant"), arguments).await?;
-        let (nats, nats_url) = start_nats(&rendered, &root.path().join("nats")).await?;
+        let (server, nats) = server::start(&rendered, &root.path().join("nats")).await?;
         Ok(Self {
             rendered,
             root,
             qdrant,
-            _nats: nats,
-            nats_url,
+            _server: server,
+            nats,
         })
     }
 
@@ -77,7 +77,11 @@ impl Cluster {
             }
         }
         value
-            .replace("nats://nats.ebb-data.svc:4222", &self.nats_url)
+            .replace("nats://nats.ebb-data.svc:4222", &self.nats.clients)
+            .replace(
+                "http://nats-headless.ebb-data.svc:8222",
+                &self.nats.monitoring,
+            )
             .replace("http://qdrant.ebb-data.svc:6334", &self.qdrant.url())
             .replace("s3://corpus", &self.path("corpus").display().to_string())
             .replace("0.0.0.0:9090", "127.0.0.1:0")
@@ -164,50 +168,6 @@ fn expand(argument: &str, environment: &BTreeMap<String, String>) -> String {
     argument
 }
 
-/// The server with the configuration and arguments of the StatefulSet, on free ports.
-async fn start_nats(
-    rendered: &Rendered,
-    folder: &std::path::Path,
-) -> anyhow::Result<(Process, String)> {
-    std::fs::create_dir_all(folder)?;
-    for (name, content) in table(rendered.find("ConfigMap", "nats")?, "/data") {
-        std::fs::write(folder.join(name), content)?;
-    }
-    let pod = rendered.pod("nats")?;
-    let container = pod.containers()[0];
-    let mut environment = BTreeMap::new();
-    for variable in list(container, "/env") {
-        let store = folder.join("store").display().to_string();
-        let value = value_of(variable)?;
-        let value = if value == "/data" { store } else { value };
-        environment.insert(text(variable, "/name").to_owned(), value);
-    }
-    for role in ["publisher", "worker", "indexer", "provision"] {
-        let name = format!("NATS_{}_PASSWORD", role.to_uppercase());
-        environment.insert(name, format!("password-of-{role}"));
-    }
-    let mut command = Command::new(&tools().await?.runtime.nats_server);
-    let arguments = list(container, "/args").iter().filter_map(Value::as_str);
-    let home = folder.display().to_string();
-    command.args(arguments.map(|it| expand(it, &environment).replace("/etc/nats", &home)));
-    command.args(["--addr", "127.0.0.1", "--port", "-1", "--http_port", "-1"]);
-    command
-        .arg("--ports_file_dir")
-        .arg(folder)
-        .envs(&environment);
-    let server = Process::start(command, "nats-server", &folder.join("nats.log"))?;
-    let ports = folder.join(format!(
-        "nats-server_{}.ports",
-        server.pid()?.as_raw_nonzero()
-    ));
-    let url = until("nats-server", Duration::from_secs(30), async || {
-        let file = std::fs::read(&ports).ok();
-        let json: Option<Value> = file.and_then(|it| serde_json::from_slice(&it).ok());
-        Ok(json.and_then(|it| it["nats"][0].as_str().map(str::to_owned)))
-    });
-    Ok((server, url.await?))
-}
-
 fn is_ready(line: &str) -> Option<()> {
     let line: Value = serde_json::from_str(line).ok()?;
     (line["fields"]["message"] == "ready").then_some(())
@@ -264,6 +224,8 @@ async fn the_containers_of_the_manifests_index_a_corpus() -> anyhow::Result<()> 
     let evaluated = cluster.run("eval").await?;
     assert!(evaluated.contains("ndcg"), "{evaluated}");
     cluster.run("dlq-sweep").await?;
+    let findings: Value = serde_json::from_str(&cluster.run("doctor").await?)?;
+    assert_eq!(findings["findings"], json!([]), "{findings:#}");
     assert!(worker.terminate().await?.success());
     Ok(())
 }

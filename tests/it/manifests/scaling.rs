@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::topology::{DEFAULT_ACK_WAIT, JOBS, Lane, MAX_DELIVER, Task};
+use contract::topology::{
+    DEFAULT_ACK_WAIT, JOBS, LAST_CALL, LONGEST_LOAD, Lane, MAX_DELIVER, RUNTIME_END, Task,
+};
 use serde_json::Value;
 use worker::error::retry_delay;
-use worker::shutdown::LAST_CALL;
 
 use super::render::{OVERLAYS, Rendered, autoscaler, list, number, overlay, table, text};
-
-/// Time in which the runtime ends after the last stage did, whatever hangs: in `main` of the worker.
-const RUNTIME_END: Duration = Duration::from_secs(5);
-/// A large model on a cold node loads within this.
-const LOAD: Duration = Duration::from_secs(300);
 
 fn duration(environment: &BTreeMap<String, String>, name: &str) -> anyhow::Result<Duration> {
     let value = environment
@@ -94,7 +90,7 @@ async fn the_fleet_stays_for_as_long_as_a_job_may_come_back() -> anyhow::Result<
     assert_eq!(number(down, "/policies/0/value")?, 1);
     assert!(seconds(down, "/policies/0/periodSeconds")? >= DEFAULT_ACK_WAIT);
     // What a fleet costs to bring back is no more than what keeping it for a while costs.
-    assert!(cooldown >= LOAD);
+    assert!(cooldown >= LONGEST_LOAD);
     Ok(())
 }
 
@@ -216,9 +212,9 @@ async fn probes_leave_time_to_load_and_look_at_the_worker_alone() -> anyhow::Res
         let container = pod.containers()[0];
         let startup = number(container, "/startupProbe/failureThreshold")?
             * number(container, "/startupProbe/periodSeconds")?;
-        assert!(Duration::from_secs(startup) >= LOAD, "{name}");
+        assert!(Duration::from_secs(startup) >= LONGEST_LOAD, "{name}");
         for (probe, path) in [
-            ("startupProbe", "/livez"),
+            ("startupProbe", "/startupz"),
             ("livenessProbe", "/livez"),
             ("readinessProbe", "/readyz"),
         ] {
@@ -244,7 +240,7 @@ async fn probes_leave_time_to_load_and_look_at_the_worker_alone() -> anyhow::Res
 async fn what_runs_on_a_schedule_never_overlaps_itself_and_gives_up_in_time() -> anyhow::Result<()>
 {
     let rendered = overlay("cpu").await?;
-    for (name, period) in [("rebuild", 24 * 3600), ("dlq-sweep", 600)] {
+    for (name, period) in [("rebuild", 24 * 3600), ("dlq-sweep", 600), ("doctor", 3600)] {
         let spec = &rendered.find("CronJob", name)?["spec"];
         assert_eq!(text(spec, "/concurrencyPolicy"), "Forbid");
         assert_eq!(text(spec, "/timeZone"), "Etc/UTC");
@@ -266,6 +262,6 @@ async fn what_runs_on_a_schedule_never_overlaps_itself_and_gives_up_in_time() ->
     let timeout = list(eval.containers()[0], "/args")
         .iter()
         .find_map(|it| it.as_str()?.strip_prefix("--timeout="));
-    assert!(humantime::parse_duration(timeout.context("no --timeout")?)? > 2 * LOAD);
+    assert!(humantime::parse_duration(timeout.context("no --timeout")?)? > 2 * LONGEST_LOAD);
     Ok(())
 }

@@ -53,6 +53,47 @@ fn documented() -> anyhow::Result<BTreeSet<SecretKey>> {
     Ok(made)
 }
 
+/// Name of the secret whose values a pod has in its environment, if they are there.
+fn credentials<'a>(rendered: &'a Rendered, pod: &str) -> anyhow::Result<&'a str> {
+    let pod = rendered.pod(pod)?;
+    // The first of both: what the ConfigMap says is not overridden by a secret.
+    let [secret, settings] = list(pod.containers()[0], "/envFrom") else {
+        anyhow::bail!("{} has not two sources of its environment", pod.owner);
+    };
+    assert_eq!(secret["secretRef"]["optional"], true, "{}", pod.owner);
+    assert!(!text(settings, "/configMapRef/name").is_empty());
+    Ok(text(secret, "/secretRef/name"))
+}
+
+#[tokio::test]
+async fn what_reads_a_source_has_its_credentials_and_starts_without_them() -> anyhow::Result<()> {
+    let documented = documented()?;
+    for name in OVERLAYS {
+        let rendered = overlay(name).await?;
+        for (pod, secret, keys) in [
+            ("model-stage", "model-source", &["HF_TOKEN"][..]),
+            (
+                "rebuild",
+                "corpus-source",
+                &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"][..],
+            ),
+        ] {
+            assert_eq!(credentials(&rendered, pod)?, secret);
+            for key in keys {
+                let key = ("ebb-ai", secret, *key);
+                let key = (key.0.to_owned(), key.1.to_owned(), key.2.to_owned());
+                assert!(documented.contains(&key), "{key:?}");
+            }
+        }
+        let pods = rendered.pods().into_iter();
+        let all = pods.flat_map(|pod| list(pod.containers()[0], "/envFrom"));
+        let named = all.filter(|source| source.get("secretRef").is_some());
+        // Those two, and the passwords of the server.
+        assert_eq!(named.count(), 3, "{name}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_readme_makes_every_secret_and_the_repository_none() -> anyhow::Result<()> {
     let documented = documented()?;

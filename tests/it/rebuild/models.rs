@@ -6,7 +6,8 @@ use contract::model::Manifest;
 use fixtures::process::{Process, output};
 use tests::{Bed, flag, text, tiny_embed, vector};
 
-use super::{command, corpus, now_micros, rebuild, serving, spawn, wanted};
+use super::running::Running;
+use super::{Corpus, command, corpus, now_micros, rebuild, serving, spawn, wanted};
 
 /// Stages a model with shorter vectors and creates its lanes; gives its directory.
 pub(super) async fn other_model(bed: &Bed) -> anyhow::Result<String> {
@@ -36,6 +37,34 @@ pub(super) fn worker(bed: &Bed, model: &str, generation: &str) -> anyhow::Result
     )
 }
 
+/// A rebuild by another model that has created its generation and waits before it fills it, beside a worker that serves
+/// the model.
+struct Change {
+    running: Running,
+    worker: Process,
+    manifest: Manifest,
+    generation: String,
+}
+
+impl Change {
+    async fn begin(bed: &Bed, corpus: &Corpus) -> anyhow::Result<Self> {
+        let model = other_model(bed).await?;
+        let generation = format!("{}--new", bed.stack.collection);
+        let worker = worker(bed, &model, &generation)?;
+        let mut rebuild = command(bed, corpus, &["--run-id", "new"])?;
+        rebuild.env("EBB_MODEL", &model);
+        rebuild.env("EBB_FAILPOINTS", "rebuild-created=stall:3000");
+        let mut running = spawn(bed, rebuild)?;
+        running.reaches("created").await?;
+        Ok(Self {
+            running,
+            worker,
+            manifest: Manifest::load(model.as_ref())?,
+            generation,
+        })
+    }
+}
+
 #[tokio::test]
 async fn live_changes_are_embedded_by_the_new_model_when_an_alias_changes_its_model()
 -> anyhow::Result<()> {
@@ -43,15 +72,7 @@ async fn live_changes_are_embedded_by_the_new_model_when_an_alias_changes_its_mo
     let old_worker = bed.stack.worker("worker", &[]).await?;
     let corpus = corpus(20);
     rebuild(&bed, &corpus, &[]).await?.done();
-    let model = other_model(&bed).await?;
-    let generation = format!("{}--new", bed.stack.collection);
-    let new_worker = worker(&bed, &model, &generation)?;
-
-    let mut rebuild = command(&bed, &corpus, &["--run-id", "new"])?;
-    rebuild.env("EBB_MODEL", &model);
-    rebuild.env("EBB_FAILPOINTS", "rebuild-created=stall:3000");
-    let mut running = spawn(&bed, rebuild)?;
-    running.reaches("created").await?;
+    let change = Change::begin(&bed, &corpus).await?;
     let version = now_micros();
     bed.publish_document("d1", version, &["Live one.", "Live two."])
         .await?;
@@ -59,9 +80,9 @@ async fn live_changes_are_embedded_by_the_new_model_when_an_alias_changes_its_mo
         .await?;
     bed.publish_removal("d2", version).await?;
     bed.drained().await?;
-    let ran = running.ended().await?;
+    let ran = change.running.ended().await?;
     assert_eq!(ran.done()["published"], 20);
-    assert_eq!(serving(&bed).await?, generation);
+    assert_eq!(serving(&bed).await?, change.generation);
 
     let mut model_of = wanted(&corpus);
     model_of.insert(
@@ -70,14 +91,10 @@ async fn live_changes_are_embedded_by_the_new_model_when_an_alias_changes_its_mo
     );
     model_of.insert("d19".to_owned(), vec!["Live three.".to_owned()]);
     model_of.remove("d2");
-    let manifest = Manifest::load(model.as_ref())?;
+    let fingerprint = change.manifest.fingerprint.as_str();
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for ((doc_id, _), point) in bed.points().await? {
-        assert_eq!(
-            text(&point, "fingerprint"),
-            manifest.fingerprint.as_str(),
-            "{doc_id}"
-        );
+        assert_eq!(text(&point, "fingerprint"), fingerprint, "{doc_id}");
         if flag(&point, "deleted") {
             continue;
         }
@@ -89,7 +106,7 @@ async fn live_changes_are_embedded_by_the_new_model_when_an_alias_changes_its_mo
         found.entry(doc_id).or_default().push(text(&point, "text"));
     }
     assert_eq!(found, model_of);
-    new_worker.kill().await?;
+    change.worker.kill().await?;
     old_worker.process.kill().await?;
     bed.end().await
 }
@@ -101,36 +118,29 @@ async fn jobs_that_wait_for_the_model_before_are_done_by_the_new_one() -> anyhow
     let corpus = corpus(10);
     rebuild(&bed, &corpus, &[]).await?.done();
     old_worker.process.terminate().await?;
-    let model = other_model(&bed).await?;
-    let generation = format!("{}--new", bed.stack.collection);
-    let new_worker = worker(&bed, &model, &generation)?;
-    let mut rebuild = command(&bed, &corpus, &["--run-id", "new"])?;
-    rebuild.env("EBB_MODEL", &model);
-    rebuild.env("EBB_FAILPOINTS", "rebuild-created=stall:3000");
-    let mut running = spawn(&bed, rebuild)?;
-    running.reaches("created").await?;
+    let change = Change::begin(&bed, &corpus).await?;
     // Nobody reads these lanes any more.
     let version = now_micros();
     bed.publish_document("live", version, &["Live one.", "Live two."])
         .await?;
     bed.publish_removal("d3", version).await?;
-    let ran = running.ended().await?;
+    let ran = change.running.ended().await?;
     ran.done();
     assert!(ran.log.contains("2 jobs that waited"), "{}", ran.log);
-    assert_eq!(serving(&bed).await?, generation);
+    assert_eq!(serving(&bed).await?, change.generation);
     assert!(
         bed.stack.is_drained().await?,
         "no lag of the model before is left"
     );
     let points = bed.points().await?;
     assert!(flag(&points[&("d3".to_owned(), 0)], "deleted"));
-    let manifest = Manifest::load(model.as_ref())?;
+    let fingerprint = change.manifest.fingerprint.as_str();
     for chunk in [0, 1] {
         let point = &points[&("live".to_owned(), chunk)];
-        assert_eq!(text(point, "fingerprint"), manifest.fingerprint.as_str());
+        assert_eq!(text(point, "fingerprint"), fingerprint);
         assert_eq!(tests::integer(point, "version"), i64::try_from(version)?);
     }
     assert!(bed.dead_letters().await?.is_empty());
-    new_worker.kill().await?;
+    change.worker.kill().await?;
     bed.end().await
 }

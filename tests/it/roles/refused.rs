@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::server::{AckForm, Role, Server, environment};
+use anyhow::Context as _;
+use fixtures::programs::workspace;
+use tokio::process::Command;
+
+use super::server::{AckForm, HASH, Role, Server, environment};
 use super::subjects::{may_publish, may_subscribe, publishes, subscriptions};
 use super::wire::Wire;
 
@@ -90,13 +94,27 @@ async fn nobody_gets_in_without_the_password_of_a_role() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The hash of another program begins otherwise, and is no hash to the server.
+#[tokio::test]
+async fn the_hash_that_the_readme_makes_is_one_that_the_server_takes() -> anyhow::Result<()> {
+    let readme = std::fs::read_to_string(workspace().join("deploy/README.md"))?;
+    let mut commands = readme.split('`');
+    let recipe = commands.find(|command| command.starts_with("htpasswd "));
+    let recipe = recipe.context("the README makes no hash")?;
+    let theirs = HASH.replace("$2a$", "$2y$");
+    let script = format!("htpasswd() {{ printf ':%s\\n\\n' '{theirs}'; }}; {recipe}");
+    let output = Command::new("bash").args(["-c", &script]).output().await?;
+    assert_eq!(String::from_utf8(output.stdout)?, HASH);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_password_that_is_missing_keeps_the_server_from_starting() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let config = super::server::committed().join("nats.conf");
     let all = environment(directory.path());
     for (missing, _) in &all {
-        let mut check = tokio::process::Command::new(&tests::tools().await?.runtime.nats_server);
+        let mut check = Command::new(&tests::tools().await?.runtime.nats_server);
         check.arg("--config").arg(&config).arg("-t").env_clear();
         check.envs(all.iter().filter(|(name, _)| name != missing).cloned());
         let output = check.output().await?;

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// A bcrypt hash of `provision-secret`: the server takes passwords and hashes.
-const HASH: &str = "$2a$04$cM9acHA68juZPNTMSgExquBJmQ4XT/YPV1DbnJWegYO5Uh1Md7.RS";
+pub(super) const HASH: &str = "$2a$04$cM9acHA68juZPNTMSgExquBJmQ4XT/YPV1DbnJWegYO5Uh1Md7.RS";
 
 /// Who logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 //! | [`tokenizer`] | text to token ids |
 //! | [`collection`] | schema of a collection, and which model may write to it |
 //! | [`point`] | ids, payload and versions of points |
+//! | [`relevance`] | queries with known relevant documents, and the measures of a ranking |
 //! | [`score`] | which payload field takes a score |
 //! | [`digest`] | SHA-256 |
 //! | [`failpoint`] | moments at which a test can kill, stall or deceive a program |
@@ -29,6 +30,7 @@ pub mod job;
 pub mod model;
 pub mod names;
 pub mod point;
+pub mod relevance;
 pub mod score;
 pub mod settings;
 pub mod tokenizer;

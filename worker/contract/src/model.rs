@@ -3,6 +3,7 @@
 //! A staged model is a directory with the ONNX graph, its external data, `tokenizer.json` and `manifest.json`.
 //! Its fingerprint is the digest of all that changes a vector: a collection holds vectors of one fingerprint.
 
+mod directory;
 mod error;
 mod signature;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::names::ModelName;
 use crate::topology::Task;
+pub use directory::ModelDir;
 pub use error::ModelError;
 pub use signature::{SIGNATURE, check_signature};
 
@@ -101,6 +103,8 @@ pub enum Dtype {
     Fp32,
     /// 16-bit floats.
     Fp16,
+    /// Signed or unsigned bytes with scales.
+    Int8,
 }
 
 /// How logits become scores.
@@ -238,19 +242,10 @@ impl Manifest {
     /// that agree on it.
     #[must_use]
     pub fn tokenization(&self) -> Digest {
-        let tokenizer = self
-            .identity
-            .files
-            .get(TOKENIZER)
-            .map(|file| file.sha256.as_str());
-        Digest::of(
-            format!(
-                "{}\n{}",
-                tokenizer.unwrap_or_default(),
-                self.identity.prefixes.document
-            )
-            .as_bytes(),
-        )
+        let tokenizer = self.identity.files.get(TOKENIZER);
+        let tokenizer = tokenizer.map_or("", |file| file.sha256.as_str());
+        let prefix = &self.identity.prefixes.document;
+        Digest::of(format!("{tokenizer}\n{prefix}").as_bytes())
     }
 }
 

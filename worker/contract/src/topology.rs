@@ -42,6 +42,11 @@ pub const MAX_DELIVER: i64 = 20;
 pub const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(144);
 /// Most jobs of a worker's pull, unless an installation chooses otherwise.
 pub const DEFAULT_BATCH_JOBS: u16 = 64;
+/// Tokens that a worker's pull aims at on a CPU, unless an installation chooses otherwise: about two seconds of work of a
+/// small model on two cores.
+pub const DEFAULT_CPU_BATCH_TOKENS: usize = 16_384;
+/// The same on a GPU: several of its tensors.
+pub const DEFAULT_CUDA_BATCH_TOKENS: usize = 65_536;
 /// Batches on their way in a worker: one in each of four stages and three channels.
 pub const BATCHES_PER_WORKER: u64 = 7;
 /// Time between SIGTERM and giving back what is not finished, unless an installation chooses otherwise.
@@ -50,6 +55,8 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 pub const LAST_CALL: Duration = Duration::from_secs(10);
 /// Time from the end of the last stage to the end of the process, whatever hangs.
 pub const RUNTIME_END: Duration = Duration::from_secs(5);
+/// A large model is loaded and proved within this time, by a node that reads it for the first time.
+pub const LONGEST_LOAD: Duration = Duration::from_secs(300);
 /// How long JetStream recognises a repeated `Nats-Msg-Id`. It outlasts a reconnect with a restarted server;
 /// correctness does not rest on it, because writes are idempotent.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(20 * 60);

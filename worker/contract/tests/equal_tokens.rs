@@ -7,6 +7,8 @@
 
 #[path = "equal_tokens/kinds.rs"]
 mod kinds;
+#[path = "equal_tokens/random.rs"]
+mod random;
 #[path = "equal_tokens/texts.rs"]
 mod texts;
 

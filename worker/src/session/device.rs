@@ -1,6 +1,7 @@
 //! The device: the library of ONNX Runtime, a graph on an execution provider, and the proof that it is the right one.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::{CUDA, ExecutionProvider};
@@ -9,17 +10,33 @@ use ort::session::Session as OrtSession;
 use super::SessionError;
 use crate::config::{Provider, SessionConfig};
 
-/// Loads a graph onto the configured device. The environment must outlive the session.
+/// Where the runtime looks for weights beside a graph that it is given without a path.
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
+/// The environment of all sessions: a process can have only one, of the first library that was loaded.
+static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
+
+/// Loads a graph onto the configured device: the file, or what was made of it.
 pub(super) fn place(
     graph: &Path,
+    edited: Option<&[u8]>,
     config: &SessionConfig,
-) -> Result<(OrtSession, Environment), SessionError> {
-    let environment = load_library(&config.onnxruntime, graph)?;
-    let session = commit(graph, config, &environment)?;
+) -> Result<OrtSession, SessionError> {
+    let environment = environment(&config.onnxruntime, graph)?;
+    let session = commit(graph, edited, config, &environment)?;
     if config.provider == Provider::Cuda {
         prove_cuda()?;
     }
-    Ok((session, environment))
+    Ok(session)
+}
+
+fn environment(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
+    let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(environment) = slot.as_ref() {
+        return Ok(environment.clone());
+    }
+    let environment = load_library(path, graph)?;
+    Ok(slot.insert(environment).clone())
 }
 
 fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
@@ -39,8 +56,10 @@ fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> 
             source,
         })
 }
+
 fn commit(
     graph: &Path,
+    edited: Option<&[u8]>,
     config: &SessionConfig,
     environment: &Environment,
 ) -> Result<OrtSession, SessionError> {
@@ -72,10 +91,18 @@ fn commit(
             .map_err(ort::Error::from)
             .map_err(failed("register the cuda execution provider"))?;
     }
+    let Some(bytes) = edited else {
+        let loaded = builder.commit_from_file(graph);
+        return loaded.map_err(failed("load the graph"));
+    };
+    let folder = graph.parent().unwrap_or(Path::new("."));
     builder
-        .commit_from_file(graph)
-        .map_err(failed("load the graph"))
+        .with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy())
+        .map_err(ort::Error::from)
+        .and_then(|mut builder| builder.commit_from_memory(bytes))
+        .map_err(failed("load the edited graph"))
 }
+
 /// The provider may be registered and yet not be there: its library must be mapped into this process.
 fn prove_cuda() -> Result<(), SessionError> {
     let problem = |problem: String| SessionError::NotOnCuda { problem };

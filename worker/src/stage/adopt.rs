@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use contract::model::{MANIFEST, Manifest, SIGNATURE};
+use contract::model::{MANIFEST, Manifest, ModelDir, SIGNATURE};
 
 use super::StageConfig;
 use super::bring::Arrival;
@@ -29,10 +29,13 @@ pub(super) fn adopt(
         arrival.place(file, model)?;
     }
     sign(config, model)?;
-    let placed = ModelConfig {
+    let staged = ModelDir {
         model: model.to_owned(),
-        fingerprint: None,
         public_key: config.public_key.clone(),
+    };
+    let placed = ModelConfig {
+        staged,
+        fingerprint: None,
     };
     Ok(load(&placed, &config.session, Instant::now())?.manifest)
 }

@@ -89,7 +89,7 @@ impl Arrival {
     }
 }
 
-fn create_parent(file: &Path) -> io::Result<()> {
+pub(super) fn create_parent(file: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), fs::create_dir_all)
 }
 

@@ -21,19 +21,45 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Pause after the second failure in a row; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Batches in a row that could not be written.
+/// What is known about failing writes.
 #[derive(Debug, Default)]
-pub struct Outages(AtomicU32);
+pub struct Outages {
+    /// Batches in a row that could not be written.
+    failed: AtomicU32,
+    /// Batches that are being tried again.
+    troubled: AtomicU32,
+}
+
+/// A batch is being tried again for as long as this lives.
+pub(super) struct Trouble<'a>(&'a AtomicU32);
+
+impl Drop for Trouble<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Outages {
     /// A batch was written.
     pub(super) fn end(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.failed.store(0, Ordering::Relaxed);
+    }
+
+    /// A batch is to be tried again.
+    pub(super) fn trouble(&self) -> Trouble<'_> {
+        self.troubled.fetch_add(1, Ordering::Relaxed);
+        Trouble(&self.troubled)
+    }
+
+    /// Whether a batch could not be written lately.
+    pub(super) fn are_on(&self) -> bool {
+        let counts = [&self.failed, &self.troubled];
+        counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// A batch was not written; gives how long to wait at least.
     fn go_on(&self) -> Duration {
-        match self.0.fetch_add(1, Ordering::Relaxed) {
+        match self.failed.fetch_add(1, Ordering::Relaxed) {
             0 => Duration::ZERO,
             before => (FIRST_PAUSE * 2_u32.pow((before - 1).min(6))).min(LONGEST_PAUSE),
         }
@@ -41,18 +67,23 @@ impl Outages {
 }
 
 impl WriteStage {
-    /// Gives the jobs of a batch back and waits for the end of the outage, or of the process.
+    /// Gives the jobs of a batch back and waits for the end of the outage, or of the process. Where another batch waits
+    /// already, that is enough.
     pub(super) async fn sit_out(&self, leases: Leases, failure: Failure) {
         // Opened before the jobs are given back, so that they do not come straight back here.
-        self.break_circuit(true);
+        let known = self.break_circuit(true);
+        let pause = (!known).then(|| self.outages.go_on());
         leases.settle(failure.outcome, &failure.reason).await;
+        let Some(pause) = pause else {
+            return;
+        };
         let asked = match failure.outcome {
             Outcome::Retry { after } => after.unwrap_or_default(),
             Outcome::DeadLetter { .. } | Outcome::GiveBack | Outcome::Terminate | Outcome::Exit => {
                 Duration::ZERO
             }
         };
-        let at_least = asked.max(self.outages.go_on());
+        let at_least = asked.max(pause);
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
             () = shutdown.reached(Phase::Draining) => {}
@@ -61,10 +92,11 @@ impl WriteStage {
         self.break_circuit(false);
     }
 
-    /// While it is open nothing is pulled, so that an outage does not spend the deliveries of the backlog.
-    fn break_circuit(&self, open: bool) {
-        self.breaker.send_replace(open);
+    /// While it is open nothing is pulled, so that an outage does not spend the deliveries of the backlog. Gives whether
+    /// it was open before.
+    fn break_circuit(&self, open: bool) -> bool {
         metrics::breaker(open);
+        self.breaker.send_replace(open)
     }
 
     async fn probe_until_written(&self, at_least: Duration) {
@@ -102,5 +134,17 @@ mod tests {
         assert_eq!(seconds, [0, 5, 10, 20, 40, 80, 160, 300, 300]);
         outages.end();
         assert_eq!(outages.go_on(), Duration::ZERO);
+    }
+
+    #[test]
+    fn writes_fail_from_the_first_attempt_until_one_batch_is_written() {
+        let outages = Outages::default();
+        let trouble = outages.trouble();
+        assert!(outages.are_on());
+        outages.go_on();
+        drop(trouble);
+        assert!(outages.are_on());
+        outages.end();
+        assert!(!outages.are_on());
     }
 }

@@ -148,9 +148,21 @@ fn of_workers(
     let at = format!("{workers}: terminationGracePeriodSeconds");
     let seconds = pod.as_u64().unwrap_or(POD_GRACE);
     fleet.pod_grace = Some(Setting::new(at, Duration::from_secs(seconds)));
+    fleet.startup = worker.startup_probe().map(|probe| startup(workers, probe));
     let jobs = read(worker, workers, BATCH_JOBS, findings, number);
     let jobs = jobs.or_else(|| default(workers, "--batch-jobs", u64::from(DEFAULT_BATCH_JOBS)));
     fleet.in_flight = jobs.map(|jobs| Setting::new(jobs.at, in_flight(jobs.value)));
+}
+
+/// How long a container may take to start. Where a probe says nothing, Kubernetes asks three times, every ten seconds.
+fn startup(workers: Object<'_>, probe: &Value) -> Setting<Duration> {
+    let number = |key: &str, default| probe[key].as_u64().unwrap_or(default);
+    let asked = number("periodSeconds", 10).saturating_mul(number("failureThreshold", 3));
+    let seconds = number("initialDelaySeconds", 0).saturating_add(asked);
+    Setting::new(
+        format!("{workers}: startupProbe"),
+        Duration::from_secs(seconds),
+    )
 }
 
 /// What `indexer provision` makes of its settings.

@@ -128,6 +128,12 @@ impl<'a> Container<'a> {
             .flat_map(|map| map.keys().map(String::as_str))
     }
 
+    /// The probe that decides whether it has started, if it has one.
+    pub(super) fn startup_probe(self) -> Option<&'a Value> {
+        let probe = &self.value["startupProbe"];
+        probe.is_object().then_some(probe)
+    }
+
     /// Value of a setting: of its option, else of its variable.
     pub(super) fn setting(self, option: &str, variable: &str) -> Option<&'a str> {
         self.option(option).or_else(|| self.variable(variable))

@@ -25,6 +25,7 @@ spec:
       containers:
         - name: worker
           args: [run]
+          startupProbe: {periodSeconds: 5, failureThreshold: 60}
           envFrom: [{configMapRef: {name: ebb-abc}}]
           env: [{name: EBB_PROVIDER, value: cuda}]
           resources: {limits: {nvidia.com/gpu: "1"}}
@@ -94,6 +95,12 @@ const SPOILT: &[(&str, &str, &str, &str)] = &[
         "args: [run, --grace=36s]",
         "terminationGracePeriodSeconds",
         "50s",
+    ),
+    (
+        "failureThreshold: 60",
+        "initialDelaySeconds: 10",
+        "startupProbe",
+        "25s",
     ),
     ("EBB_GRACE: 25s", "EBB_GRACE: soon", "EBB_GRACE", "\"soon\""),
     (

@@ -33,18 +33,30 @@ impl Again {
         if !truncated {
             chunk.token_ids = token_ids;
         }
-        let document = Document {
-            id: text(point, field::DOC_ID).unwrap_or_default(),
-            version: Some(number(point, field::VERSION)),
-            total: u32::try_from(number(point, field::CHUNKS)).ok(),
-            meta: meta(point),
-            chunks: vec![chunk],
-        };
         Ok(Self {
-            document,
+            document: document(point, chunk),
             tokens,
             truncated,
         })
+    }
+
+    /// Makes it of a point with its whole payload, for a worker to tokenize.
+    pub(crate) fn untokenized(point: &RetrievedPoint) -> Self {
+        Self {
+            document: document(point, chunk(point)),
+            tokens: 0,
+            truncated: false,
+        }
+    }
+}
+
+fn document(point: &RetrievedPoint, chunk: Chunk) -> Document {
+    Document {
+        id: text(point, field::DOC_ID).unwrap_or_default(),
+        version: Some(number(point, field::VERSION)),
+        total: u32::try_from(number(point, field::CHUNKS)).ok(),
+        meta: meta(point),
+        chunks: vec![chunk],
     }
 }
 

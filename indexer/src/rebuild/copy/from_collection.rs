@@ -1,7 +1,7 @@
 //! From collection: the source of a rebuild is what another collection, or the serving one, holds.
 //!
-//! Heads are read page by page, and with each page the chunks of its documents by their ids; what is in memory is a page
-//! of heads and a few chunks. Chunks are taken as they are: their texts were cut for another model, and where this one
+//! Heads are read page by page, and the chunks of each document by their ids; what is in memory is a page of heads and
+//! the texts of one document. Chunks are taken as they are: their texts were cut for another model, and where this one
 //! takes less, they are left to the worker, which refuses or cuts them, and counted.
 //!
 //! The collection may change while it is read, and before a run that was killed goes on. What was written to the serving
@@ -9,6 +9,8 @@
 //! earlier attempt has copied it, it is forgotten, so that the ledger balances.
 
 use std::collections::HashMap;
+use std::slice;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use contract::names::CollectionName;
@@ -29,6 +31,10 @@ use crate::rebuild::write::{Target, id, include, number};
 const HEADS_PER_PAGE: u32 = 128;
 /// Points of one read.
 const POINTS_PER_READ: usize = 256;
+/// Looks at a document before it counts as stored in part.
+const LOOKS: u32 = 5;
+/// Pause before the second look; each later one is longer by as much.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A collection as a source.
 #[derive(Clone, Copy)]
@@ -109,14 +115,8 @@ impl Stored<'_> {
         let found = found.map(|(doc_id, head)| Found { doc_id, head });
         let (taken, left): (Vec<_>, Vec<_>) = found.partition(|found| self.is_taken(found.head));
         self.forget(&left).await?;
-        let versions = self.versions(&taken).await?;
-        for found in &taken {
-            if is_whole(found, &versions) {
-                self.document(found).await?;
-            } else {
-                let problem = format!("is stored in part, expected {} chunks", found.head.chunks);
-                self.refuse(found, problem).await;
-            }
+        for found in taken {
+            self.document(found).await?;
         }
         Ok(())
     }
@@ -147,42 +147,54 @@ impl Stored<'_> {
         target.delete(copied).await
     }
 
-    /// Versions of all points that these documents should have, as far as they are there.
-    async fn versions(&self, documents: &[Found]) -> anyhow::Result<HashMap<String, u64>> {
-        let all: Vec<_> = documents.iter().flat_map(|found| found.points()).collect();
-        let mut versions = HashMap::new();
-        for part in all.chunks(POINTS_PER_READ) {
-            let points = self
+    /// Takes a document as a whole. One that somebody writes meanwhile is looked at again: it may be one that comes later,
+    /// or one that is written in a moment.
+    async fn document(&mut self, mut found: Found) -> anyhow::Result<()> {
+        for look in 0..LOOKS {
+            tokio::time::sleep(PAUSE * look).await;
+            if let Some(points) = self.points(&found).await? {
+                return self.take(&found, &points).await;
+            }
+            let mut heads = self
                 .source
                 .from
-                .get(part.to_vec(), &[field::VERSION], false)
+                .heads(slice::from_ref(&found.doc_id))
                 .await?;
-            versions.extend(
-                points
-                    .iter()
-                    .map(|found| (id(found), number(found, field::VERSION))),
-            );
+            match heads.remove(&found.doc_id) {
+                Some(head) if self.is_taken(head) => found.head = head,
+                Some(_) | None => return self.forget(&[found]).await,
+            }
         }
-        Ok(versions)
+        let problem = format!("is stored in part, expected {} chunks", found.head.chunks);
+        self.refuse(&found, problem).await;
+        Ok(())
     }
 
-    async fn document(&mut self, found: &Found) -> anyhow::Result<()> {
-        let ids: Vec<_> = found.points().collect();
+    /// All points of a document, if all of them are there and of its version.
+    async fn points(&self, found: &Found) -> anyhow::Result<Option<Vec<RetrievedPoint>>> {
+        let ids: Vec<_> = found.ids().collect();
+        let mut all = Vec::new();
         for part in ids.chunks(POINTS_PER_READ) {
             let points = self.source.from.get(part.to_vec(), &[], false).await?;
-            let points: HashMap<_, _> = points.iter().map(|point| (id(point), point)).collect();
+            let points = points.into_iter().map(|point| (id(&point), point));
+            let mut points: HashMap<_, _> = points.collect();
             for wanted in part {
-                let point = points.get(wanted);
+                let point = points.remove(wanted);
                 let same = point.filter(|it| number(it, field::VERSION) == found.head.version);
                 let Some(point) = same else {
-                    self.refuse(found, "changed while it was being read".to_owned())
-                        .await;
-                    return Ok(());
+                    return Ok(None);
                 };
-                match self.chunk(found, point)? {
-                    Ok(packed) => self.send(packed).await,
-                    Err(error) => self.send_event(Event::Refused(error.into())).await,
-                }
+                all.push(point);
+            }
+        }
+        Ok(Some(all).filter(|all| !all.is_empty()))
+    }
+
+    async fn take(&mut self, found: &Found, points: &[RetrievedPoint]) -> anyhow::Result<()> {
+        for point in points {
+            match self.chunk(found, point)? {
+                Ok(packed) => self.send(packed).await,
+                Err(error) => self.send_event(Event::Refused(error.into())).await,
             }
         }
         Ok(())
@@ -235,12 +247,7 @@ impl Stored<'_> {
 
 impl Found {
     /// Ids of all its points.
-    fn points(&self) -> impl Iterator<Item = String> {
+    fn ids(&self) -> impl Iterator<Item = String> {
         (0..self.head.chunks).map(|chunk| point::point_id(&self.doc_id, chunk).to_string())
     }
-}
-
-fn is_whole(found: &Found, versions: &HashMap<String, u64>) -> bool {
-    let mut points = found.points();
-    found.head.chunks > 0 && points.all(|id| versions.get(&id) == Some(&found.head.version))
 }

@@ -41,6 +41,15 @@ struct Piece {
     chunk: Chunk,
 }
 
+impl Piece {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            id: &self.id,
+            digest: &self.digest,
+        }
+    }
+}
+
 /// What the generation has of a batch.
 #[derive(Default)]
 struct Found {
@@ -96,21 +105,19 @@ impl Copier<'_> {
         });
         let mut drafts = Vec::new();
         if let Some(serving) = self.serving {
-            let wanted: Vec<_> = pieces
-                .iter()
-                .map(|piece| Wanted {
-                    id: &piece.id,
-                    digest: &piece.digest,
-                })
-                .collect();
+            let wanted: Vec<_> = pieces.iter().map(Piece::wanted).collect();
             let found = vectors(serving, self.manifest, &wanted).await?;
             let stamp = self.stamp();
             pieces.retain(|piece| {
-                let Some(known) = found.get(&piece.digest) else {
+                let Some(vector) = found.vector(&piece.digest) else {
                     return true;
                 };
+                let known = Known {
+                    vector: vector.clone(),
+                    scores: found.scores(&piece.wanted()),
+                };
                 let document = &documents[piece.document];
-                drafts.push(self.draft(&stamp, document, &piece.chunk, known.clone()));
+                drafts.push(self.draft(&stamp, document, &piece.chunk, known));
                 false
             });
         }

@@ -3,12 +3,14 @@
 use contract::point::{field, point_id};
 use qdrant_client::Payload;
 use qdrant_client::qdrant::{
-    DeletePointsBuilder, NamedVectors, PointStruct, PointVectors, PointsIdsList,
+    DeletePointsBuilder, GetPointsBuilder, NamedVectors, PointStruct, PointVectors, PointsIdsList,
     SetPayloadPointsBuilder, UpdatePointVectorsBuilder, UpsertPointsBuilder,
 };
 use serde_json::json;
+use tests::integer;
 
 use super::Indexed;
+use crate::rebuild::generations::verb;
 use crate::rebuild::{
     command, found, now_micros, qdrant, rebuild, rebuild_with, serving, spawn, wanted,
 };
@@ -17,7 +19,9 @@ use crate::rebuild::{
 async fn more_points_than_the_source_has_chunks_stop_a_rebuild() -> anyhow::Result<()> {
     let indexed = Indexed::start(10).await?;
     let generation = indexed.killed_at("rebuild-copied").await?;
-    let payload = json!({ "doc_id": "alien", "chunk": 0, "chunks": 1, "run": "bad", "version": 1 });
+    let version = version_of(&indexed, &generation).await?;
+    let payload =
+        json!({ "doc_id": "alien", "chunk": 0, "chunks": 1, "run": "bad", "version": version });
     let vector = vec![0.0; indexed.bed.manifest.identity.dimensions];
     let vectors = NamedVectors::default().add_vector(indexed.bed.manifest.name.as_str(), vector);
     let id = point_id("alien", 0).to_string();
@@ -32,6 +36,14 @@ async fn more_points_than_the_source_has_chunks_stop_a_rebuild() -> anyhow::Resu
     );
     indexed.is_untouched().await?;
     indexed.end().await
+}
+
+/// Version of what a run has written.
+async fn version_of(indexed: &Indexed, generation: &str) -> anyhow::Result<i64> {
+    let id = point_id("d1", 0).to_string();
+    let request = GetPointsBuilder::new(generation, vec![id.into()]).with_payload(true);
+    let found = qdrant(&indexed.bed)?.get_points(request).await?;
+    Ok(integer(&found.result[0], "version"))
 }
 
 /// Removes documents of one chunk behind the back of the run.
@@ -187,20 +199,13 @@ async fn an_alias_that_was_pointed_elsewhere_meanwhile_is_left_alone() -> anyhow
     rebuild(&indexed.bed, &indexed.corpus, &["--full"])
         .await?
         .done();
-    indexed.killed_at("rebuild-verified").await?;
-    indexed
-        .bed
-        .stack
-        .indexer(&[
-            "rollback",
-            "--alias",
-            &indexed.bed.stack.collection,
-            "--lease",
-            "2s",
-        ])
-        .await?;
+    let mut running = command(&indexed.bed, &indexed.corpus, &["--run-id", "late"])?;
+    running.env("EBB_FAILPOINTS", "rebuild-verified=stall:3000");
+    let mut running = spawn(&indexed.bed, running)?;
+    running.reaches("verified").await?;
+    verb(&indexed.bed, "rollback", &[]).await?;
     assert_eq!(serving(&indexed.bed).await?, first);
-    let ran = indexed.resumed().await?;
+    let ran = running.ended().await?;
     ran.stopped_by("alias");
     assert_eq!(serving(&indexed.bed).await?, first);
     indexed.end().await

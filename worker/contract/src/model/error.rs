@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::FORMAT;
 use crate::digest::Digest;
+use crate::names::ModelName;
 
 /// Why a staged model cannot be used.
 #[derive(Debug, Error)]
@@ -72,6 +73,12 @@ pub enum ModelError {
         found_bytes: u64,
         /// Digest now.
         found: Digest,
+    },
+    /// The model makes scores, not vectors.
+    #[error("model `{name}` is a rescorer; documents need an embedding model")]
+    Rescorer {
+        /// Its name.
+        name: ModelName,
     },
     /// A signature is asked for, and there is none.
     #[error(

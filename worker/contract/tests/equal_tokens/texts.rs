@@ -1,5 +1,7 @@
 //! Texts that tokenizers stumble over.
 
+use super::random::Random;
+
 /// What texts are mixed of: words, white space of all kinds, marks without a letter, joined and reordered characters,
 /// contents of added tokens, and what normalizers turn into something else.
 const PIECES: [&str; 92] = [
@@ -97,38 +99,22 @@ const PIECES: [&str; 92] = [
     "<|endoftext|>",
 ];
 
-/// A small generator, so that the same texts are checked every time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-
-    fn index(&mut self, end: usize) -> usize {
-        usize::try_from(self.below(end as u64)).unwrap()
-    }
-
-    fn mixed(&mut self) -> String {
-        let pieces = 1 + self.below(16);
-        (0..pieces)
-            .map(|_| PIECES[self.index(PIECES.len())])
-            .collect()
-    }
+fn mix(random: &mut Random) -> String {
+    let pieces = 1 + random.below(16);
+    (0..pieces)
+        .map(|_| PIECES[random.index(PIECES.len())])
+        .collect()
 }
 
 /// Texts mixed of nasty pieces.
 pub(crate) fn mixed(texts: usize) -> Vec<String> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    (0..texts).map(|_| random.mixed()).collect()
+    (0..texts).map(|_| mix(&mut random)).collect()
 }
 
 /// One such text.
 pub(crate) fn mixed_from(seed: u64) -> String {
-    Random(seed | 1).mixed()
+    mix(&mut Random(seed | 1))
 }
 
 /// All of Unicode in runs, and what is not an ideograph or unassigned between words, too.

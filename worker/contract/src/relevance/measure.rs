@@ -74,7 +74,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::eval::rank::ranked;
+    use crate::relevance::rank::ranked;
 
     /// A random run with the values that another implementation computed for it.
     #[derive(Deserialize)]
@@ -93,7 +93,7 @@ mod tests {
     fn golden() -> Golden {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../fixtures/golden/measures.json"
+            "/../../fixtures/golden/measures.json"
         );
         let json = std::fs::read_to_string(path).expect("the golden measures are there");
         serde_json::from_str(&json).expect("the golden measures are in their shape")

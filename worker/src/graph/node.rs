@@ -1,0 +1,72 @@
+//! Node: makes new nodes, and looks at those that are there.
+
+use super::proto::{AttributeProto, GraphProto, NodeProto, attribute_type};
+
+/// A node of ONNX's own operators with one output. Its name is made of that of the output: the runtime refuses two
+/// nodes of one name.
+#[must_use]
+pub(super) fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        input: inputs.iter().map(|input| (*input).to_owned()).collect(),
+        output: vec![output.to_owned()],
+        name: Some(format!("ebb/{output}")),
+        op_type: Some(operator.to_owned()),
+        ..NodeProto::default()
+    }
+}
+
+/// A conversion to an element type.
+#[must_use]
+pub(super) fn cast(input: &str, output: &str, to: i32) -> NodeProto {
+    node("Cast", &[input], output).with_int("to", i64::from(to))
+}
+
+impl NodeProto {
+    /// Whether it is of ONNX's own operators, and one of these.
+    #[must_use]
+    pub fn is_one_of(&self, operators: &[&str]) -> bool {
+        matches!(self.domain(), "" | "ai.onnx") && operators.contains(&self.op_type())
+    }
+
+    /// The value of an integer attribute, if it has that.
+    #[must_use]
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.find(name)?.i
+    }
+
+    /// An attribute, if it has that.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&AttributeProto> {
+        self.attribute.iter().find(|it| it.name() == name)
+    }
+
+    /// The graphs that it holds, as `If` and `Loop` do.
+    pub fn graphs(&self) -> impl Iterator<Item = &GraphProto> {
+        let attributes = self.attribute.iter();
+        attributes.flat_map(|attribute| attribute.graphs.iter().chain(&attribute.g))
+    }
+
+    /// The node with an integer attribute.
+    #[must_use]
+    pub fn with_int(mut self, name: &str, value: i64) -> Self {
+        self.attribute.push(AttributeProto {
+            name: Some(name.to_owned()),
+            r#type: Some(attribute_type::INT),
+            i: Some(value),
+            ..AttributeProto::default()
+        });
+        self
+    }
+
+    /// The node with an attribute of integers.
+    #[must_use]
+    pub fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
+        self.attribute.push(AttributeProto {
+            name: Some(name.to_owned()),
+            r#type: Some(attribute_type::INTS),
+            ints: values.to_vec(),
+            ..AttributeProto::default()
+        });
+        self
+    }
+}

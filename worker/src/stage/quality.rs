@@ -1,0 +1,188 @@
+//! Quality: measures what a smaller graph costs, against the graph that it was made of.
+//!
+//! Cosines say how far vectors moved; nDCG@10 says whether users will see it: each question of a golden set ranks all
+//! its documents, one vector each, by exact search. The built-in set has 37 questions, so that one document that falls
+//! from the first to the second place costs 0.01 for that question's sake alone; a set of one's own says more. The
+//! scores of a rescorer are compared as they are.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use contract::model::{Golden, Identity, Manifest, TOKENIZER};
+use contract::relevance::measure::measure;
+use contract::relevance::rank::ranked;
+use contract::relevance::read::Topic;
+use contract::tokenizer::Tokenizer;
+use contract::topology::Task;
+
+use super::StageConfig;
+use super::golden::record;
+use super::golden_set::GoldenSet;
+use crate::batch::RowKey;
+use crate::load::{cosine, recipe};
+use crate::plan::{Row, Shapes, plan};
+use crate::session::{Engine as _, Session};
+
+/// How many of the first documents count.
+const CUTOFF: usize = 10;
+/// Padded tokens of a tensor, as a worker on a CPU has by default: what shares a tensor shares the scales of int8.
+const TENSOR_TOKENS: usize = 1_024;
+
+/// A model that is measured.
+struct Subject<'a> {
+    session: Session,
+    tokenizer: &'a Tokenizer,
+    identity: &'a Identity,
+}
+
+/// What a model gives for the golden texts, and for the golden set if it embeds.
+struct Outcome {
+    golden: Vec<Golden>,
+    ndcg: Option<f64>,
+}
+
+/// Compares the staged graph with its origin, says what it found, and fails if that is too bad.
+pub(super) fn check_quality(
+    config: &StageConfig,
+    origin: &Path,
+    staged: &Path,
+    manifest: &Manifest,
+) -> anyhow::Result<()> {
+    let tokenizer = Tokenizer::load(&staged.join(TOKENIZER))?;
+    let set = match (manifest.identity.task, config.golden_set.as_deref()) {
+        (Task::Embed, directory) => Some(GoldenSet::read(directory)?),
+        (Task::Rescore, None) => None,
+        (Task::Rescore, Some(_)) => {
+            anyhow::bail!("--golden-set measures embedding models, and this model is a rescorer")
+        }
+    };
+    let outcome = |directory: &Path| -> anyhow::Result<Outcome> {
+        let identity = &manifest.identity;
+        let graph = directory.join(&identity.onnx);
+        let session = Session::load(&graph, &config.session, recipe(identity))?;
+        let mut subject = Subject {
+            session,
+            tokenizer: &tokenizer,
+            identity,
+        };
+        subject.outcome(set.as_ref())
+    };
+    let (before, after) = (outcome(origin)?, outcome(staged)?);
+    say_golden(manifest.identity.task, &before.golden, &after.golden);
+    match before.ndcg.zip(after.ndcg) {
+        Some(ndcg) => check_ndcg(config, ndcg, set.map_or(0, |set| set.topics.len())),
+        None => Ok(()),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are five golden texts")]
+fn say_golden(task: Task, before: &[Golden], after: &[Golden]) {
+    let pairs = before.iter().zip(after);
+    if task == Task::Rescore {
+        let scores = pairs.flat_map(|(a, b)| a.vector.iter().zip(&b.vector));
+        let largest = scores.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        tracing::info!(largest_difference = largest, "scores of the golden pairs");
+        return;
+    }
+    let cosines: Vec<_> = pairs.map(|(a, b)| cosine(&a.vector, &b.vector)).collect();
+    let least = cosines.iter().copied().fold(1.0, f32::min);
+    let mean = cosines.iter().sum::<f32>() / cosines.len() as f32;
+    tracing::info!(least, mean, "cosines of the golden texts to their origin");
+}
+
+fn check_ndcg(
+    config: &StageConfig,
+    (before, after): (f64, f64),
+    queries: usize,
+) -> anyhow::Result<()> {
+    let (loss, most) = (before - after, config.max_ndcg_loss);
+    tracing::info!(
+        before,
+        after,
+        loss,
+        queries,
+        "nDCG@{CUTOFF} on the golden set"
+    );
+    anyhow::ensure!(
+        loss <= most,
+        "the quantized graph loses {loss:.4} of nDCG@{CUTOFF}, from {before:.4} to {after:.4} on {queries} queries, \
+         more than --max-ndcg-loss {most}; nothing was staged"
+    );
+    Ok(())
+}
+
+impl Subject<'_> {
+    fn outcome(&mut self, set: Option<&GoldenSet>) -> anyhow::Result<Outcome> {
+        let golden = record(&mut self.session, self.tokenizer, self.identity)?;
+        let ndcg = set.map(|set| self.ndcg(set)).transpose()?;
+        Ok(Outcome { golden, ndcg })
+    }
+
+    /// Mean over the questions.
+    #[expect(clippy::cast_precision_loss, reason = "a count of questions")]
+    fn ndcg(&mut self, set: &GoldenSet) -> anyhow::Result<f64> {
+        anyhow::ensure!(
+            !set.topics.is_empty(),
+            "no query of the golden set has a relevant document in its corpus; do both belong together?"
+        );
+        let prefixes = &self.identity.prefixes;
+        let documents = set.documents.iter().map(|it| it.text.as_str());
+        let documents = self.embed(&prefixes.document, documents)?;
+        let queries = set.topics.iter().map(|it| it.text.as_str());
+        let queries = self.embed(&prefixes.query, queries)?;
+        let ndcg = |(topic, query): (&Topic, &Vec<f32>)| {
+            let ids = set.documents.iter().map(|it| it.id.clone());
+            let scores = documents.iter().map(|it| dot(query, it));
+            ndcg(topic, ids.zip(scores).collect())
+        };
+        let sum: f64 = set.topics.iter().zip(&queries).map(ndcg).sum();
+        Ok(sum / queries.len() as f64)
+    }
+
+    /// Vectors of texts in their order, each of length 1 for an exact search by cosine.
+    fn embed<'t>(
+        &mut self,
+        prefix: &str,
+        texts: impl Iterator<Item = &'t str>,
+    ) -> anyhow::Result<Vec<Vec<f32>>> {
+        let rows = texts.enumerate().map(|(row, text)| {
+            let mut ids = self.tokenizer.encode(&format!("{prefix}{text}"))?;
+            self.tokenizer.truncate(&mut ids, self.identity.max_tokens);
+            anyhow::Ok(Row {
+                key: RowKey { job: 0, row },
+                token_ids: ids,
+                type_ids: Vec::new(),
+            })
+        });
+        let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
+        let mut vectors = vec![Vec::new(); rows.len()];
+        let shapes = Shapes {
+            tokens: TENSOR_TOKENS,
+            step: 1,
+            longest: self.identity.max_tokens,
+        };
+        for tensor in plan(rows, shapes, self.tokenizer.padding_id()) {
+            for (key, vector) in tensor.rows.iter().zip(self.session.run(&tensor)?) {
+                vectors[key.row] = of_length_1(vector);
+            }
+        }
+        Ok(vectors)
+    }
+}
+
+fn ndcg(topic: &Topic, scores: HashMap<String, f32>) -> f64 {
+    let grade = |id: &String| topic.grades.get(id).copied().unwrap_or_default();
+    let ranking: Vec<_> = ranked(scores).iter().map(|hit| grade(&hit.id)).collect();
+    measure(&ranking, &topic.ideal, CUTOFF).ndcg
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Models that do not normalize are searched by cosine, too.
+fn of_length_1(mut vector: Vec<f32>) -> Vec<f32> {
+    let length = dot(&vector, &vector).sqrt();
+    vector.iter_mut().for_each(|value| *value /= length);
+    vector
+}
