@@ -136,6 +136,8 @@ impl Scene<'_> {
         models.dedup();
         self.in_flight().settled(&models, &check).await?;
         let (began, run) = (as_time(way.began), carrier(way.run));
+        // What an attempt that died has published is not published again.
+        self.settled(&to.model, Of::Run(&run), &check).await?;
         let mut sum = Scan::default();
         for _ in 0..MOST_SCANS {
             check()?;

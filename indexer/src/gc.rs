@@ -16,8 +16,9 @@ use serde::Serialize;
 
 use crate::alias;
 use crate::config::Servers;
-use crate::lease::{Lease, Purpose};
-use crate::run::{RunRecord, Runs, key_fault};
+use crate::lease::{Lease, Purpose, silence_fault};
+use crate::run::{RunRecord, Runs};
+use crate::run_id::key_fault;
 
 /// Settings of `indexer gc`.
 #[derive(Args, Clone, Debug)]
@@ -73,6 +74,7 @@ impl GcConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(key_fault("--alias", self.alias.as_str()));
+        faults.extend(silence_fault(self.lease));
         faults
     }
 }

@@ -4,22 +4,38 @@
 //! wants the lease watches the key for as long as an owner may be silent, and takes it over when it has not been renewed.
 //! An owner that cannot renew it for that long stops by itself.
 
+mod owner;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use async_nats::jetstream::kv;
+use contract::connect::ConfigFault;
 use contract::names::CollectionName;
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::publish::now_micros;
+pub use owner::Owner;
 
 /// No owner is waited for longer, whatever it has written.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
 /// Renewals within the time that an owner may be silent.
 const RENEWALS: u32 = 5;
+
+/// What is wrong with the setting of how long an owner may be silent, if anything.
+#[must_use]
+pub(crate) fn silence_fault(silence: Duration) -> Option<ConfigFault> {
+    let short = silence < Duration::from_millis(500);
+    short.then(|| ConfigFault::new("--lease", "must be at least 500ms"))
+}
+
+/// What is wrong with the setting of how far clocks may be apart, if anything.
+#[must_use]
+pub(crate) fn skew_fault(skew: Duration) -> Option<ConfigFault> {
+    let long = skew > Duration::from_secs(3600);
+    long.then(|| ConfigFault::new("--clock-skew", "must be at most 1h"))
+}
 
 /// What a lease is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,23 +46,6 @@ pub enum Purpose {
     Sync,
     /// Pointing an alias to another collection, and dropping collections: held for moments.
     Change,
-}
-
-/// Who holds a lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// Host of the process.
-    pub host: String,
-    /// Its id there.
-    pub process: u32,
-    /// When it took the lease, in microseconds since the epoch.
-    pub since: u64,
-    /// What it does with it; empty where an older version wrote it.
-    #[serde(default)]
-    pub verb: String,
-    /// How long it may be silent before it counts as dead, in milliseconds.
-    #[serde(default)]
-    pub silence: u64,
 }
 
 /// A lease that is held; it is renewed until it is dropped or released.
@@ -170,30 +169,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewal.abort();
-    }
-}
-
-impl Owner {
-    fn this_process(purpose: Purpose, silence: Duration) -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self {
-            host: host.trim().to_owned(),
-            process: std::process::id(),
-            since: now_micros(),
-            verb: purpose.verb().to_owned(),
-            silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-impl std::fmt::Display for Owner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let since = humantime::format_rfc3339_seconds(crate::run::as_time(self.since));
-        write!(
-            f,
-            "process {} on `{}` since {since}",
-            self.process, self.host
-        )
     }
 }
 

@@ -55,6 +55,7 @@ pub mod render;
 pub mod rescore;
 pub mod rollback;
 pub mod run;
+mod run_id;
 pub mod search;
 mod settle;
 pub mod source;

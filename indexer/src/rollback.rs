@@ -27,13 +27,14 @@ use crate::config::Servers;
 use crate::dlq::stream;
 use crate::gc::run_of;
 use crate::intent::{Move, next_time};
-use crate::lease::{Lease, Purpose};
+use crate::lease::{Lease, Purpose, silence_fault, skew_fault};
 use crate::rebuild::balance::count;
 use crate::rebuild::create::look_up;
 use crate::rebuild::say;
 use crate::rebuild::verify::documents;
 use crate::rebuild::write::Target;
-use crate::run::{Phase, Rollback, RunRecord, Runs, Stored, key_fault};
+use crate::run::{Phase, Rollback, RunRecord, Runs, Stored};
+use crate::run_id::key_fault;
 use crate::unfinished::Unfinished;
 
 /// Settings of `indexer rollback`.
@@ -89,6 +90,8 @@ impl RollbackConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(key_fault("--alias", self.alias.as_str()));
+        faults.extend(silence_fault(self.lease));
+        faults.extend(skew_fault(self.clock_skew));
         if let Err(problem) = failpoint::check() {
             faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }

@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use async_nats::jetstream::{self, kv};
-use contract::connect::ConfigFault;
 use contract::digest::Digest;
 use contract::names::{CollectionName, ModelName};
 use contract::topology::RUNS;
@@ -151,33 +150,6 @@ impl RunRecord {
     fn key(&self) -> String {
         key(&self.alias, &self.run)
     }
-}
-
-/// What is wrong with a name as a part of keys, if anything: NATS takes no key that ends with a dot or has two in a row.
-/// In the name of a generation two dashes stand between alias and run.
-#[must_use]
-pub(crate) fn key_fault(setting: &'static str, name: &str) -> Option<ConfigFault> {
-    let wrong = name.ends_with('.') || name.contains("..");
-    wrong.then(|| {
-        ConfigFault::new(
-            setting,
-            format!("`{name}` ends with a dot or has two in a row"),
-        )
-    })
-}
-
-/// What is wrong with the id of a run for an alias, if anything.
-pub(crate) fn run_id_fault(alias: &CollectionName, run: &str) -> Option<ConfigFault> {
-    let setting = "--run-id";
-    if let Err(error) = alias.generation(run) {
-        return Some(ConfigFault::new(setting, error.to_string()));
-    }
-    if run.contains("--") {
-        // It would name a generation of another alias.
-        let problem = format!("`{run}` has two dashes in a row, which stand between alias and run");
-        return Some(ConfigFault::new(setting, problem));
-    }
-    key_fault(setting, run)
 }
 
 fn key(alias: &CollectionName, run: &str) -> String {

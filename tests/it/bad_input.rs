@@ -1,7 +1,7 @@
 //! Bad input: named, kept, and nobody else's problem.
 
 use contract::job::KnownVector;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::Bed;
 
 #[tokio::test]
@@ -16,12 +16,6 @@ async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass(
         "version": "1.0", "kind": "embed", "collection": collection, "tokenization": bed.manifest.tokenization(),
         "documents": [{ "id": "bad", "chunks": [{ "text": "text", "token_ids": [1, 4_000_000_000_u32, 2] }] }],
     });
-    let with_vector = |vector: KnownVector| {
-        json!({ "version": "1.0", "kind": "embed", "collection": collection, "fingerprint": bed.manifest.fingerprint,
-            "documents": [{ "id": "bad", "chunks": [{ "text": "t", "vector": vector }] }] })
-        .to_string()
-    };
-    let dimensions = bed.manifest.identity.dimensions;
     let mut nested = json!(1);
     for _ in 0..40 {
         nested = json!([nested]);
@@ -50,11 +44,6 @@ async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass(
         ("too_long", json!({ "version": "1.0", "kind": "embed", "collection": collection, "documents": document(&long) }).to_string()),
         ("too_long", json!({ "version": "1.0", "kind": "embed", "collection": collection, "documents": document(&endless) }).to_string()),
         ("unknown_token", unknown_token.to_string()),
-        ("unsound_vector", with_vector(KnownVector(vec![0.5]))),
-        ("unsound_vector", with_vector(KnownVector(vec![1.0; dimensions]))),
-        ("unsound_vector", with_vector(KnownVector(vec![f32::NAN; dimensions]))),
-        ("malformed", json!({ "version": "1.0", "kind": "embed", "collection": collection,
-            "documents": [{ "id": "bad", "chunks": [{ "text": "t", "vector": "AAA" }] }] }).to_string()),
     ];
     for (n, (_, payload)) in bad.iter().enumerate() {
         bed.publish_bytes(payload.clone()).await?;
@@ -77,6 +66,39 @@ async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass(
     found.sort();
     wanted.sort();
     assert_eq!(found, wanted);
+    bed.end().await
+}
+
+#[tokio::test]
+async fn vectors_that_would_spoil_an_index_become_dead_letters() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let job = |vector: Value| {
+        json!({ "version": "1.0", "kind": "embed", "collection": bed.stack.collection,
+            "fingerprint": bed.manifest.fingerprint,
+            "documents": [{ "id": "bad", "chunks": [{ "text": "t", "vector": vector }] }] })
+        .to_string()
+    };
+    let dimensions = bed.manifest.identity.dimensions;
+    let bad = [
+        ("malformed", json!("AAA")),
+        ("unsound_vector", json!(KnownVector(vec![0.5]))),
+        ("unsound_vector", json!(KnownVector(vec![1.0; dimensions]))),
+        (
+            "unsound_vector",
+            json!(KnownVector(vec![f32::NAN; dimensions])),
+        ),
+    ];
+    for (_, vector) in &bad {
+        bed.publish_bytes(job(vector.clone())).await?;
+    }
+    bed.publish_document("good", 1, &["a good neighbour"])
+        .await?;
+    bed.drain().await?;
+    let letters = bed.dead_letters().await?;
+    let mut causes: Vec<_> = letters.iter().map(|letter| letter.cause.as_str()).collect();
+    causes.sort_unstable();
+    assert_eq!(causes, bad.map(|(cause, _)| cause));
+    assert_eq!(bed.points().await?.len(), 1);
     bed.end().await
 }
 

@@ -98,6 +98,27 @@ async fn a_vector_that_comes_with_its_chunk_is_written_where_it_is_of_the_same_m
 }
 
 #[tokio::test]
+async fn a_worker_may_be_told_to_embed_every_text_itself() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let mut given = vec![0.0; bed.manifest.identity.dimensions];
+    given[0] = 1.0;
+    let job = json!({ "version": "1.0", "kind": "embed", "collection": bed.stack.collection,
+        "fingerprint": bed.manifest.fingerprint,
+        "documents": [{ "id": "given", "chunks": [{ "text": "One.", "vector": KnownVector(given.clone()) }] }] });
+    bed.publish_bytes(job.to_string()).await?;
+    let worker = bed
+        .stack
+        .worker("careful", &["--given-vectors", "embed"])
+        .await?;
+    bed.drained().await?;
+    let points = bed.points().await?;
+    let found = vector(&points[&("given".to_owned(), 0)]).expect("a vector");
+    assert!(cosine(&found, &given) < 0.9, "{found:?}");
+    worker.process.terminate().await?;
+    bed.end().await
+}
+
+#[tokio::test]
 async fn offsets_of_a_hit_lead_back_to_its_place_in_the_source() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let section =

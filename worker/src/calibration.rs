@@ -3,8 +3,9 @@
 //! It lies beside the staged model, in `calibration/<device>.json`, and is no part of its manifest, because it changes
 //! no vector. A worker on a device that nobody has measured goes by the defaults of its provider.
 
-use std::fs::{self, File};
+use std::fs::{self, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -66,15 +67,18 @@ impl Calibration {
     pub fn keep(&self, model: &Path) -> anyhow::Result<PathBuf> {
         let path = path(model, &self.device);
         let failed = || format!("failed to write `{}`", path.display());
-        let new = path.with_extension(format!("{}.new", std::process::id()));
-        fs::create_dir_all(model.join(FOLDER)).with_context(failed)?;
+        let folder = model.join(FOLDER);
+        fs::create_dir_all(&folder).with_context(failed)?;
+        // Workers of other users read it.
+        let mut new = tempfile::Builder::new();
+        let new = new
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(&folder);
+        let mut new = new.with_context(failed)?;
         let json = serde_json::to_vec_pretty(self)?;
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(&json)?;
-            file.sync_all()
-        });
+        let written = new.write_all(&json).and_then(|()| new.as_file().sync_all());
         written.with_context(failed)?;
-        fs::rename(&new, &path).with_context(failed)?;
+        new.persist(&path).with_context(failed)?;
         Ok(path)
     }
 }

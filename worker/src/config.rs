@@ -75,6 +75,15 @@ pub enum TooLong {
     Truncate,
 }
 
+/// What to do with a vector that comes with its chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GivenVectors {
+    /// Write it, if it is of the same model: a sync sends those of texts that have not changed
+    Use,
+    /// Embed the text all the same, where not all who may publish jobs are trusted with what their vectors say
+    Embed,
+}
+
 /// Which device, and how it is used.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Device")]
@@ -136,6 +145,9 @@ pub struct BatchConfig {
     /// What to do with a text that has more tokens than the model takes
     #[arg(long, env = "EBB_TOO_LONG", value_enum, default_value_t = TooLong::Refuse)]
     pub too_long: TooLong,
+    /// What to do with a vector that comes with its chunk
+    #[arg(long, env = "EBB_GIVEN_VECTORS", value_enum, default_value_t = GivenVectors::Use)]
+    pub given_vectors: GivenVectors,
 }
 
 /// Settings of `worker run`.

@@ -13,7 +13,7 @@ use contract::tokenizer::{Tokenizer, Tokens};
 use contract::topology::Task;
 
 use crate::batch::{Batch, Delivery, Inputs, RowKey, Work};
-use crate::config::TooLong;
+use crate::config::{GivenVectors, TooLong};
 use crate::error::Refusal;
 use crate::metrics;
 use crate::plan::{Row, Shapes, plan};
@@ -42,6 +42,8 @@ pub struct Rules {
     pub collections: Vec<CollectionName>,
     /// What to do with a text that is too long for the model.
     pub too_long: TooLong,
+    /// What to do with a vector that comes with its chunk.
+    pub given_vectors: GivenVectors,
 }
 
 /// What is known of each row of a job.
@@ -170,8 +172,9 @@ impl Encoder {
 
     /// What was made for another model is made again of the text.
     fn chunk_row(&self, embed: &Embed, row: usize, chunk: &Chunk) -> Result<Encoded, Refusal> {
-        let same_model = embed.fingerprint.as_ref() == Some(&self.manifest.fingerprint);
-        if let Some(KnownVector(vector)) = chunk.vector.as_ref().filter(|_| same_model) {
+        let is_used = self.rules.given_vectors == GivenVectors::Use
+            && embed.fingerprint.as_ref() == Some(&self.manifest.fingerprint);
+        if let Some(KnownVector(vector)) = chunk.vector.as_ref().filter(|_| is_used) {
             return Ok(Encoded::Known(vector.clone()));
         }
         let same_tokens = embed.tokenization.as_ref() == Some(&self.tokenization);

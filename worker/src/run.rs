@@ -137,6 +137,7 @@ async fn stages<E: Engine + Send + 'static>(
     let rules = Rules {
         collections: config.collections,
         too_long: config.batch.too_long,
+        given_vectors: config.batch.given_vectors,
     };
     let encoder = Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes);
     let (mut session, canary) = (Halving::new(loaded.session), loaded.canary);

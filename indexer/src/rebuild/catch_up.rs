@@ -27,6 +27,16 @@ mod again;
 
 pub(crate) use again::{Again, meta};
 
+/// What is looked at of a point.
+const LOOK: [&str; 7] = [
+    field::DOC_ID,
+    field::VERSION,
+    field::DELETED,
+    field::CHUNK,
+    field::CHUNKS,
+    field::DIGEST,
+    field::INDEXED_AT,
+];
 /// Points of one page.
 const POINTS_PER_PAGE: u32 = 256;
 
@@ -93,7 +103,7 @@ impl CatchUp<'_> {
             collection_name: self.from.collection.to_string(),
             filter: Some(self.changed()),
             limit: Some(POINTS_PER_PAGE),
-            with_payload: Some(include(&[field::DOC_ID, field::VERSION, field::DELETED])),
+            with_payload: Some(include(&LOOK)),
             with_vectors: Some(false.into()),
             ..ScrollPoints::default()
         };
@@ -156,9 +166,9 @@ impl CatchUp<'_> {
         let doc_ids: BTreeSet<_> = found.iter().filter_map(doc_id).collect();
         let doc_ids: Vec<_> = doc_ids.into_iter().collect();
         let heads = self.to.heads(&doc_ids).await?;
-        let fields = [field::VERSION, field::DELETED];
-        let there = self.to.get(found.iter().map(id).collect(), &fields, false);
-        let there: HashMap<_, _> = there.await?.iter().map(|it| (id(it), rank(it))).collect();
+        let there = self.to.get(found.iter().map(id).collect(), &LOOK, false);
+        let there = there.await?.into_iter().map(|it| (id(&it), it));
+        let there: HashMap<_, _> = there.collect();
         let due = found
             .iter()
             .filter(|point| is_due(point, &heads, &there))
@@ -242,17 +252,29 @@ fn rank(point: &RetrievedPoint) -> (u64, bool) {
     (number(point, field::VERSION), is_deleted(point))
 }
 
-/// Whether the other collection has neither this point, nor anything newer instead.
+/// Whether the other collection has neither this point, nor anything newer instead. Who writes a document again under the
+/// same version means the later one: its head is due first, and then the chunks that only the later one has.
 fn is_due(
     point: &RetrievedPoint,
     heads: &HashMap<String, Head>,
-    there: &HashMap<String, (u64, bool)>,
+    there: &HashMap<String, RetrievedPoint>,
 ) -> bool {
     let (version, deleted) = rank(point);
     let head = doc_id(point).and_then(|doc_id| heads.get(&doc_id));
+    let beyond = |head: &Head| !deleted && number(point, field::CHUNK) >= u64::from(head.chunks);
     let superseded = head.is_some_and(|head| {
-        head.version > version || (head.version == version && head.deleted && !deleted)
+        let same = head.version == version && ((head.deleted && !deleted) || beyond(head));
+        head.version > version || same
     });
-    let has = there.get(&id(point));
-    !superseded && has.is_none_or(|there| *there < (version, deleted))
+    let is_older = |there: &RetrievedPoint| {
+        let same = rank(there) == (version, deleted);
+        rank(there) < (version, deleted) || (same && is_rewritten(there, point))
+    };
+    !superseded && there.get(&id(point)).is_none_or(is_older)
+}
+
+/// Whether `new` is another text, or of a document of another length, and was written later.
+fn is_rewritten(old: &RetrievedPoint, new: &RetrievedPoint) -> bool {
+    let content = |point| (number(point, field::CHUNKS), text(point, field::DIGEST));
+    content(old) != content(new) && text(old, field::INDEXED_AT) < text(new, field::INDEXED_AT)
 }

@@ -13,9 +13,10 @@ use contract::tokenizer::Tokenizer;
 use crate::chunk::{ChunkOptions, Chunker};
 use crate::config::{ModelDir, Servers};
 use crate::extract::ExtractOptions;
+use crate::lease::{silence_fault, skew_fault};
 use crate::pack::JOB_TOKENS;
 use crate::plan::Sizing;
-use crate::run::{key_fault, run_id_fault};
+use crate::run_id::{key_fault, run_id_fault};
 use crate::source::{Format, Sources};
 
 /// Settings of `indexer rebuild`.
@@ -160,9 +161,8 @@ impl RebuildConfig {
         }
         faults.extend(self.chunking.faults());
         faults.extend(self.sizing.faults());
-        if self.lease < Duration::from_millis(500) {
-            faults.push(ConfigFault::new("--lease", "must be at least 500ms"));
-        }
+        faults.extend(silence_fault(self.lease));
+        faults.extend(skew_fault(self.clock_skew));
         if self.sources.iter().any(|source| source == "-") {
             let problem = "standard input cannot be read again after a crash; give files";
             faults.push(ConfigFault::new("SOURCE", problem));

@@ -15,6 +15,7 @@ use crate::carry_over::Scene;
 use crate::lease::Lease;
 use crate::publish::now_micros;
 use crate::run::{FORMAT, Phase, RunRecord, Runs, Stored};
+use crate::run_id::{run_id, unused};
 use crate::source::{Format, Input, Place, Sources};
 use crate::unfinished::Unfinished;
 
@@ -264,17 +265,6 @@ fn wanted(stored: Stored) -> Planned {
     }
 }
 
-/// The id itself, or with the first number behind it that no run has, and whose generation is not there.
-fn unused(runs: &[Stored], is_there: impl Fn(&str) -> bool, id: &str) -> String {
-    let is_free = |candidate: &String| {
-        let known = runs.iter().any(|run| run.record.run == *candidate);
-        !known && !is_there(candidate)
-    };
-    let numbered = (2..).map(|number: u32| format!("{id}-{number}"));
-    let mut candidates = std::iter::once(id.to_owned()).chain(numbered);
-    candidates.find(is_free).unwrap_or_else(|| id.to_owned())
-}
-
 /// Digest of all inputs, in their order.
 fn content(sources: &[String]) -> anyhow::Result<Digest> {
     let sources = Sources::open(sources, Format::Jsonl);
@@ -300,11 +290,4 @@ fn bytes(input: &Input) -> String {
     };
     let digest = std::fs::File::open(path).and_then(Digest::of_reader);
     digest.map_or_else(|error| error.to_string(), String::from)
-}
-
-/// An id that sorts by time, with what tells two of the same second apart.
-pub(crate) fn run_id(started: u64) -> String {
-    let time = humantime::format_rfc3339_seconds(crate::run::as_time(started)).to_string();
-    let time: String = time.chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("{}-{:06}", time.to_lowercase(), started % 1_000_000)
 }

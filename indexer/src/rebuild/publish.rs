@@ -64,8 +64,21 @@ impl Publisher {
         }
     }
 
-    /// Adds documents that fit a job together, each with the chunks that are to be embedded.
+    /// Adds documents that fit a job together, each with the chunks that are to be embedded. A text whose tokens nobody
+    /// has counted gets a job of its own: the model may refuse it, and then nothing else is refused with it.
     pub(crate) async fn add(&mut self, documents: Vec<Document>) -> anyhow::Result<()> {
+        let (counted, uncounted) = apart(documents);
+        if !uncounted.is_empty() {
+            self.flush().await?;
+        }
+        for document in uncounted {
+            self.put(vec![document]).await?;
+            self.flush().await?;
+        }
+        self.put(counted).await
+    }
+
+    async fn put(&mut self, documents: Vec<Document>) -> anyhow::Result<()> {
         let new = Size::of(&documents)?;
         let sum = self.size.plus(new);
         let full = sum.tokens > self.heading.job_tokens
@@ -145,11 +158,66 @@ impl Size {
     }
 }
 
+/// Documents with their chunks that are known to fit the model, and each other chunk by itself.
+fn apart(documents: Vec<Document>) -> (Vec<Document>, Vec<Document>) {
+    let (mut counted, mut uncounted) = (Vec::new(), Vec::new());
+    for mut document in documents {
+        let is_counted = |chunk: &mut Chunk| chunk.vector.is_some() || !chunk.token_ids.is_empty();
+        let known = document.chunks.extract_if(.., is_counted).collect();
+        for chunk in std::mem::replace(&mut document.chunks, known) {
+            uncounted.push(Document {
+                id: document.id.clone(),
+                version: document.version,
+                total: document.total,
+                meta: document.meta.clone(),
+                chunks: vec![chunk],
+            });
+        }
+        if !document.chunks.is_empty() {
+            counted.push(document);
+        }
+    }
+    (counted, uncounted)
+}
+
 /// Tokens that a worker has to run. Where nobody has counted them, a token has about four bytes.
 fn tokens(chunk: &Chunk) -> usize {
     match (&chunk.vector, chunk.token_ids.len()) {
         (Some(_), _) => 0,
         (None, 0) => chunk.text.len() / 4,
         (None, tokens) => tokens,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_nobody_has_counted_travel_alone() {
+        let chunk = |index, token_ids: &[u32]| Chunk {
+            index: Some(index),
+            text: "Ebb.".to_owned(),
+            token_ids: token_ids.to_vec(),
+            ..Chunk::default()
+        };
+        let document = |id: &str, chunks| Document {
+            id: id.to_owned(),
+            chunks,
+            ..Document::default()
+        };
+        let mixed = document("mixed", vec![chunk(0, &[1]), chunk(1, &[]), chunk(2, &[1])]);
+        let unknown = document("unknown", vec![chunk(0, &[]), chunk(1, &[])]);
+        let (counted, uncounted) = apart(vec![mixed, unknown]);
+        let given = |documents: &[Document]| {
+            let indices =
+                |it: &Document| it.chunks.iter().filter_map(|chunk| chunk.index).collect();
+            let each = documents.iter().map(|it| (it.id.clone(), indices(it)));
+            each.collect::<Vec<(String, Vec<u32>)>>()
+        };
+        assert_eq!(given(&counted), [("mixed".to_owned(), vec![0, 2])]);
+        let alone = [("mixed", 1), ("unknown", 0), ("unknown", 1)];
+        let alone = alone.map(|(id, index)| (id.to_owned(), vec![index]));
+        assert_eq!(given(&uncounted), alone);
     }
 }

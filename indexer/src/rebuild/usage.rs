@@ -42,7 +42,8 @@ impl Drop for Ear {
 
 async fn listen(mut said: Subscriber, heard: Arc<Mutex<HashMap<String, Usage>>>) {
     while let Some(message) = said.next().await {
-        let Ok(usage) = serde_json::from_slice::<Usage>(&message.payload) else {
+        let usage = serde_json::from_slice::<Usage>(&message.payload).ok();
+        let Some(usage) = usage.filter(|usage| usage.tokens <= usage.padded_tokens) else {
             continue;
         };
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,10 +19,10 @@ use crate::dlq::stream;
 use crate::hand_over::HandOver;
 use crate::lease::Lease;
 use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::plan::run_id;
 use crate::rebuild::publish::Publisher;
 use crate::rebuild::{Stopped, say};
 use crate::run::Runs;
+use crate::run_id::run_id;
 use crate::unfinished::Unfinished;
 
 /// Readings of the source, the first included, before jobs that are lost again and again are an error.

@@ -12,9 +12,10 @@ use contract::topology::Priority;
 use crate::config::{ModelDir, Servers};
 use crate::extract::ExtractOptions;
 use crate::filter::PointFilter;
+use crate::lease::{silence_fault, skew_fault};
 use crate::plan::Sizing;
 use crate::rebuild::{Chunking, report_fault};
-use crate::run::{key_fault, run_id_fault};
+use crate::run_id::{key_fault, run_id_fault};
 use crate::source::{Format, Sources};
 
 /// What is compared with what, and what may become of it.
@@ -123,9 +124,8 @@ impl SyncConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.comparison.faults();
         faults.extend(self.sizing.faults());
-        if self.lease < Duration::from_millis(500) {
-            faults.push(ConfigFault::new("--lease", "must be at least 500ms"));
-        }
+        faults.extend(silence_fault(self.lease));
+        faults.extend(skew_fault(self.comparison.clock_skew));
         let alias = &self.comparison.alias;
         faults.extend(key_fault("--alias", alias.as_str()));
         let run_id = self.run_id.as_ref();

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tests::{Bed, flag, text};
 
-use super::models::{other_model, worker};
+use super::models::{other_model, other_model_with, worker};
 use super::{
     Ran, corpus, ended, found, generations, now_micros, rebuild, serving, spawn, wanted,
     without_source,
@@ -199,5 +199,31 @@ async fn jobs_that_wait_when_a_collection_is_read_are_not_lost() -> anyhow::Resu
     model.insert("d1".to_owned(), vec!["It waits.".to_owned()]);
     assert_eq!(found(&bed).await?, model);
     worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_text_that_the_other_model_refuses_takes_no_other_with_it() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let old_worker = bed.stack.worker("worker", &[]).await?;
+    let mut corpus = corpus(10);
+    let mut short = wanted(&corpus);
+    let long = "A sentence that says the same again and again. ".repeat(4);
+    corpus.insert("long".to_owned(), long.trim().to_owned());
+    rebuild(&bed, &corpus, &[]).await?.done();
+    let model = other_model_with(&bed, &["--max-tokens", "30"]).await?;
+    let generation = format!("{}--new", bed.stack.collection);
+    let new_worker = worker(&bed, &model, &generation)?;
+    let arguments = ["--run-id", "new", "--max-dead-letters", "1"];
+    let ran = rebuild_stored(&bed, &arguments, &[("EBB_MODEL", &model)]).await;
+    assert_eq!(ran.done()["chunks"], 11, "{}", ran.log);
+    assert_eq!(bed.dead_letters().await?.len(), 1);
+    for ((doc_id, _), point) in bed.points().await? {
+        let texts = short.remove(&doc_id);
+        assert_eq!(texts, Some(vec![text(&point, "text")]), "{doc_id}");
+    }
+    assert!(short.is_empty(), "{short:?}");
+    new_worker.kill().await?;
+    old_worker.process.kill().await?;
     bed.end().await
 }

@@ -11,8 +11,13 @@ use super::{Corpus, command, corpus, now_micros, rebuild, serving, spawn, wanted
 
 /// Stages a model with shorter vectors and creates its lanes; gives its directory.
 pub(super) async fn other_model(bed: &Bed) -> anyhow::Result<String> {
+    other_model_with(bed, &[]).await
+}
+
+/// The same with options.
+pub(super) async fn other_model_with(bed: &Bed, options: &[&str]) -> anyhow::Result<String> {
     let mut stage = bed.stack.tools.program("worker");
-    stage.arg("stage").arg(tiny_embed());
+    stage.arg("stage").arg(tiny_embed()).args(options);
     stage.args(["--name", "tiny-short", "--dimensions", "8", "--models"]);
     stage.arg(bed.directory.path().join("models"));
     stage.env("RUST_LOG", "warn");

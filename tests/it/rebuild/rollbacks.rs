@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 
+use fixtures::wait::until;
 use rustix::process::Signal;
-use tests::Bed;
+use tests::{Bed, LIMIT};
 
 use super::generations::verb;
 use super::{corpus, ended, found, now_micros, rebuild, serving, wanted, without_source};
@@ -129,6 +130,35 @@ async fn a_rollback_that_died_before_it_moved_the_alias_can_be_run_again() -> an
     let again = verb(&scene.bed, "rollback", &[]).await?;
     assert_eq!(again[0]["to"], scene.old.as_str(), "{again:?}");
     assert_eq!(again[0]["resumed"], false, "{again:?}");
+    assert_eq!(found(&scene.bed).await?, scene.model);
+    scene.end().await
+}
+
+#[tokio::test]
+async fn a_document_that_was_written_again_under_its_version_is_carried_over_as_it_is_now()
+-> anyhow::Result<()> {
+    let mut scene = Scene::start().await?;
+    // Newer than the rebuild, which keeps it as it is.
+    let version = now_micros() + 3_600_000_000;
+    let bed = &scene.bed;
+    bed.publish_document("again", version, &["One."]).await?;
+    bed.drained().await?;
+    let alias = bed.stack.collection.as_str();
+    let next = without_source(bed, &["--from-collection", alias]);
+    ended(next).await?.done();
+    // Points say in whole seconds when they were written.
+    let written = now_micros() / 1_000_000;
+    until("the next second", LIMIT, async || {
+        Ok((now_micros() / 1_000_000 > written).then_some(()))
+    })
+    .await?;
+    let texts = ["Another one.", "Two.", "Three."];
+    bed.publish_document("again", version, &texts).await?;
+    bed.drained().await?;
+    verb(bed, "rollback", &[]).await?;
+    scene
+        .model
+        .insert("again".to_owned(), texts.map(str::to_owned).to_vec());
     assert_eq!(found(&scene.bed).await?, scene.model);
     scene.end().await
 }

@@ -51,9 +51,6 @@ pub mod field {
     pub const META: &str = "meta";
 }
 
-/// Most fields that a chunk has.
-const FIELDS: usize = 14;
-
 /// Id of a chunk's point: a UUIDv5 of document and position, so that writing twice is writing once.
 ///
 /// The collection is not part of it: ids are local to a collection anyway, and a point that is copied into the
@@ -90,29 +87,27 @@ pub fn chunk_point(
     vector: Vec<f32>,
 ) -> PointStruct {
     let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
-    let mut payload = HashMap::with_capacity(FIELDS);
+    let mut payload = HashMap::new();
     let mut put = |name: &str, value: Value| drop(payload.insert(name.to_owned(), value));
     put(field::DOC_ID, document.id.as_str().into());
     put(field::VERSION, integer(version));
-    put(field::CHUNK, optional(chunk.index));
-    put(field::CHUNKS, optional(document.total));
+    put(field::CHUNK, json!(chunk.index).into());
+    put(field::CHUNKS, json!(document.total).into());
     put(field::TEXT, chunk.text.as_str().into());
     put(field::DIGEST, Digest::of(input.as_bytes()).as_str().into());
     put(field::FINGERPRINT, stamp.fingerprint.as_str().into());
     put(field::INDEXED_AT, stamp.indexed_at.as_str().into());
     put(field::DELETED, false.into());
-    let places = [(field::START, chunk.start), (field::END, chunk.end)];
-    for (name, place) in places {
-        place
-            .into_iter()
-            .for_each(|place| put(name, integer(place)));
-    }
-    let texts = [(field::CONTEXT, &chunk.context), (field::RUN, &stamp.run)];
-    for (name, text) in texts {
-        text.iter().for_each(|text| put(name, text.as_str().into()));
-    }
-    if !document.meta.is_empty() {
-        put(field::META, json!(document.meta).into());
+    let meta = (!document.meta.is_empty()).then(|| json!(document.meta).into());
+    let optional = [
+        (field::START, chunk.start.map(integer)),
+        (field::END, chunk.end.map(integer)),
+        (field::CONTEXT, chunk.context.as_deref().map(Value::from)),
+        (field::RUN, stamp.run.as_deref().map(Value::from)),
+        (field::META, meta),
+    ];
+    for (name, value) in optional {
+        value.into_iter().for_each(|value| put(name, value));
     }
     let named = NamedVectors::default().add_vector(stamp.model.as_str(), vector);
     let id = point_id(&document.id, chunk.index.unwrap_or(0)).to_string();
@@ -122,10 +117,6 @@ pub fn chunk_point(
 /// Versions and places are far below the largest integer.
 fn integer(number: impl Into<u64>) -> Value {
     i64::try_from(number.into()).unwrap_or(i64::MAX).into()
-}
-
-fn optional(number: Option<u32>) -> Value {
-    number.map_or_else(|| json!(null).into(), integer)
 }
 
 /// Makes the tombstone of a deleted document.

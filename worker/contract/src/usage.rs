@@ -18,7 +18,7 @@ pub struct Usage {
 impl Usage {
     /// Adds what was computed for the same run.
     pub fn add(&mut self, tokens: u64, padded_tokens: u64) {
-        self.tokens += tokens;
-        self.padded_tokens += padded_tokens;
+        self.tokens = self.tokens.saturating_add(tokens);
+        self.padded_tokens = self.padded_tokens.saturating_add(padded_tokens);
     }
 }

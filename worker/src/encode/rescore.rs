@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
     use crate::batch::{Delivery, Inputs};
-    use crate::config::TooLong;
+    use crate::config::{GivenVectors, TooLong};
     use crate::encode::Rules;
     use crate::plan::Shapes;
 
@@ -90,6 +90,7 @@ mod tests {
         let rules = Rules {
             collections: vec!["docs".parse().unwrap()],
             too_long,
+            given_vectors: GivenVectors::Use,
         };
         let manifest = Manifest::new("m".parse().unwrap(), identity, Vec::new());
         Encoder::new(

@@ -69,9 +69,9 @@ pub enum Refusal {
         /// Size of the vocabulary.
         vocabulary: usize,
     },
-    /// The model made a vector or a score that must not be written.
+    /// The model made, or the job brought, a vector or a score that must not be written.
     #[error(
-        "the model made a vector or a score with values that are not finite, or of length 0, for row {row}"
+        "row {row} has a vector or a score with values that are not finite, or of another length than the model's"
     )]
     UnsoundVector {
         /// Row in the job.
