@@ -18,11 +18,15 @@ use crate::plan::{Row, plan};
 use crate::session::Engine;
 
 /// Sizes that are tried on a CPU, in padded tokens of a tensor.
-const CPU_SIZES: [usize; 7] = [256, 512, 768, 1_024, 1_536, 2_048, 4_096];
+const CPU_SIZES: [usize; 4] = [256, 512, 1_024, 2_048];
 /// Sizes that are tried on CUDA.
-const CUDA_SIZES: [usize; 6] = [4_096, 8_192, 16_384, 32_768, 65_536, 131_072];
+const CUDA_SIZES: [usize; 5] = [4_096, 8_192, 16_384, 32_768, 65_536];
+/// Tokens of a pull to those of a tensor, where neither is set.
+const PULLED_SIZES: usize = 16;
 /// Most rounds; fewer where the time is over.
 const ROUNDS: usize = 4;
+/// How much faster than the default another size must be: less is what the noise of a short measurement can make.
+const CLEARLY_BETTER: f64 = 1.05;
 /// Of sizes that are within this of the best, the smallest is taken: it takes least memory.
 const AS_GOOD: f64 = 0.98;
 /// Median length of a row in tokens.
@@ -67,7 +71,7 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
         duration: config.duration,
     };
     let measured = trial.measure(&mut loaded.session)?;
-    let best = choose(&measured);
+    let best = choose(&measured, provider.tensor_tokens());
     let calibration = Calibration {
         fingerprint: loaded.manifest.fingerprint,
         device: device(&config.session),
@@ -119,8 +123,9 @@ impl Trial {
         Ok(measured.collect())
     }
 
-    /// Tokens that can be run once in each size within the duration: at most one full tensor of the largest, and at
-    /// least one of a middling size, however slow the model is.
+    /// Tokens that can be run once in each size within the duration: at most as many as a worker pulls at a time, because
+    /// fewer would be sorted into tensors less well than its own are, and at least one tensor of a middling size, however
+    /// slow the model is.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -134,7 +139,10 @@ impl Trial {
         rate(engine, &smallest)?;
         let rate = rate(engine, &smallest)?;
         let each = rate * self.duration.as_secs_f64() / sizes.len() as f64;
-        Ok((each as usize).clamp(sizes[sizes.len() / 2], sizes[sizes.len() - 1]))
+        Ok((each as usize).clamp(
+            sizes[sizes.len() / 2],
+            PULLED_SIZES * sizes[sizes.len() / 2],
+        ))
     }
 
     fn sizes(self) -> &'static [usize] {
@@ -185,10 +193,14 @@ fn rate(engine: &mut impl Engine, tensors: &[Tensor]) -> Result<f64, EmbedError>
     Ok(tokens as f64 / started.elapsed().as_secs_f64())
 }
 
-/// The smallest size that is about as good as the best.
-fn choose(measured: &[Measured]) -> Measured {
+/// The default, unless another size is clearly better; then the smallest that is about as good as the best.
+fn choose(measured: &[Measured], default: usize) -> Measured {
     let best = measured.iter().map(|it| it.tokens_per_second);
     let best = best.fold(0.0, f64::max);
+    let default = measured.iter().find(|it| it.tensor_tokens == default);
+    if let Some(default) = default.filter(|it| it.tokens_per_second * CLEARLY_BETTER >= best) {
+        return *default;
+    }
     let good = measured
         .iter()
         .find(|it| it.tokens_per_second >= best * AS_GOOD);
@@ -242,7 +254,7 @@ mod tests {
     fn sizes_that_the_device_cannot_take_are_left_out() {
         let measured = trial().measure(&mut Small(1_100)).unwrap();
         let sizes: Vec<_> = measured.iter().map(|it| it.tensor_tokens).collect();
-        assert_eq!(sizes, [256, 512, 768, 1_024]);
+        assert_eq!(sizes, [256, 512, 1_024]);
         assert!(measured.iter().all(|it| it.tokens_per_second > 0.0));
         assert!(trial().measure(&mut Small(100)).is_err());
     }
@@ -268,10 +280,15 @@ mod tests {
                 tensor_tokens,
                 tokens_per_second,
             });
-            choose(&measured.collect::<Vec<_>>()).tensor_tokens
+            choose(&measured.collect::<Vec<_>>(), 1_024).tensor_tokens
         };
-        assert_eq!(of([90.0, 99.0, 100.0]), 512);
-        assert_eq!(of([100.0, 99.0, 99.5]), 256);
+        assert_eq!(of([90.0, 99.0, 90.0]), 512);
+        assert_eq!(of([100.0, 99.0, 90.0]), 256);
         assert_eq!(of([50.0, 60.0, 100.0]), 1_024);
+        assert_eq!(
+            of([100.0, 104.0, 100.0]),
+            1_024,
+            "the default is about as good"
+        );
     }
 }

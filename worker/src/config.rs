@@ -50,6 +50,15 @@ impl Provider {
         }
     }
 
+    /// Padded tokens of one call of a model that nobody has measured.
+    #[must_use]
+    pub fn tensor_tokens(self) -> usize {
+        match self {
+            Self::Cpu => CPU_TENSOR_TOKENS,
+            Self::Cuda => CUDA_TENSOR_TOKENS,
+        }
+    }
+
     /// Which shapes tensors of at most so many padded tokens have, for a model that takes rows of up to `longest`
     /// tokens.
     #[must_use]
@@ -200,11 +209,8 @@ impl BatchConfig {
     /// Padded tokens of one call of the model, where it was `calibrated` or not.
     #[must_use]
     pub fn tensor_tokens(&self, provider: Provider, calibrated: Option<usize>) -> usize {
-        let default = match provider {
-            Provider::Cpu => CPU_TENSOR_TOKENS,
-            Provider::Cuda => CUDA_TENSOR_TOKENS,
-        };
-        self.tensor_tokens.or(calibrated).unwrap_or(default)
+        let found = self.tensor_tokens.or(calibrated);
+        found.unwrap_or(provider.tensor_tokens())
     }
 }
 

@@ -69,7 +69,7 @@ pub struct StageConfig {
     #[arg(long, env = "EBB_PUBLIC_KEY")]
     pub public_key: Option<PathBuf>,
     /// How long to measure the size of tensors on this device, where nobody has; 0s for not at all
-    #[arg(long, env = "EBB_CALIBRATE", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "EBB_CALIBRATE", default_value = "6s", value_parser = humantime::parse_duration)]
     pub calibrate: Duration,
     /// Most bytes to download
     #[arg(long, env = "EBB_MAX_DOWNLOAD_BYTES", default_value_t = 20 << 30)]
