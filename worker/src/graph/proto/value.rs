@@ -11,7 +11,7 @@ pub struct TensorProto {
     /// Its shape.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// Its element type: [`data_type`].
+    /// Its element type: [`super::data_type`].
     #[prost(int32, optional, tag = "2")]
     pub data_type: Option<i32>,
     /// A `Segment`.
@@ -47,7 +47,7 @@ pub struct TensorProto {
     /// Where in which file the values are: `location`, `offset`, `length`.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
-    /// Whether the values are in a file: [`EXTERNAL`].
+    /// Whether the values are in a file: [`super::EXTERNAL`].
     #[prost(int32, optional, tag = "14")]
     pub data_location: Option<i32>,
     /// Whatever else is said of it.
@@ -101,7 +101,7 @@ pub struct TypeProto {
 /// `TypeProto.Tensor`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorTypeProto {
-    /// Element type: [`data_type`].
+    /// Element type: [`super::data_type`].
     #[prost(int32, optional, tag = "1")]
     pub elem_type: Option<i32>,
     /// Shape, unknown if absent.
