@@ -21,8 +21,6 @@ use crate::session::Engine;
 const CPU_SIZES: [usize; 4] = [256, 512, 1_024, 2_048];
 /// Sizes that are tried on CUDA.
 const CUDA_SIZES: [usize; 5] = [4_096, 8_192, 16_384, 32_768, 65_536];
-/// Tokens of a pull to those of a tensor, where neither is set.
-const PULLED_SIZES: usize = 16;
 /// Most rounds; fewer where the time is over.
 const ROUNDS: usize = 4;
 /// How much faster than the default another size must be: less is what the noise of a short measurement can make.
@@ -139,10 +137,7 @@ impl Trial {
         rate(engine, &smallest)?;
         let rate = rate(engine, &smallest)?;
         let each = rate * self.duration.as_secs_f64() / sizes.len() as f64;
-        Ok((each as usize).clamp(
-            sizes[sizes.len() / 2],
-            PULLED_SIZES * sizes[sizes.len() / 2],
-        ))
+        Ok((each as usize).clamp(sizes[sizes.len() / 2], self.provider.batch_tokens()))
     }
 
     fn sizes(self) -> &'static [usize] {

@@ -50,6 +50,15 @@ impl Provider {
         }
     }
 
+    /// Tokens that a pull aims at, where nobody says otherwise.
+    #[must_use]
+    pub fn batch_tokens(self) -> usize {
+        match self {
+            Self::Cpu => DEFAULT_CPU_BATCH_TOKENS,
+            Self::Cuda => DEFAULT_CUDA_BATCH_TOKENS,
+        }
+    }
+
     /// Padded tokens of one call of a model that nobody has measured.
     #[must_use]
     pub fn tensor_tokens(self) -> usize {
@@ -200,10 +209,7 @@ impl BatchConfig {
     /// Tokens that a pull aims at.
     #[must_use]
     pub fn batch_tokens(&self, provider: Provider) -> usize {
-        self.batch_tokens.unwrap_or(match provider {
-            Provider::Cpu => DEFAULT_CPU_BATCH_TOKENS,
-            Provider::Cuda => DEFAULT_CUDA_BATCH_TOKENS,
-        })
+        self.batch_tokens.unwrap_or(provider.batch_tokens())
     }
 
     /// Padded tokens of one call of the model, where it was `calibrated` or not.
