@@ -204,37 +204,8 @@ fn choose(measured: &[Measured], default: usize) -> Measured {
 
 #[cfg(test)]
 mod tests {
-    use contract::model::{Activation, Pooling};
-
     use super::*;
-    use crate::pool::Recipe;
-
-    /// Takes tensors up to a size.
-    struct Small(usize);
-
-    impl Engine for Small {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-            let (rows, tokens) = tensor.input_ids.dim();
-            if rows * tokens > self.0 {
-                let source = std::io::Error::other("no memory").into();
-                return Err(EmbedError::Run {
-                    rows,
-                    tokens,
-                    source,
-                });
-            }
-            Ok(vec![vec![1.0]; rows])
-        }
-
-        fn recipe(&self) -> Recipe {
-            Recipe {
-                pooling: Pooling::Graph,
-                dimensions: 1,
-                normalize: false,
-                activation: Activation::Raw,
-            }
-        }
-    }
+    use crate::session::small::Small;
 
     fn trial() -> Trial {
         Trial {

@@ -8,6 +8,8 @@
 mod device;
 mod input;
 mod output;
+#[cfg(test)]
+pub(crate) mod small;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -44,37 +44,8 @@ pub fn warm_up(engine: &mut impl Engine, shapes: Shapes, padding_id: u32) -> Res
 
 #[cfg(test)]
 mod tests {
-    use contract::model::{Activation, Pooling};
-
     use super::*;
-    use crate::batch::Tensor;
-    use crate::pool::Recipe;
-
-    struct Memory(usize);
-
-    impl Engine for Memory {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-            let (rows, tokens) = tensor.input_ids.dim();
-            let source = std::io::Error::other("no memory").into();
-            if rows * tokens > self.0 {
-                return Err(EmbedError::Run {
-                    rows,
-                    tokens,
-                    source,
-                });
-            }
-            Ok(vec![vec![1.0]; rows])
-        }
-
-        fn recipe(&self) -> Recipe {
-            Recipe {
-                pooling: Pooling::Graph,
-                dimensions: 1,
-                normalize: false,
-                activation: Activation::Raw,
-            }
-        }
-    }
+    use crate::session::small::Small;
 
     #[test]
     fn tensors_that_do_not_fit_are_named_at_the_start() {
@@ -83,12 +54,12 @@ mod tests {
             step: 8,
             longest: 256,
         };
-        assert!(warm_up(&mut Memory(1024), shapes(1100), 0).is_ok());
-        let error = warm_up(&mut Memory(1024), shapes(2048), 0).unwrap_err();
+        assert!(warm_up(&mut Small(1024), shapes(1100), 0).is_ok());
+        let error = warm_up(&mut Small(1024), shapes(2048), 0).unwrap_err();
         assert!(
             error.to_string().contains("8 rows by 256 tokens"),
             "{error}"
         );
-        assert!(warm_up(&mut Memory(100), shapes(10), 0).is_err());
+        assert!(warm_up(&mut Small(100), shapes(10), 0).is_err());
     }
 }
