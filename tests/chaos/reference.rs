@@ -39,6 +39,7 @@ impl Reference {
             provider: Provider::Cpu,
             device_id: 0,
             threads: None,
+            sessions: None,
         };
         let loaded = load(&model, &session, Instant::now())?;
         Ok(Self {

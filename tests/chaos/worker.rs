@@ -165,7 +165,8 @@ impl Keeper {
         command.env("NATS_URL", format!("nats://{}", nats.address()));
         command.env("QDRANT_URL", format!("http://{}", qdrant.address()));
         command.env("EBB_GRACE", format!("{}ms", settings.grace().as_millis()));
-        command.env("EBB_THREADS", "1").env("EBB_BATCH_JOBS", "16");
+        // Two sessions, so that batches are divided between engines.
+        command.env("EBB_THREADS", "2").env("EBB_BATCH_JOBS", "16");
         if let Some(rule) = &random {
             tell(&format!("worker {} runs with {rule}", self.number));
         }

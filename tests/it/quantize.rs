@@ -30,6 +30,7 @@ async fn device() -> anyhow::Result<SessionConfig> {
         provider: Provider::Cpu,
         device_id: 0,
         threads: std::num::NonZeroUsize::new(2),
+        sessions: None,
     })
 }
 

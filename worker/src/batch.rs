@@ -41,7 +41,7 @@ pub struct Inputs {
 }
 
 /// One call of the session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tensor {
     /// Where the vector of each row goes.
     pub rows: Vec<RowKey>,

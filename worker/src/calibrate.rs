@@ -4,6 +4,8 @@
 //! device and the model. Rows of lengths as corpora have them are planned for each size and run, round after round, so
 //! that what disturbs one round disturbs all sizes alike; the best round of each size counts.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -59,7 +61,7 @@ impl CalibrateConfig {
 /// # Errors
 /// If the model does not load or run, or its directory cannot be written.
 pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
-    let mut loaded = load(&config.model, &config.session, Instant::now())?;
+    let loaded = load(&config.model, &config.session, Instant::now())?;
     let provider = config.session.provider;
     let longest = loaded.manifest.identity.max_tokens;
     let trial = Trial {
@@ -68,7 +70,10 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
         padding_id: loaded.tokenizer.padding_id(),
         duration: config.duration,
     };
-    let measured = trial.measure(&mut loaded.session)?;
+    let others = (1..config.session.sessions()).map(|_| loaded.another.load());
+    let mut engines = others.collect::<anyhow::Result<Vec<_>>>()?;
+    engines.push(loaded.session);
+    let measured = trial.measure(&mut engines)?;
     let best = choose(&measured, provider.tensor_tokens());
     let calibration = Calibration {
         fingerprint: loaded.manifest.fingerprint,
@@ -92,9 +97,9 @@ struct Trial {
 
 impl Trial {
     /// Gives the best rate of each size that the device can take.
-    fn measure(self, engine: &mut impl Engine) -> Result<Vec<Measured>, EmbedError> {
+    fn measure(self, engines: &mut [impl Engine + Send]) -> Result<Vec<Measured>, EmbedError> {
         let deadline = Instant::now() + self.duration;
-        let tokens = self.affordable(engine)?;
+        let tokens = self.affordable(engines)?;
         let sizes = self.sizes().iter().copied().filter(|size| *size <= tokens);
         let mut sizes: Vec<_> = sizes
             .map(|size| (size, self.tensors(size, tokens), 0.0_f64))
@@ -105,7 +110,7 @@ impl Trial {
             }
             let mut kept = Vec::new();
             for (size, tensors, best) in sizes {
-                match rate(engine, &tensors) {
+                match rate(engines, &tensors) {
                     Ok(rate) => kept.push((size, tensors, best.max(rate))),
                     // Too large for its memory; the smaller sizes have shown that the model runs.
                     Err(_) if !kept.is_empty() => break,
@@ -130,12 +135,12 @@ impl Trial {
         clippy::cast_precision_loss,
         reason = "a rate times seconds, clamped to sizes of tensors"
     )]
-    fn affordable(self, engine: &mut impl Engine) -> Result<usize, EmbedError> {
+    fn affordable(self, engines: &mut [impl Engine + Send]) -> Result<usize, EmbedError> {
         let sizes = self.sizes();
         let smallest = self.tensors(sizes[0], sizes[0]);
         // The first run also pays for memory.
-        rate(engine, &smallest)?;
-        let rate = rate(engine, &smallest)?;
+        rate(engines, &smallest)?;
+        let rate = rate(engines, &smallest)?;
         let each = rate * self.duration.as_secs_f64() / sizes.len() as f64;
         Ok((each as usize).clamp(sizes[sizes.len() / 2], self.provider.batch_tokens()))
     }
@@ -177,15 +182,43 @@ fn lengths(tokens: usize, longest: usize) -> Vec<usize> {
     all.map(|length| length.clamp(3, longest.max(3))).collect()
 }
 
-/// Tokens that are embedded in a second.
+/// Tokens that are embedded in a second. The time that engines wait for the last of them does not count: in a worker,
+/// the next batch begins meanwhile.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn rate(engine: &mut impl Engine, tensors: &[Tensor]) -> Result<f64, EmbedError> {
-    let started = Instant::now();
-    for tensor in tensors {
-        engine.run(tensor)?;
-    }
+fn rate(engines: &mut [impl Engine + Send], tensors: &[Tensor]) -> Result<f64, EmbedError> {
+    let run = |engine: &mut _, tensor: &Tensor| Engine::run(engine, tensor).map(drop);
+    let spent = run_all(engines, tensors, run)?;
     let tokens: usize = tensors.iter().map(Tensor::useful_tokens).sum();
-    Ok(tokens as f64 / started.elapsed().as_secs_f64())
+    Ok(tokens as f64 * engines.len() as f64 / spent.as_secs_f64())
+}
+
+/// Runs tensors, each on the engine that is free first. Gives the time that they took, one after the other.
+///
+/// # Errors
+/// [`EmbedError`] of a tensor that failed.
+pub fn run_all<E: Send>(
+    engines: &mut [E],
+    tensors: &[Tensor],
+    run: impl Fn(&mut E, &Tensor) -> Result<(), EmbedError> + Sync,
+) -> Result<Duration, EmbedError> {
+    let next = AtomicUsize::new(0);
+    let work = |engine: &mut E| -> Result<Duration, EmbedError> {
+        let mut spent = Duration::ZERO;
+        while let Some(tensor) = tensors.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let started = Instant::now();
+            run(engine, tensor)?;
+            spent += started.elapsed();
+        }
+        Ok(spent)
+    };
+    thread::scope(|scope| {
+        let engines = engines.iter_mut();
+        let working: Vec<_> = engines.map(|it| scope.spawn(|| work(it))).collect();
+        let spent = working
+            .into_iter()
+            .map(|it| it.join().expect("an engine panicked"));
+        spent.sum()
+    })
 }
 
 /// The default, unless another size is clearly better; then the smallest that is about as good as the best.
@@ -218,11 +251,11 @@ mod tests {
 
     #[test]
     fn sizes_that_the_device_cannot_take_are_left_out() {
-        let measured = trial().measure(&mut Small(1_100)).unwrap();
+        let measured = trial().measure(&mut [Small(1_100)]).unwrap();
         let sizes: Vec<_> = measured.iter().map(|it| it.tensor_tokens).collect();
         assert_eq!(sizes, [256, 512, 1_024]);
         assert!(measured.iter().all(|it| it.tokens_per_second > 0.0));
-        assert!(trial().measure(&mut Small(100)).is_err());
+        assert!(trial().measure(&mut [Small(100), Small(100)]).is_err());
     }
 
     #[test]

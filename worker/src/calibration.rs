@@ -102,14 +102,16 @@ pub fn shapes(
         .shapes(tokens, manifest.identity.max_tokens)
 }
 
-/// Names a device by all that decides how fast it is: the processor and its threads, or the GPU.
+/// Names a device by all that decides how fast it is: the processor, the sessions and the threads of each, or the
+/// GPU.
 #[must_use]
 pub fn device(config: &SessionConfig) -> String {
     match config.provider {
         Provider::Cpu => {
             let model = field("/proc/cpuinfo", "model name");
             let model = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-            format!("cpu-{}-{}", slug(&model), config.threads())
+            let (sessions, threads) = (config.sessions(), config.session_threads());
+            format!("cpu-{}-{sessions}x{threads}", slug(&model))
         }
         Provider::Cuda => {
             let model = gpu(config.device_id).unwrap_or_default();

@@ -18,7 +18,7 @@ use crate::failpoint;
 use crate::plan::Shapes;
 
 /// Padded tokens of one call on a CPU: small tensors stay in its caches.
-const CPU_TENSOR_TOKENS: usize = 1_024;
+const CPU_TENSOR_TOKENS: usize = 512;
 /// Padded tokens of one call on a GPU: large tensors keep its units busy.
 const CUDA_TENSOR_TOKENS: usize = 16_384;
 
@@ -27,6 +27,9 @@ const CUDA_LENGTH_STEP: usize = 8;
 
 /// No machine gains by more, and a mistyped number would take all its processes.
 const MAX_THREADS: usize = 512;
+
+/// Each has buffers of its own, and a thread of this process.
+const MAX_SESSIONS: usize = 64;
 
 /// No kubelet waits for longer, and a mistyped unit would keep a node from being drained.
 const MAX_GRACE: Duration = Duration::from_secs(3_600);
@@ -115,13 +118,16 @@ pub struct SessionConfig {
     /// Which CUDA device
     #[arg(long, env = "EBB_DEVICE_ID", default_value_t = 0)]
     pub device_id: i32,
-    /// Threads of a session; by default as many as the container's CPU quota allows, on CUDA one
+    /// Threads that compute; by default as many as the container's CPU quota allows, on CUDA one
     #[arg(long, env = "EBB_THREADS")]
     pub threads: Option<NonZeroUsize>,
+    /// Calls of the model that run side by side and divide the threads; by default one for each thread, on CUDA one
+    #[arg(long, env = "EBB_SESSIONS")]
+    pub sessions: Option<NonZeroUsize>,
 }
 
 impl SessionConfig {
-    /// Threads of a session.
+    /// Threads that compute.
     #[must_use]
     pub fn threads(&self) -> usize {
         let default = match self.provider {
@@ -130,6 +136,31 @@ impl SessionConfig {
             Provider::Cuda => 1,
         };
         self.threads.map_or(default, NonZeroUsize::get)
+    }
+
+    /// Sessions that run side by side.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        let default = match self.provider {
+            Provider::Cpu => self.threads().min(MAX_SESSIONS),
+            Provider::Cuda => 1,
+        };
+        self.sessions.map_or(default, NonZeroUsize::get)
+    }
+
+    /// Threads of each session.
+    #[must_use]
+    pub fn session_threads(&self) -> usize {
+        (self.threads() / self.sessions()).max(1)
+    }
+
+    /// The same device for one session alone.
+    #[must_use]
+    pub fn single(&self) -> Self {
+        Self {
+            sessions: Some(NonZeroUsize::MIN),
+            ..self.clone()
+        }
     }
 }
 
@@ -157,7 +188,7 @@ pub struct BatchConfig {
     #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = usize::from(DEFAULT_BATCH_JOBS))]
     pub batch_jobs: usize,
     /// Padded tokens of one call of the model; by default what `worker calibrate` has found best for this model on this
-    /// device, else 1024 on a CPU, 16384 on CUDA
+    /// device, else 512 on a CPU, 16384 on CUDA
     #[arg(long, env = "EBB_TENSOR_TOKENS")]
     pub tensor_tokens: Option<usize>,
     /// What to do with a text that has more tokens than the model takes
@@ -250,6 +281,10 @@ impl RunConfig {
         if self.session.threads() > MAX_THREADS {
             let problem = format!("{} is more than {MAX_THREADS}", self.session.threads());
             faults.push(ConfigFault::new("--threads", problem));
+        }
+        if self.session.sessions() > MAX_SESSIONS {
+            let problem = format!("{} is more than {MAX_SESSIONS}", self.session.sessions());
+            faults.push(ConfigFault::new("--sessions", problem));
         }
         if self.grace > MAX_GRACE {
             let problem = format!("{:?} is more than {MAX_GRACE:?}", self.grace);

@@ -1,55 +1,96 @@
-//! Embed: runs the tensors of a batch.
+//! Embed: puts together what the tensors of a batch give.
 //!
-//! Takes [`Inputs`], gives [`Vectors`]; owns the engine, on a thread of its own, because a session has one user at
-//! a time. Fails for the whole batch; rows whose vectors must not be written leave it with their job.
+//! Takes [`Inputs`], gives [`Vectors`]. The tensors may be run in any order and several at once. Fails for the whole
+//! batch; rows whose vectors must not be written leave it with their job.
 
-use crate::batch::{Inputs, Vectors};
+use std::vec;
+
+use crate::batch::{Inputs, Tensor, Vectors, Work};
 use crate::error::{EmbedError, Refusal};
 use crate::metrics;
-use crate::pool::is_sound;
-use crate::session::Engine;
+use crate::pool::{Recipe, is_sound};
 
-/// Runs all tensors of a batch. `stopped` is asked between tensors. Gives back the jobs that are refused by their
-/// position, in ascending order.
-///
-/// # Errors
-/// [`EmbedError`].
-pub fn embed(
-    engine: &mut impl Engine,
-    inputs: Inputs,
-    stopped: impl Fn() -> bool,
-) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
-    let mut vectors: Vec<Vec<Vec<f32>>> = inputs
-        .rows
-        .iter()
-        .map(|rows| vec![Vec::new(); *rows])
-        .collect();
-    metrics::chunks_reused(inputs.known.len());
-    for (key, vector) in inputs.known {
-        vectors[key.job][key.row] = vector;
-    }
-    for tensor in &inputs.tensors {
-        if stopped() {
-            return Err(EmbedError::Stopped);
-        }
-        let rows = engine.run(tensor)?;
-        metrics::tensor_run(tensor);
-        for (key, vector) in tensor.rows.iter().zip(rows) {
+/// A batch whose tensors are being run.
+#[derive(Debug)]
+pub struct Embedding {
+    jobs: Vec<Work>,
+    /// As in [`Vectors`]; empty where a row was not run yet.
+    vectors: Vec<Vec<Vec<f32>>>,
+    waiting: vec::IntoIter<Tensor>,
+    running: usize,
+    failed: Option<EmbedError>,
+}
+
+impl Embedding {
+    /// Nothing was run yet.
+    #[must_use]
+    pub fn new(inputs: Inputs) -> Self {
+        let rows = inputs.rows.iter();
+        let mut vectors: Vec<_> = rows.map(|rows| vec![Vec::new(); *rows]).collect();
+        metrics::chunks_reused(inputs.known.len());
+        for (key, vector) in inputs.known {
             vectors[key.job][key.row] = vector;
         }
-    }
-    Ok(drop_unsound(
-        engine,
-        Vectors {
+        Self {
             jobs: inputs.jobs,
             vectors,
-        },
-    ))
+            waiting: inputs.tensors.into_iter(),
+            running: 0,
+            failed: None,
+        }
+    }
+
+    /// The next tensor to run, whose result must be [`put`](Self::put).
+    pub fn take(&mut self) -> Option<Tensor> {
+        let tensor = self.waiting.next()?;
+        self.running += 1;
+        Some(tensor)
+    }
+
+    /// Keeps what a tensor gave.
+    pub fn put(&mut self, tensor: &Tensor, result: Result<Vec<Vec<f32>>, EmbedError>) {
+        self.running -= 1;
+        match result {
+            Ok(rows) => {
+                metrics::tensor_run(tensor);
+                for (key, vector) in tensor.rows.iter().zip(rows) {
+                    self.vectors[key.job][key.row] = vector;
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Gives no further tensors. The first error counts.
+    pub fn fail(&mut self, error: EmbedError) {
+        self.waiting = Vec::new().into_iter();
+        self.failed.get_or_insert(error);
+    }
+
+    /// Whether no tensor waits or is being run.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.waiting.len() == 0 && self.running == 0
+    }
+
+    /// What has come of it, with the jobs that are refused by their position, in ascending order.
+    ///
+    /// # Errors
+    /// [`EmbedError`] of the tensor that failed first.
+    pub fn finish(self, recipe: Recipe) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let all = Vectors {
+            jobs: self.jobs,
+            vectors: self.vectors,
+        };
+        Ok(drop_unsound(all, recipe))
+    }
 }
 
 /// Takes out the jobs that have a vector which must not be written.
-fn drop_unsound(engine: &impl Engine, all: Vectors) -> (Vectors, Vec<(usize, Refusal)>) {
-    let recipe = engine.recipe();
+fn drop_unsound(all: Vectors, recipe: Recipe) -> (Vectors, Vec<(usize, Refusal)>) {
     let mut sound = Vectors {
         jobs: Vec::new(),
         vectors: Vec::new(),
@@ -71,35 +112,33 @@ fn drop_unsound(engine: &impl Engine, all: Vectors) -> (Vectors, Vec<(usize, Ref
 mod tests {
     use contract::job::Job;
     use contract::model::{Activation, Pooling};
-    use ndarray::Array2;
+    use ndarray::{Array2, Axis};
 
     use super::*;
-    use crate::batch::{RowKey, Tensor, Work};
-    use crate::pool::Recipe;
+    use crate::batch::RowKey;
+
+    const RECIPE: Recipe = Recipe {
+        pooling: Pooling::Graph,
+        dimensions: 1,
+        normalize: false,
+        activation: Activation::Raw,
+    };
 
     /// Gives each row its first token id as a vector of one dimension; id 13 gives a value that is not a number.
-    struct FirstToken;
+    fn first_token(tensor: &Tensor) -> Vec<Vec<f32>> {
+        let number = |id: &i64| f32::from(u8::try_from(*id).unwrap());
+        let value = |id: &i64| if *id == 13 { f32::NAN } else { number(id) };
+        let ids = tensor.input_ids.column(0);
+        ids.iter().map(|id| vec![value(id)]).collect()
+    }
 
-    impl Engine for FirstToken {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-            let number = |id: &i64| f32::from(u8::try_from(*id).unwrap());
-            let value = |id: &i64| if *id == 13 { f32::NAN } else { number(id) };
-            Ok(tensor
-                .input_ids
-                .column(0)
-                .iter()
-                .map(|id| vec![value(id)])
-                .collect())
+    fn embed(inputs: Inputs) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
+        let mut embedding = Embedding::new(inputs);
+        while let Some(tensor) = embedding.take() {
+            embedding.put(&tensor, Ok(first_token(&tensor)));
         }
-
-        fn recipe(&self) -> Recipe {
-            Recipe {
-                pooling: Pooling::Graph,
-                dimensions: 1,
-                normalize: false,
-                activation: Activation::Raw,
-            }
-        }
+        assert!(embedding.is_done());
+        embedding.finish(RECIPE)
     }
 
     fn inputs(jobs: &[&[u8]]) -> Inputs {
@@ -136,7 +175,7 @@ mod tests {
 
     #[test]
     fn vectors_come_back_in_the_order_of_the_rows_of_their_job() {
-        let embedded = embed(&mut FirstToken, inputs(&[&[1, 2], &[], &[3]]), || false);
+        let embedded = embed(inputs(&[&[1, 2], &[], &[3]]));
         let (vectors, refused) = embedded.unwrap();
         assert_eq!(
             vectors.vectors,
@@ -151,7 +190,7 @@ mod tests {
         inputs.rows = vec![2, 1, 1];
         let key = |job, row| RowKey { job, row };
         inputs.known = vec![(key(0, 1), vec![7.0]), (key(2, 0), vec![f32::INFINITY])];
-        let (vectors, refused) = embed(&mut FirstToken, inputs, || false).unwrap();
+        let (vectors, refused) = embed(inputs).unwrap();
         assert_eq!(
             vectors.vectors,
             [vec![vec![1.0], vec![7.0]], vec![vec![2.0]]]
@@ -164,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_vector_that_is_not_a_number_takes_only_its_own_job_out() {
-        let embedded = embed(&mut FirstToken, inputs(&[&[1], &[2, 13], &[3]]), || false);
+        let embedded = embed(inputs(&[&[1], &[2, 13], &[3]]));
         let (vectors, refused) = embedded.unwrap();
         assert_eq!(vectors.vectors, [vec![vec![1.0]], vec![vec![3.0]]]);
         assert_eq!(vectors.jobs.len(), 2);
@@ -174,9 +213,49 @@ mod tests {
         );
     }
 
+    /// One tensor for each row.
+    fn one_by_one(rows: &[u8]) -> Inputs {
+        let mut inputs = inputs(&[rows]);
+        let tensor = inputs.tensors.remove(0);
+        let row = |row: usize| Tensor {
+            rows: vec![tensor.rows[row]],
+            lengths: vec![1],
+            input_ids: tensor.input_ids.select(Axis(0), &[row]),
+            type_ids: None,
+        };
+        inputs.tensors = (0..rows.len()).map(row).collect();
+        inputs
+    }
+
     #[test]
-    fn a_batch_is_left_between_tensors_when_the_process_must_end() {
-        let stopped = embed(&mut FirstToken, inputs(&[&[1]]), || true);
-        assert!(matches!(stopped, Err(EmbedError::Stopped)));
+    fn tensors_may_be_run_at_once_and_come_back_in_any_order() {
+        let mut embedding = Embedding::new(one_by_one(&[1, 2, 3]));
+        let mut taken: Vec<_> = std::iter::from_fn(|| embedding.take()).collect();
+        assert_eq!(taken.len(), 3);
+        taken.rotate_left(1);
+        for tensor in taken {
+            assert!(!embedding.is_done());
+            embedding.put(&tensor, Ok(first_token(&tensor)));
+        }
+        assert!(embedding.is_done());
+        let (vectors, _) = embedding.finish(RECIPE).unwrap();
+        assert_eq!(vectors.vectors, [[[1.0], [2.0], [3.0]]]);
+    }
+
+    #[test]
+    fn a_batch_that_fails_is_done_when_the_last_of_its_tensors_comes_back() {
+        let mut embedding = Embedding::new(one_by_one(&[1, 2, 3]));
+        let (one, other) = (embedding.take().unwrap(), embedding.take().unwrap());
+        embedding.put(&one, Err(EmbedError::Stopped));
+        assert!(embedding.take().is_none() && !embedding.is_done());
+        embedding.put(&other, Ok(first_token(&other)));
+        assert!(embedding.is_done());
+        let finished = embedding.finish(RECIPE);
+        assert!(matches!(finished, Err(EmbedError::Stopped)));
+    }
+
+    #[test]
+    fn a_batch_without_tensors_is_done_at_once() {
+        assert!(Embedding::new(one_by_one(&[])).is_done());
     }
 }

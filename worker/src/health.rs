@@ -1,13 +1,13 @@
 //! Health and metrics over HTTP: `/startupz`, `/readyz`, `/livez`, `/metrics`.
 //!
 //! Started means that the model is loaded and has given its golden texts their vectors: what is left to do waits for
-//! others. Ready means that the consumers were found as well. Alive means that the event loop answers and the embed
-//! thread has shown itself lately. Neither started nor alive asks for NATS or Qdrant: that one of them cannot be reached
+//! others. Ready means that the consumers were found as well. Alive means that the event loop answers and the
+//! engines have shown themselves lately. Neither started nor alive asks for NATS or Qdrant: that one of them cannot be reached
 //! is no reason to restart.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -29,10 +29,15 @@ pub struct Health(Arc<Signs>);
 pub enum Stage {
     /// In the tokenizer.
     Encode,
-    /// In the device.
-    Embed,
     /// Waiting for Qdrant.
     Write,
+}
+
+/// What an engine says about itself: where several run side by side, one may hang while others go on.
+#[derive(Clone, Debug)]
+pub struct EngineHealth {
+    born: Instant,
+    sign: Arc<Sign>,
 }
 
 #[derive(Debug)]
@@ -40,7 +45,8 @@ struct Signs {
     born: Instant,
     started: AtomicBool,
     ready: AtomicBool,
-    stages: [Sign; 3],
+    stages: [Sign; 2],
+    engines: Mutex<Vec<Arc<Sign>>>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +69,19 @@ impl Health {
             started: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             stages: Default::default(),
+            engines: Mutex::default(),
         }))
+    }
+
+    /// Looks after another engine.
+    #[must_use]
+    pub fn engine(&self) -> EngineHealth {
+        let sign = Arc::new(Sign::default());
+        self.0.engines().push(sign.clone());
+        EngineHealth {
+            born: self.0.born,
+            sign,
+        }
     }
 
     /// The model is loaded and proved.
@@ -78,21 +96,18 @@ impl Health {
 
     /// A stage has work, and has taken a step.
     pub fn works(&self, stage: Stage) {
-        let sign = self.0.of(stage);
-        let millis = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        sign.last_millis.store(millis, Ordering::Release);
-        sign.busy.store(true, Ordering::Release);
+        self.0.of(stage).works(self.0.born);
     }
 
     /// A stage has nothing to do, and may be silent.
     pub fn rests(&self, stage: Stage) {
-        self.0.of(stage).busy.store(false, Ordering::Release);
+        self.0.of(stage).rests();
     }
 
     /// Whether a stage has work and takes no step: what the worker holds is better done by others.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.0.stages.iter().any(|sign| self.0.hangs(sign))
+        self.0.hangs(Stage::Encode) || self.0.hangs(Stage::Write) || self.0.an_engine_hangs()
     }
 
     fn is_started(&self) -> bool {
@@ -105,26 +120,59 @@ impl Health {
 
     /// Whether restarting the process would help: an outage of Qdrant is no reason to.
     fn is_alive(&self) -> bool {
-        ![Stage::Encode, Stage::Embed]
-            .iter()
-            .any(|stage| self.0.hangs(self.0.of(*stage)))
+        !self.0.hangs(Stage::Encode) && !self.0.an_engine_hangs()
+    }
+}
+
+impl EngineHealth {
+    /// The engine begins a tensor.
+    pub fn works(&self) {
+        self.sign.works(self.born);
+    }
+
+    /// The engine has nothing to do.
+    pub fn rests(&self) {
+        self.sign.rests();
     }
 }
 
 impl Signs {
     fn of(&self, stage: Stage) -> &Sign {
-        let [encode, embed, write] = &self.stages;
+        let [encode, write] = &self.stages;
         match stage {
             Stage::Encode => encode,
-            Stage::Embed => embed,
             Stage::Write => write,
         }
     }
 
-    fn hangs(&self, sign: &Sign) -> bool {
-        let last = Duration::from_millis(sign.last_millis.load(Ordering::Acquire));
-        let silence = self.born.elapsed().saturating_sub(last);
-        sign.busy.load(Ordering::Acquire) && silence >= LONGEST_SILENCE
+    fn engines(&self) -> MutexGuard<'_, Vec<Arc<Sign>>> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hangs(&self, stage: Stage) -> bool {
+        self.of(stage).hangs(self.born)
+    }
+
+    fn an_engine_hangs(&self) -> bool {
+        self.engines().iter().any(|sign| sign.hangs(self.born))
+    }
+}
+
+impl Sign {
+    fn works(&self, born: Instant) {
+        let millis = u64::try_from(born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_millis.store(millis, Ordering::Release);
+        self.busy.store(true, Ordering::Release);
+    }
+
+    fn rests(&self) {
+        self.busy.store(false, Ordering::Release);
+    }
+
+    fn hangs(&self, born: Instant) -> bool {
+        let last = Duration::from_millis(self.last_millis.load(Ordering::Acquire));
+        let silence = born.elapsed().saturating_sub(last);
+        self.busy.load(Ordering::Acquire) && silence >= LONGEST_SILENCE
     }
 }
 
@@ -187,14 +235,13 @@ mod tests {
             .last_millis
             .store(0, Ordering::Release);
         assert!(health.is_stalled() && health.is_alive());
-        health
-            .0
-            .of(Stage::Embed)
-            .busy
-            .store(true, Ordering::Release);
-        assert!(!health.is_alive());
-        health.rests(Stage::Embed);
-        health.works(Stage::Write);
+        health.rests(Stage::Write);
+        let (hanging, going_on) = (health.engine(), health.engine());
+        hanging.works();
+        hanging.sign.last_millis.store(0, Ordering::Release);
+        going_on.works();
+        assert!(!health.is_alive() && health.is_stalled());
+        hanging.rests();
         assert!(!health.is_stalled() && health.is_alive());
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! | verbs (stages) | nouns | around them |
 //! |---|---|---|
-//! | [`pull`], [`encode`], [`plan`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`], [`mod@usage`], [`halve`], [`mod@warm_up`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`], [`calibration`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`trace`], [`health`], [`failpoint`] |
+//! | [`pull`], [`encode`], [`plan`], [`deal`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`], [`mod@usage`], [`halve`], [`mod@warm_up`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`], [`calibration`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`trace`], [`health`], [`failpoint`] |
 //!
 //! The other verbs of the program are [`stage`], [`calibrate`] and [`check`]; [`run`] starts the pipeline.
 
@@ -21,6 +21,7 @@ pub mod check;
 pub mod config;
 pub mod connect;
 pub mod consumers;
+pub mod deal;
 pub mod embed;
 pub mod encode;
 pub mod error;

@@ -3,6 +3,7 @@
 mod tolerance;
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use contract::digest::Digest;
@@ -18,7 +19,7 @@ use crate::failpoint;
 use crate::metrics;
 use crate::plan::{Row, fill};
 use crate::pool::Recipe;
-use crate::session::{Engine, Session, SessionError};
+use crate::session::{Engine, Session, SessionError, Sessions};
 use tolerance::Tolerance;
 
 /// A model that is ready to run.
@@ -30,10 +31,46 @@ pub struct Loaded<E = Session> {
     pub tokenizer: Tokenizer,
     /// What runs it.
     pub session: E,
+    /// Loads others beside it.
+    pub another: Another<E>,
     /// How close it comes to its golden texts.
     pub golden: Agreement,
     /// A golden text, to see whether the device still works.
     pub canary: Tensor,
+}
+
+/// Loads further engines of a model, each proved by a golden text. One at a time: meanwhile each takes twice the memory
+/// of its graph.
+pub struct Another<E>(Arc<Mutex<Load<E>>>);
+
+type Load<E> = dyn Fn() -> anyhow::Result<E> + Send;
+
+impl<E> Another<E> {
+    /// Loads them so.
+    pub fn new(load: impl Fn() -> anyhow::Result<E> + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(load)))
+    }
+
+    /// Loads one.
+    ///
+    /// # Errors
+    /// If it does not load, or computes another model.
+    pub fn load(&self) -> anyhow::Result<E> {
+        let load = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        load()
+    }
+}
+
+impl<E> Clone for Another<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> fmt::Debug for Another<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Another").finish_non_exhaustive()
+    }
 }
 
 /// How close a model comes to what was recorded when it was staged.
@@ -153,7 +190,8 @@ pub fn load(
     let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
     metrics::startup_phase("tokenizer", since.elapsed());
     let graph = directory.join(&manifest.identity.onnx);
-    let mut session = Session::load(&graph, session, recipe(&manifest.identity))?;
+    let sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
+    let mut session = sessions.load()?;
     metrics::startup_phase("session", since.elapsed());
     failpoint::pass("before-golden");
     let golden = prove(&mut session, &tokenizer, &manifest)?;
@@ -161,11 +199,24 @@ pub fn load(
     let (query, text) = manifest.golden.first().map_or((None, ""), pair);
     let canary = tensor(&tokenizer, &manifest.identity, query, text)?;
     Ok(Loaded {
+        another: another(sessions, manifest.clone(), canary.clone()),
         manifest,
         tokenizer,
         session,
         golden,
         canary,
+    })
+}
+
+/// The weights are the same, so that one text tells whether a session uses them well.
+fn another(sessions: Sessions, manifest: Manifest, canary: Tensor) -> Another<Session> {
+    Another::new(move || {
+        let mut session = sessions.load()?;
+        if let Some(golden) = manifest.golden.first() {
+            let now = session.run(&canary)?.into_iter().next();
+            compare(&manifest, (0, golden), now.unwrap_or_default())?;
+        }
+        Ok(session)
     })
 }
 
@@ -220,21 +271,29 @@ fn prove(
     tokenizer: &Tokenizer,
     manifest: &Manifest,
 ) -> Result<Agreement, LoadError> {
-    let (mut cosine, mut difference) = (1.0_f32, 0.0_f32);
-    let tolerance = Tolerance::of(manifest.identity.dtype);
+    let mut agreements = Vec::new();
     for (index, golden) in manifest.golden.iter().enumerate() {
         let now = run_text(session, tokenizer, &manifest.identity, pair(golden))?;
-        match manifest.identity.task {
-            Task::Embed => cosine = cosine.min(tolerance.vector(index, golden, &now)?),
-            Task::Rescore => {
-                difference = difference.max(tolerance.scores(index, golden, now)?);
-            }
-        }
+        agreements.push(compare(manifest, (index, golden), now)?);
     }
+    let all = agreements.into_iter();
     Ok(match manifest.identity.task {
-        Task::Embed => Agreement::Cosine(cosine),
-        Task::Rescore => Agreement::Difference(difference),
+        Task::Embed => Agreement::Cosine(all.fold(1.0, f32::min)),
+        Task::Rescore => Agreement::Difference(all.fold(0.0, f32::max)),
     })
+}
+
+/// How close a golden text comes, if that is close enough.
+fn compare(
+    manifest: &Manifest,
+    (index, golden): (usize, &Golden),
+    now: Vec<f32>,
+) -> Result<f32, LoadError> {
+    let tolerance = Tolerance::of(manifest.identity.dtype);
+    match manifest.identity.task {
+        Task::Embed => tolerance.vector(index, golden, &now),
+        Task::Rescore => tolerance.scores(index, golden, now),
+    }
 }
 
 /// Cosine of the angle between two vectors; NaN if their lengths differ or one is zero.

@@ -12,17 +12,14 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::answer::answer_refusal;
-use crate::batch::{Batch, Inputs, Tensor, Vectors};
-use crate::embed::embed;
+use crate::batch::{Batch, Inputs};
 use crate::encode::Encoder;
-use crate::error::{EmbedError, Outcome, Refusal, Suspicion, chain};
+use crate::error::{Refusal, Suspicion, chain};
 use crate::failpoint;
 use crate::health::{Health, Stage};
 use crate::inflight::{InFlight, Lease, Leases, Queue};
 use crate::quarantine::{Place, Quarantine};
-use crate::session::Engine;
 use crate::shutdown::{Phase, Shutdown};
-use crate::usage::{tell, usage};
 
 /// Pause before an unknown job is asked about again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -46,8 +43,8 @@ pub struct Context {
 #[derive(Debug)]
 pub struct Admitted {
     /// To be left when the last tensor was run.
-    place: Place,
-    work: InFlight<Inputs>,
+    pub(crate) place: Place,
+    pub(crate) work: InFlight<Inputs>,
 }
 
 /// The encode stage, on a thread of its own.
@@ -128,92 +125,12 @@ fn encode_batch(context: &Context, encoder: &Encoder, work: InFlight<Batch>) -> 
     }
 }
 
-/// The embed stage, on a thread of its own, because a session has one user at a time.
-///
-/// # Errors
-/// [`EmbedError`] if the process must not go on.
-pub fn embed_stage(
-    context: &Context,
-    (engine, canary): (&mut impl Engine, &Tensor),
-    mut input: mpsc::Receiver<Admitted>,
-    output: &mpsc::Sender<InFlight<Vectors>>,
-) -> Result<(), EmbedError> {
-    let runtime = Handle::current();
-    while let Some(Admitted { place, work }) = input.blocking_recv() {
-        let InFlight { payload, leases } = work;
-        if context.shutdown.phase() >= Phase::Draining {
-            runtime.block_on(async { tokio::join!(leases.release(), place.leave()) });
-            continue;
-        }
-        let started = Instant::now();
-        let usage = usage(&payload);
-        let result = embed_batch(context, engine, payload);
-        leases.stage_done("run", started);
-        runtime.block_on(place.leave());
-        match result {
-            Ok((payload, refused)) => {
-                runtime.block_on(tell(&context.queue, usage));
-                let leases = runtime.block_on(refuse(context, leases, refused));
-                let embedded = InFlight { payload, leases };
-                if !embedded.leases.is_empty() && output.blocking_send(embedded).is_err() {
-                    return Ok(());
-                }
-            }
-            // Where not even a golden text can be embedded, it is not the batch that is to blame.
-            Err(error @ EmbedError::Run { .. }) if engine.run(canary).is_err() => {
-                return Err(error);
-            }
-            Err(error) => runtime.block_on(settle_failed_run(leases, error))?,
-        }
-    }
-    Ok(())
-}
-
-fn embed_batch(
-    context: &Context,
-    engine: &mut impl Engine,
-    inputs: Inputs,
-) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
-    context.health.works(Stage::Embed);
-    let stopped = || {
-        context.health.works(Stage::Embed);
-        context.shutdown.phase() == Phase::Expired
-    };
-    failpoint::pass_with("before-embed", || {
-        let jobs = inputs.jobs.iter();
-        jobs.map(|work| work.job.encode()).collect::<Vec<_>>()
-    });
-    let result = embed(engine, inputs, stopped);
-    context.health.rests(Stage::Embed);
-    failpoint::pass("after-embed");
-    result
-}
-
-async fn settle_failed_run(leases: Leases, error: EmbedError) -> Result<(), EmbedError> {
-    match error.outcome(leases.len(), leases.deliveries()) {
-        Outcome::Exit => Err(error),
-        outcome @ (Outcome::DeadLetter { .. }
-        | Outcome::Retry { .. }
-        | Outcome::GiveBack
-        | Outcome::Terminate) => {
-            tracing::warn!(
-                error = chain(&error),
-                jobs = leases.len(),
-                "batch not embedded"
-            );
-            match error {
-                EmbedError::Stopped => leases.release().await,
-                EmbedError::Run { .. } | EmbedError::Output { .. } => {
-                    leases.settle(outcome, &error.to_string()).await;
-                }
-            }
-            Ok(())
-        }
-    }
-}
-
 /// Dead-letters the jobs that a stage refused, tells those who asked, and gives the leases of the others.
-async fn refuse(context: &Context, mut leases: Leases, refused: Vec<(usize, Refusal)>) -> Leases {
+pub(crate) async fn refuse(
+    context: &Context,
+    mut leases: Leases,
+    refused: Vec<(usize, Refusal)>,
+) -> Leases {
     let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
     let removed: Vec<Lease> = leases.remove(&positions);
     for (lease, (_, refusal)) in removed.into_iter().zip(refused) {

@@ -8,18 +8,22 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use contract::connect::denial::denied;
+use futures::future::try_join_all;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
+use crate::batch::Tensor;
 use crate::calibration::shapes;
 use crate::config::{Provider, RunConfig};
 use crate::connect::connect;
 use crate::consumers::Consumers;
+use crate::deal::Deal;
 use crate::encode::{Encoder, Rules};
 use crate::halve::Halving;
 use crate::health::{self, Health};
-use crate::load::{Loaded, load};
+use crate::load::{Another, Loaded, load};
 use crate::metrics;
-use crate::pipeline::{Context, embed_stage, encode_stage, joined};
+use crate::pipeline::{Context, encode_stage, joined};
 use crate::pull::{Controls, Pull, PullSize};
 use crate::session::Engine;
 use crate::shutdown::Shutdown;
@@ -140,19 +144,58 @@ async fn stages<E: Engine + Send + 'static>(
         given_vectors: config.batch.given_vectors,
     };
     let encoder = Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes);
-    let (mut session, canary) = (Halving::new(loaded.session), loaded.canary);
-    let (for_encode, for_embed) = (context.clone(), context);
+    let engines = Engines {
+        first: loaded.session,
+        another: loaded.another,
+        canary: loaded.canary,
+        count: config.session.sessions(),
+    };
+    let deal = Deal::new(context.clone(), from_encode, to_upsert);
     let encode = tokio::task::spawn_blocking(move || {
-        encode_stage(&for_encode, &encoder, from_pull, &to_embed);
-    });
-    let embed = tokio::task::spawn_blocking(move || {
-        embed_stage(&for_embed, (&mut session, &canary), from_encode, &to_upsert)
+        encode_stage(&context, &encoder, from_pull, &to_embed);
     });
     let pull = tokio::spawn(pull.run(to_encode, controls));
-    let embed = async { joined("embed", embed).await?.context("embedding failed") };
     // The first failure ends them all: what is in flight is redelivered.
     let (encode, pull) = (joined("encode", encode), joined("pull", pull));
-    tokio::try_join!(write.run(from_embed), embed, encode, pull).map(drop)
+    tokio::try_join!(write.run(from_embed), engines.work(deal), encode, pull).map(drop)
+}
+
+/// What runs the model: one engine at first, and others as soon as they are loaded.
+struct Engines<E> {
+    first: E,
+    another: Another<E>,
+    canary: Tensor,
+    count: usize,
+}
+
+impl<E: Engine + Send + 'static> Engines<E> {
+    /// Has each engine work on a thread of its own. The first failure ends them all.
+    async fn work(self, deal: Deal) -> anyhow::Result<()> {
+        let (deal, canary) = (Arc::new(deal), Arc::new(self.canary));
+        let first = engine(&deal, &canary, move || Ok(self.first));
+        let others = (1..self.count).map(|_| {
+            let another = self.another.clone();
+            engine(&deal, &canary, move || another.load())
+        });
+        let all: Vec<_> = std::iter::once(first).chain(others).collect();
+        let joined = all
+            .into_iter()
+            .map(|it| async { joined("embed", it).await? });
+        try_join_all(joined).await.map(drop)
+    }
+}
+
+fn engine<E: Engine + 'static>(
+    deal: &Arc<Deal>,
+    canary: &Arc<Tensor>,
+    load: impl FnOnce() -> anyhow::Result<E> + Send + 'static,
+) -> JoinHandle<anyhow::Result<()>> {
+    let (deal, canary) = (deal.clone(), canary.clone());
+    tokio::task::spawn_blocking(move || {
+        let mut engine = Halving::new(load()?);
+        let worked = deal.work(&mut engine, &canary);
+        worked.context("embedding failed")
+    })
 }
 
 /// A CPU has memory when it is needed, and starts sooner without being warmed up.

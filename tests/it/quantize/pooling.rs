@@ -3,7 +3,7 @@
 use contract::model::{Activation, Pooling};
 use tests::tiny_embed;
 use worker::pool::Recipe;
-use worker::session::PoolOn;
+use worker::session::{PoolOn, Sessions};
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn vectors(
     pool_on: PoolOn,
 ) -> anyhow::Result<Vec<Vec<f32>>> {
     let graph = directory.join(GRAPH);
-    let mut session = Session::load_pooling(&graph, &device().await?, recipe, pool_on)?;
+    let mut session = Sessions::of(&graph, &device().await?, recipe)?.load_pooling(pool_on)?;
     let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
     run(&mut session, &tensors(&tokenizer, &texts()?, 64)?)
 }
@@ -96,7 +96,7 @@ async fn only_pooled_vectors_leave_the_graph() -> anyhow::Result<()> {
     let recipe = recipes().next().expect("there are several");
     let graph = tiny_embed().join(GRAPH);
     let config = device().await?;
-    let mut session = Session::load_pooling(&graph, &config, recipe, PoolOn::Device)?;
+    let mut session = Sessions::of(&graph, &config, recipe)?.load_pooling(PoolOn::Device)?;
     let tokenizer = Tokenizer::load(&tiny_embed().join(TOKENIZER))?;
     for tensor in tensors(&tokenizer, &texts()?, 64)? {
         let rows = tensor.lengths.len();

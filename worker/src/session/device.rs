@@ -8,6 +8,7 @@ use ort::ep::{CUDA, ExecutionProvider};
 use ort::session::Session as OrtSession;
 
 use super::SessionError;
+use super::weights::Weights;
 use crate::config::{Provider, SessionConfig};
 
 /// Where the runtime looks for weights beside a graph that it is given without a path.
@@ -21,16 +22,18 @@ pub(super) fn place(
     graph: &Path,
     edited: Option<&[u8]>,
     config: &SessionConfig,
+    weights: Option<&Weights>,
 ) -> Result<OrtSession, SessionError> {
     let environment = environment(&config.onnxruntime, graph)?;
-    let session = commit(graph, edited, config, &environment)?;
+    let session = commit((graph, edited), config, weights, &environment)?;
     if config.provider == Provider::Cuda {
         prove_cuda()?;
     }
     Ok(session)
 }
 
-fn environment(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
+/// The environment, of the library at this path if none is there yet.
+pub(super) fn environment(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
     let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = slot.as_ref() {
         return Ok(environment.clone());
@@ -58,9 +61,9 @@ fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> 
 }
 
 fn commit(
-    graph: &Path,
-    edited: Option<&[u8]>,
+    (graph, edited): (&Path, Option<&[u8]>),
     config: &SessionConfig,
+    weights: Option<&Weights>,
     environment: &Environment,
 ) -> Result<OrtSession, SessionError> {
     let failed = |action| {
@@ -73,7 +76,7 @@ fn commit(
     let build = || -> ort::Result<_> {
         // Threads that spin between calls burn a container's CPU quota without doing anything.
         let builder = OrtSession::builder(environment)?
-            .with_intra_threads(config.threads())?
+            .with_intra_threads(config.session_threads())?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
             // Shapes change from call to call, so a memory pattern would never fit twice.
@@ -90,6 +93,10 @@ fn commit(
             .with_execution_providers([cuda])
             .map_err(ort::Error::from)
             .map_err(failed("register the cuda execution provider"))?;
+    }
+    if let Some(weights) = weights {
+        let loaded = weights.commit(builder);
+        return loaded.map_err(failed("load the graph with shared weights"));
     }
     let Some(bytes) = edited else {
         let loaded = builder.commit_from_file(graph);

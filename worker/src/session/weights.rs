@@ -1,0 +1,108 @@
+//! Weights: those of a graph, once in memory for all of its sessions.
+//!
+//! Each session of a graph would keep a copy of the weights, and another one in the order in which its kernels read
+//! them. Lent from here, both are there once.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use half::f16;
+use ort::session::Session;
+use ort::session::builder::{PrepackedWeights, SessionBuilder};
+use ort::value::{DynValue, IntoTensorElementType, PrimitiveTensorElementType, Tensor};
+
+use crate::graph::Model;
+use crate::graph::proto::{EXTERNAL, StringStringEntryProto, TensorProto, data_type};
+
+/// What has fewer values is cheaper to copy than to look up.
+const FEWEST_VALUES: usize = 1_024;
+/// Where weights are said to be that are lent; there is no such file.
+const LENT: &str = "lent";
+
+/// The large weights of a graph.
+#[derive(Debug)]
+pub(super) struct Weights {
+    /// The graph without them: in their place it says that they are elsewhere.
+    graph: Vec<u8>,
+    values: Vec<(String, Arc<DynValue>)>,
+    packed: PrepackedWeights,
+}
+
+impl Weights {
+    /// Takes them out of a graph. What cannot be lent stays in it.
+    pub(super) fn read(graph: &Path) -> anyhow::Result<Self> {
+        let mut model = Model::read_whole(graph)?;
+        let inputs = model.graph().input.iter();
+        let inputs: HashSet<String> = inputs.map(|it| it.name().to_owned()).collect();
+        let mut values = Vec::new();
+        for weight in &mut model.graph_mut().initializer {
+            if inputs.contains(weight.name()) {
+                continue;
+            }
+            if let Some(value) = value(weight)? {
+                values.push((weight.name().to_owned(), Arc::new(value)));
+                take_out(weight);
+            }
+        }
+        Ok(Self {
+            graph: model.encode(graph)?,
+            values,
+            packed: PrepackedWeights::new(),
+        })
+    }
+
+    /// Loads a session that uses them.
+    pub(super) fn commit(&self, mut builder: SessionBuilder) -> ort::Result<Session> {
+        for (name, value) in &self.values {
+            builder = builder
+                .with_external_initializer(name, value.clone())?
+                .with_initializer(name, value.clone())?;
+        }
+        builder
+            .with_prepacked_weights(&self.packed)?
+            .commit_from_memory(&self.graph)
+    }
+}
+
+/// Leaves a weight without its values.
+fn take_out(weight: &mut TensorProto) {
+    let values = weight.raw_data.take();
+    let entry = |key: &str, value: String| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value),
+    };
+    let bytes = values.map_or(0, |values| values.len());
+    weight.data_location = Some(EXTERNAL);
+    weight.external_data = vec![
+        entry("location", LENT.to_owned()),
+        entry("offset", "0".to_owned()),
+        entry("length", bytes.to_string()),
+    ];
+}
+
+fn value(weight: &TensorProto) -> ort::Result<Option<DynValue>> {
+    if weight.elements() < FEWEST_VALUES || weight.raw_data.is_none() {
+        return Ok(None);
+    }
+    let value = match weight.data_type() {
+        data_type::FLOAT => tensor(weight, f32::from_le_bytes)?,
+        data_type::FLOAT16 => tensor(weight, f16::from_le_bytes)?,
+        data_type::INT8 => tensor(weight, i8::from_le_bytes)?,
+        data_type::UINT8 => tensor(weight, u8::from_le_bytes)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(value))
+}
+
+fn tensor<T, const BYTES: usize>(
+    weight: &TensorProto,
+    read: impl Fn([u8; BYTES]) -> T,
+) -> ort::Result<DynValue>
+where
+    T: IntoTensorElementType + PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+{
+    let (values, _) = weight.raw_data().as_chunks::<BYTES>();
+    let values: Vec<T> = values.iter().map(|bytes| read(*bytes)).collect();
+    Ok(Tensor::from_array((weight.dims.clone(), values))?.into_dyn())
+}
