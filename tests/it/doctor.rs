@@ -143,7 +143,7 @@ async fn spoil_consumer(
     let [live, _] = bed.lanes();
     let mut config = live.consumer_config(&ConsumerSizes {
         ack_wait: DEFAULT_ACK_WAIT,
-        max_ack_pending: 5376,
+        max_ack_pending: 7680,
         replicas: 1,
     });
     spoil(&mut config);
@@ -175,7 +175,7 @@ async fn a_drifted_consumer_is_named_by_field() -> anyhow::Result<()> {
     provision(&bed, &["--max-workers", "10"]).await?;
     assert_eq!(doctor(&bed, &[]).await?.findings().len(), 0);
     let larger = doctor(&bed, &["--max-workers", "20"]).await?;
-    named(&larger, "error", &at("max_ack_pending"), "6720");
+    named(&larger, "error", &at("max_ack_pending"), "9600");
     let longer = doctor(&bed, &["--grace", "60s"]).await?;
     named(&longer, "error", "--grace", "1m");
     bed.end().await

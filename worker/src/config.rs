@@ -184,7 +184,7 @@ pub struct BatchConfig {
     /// a shutdown; by default 16384 on a CPU, 65536 on CUDA
     #[arg(long, env = "EBB_BATCH_TOKENS")]
     pub batch_tokens: Option<usize>,
-    /// Most jobs of a pull; with nine batches on their way, nine times as many may be in flight
+    /// Most jobs of a pull; with ten batches on their way, ten times as many may be in flight
     #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = usize::from(DEFAULT_BATCH_JOBS))]
     pub batch_jobs: usize,
     /// Padded tokens of one call of the model; by default what `worker calibrate` has found best for this model on this

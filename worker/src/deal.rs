@@ -18,6 +18,7 @@ use crate::failpoint;
 use crate::health::EngineHealth;
 use crate::inflight::{InFlight, Leases};
 use crate::pipeline::{Admitted, Context, refuse};
+use crate::pool::Recipe;
 use crate::quarantine::Place;
 use crate::session::Engine;
 use crate::shutdown::Phase;
@@ -87,14 +88,14 @@ impl Deal {
             let done = match turn {
                 Turn::Run(slot, tensor) => {
                     health.works();
-                    let result = engine.run(&tensor);
+                    let result = run(engine, &tensor, canary)?;
                     health.rests();
                     put(&slot, &tensor, result)
                 }
                 Turn::Finish(done) => Some(done),
             };
             if let Some(done) = done
-                && !self.finish(done, engine, canary)?
+                && !self.finish(done, engine.recipe())?
             {
                 break;
             }
@@ -152,29 +153,34 @@ impl Deal {
     }
 
     /// Hands a batch on whose last tensor was run, or settles it. Gives `false` where nobody takes it any more.
-    fn finish(
-        &self,
-        done: InModel,
-        engine: &mut impl Engine,
-        canary: &Tensor,
-    ) -> Result<bool, EmbedError> {
+    fn finish(&self, done: InModel, recipe: Recipe) -> Result<bool, EmbedError> {
         let runtime = Handle::current();
         failpoint::pass("after-embed");
         done.leases.stage_done("run", done.started);
         runtime.block_on(done.place.leave());
-        match done.embedding.finish(engine.recipe()) {
+        match done.embedding.finish(recipe) {
             Ok((payload, refused)) => {
                 runtime.block_on(tell(&self.context.queue, done.usage));
                 let leases = runtime.block_on(refuse(&self.context, done.leases, refused));
                 let embedded = InFlight { payload, leases };
                 Ok(embedded.leases.is_empty() || self.output.blocking_send(embedded).is_ok())
             }
-            // Where not even a golden text can be embedded, it is not the batch that is to blame.
-            Err(error @ EmbedError::Run { .. }) if engine.run(canary).is_err() => Err(error),
             Err(error) => runtime
                 .block_on(settle_failed_run(done.leases, error))
                 .map(|()| true),
         }
+    }
+}
+
+/// Where not even a golden text can be embedded, it is not the batch that is to blame.
+fn run(
+    engine: &mut impl Engine,
+    tensor: &Tensor,
+    canary: &Tensor,
+) -> Result<Result<Vec<Vec<f32>>, EmbedError>, EmbedError> {
+    match engine.run(tensor) {
+        Err(error @ EmbedError::Run { .. }) if engine.run(canary).is_err() => Err(error),
+        ran => Ok(ran),
     }
 }
 

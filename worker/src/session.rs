@@ -5,9 +5,11 @@
 //! `[rows, tokens]`, and one of its outputs holds token vectors `[rows, tokens, hidden]` or row vectors
 //! `[rows, hidden]`.
 
+mod bound;
 mod device;
 mod input;
 mod output;
+mod sessions;
 #[cfg(test)]
 pub(crate) mod small;
 mod weights;
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use contract::model::Pooling;
+use ndarray::Array2;
 use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
 use ort::value::Tensor as OrtTensor;
 use thiserror::Error;
@@ -23,13 +26,12 @@ use thiserror::Error;
 use crate::batch::Tensor;
 use crate::config::{Provider, SessionConfig};
 use crate::error::EmbedError;
-use crate::graph::pooling::pool;
-use crate::graph::{GraphError, Model};
 use crate::metrics;
 use crate::pool::Recipe;
+use bound::Bound;
 use input::Input;
 use output::Output;
-use weights::Weights;
+pub use sessions::Sessions;
 
 /// Why a model cannot be loaded.
 #[derive(Debug, Error)]
@@ -143,83 +145,10 @@ pub struct Session {
     output: Output,
     recipe: Recipe,
     provider: Provider,
-    /// Which part of the device is its own.
+    /// Memory through which it is reached, where it has one of its own.
+    bound: Option<Bound>,
+    /// Sessions that divide the device.
     share: u32,
-}
-
-/// A graph from which sessions are loaded, to run side by side: a session has one user at a time.
-///
-/// On a CPU a session of one thread each gets more done than one of all threads, whose threads wait for each other
-/// at the end of every operator, and for whatever else the machine does to one of them. With MiniLM-L6 on two cores,
-/// two of one thread embed 17,300 tokens a second and one of two threads 15,500.
-#[derive(Debug)]
-pub struct Sessions {
-    graph: PathBuf,
-    config: SessionConfig,
-    recipe: Recipe,
-    /// Nothing to share for a session that is the only one.
-    weights: Option<Weights>,
-}
-
-impl Sessions {
-    /// Reads what the sessions of a graph share.
-    ///
-    /// # Errors
-    /// [`SessionError::Load`] if there is no runtime to share it in.
-    pub fn of(graph: &Path, config: &SessionConfig, recipe: Recipe) -> Result<Self, SessionError> {
-        let sharing = config.sessions() > 1;
-        let weights = sharing.then(|| shared_weights(graph, config)).transpose()?;
-        Ok(Self {
-            graph: graph.to_owned(),
-            config: config.clone(),
-            recipe,
-            weights: weights.flatten(),
-        })
-    }
-
-    /// Loads one of them onto the configured device, and pools where that is best: see [`PoolOn`].
-    ///
-    /// # Errors
-    /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
-    pub fn load(&self) -> Result<Session, SessionError> {
-        let pool_on = match self.config.provider {
-            Provider::Cpu => PoolOn::Host,
-            Provider::Cuda => PoolOn::Device,
-        };
-        self.load_pooling(pool_on)
-    }
-
-    /// Loads one of them, and pools as it is told. A graph into which pooling cannot be put gives its token vectors.
-    ///
-    /// # Errors
-    /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
-    pub fn load_pooling(&self, pool_on: PoolOn) -> Result<Session, SessionError> {
-        let (graph, recipe) = (&self.graph, self.recipe);
-        let pooling = pool_on == PoolOn::Device && recipe.pooling != Pooling::Graph;
-        let edited = pooling.then(|| with_pooling(graph, recipe)).flatten();
-        let weights = self.weights.as_ref();
-        let inner = device::place(graph, edited.as_deref(), &self.config, weights)?;
-        let inputs = input::read_inputs(graph, &inner)?;
-        let pooled = edited.map_or(recipe.pooling, |_| Pooling::Graph);
-        let output = Output::read(graph, &inner, pooled)?;
-        Ok(Session {
-            inner,
-            inputs,
-            output,
-            recipe,
-            provider: self.config.provider,
-            share: u32::try_from(self.config.sessions()).unwrap_or(u32::MAX),
-        })
-    }
-}
-
-/// What sessions can share of a graph. A graph whose weights cannot be read is reported by who loads it.
-fn shared_weights(graph: &Path, config: &SessionConfig) -> Result<Option<Weights>, SessionError> {
-    device::environment(&config.onnxruntime, graph)?;
-    let weights = Weights::read(graph).inspect_err(|error| {
-        tracing::warn!("{error:#}; each session keeps a copy of its weights");
-    });
-    Ok(weights.ok())
 }
 
 impl Session {
@@ -240,32 +169,32 @@ impl Session {
     /// # Errors
     /// [`EmbedError::Run`].
     pub fn forward(&mut self, tensor: &Tensor) -> Result<SessionOutputs<'_>, EmbedError> {
-        let failed = |source| run_error(tensor, source);
-        let mut inputs = Vec::with_capacity(self.inputs.len());
-        for input in &self.inputs {
-            let value = OrtTensor::from_array(input.fill(tensor)).map_err(failed)?;
-            inputs.push((input.name(), SessionInputValue::from(value)));
-        }
+        let (provider, share) = (self.provider, self.share);
+        let filled = self
+            .inputs
+            .iter()
+            .map(|input| (input.name(), input.fill(tensor)));
+        let inputs: Vec<_> = filled.collect();
         let started = Instant::now();
-        let outputs = self.inner.run(inputs);
-        metrics::device_ran(self.provider, started.elapsed() / self.share);
-        outputs.map_err(failed)
+        let outputs = match &mut self.bound {
+            Some(bound) => bound.run(&mut self.inner, inputs, self.output.name()),
+            None => run(&mut self.inner, inputs),
+        };
+        metrics::device_ran(provider, started.elapsed() / share);
+        outputs.map_err(|source| run_error(tensor, source))
     }
 }
 
-/// The graph with its pooling inside, if that can be; a graph that cannot be read is reported by who loads it.
-fn with_pooling(graph: &Path, recipe: Recipe) -> Option<Vec<u8>> {
-    let pool = || -> Result<_, GraphError> {
-        let mut model = Model::read(graph)?;
-        model.edit("put the pooling into", graph, |model| pool(model, recipe))?;
-        model.encode(graph)
+fn run<'a>(
+    session: &'a mut OrtSession,
+    inputs: Vec<(&'static str, Array2<i64>)>,
+) -> ort::Result<SessionOutputs<'a>> {
+    let value = |(name, values)| {
+        let value = OrtTensor::from_array(values)?;
+        Ok((name, SessionInputValue::from(value)))
     };
-    let pooled = pool().map_err(anyhow::Error::from);
-    pooled
-        .inspect_err(|error| {
-            tracing::warn!("{error:#}; token vectors leave the device and are pooled here");
-        })
-        .ok()
+    let inputs = inputs.into_iter().map(value);
+    session.run(inputs.collect::<ort::Result<Vec<_>>>()?)
 }
 
 impl Engine for Session {

@@ -29,7 +29,7 @@ fn a_fleet_of_cpus_is_sized_by_the_formulas() {
     assert_eq!(derived.bulk_lag_threshold, 2832);
     assert_eq!(derived.live_lag_threshold, 95);
     // 8 workers x 7 batches x 64 jobs x 1.5
-    assert_eq!((derived.in_flight, derived.max_ack_pending), (448, 5376));
+    assert_eq!((derived.in_flight, derived.max_ack_pending), (640, 7680));
     // 144 + 60 + 15, in minutes
     assert_eq!(derived.cooldown, seconds(240));
     assert_eq!(
@@ -109,7 +109,7 @@ fn sound() -> Fleet {
         min_workers: set(1),
         idle_workers: set(0),
         fallback_workers: set(1),
-        in_flight: set(448),
+        in_flight: set(640),
         max_ack_pending: set(6720),
         lag_thresholds: vec![Setting::new("somewhere", 1)],
         activation: vec![Setting::new("somewhere", 0)],

@@ -47,8 +47,9 @@ pub const DEFAULT_BATCH_JOBS: u16 = 64;
 pub const DEFAULT_CPU_BATCH_TOKENS: usize = 16_384;
 /// The same on a GPU: several of its tensors.
 pub const DEFAULT_CUDA_BATCH_TOKENS: usize = 65_536;
-/// Batches on their way in a worker: one in each of four stages and three channels.
-pub const BATCHES_PER_WORKER: u64 = 7;
+/// Batches on their way in a worker: one is pulled and one encoded, two are in the model, three are being written, and one
+/// is in each of three channels. Tiny ones may be more, because each takes fewer of the engines.
+pub const BATCHES_PER_WORKER: u64 = 10;
 /// Time between SIGTERM and giving back what is not finished, unless an installation chooses otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 /// Time from the end of the grace to the end of the last stage, whatever hangs.

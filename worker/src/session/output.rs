@@ -64,6 +64,11 @@ impl Output {
         }
     }
 
+    /// The name that it has in the graph.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Reads the vector of each row.
     pub(super) fn vectors(
         &self,

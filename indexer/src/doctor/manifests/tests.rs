@@ -125,7 +125,7 @@ const SPOILT: &[(&str, &str, &str, &str)] = &[
         "maxReplicaCount: 8",
         "maxReplicaCount: 9",
         "max_ack_pending of 8 workers",
-        "5376",
+        "7680",
     ),
     (
         "minReplicaCount: 1",

@@ -30,7 +30,7 @@ async fn rendering_again_changes_nothing_and_checking_says_so() -> anyhow::Resul
     assert_eq!(again.code, Some(0));
     let report: Value = serde_json::from_str(&again.said)?;
     assert_eq!(report["files"][1]["state"], "unchanged");
-    assert_eq!(report["max_ack_pending"], 5376);
+    assert_eq!(report["max_ack_pending"], 7680);
     assert_eq!(report["cooldown_seconds"], 240);
     assert_eq!(std::fs::read(scene.file())?, first);
     assert_eq!(scene.run(&["--check"]).await?.code, Some(0));
@@ -99,7 +99,7 @@ async fn impossible_decisions_are_refused_with_all_their_reasons() -> anyhow::Re
             broken,
             vec![
                 "model.tokens_per_second: `100` makes it 5m 28s, which has to be below the ack wait of 1m",
-                "max_workers: `600` has to be at most 223",
+                "max_workers: `600` has to be at most 156",
                 "max_workers: `600` has to be at most 512",
                 "drain_target: `1m` has to be at least 4m 15s",
             ],

@@ -1,0 +1,55 @@
+//! Bound: a session whose inputs and output are in memory that its device reaches by itself.
+//!
+//! What lies in other memory goes through a buffer of the device's driver first. The memory comes from an arena of the
+//! runtime, which gives the same blocks again in later calls.
+
+use ndarray::Array2;
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::{IoBinding, Session, SessionOutputs};
+use ort::value::Tensor;
+
+/// The memory of one session.
+#[derive(Debug)]
+pub(super) struct Bound {
+    binding: IoBinding,
+    memory: Allocator,
+}
+
+impl Bound {
+    /// In pinned memory of a CUDA device.
+    pub(super) fn pinned(session: &Session, device_id: i32) -> ort::Result<Self> {
+        Self::on(session, AllocationDevice::CUDA_PINNED, device_id)
+    }
+
+    /// In memory of this process, for a device that is a processor.
+    pub(super) fn here(session: &Session) -> ort::Result<Self> {
+        Self::on(session, AllocationDevice::CPU, 0)
+    }
+
+    fn on(session: &Session, device: AllocationDevice<'_>, device_id: i32) -> ort::Result<Self> {
+        let kind = (AllocatorType::Device, MemoryType::CPUInput);
+        let memory = MemoryInfo::new(device, device_id, kind.0, kind.1)?;
+        Ok(Self {
+            binding: session.create_binding()?,
+            memory: Allocator::new(session, memory)?,
+        })
+    }
+
+    /// Runs the session. Everything is bound anew, because the next call has other shapes.
+    pub(super) fn run<'a>(
+        &'a mut self,
+        session: &'a mut Session,
+        inputs: Vec<(&'static str, Array2<i64>)>,
+        output: &str,
+    ) -> ort::Result<SessionOutputs<'a>> {
+        self.binding.clear();
+        for (name, values) in inputs {
+            let mut input = Tensor::<i64>::new(&self.memory, values.shape())?;
+            input.extract_array_mut().assign(&values);
+            self.binding.bind_input(name, &input)?;
+        }
+        self.binding
+            .bind_output_to_device(output, self.memory.memory_info())?;
+        session.run_binding(&self.binding)
+    }
+}
