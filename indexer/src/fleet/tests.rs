@@ -93,7 +93,7 @@ fn impossible_decisions_break_all_their_rules_at_once() {
     ];
     assert_eq!(found, wanted);
     assert!(
-        broken[1].wanted.contains("at most 223"),
+        broken[1].wanted.contains("at most 156"),
         "{}",
         broken[1].wanted
     );
