@@ -1,7 +1,8 @@
 //! The graph file: what staging must know of an ONNX model without a runtime, and what it changes in one.
 //!
 //! [`proto`] has the messages of the file. An edit takes a [`Model`] to a [`Model`]: [`int8`] and [`fp16`] make another
-//! model of it when it is staged, [`pooling`] moves the end of the work onto the device when it is loaded.
+//! model of it when it is staged, [`pooling`] moves the end of the work onto the device when it is loaded. [`products`]
+//! counts what a graph multiplies.
 
 pub mod error;
 pub mod fp16;
@@ -9,6 +10,7 @@ pub mod int8;
 pub mod model;
 mod node;
 pub mod pooling;
+pub mod products;
 pub mod proto;
 mod tensor;
 mod types;

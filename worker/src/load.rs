@@ -1,9 +1,9 @@
 //! Load: brings a staged model onto its device and proves that it gives the vectors or scores that it gave when staged.
 
+mod another;
 mod tolerance;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use contract::digest::Digest;
@@ -20,6 +20,7 @@ use crate::metrics;
 use crate::plan::{Row, fill};
 use crate::pool::Recipe;
 use crate::session::{Engine, Session, SessionError, Sessions};
+pub use another::Another;
 use tolerance::Tolerance;
 
 /// A model that is ready to run.
@@ -37,40 +38,6 @@ pub struct Loaded<E = Session> {
     pub golden: Agreement,
     /// A golden text, to see whether the device still works.
     pub canary: Tensor,
-}
-
-/// Loads further engines of a model, each proved by a golden text. One at a time: meanwhile each takes twice the memory
-/// of its graph.
-pub struct Another<E>(Arc<Mutex<Load<E>>>);
-
-type Load<E> = dyn Fn() -> anyhow::Result<E> + Send;
-
-impl<E> Another<E> {
-    /// Loads them so.
-    pub fn new(load: impl Fn() -> anyhow::Result<E> + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(load)))
-    }
-
-    /// Loads one.
-    ///
-    /// # Errors
-    /// If it does not load, or computes another model.
-    pub fn load(&self) -> anyhow::Result<E> {
-        let load = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        load()
-    }
-}
-
-impl<E> Clone for Another<E> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<E> fmt::Debug for Another<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Another").finish_non_exhaustive()
-    }
 }
 
 /// How close a model comes to what was recorded when it was staged.

@@ -1,6 +1,9 @@
 //! Node: makes new nodes, and looks at those that are there.
 
-use super::proto::{AttributeProto, GraphProto, NodeProto, attribute_type};
+use super::proto::{
+    AttributeProto, DimensionProto, GraphProto, NodeProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto, attribute_type,
+};
 
 /// A node of ONNX's own operators with one output. Its name is made of that of the output: the runtime refuses two
 /// nodes of one name.
@@ -19,6 +22,24 @@ pub(super) fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
 #[must_use]
 pub(super) fn cast(input: &str, output: &str, to: i32) -> NodeProto {
     node("Cast", &[input], output).with_int("to", i64::from(to))
+}
+
+/// A value of a type and shape that goes into a graph or comes out of it.
+#[must_use]
+pub(super) fn value(name: &str, element: i32, dims: &[DimensionProto]) -> ValueInfoProto {
+    let shape = TensorShapeProto { dim: dims.to_vec() };
+    let tensor = TensorTypeProto {
+        elem_type: Some(element),
+        shape: Some(shape),
+    };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto {
+            tensor_type: Some(tensor),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
 }
 
 impl NodeProto {

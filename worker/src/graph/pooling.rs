@@ -8,12 +8,9 @@ use contract::model::Pooling;
 
 use super::error::EditError;
 use super::model::Model;
-use super::node::{cast, node};
+use super::node::{cast, node, value};
 use super::proto::data_type::{FLOAT, FLOAT16, INT64};
-use super::proto::{
-    DimensionProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TensorTypeProto,
-    TypeProto, ValueInfoProto,
-};
+use super::proto::{DimensionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use super::tensor::{floats, integers};
 use crate::pool::Recipe;
 
@@ -204,21 +201,5 @@ impl Tail {
         graph.node.append(&mut self.nodes);
         graph.initializer.append(&mut self.constants);
         graph.output = vec![value(POOLED, FLOAT, &dims)];
-    }
-}
-
-fn value(name: &str, element: i32, dims: &[DimensionProto]) -> ValueInfoProto {
-    let shape = TensorShapeProto { dim: dims.to_vec() };
-    let tensor = TensorTypeProto {
-        elem_type: Some(element),
-        shape: Some(shape),
-    };
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        r#type: Some(TypeProto {
-            tensor_type: Some(tensor),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
     }
 }

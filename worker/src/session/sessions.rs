@@ -19,6 +19,9 @@ use crate::pool::Recipe;
 /// On a CPU a session of one thread each gets more done than one of all threads, whose threads wait for each other
 /// at the end of every operator, and for whatever else the machine does to one of them. With MiniLM-L6 on two cores,
 /// two of one thread embed 17,300 tokens a second and one of two threads 15,500.
+///
+/// The optimized graph is not kept: with it beside the model, a session of MiniLM-L6 loads in 0.08 s, and in 0.08 s
+/// without it.
 #[derive(Debug)]
 pub struct Sessions {
     graph: PathBuf,

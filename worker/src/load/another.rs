@@ -1,0 +1,38 @@
+//! Another: further engines of a model that is loaded already.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Loads further engines of a model, each proved by a golden text. One at a time: meanwhile each takes twice the memory
+/// of its graph.
+pub struct Another<E>(Arc<Mutex<Load<E>>>);
+
+type Load<E> = dyn Fn() -> anyhow::Result<E> + Send;
+
+impl<E> Another<E> {
+    /// Loads them so.
+    pub fn new(load: impl Fn() -> anyhow::Result<E> + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(load)))
+    }
+
+    /// Loads one.
+    ///
+    /// # Errors
+    /// If it does not load, or computes another model.
+    pub fn load(&self) -> anyhow::Result<E> {
+        let load = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        load()
+    }
+}
+
+impl<E> Clone for Another<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> fmt::Debug for Another<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Another").finish_non_exhaustive()
+    }
+}
