@@ -14,6 +14,8 @@ async fn all_faults_of_a_configuration_are_reported_at_once() -> anyhow::Result<
         "0",
         "--grace",
         "2h",
+        "--sessions",
+        "65",
     ]);
     command.args(["--nats-user", "somebody", "--qdrant-url", "localhost:6333"]);
     let output = command.output().await?;
@@ -23,6 +25,7 @@ async fn all_faults_of_a_configuration_are_reported_at_once() -> anyhow::Result<
         "--model",
         "--batch-tokens",
         "--grace",
+        "--sessions",
         "--nats-password",
         "--qdrant-url",
     ] {

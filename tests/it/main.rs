@@ -35,6 +35,7 @@ mod redelivery;
 mod rescoring;
 mod roles;
 mod searching;
+mod sessions;
 mod shutdown;
 mod signatures;
 mod staging;
