@@ -61,3 +61,16 @@ async fn a_device_is_used_for_no_more_of_the_time_than_has_passed() -> anyhow::R
     worker.process.terminate().await?;
     bed.end().await
 }
+
+#[tokio::test]
+async fn a_session_that_does_not_load_leaves_the_work_to_the_others() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    for (id, text) in documents() {
+        bed.publish_document(&id, 1, &[&text]).await?;
+    }
+    let status = bed.run_with_failpoints("another=fail").await?;
+    assert!(status.success(), "{status}");
+    assert_eq!(bed.points().await?.len(), documents().count());
+    assert_eq!(bed.dead_letters().await?.len(), 0);
+    bed.end().await
+}

@@ -25,6 +25,8 @@ const CPU_SIZES: [usize; 4] = [256, 512, 1_024, 2_048];
 const CUDA_SIZES: [usize; 5] = [4_096, 8_192, 16_384, 32_768, 65_536];
 /// Most rounds; fewer where the time is over.
 const ROUNDS: usize = 4;
+/// Tensors of an engine, on average, beside which its wait for the others is small.
+const SEVERAL: usize = 4;
 /// How much faster than the default another size must be: less is what the noise of a short measurement can make.
 const CLEARLY_BETTER: f64 = 1.05;
 /// Of sizes that are within this of the best, the smallest is taken: it takes least memory.
@@ -52,7 +54,9 @@ impl CalibrateConfig {
     /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
-        self.model.staged.faults()
+        let mut faults = self.model.staged.faults();
+        faults.extend(self.session.faults());
+        faults
     }
 }
 
@@ -126,8 +130,8 @@ impl Trial {
         Ok(measured.collect())
     }
 
-    /// Tokens that can be run once in each size within the duration: at most as many as a worker pulls at a time, because
-    /// fewer would be sorted into tensors less well than its own are, and at least one tensor of a middling size, however
+    /// Tokens that can be run once in each size within the duration: at most as many for each engine as a worker pulls at a
+    /// time, because fewer would be sorted into tensors less well than its own are, and at least one tensor of a middling size, however
     /// slow the model is.
     #[expect(
         clippy::cast_possible_truncation,
@@ -142,7 +146,8 @@ impl Trial {
         rate(engines, &smallest)?;
         let rate = rate(engines, &smallest)?;
         let each = rate * self.duration.as_secs_f64() / sizes.len() as f64;
-        Ok((each as usize).clamp(sizes[sizes.len() / 2], self.provider.batch_tokens()))
+        let most = self.provider.batch_tokens() * engines.len();
+        Ok((each as usize).clamp(sizes[sizes.len() / 2], most))
     }
 
     fn sizes(self) -> &'static [usize] {
@@ -182,17 +187,17 @@ fn lengths(tokens: usize, longest: usize) -> Vec<usize> {
     all.map(|length| length.clamp(3, longest.max(3))).collect()
 }
 
-/// Tokens that are embedded in a second. The time that engines wait for the last of them does not count: in a worker,
-/// the next batch begins meanwhile.
+/// Tokens that are embedded in a second.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn rate(engines: &mut [impl Engine + Send], tensors: &[Tensor]) -> Result<f64, EmbedError> {
     let run = |engine: &mut _, tensor: &Tensor| Engine::run(engine, tensor).map(drop);
     let spent = run_all(engines, tensors, run)?;
     let tokens: usize = tensors.iter().map(Tensor::useful_tokens).sum();
-    Ok(tokens as f64 * engines.len() as f64 / spent.as_secs_f64())
+    Ok(tokens as f64 / spent.as_secs_f64())
 }
 
-/// Runs tensors, each on the engine that is free first. Gives the time that they took, one after the other.
+/// Runs tensors, each on the engine that is free first. Gives the time for which the device was needed: where each engine
+/// has had several, without the wait for the last of them, because in a worker the next batch begins meanwhile.
 ///
 /// # Errors
 /// [`EmbedError`] of a tensor that failed.
@@ -211,14 +216,19 @@ pub fn run_all<E: Send>(
         }
         Ok(spent)
     };
-    thread::scope(|scope| {
+    let (count, started) = (engines.len(), Instant::now());
+    let spent: Duration = thread::scope(|scope| {
         let engines = engines.iter_mut();
         let working: Vec<_> = engines.map(|it| scope.spawn(|| work(it))).collect();
         let spent = working
             .into_iter()
             .map(|it| it.join().expect("an engine panicked"));
-        spent.sum()
-    })
+        spent.sum::<Result<_, EmbedError>>()
+    })?;
+    if tensors.len() < SEVERAL * count {
+        return Ok(started.elapsed());
+    }
+    Ok(spent / u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// The default, unless another size is clearly better; then the smallest that is about as good as the best.

@@ -142,7 +142,8 @@ impl SessionConfig {
     #[must_use]
     pub fn sessions(&self) -> usize {
         let default = match self.provider {
-            Provider::Cpu => self.threads().min(MAX_SESSIONS),
+            // As many threads each as keep their number within the bound.
+            Provider::Cpu => self.threads() / self.threads().div_ceil(MAX_SESSIONS),
             Provider::Cuda => 1,
         };
         self.sessions.map_or(default, NonZeroUsize::get)
@@ -152,6 +153,20 @@ impl SessionConfig {
     #[must_use]
     pub fn session_threads(&self) -> usize {
         (self.threads() / self.sessions()).max(1)
+    }
+
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let bounds = [
+            ("--threads", self.threads(), MAX_THREADS),
+            ("--sessions", self.sessions(), MAX_SESSIONS),
+        ];
+        let beyond = bounds.into_iter().filter(|(_, value, most)| value > most);
+        let fault = |(setting, value, most)| {
+            ConfigFault::new(setting, format!("{value} is more than {most}"))
+        };
+        beyond.map(fault).collect()
     }
 
     /// The same device for one session alone.
@@ -258,6 +273,7 @@ impl RunConfig {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
         faults.extend(self.model.staged.faults());
+        faults.extend(self.session.faults());
         let positive = [
             (
                 "--batch-tokens",
@@ -277,14 +293,6 @@ impl RunConfig {
                 self.batch.batch_jobs
             );
             faults.push(ConfigFault::new("--batch-jobs", problem));
-        }
-        if self.session.threads() > MAX_THREADS {
-            let problem = format!("{} is more than {MAX_THREADS}", self.session.threads());
-            faults.push(ConfigFault::new("--threads", problem));
-        }
-        if self.session.sessions() > MAX_SESSIONS {
-            let problem = format!("{} is more than {MAX_SESSIONS}", self.session.sessions());
-            faults.push(ConfigFault::new("--sessions", problem));
         }
         if self.grace > MAX_GRACE {
             let problem = format!("{:?} is more than {MAX_GRACE:?}", self.grace);

@@ -157,12 +157,17 @@ pub fn load(
     let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
     metrics::startup_phase("tokenizer", since.elapsed());
     let graph = directory.join(&manifest.identity.onnx);
-    let sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
-    let mut session = sessions.load()?;
-    metrics::startup_phase("session", since.elapsed());
-    failpoint::pass("before-golden");
-    let golden = prove(&mut session, &tokenizer, &manifest)?;
-    metrics::startup_phase("golden", since.elapsed());
+    let mut sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
+    let first = |sessions: &Sessions| first(sessions, &tokenizer, &manifest, since);
+    let (session, golden) = match first(&sessions) {
+        Err(error) if sessions.share() => {
+            let error = anyhow::Error::from(error);
+            tracing::warn!("{error:#}; trying again with a copy of the weights for each session");
+            sessions = sessions.apart();
+            first(&sessions)?
+        }
+        loaded => loaded?,
+    };
     let (query, text) = manifest.golden.first().map_or((None, ""), pair);
     let canary = tensor(&tokenizer, &manifest.identity, query, text)?;
     Ok(Loaded {
@@ -173,6 +178,21 @@ pub fn load(
         golden,
         canary,
     })
+}
+
+/// Loads a session and proves it.
+fn first(
+    sessions: &Sessions,
+    tokenizer: &Tokenizer,
+    manifest: &Manifest,
+    since: Instant,
+) -> Result<(Session, Agreement), LoadError> {
+    let mut session = sessions.load()?;
+    metrics::startup_phase("session", since.elapsed());
+    failpoint::pass("before-golden");
+    let golden = prove(&mut session, tokenizer, manifest)?;
+    metrics::startup_phase("golden", since.elapsed());
+    Ok((session, golden))
 }
 
 /// The weights are the same, so that one text tells whether a session uses them well.

@@ -174,7 +174,7 @@ fn describe_histograms() {
         (STAGE_SECONDS, "time a batch spends in a stage"),
         (
             DEVICE_SECONDS,
-            "time of a call of the session; the rate of the sum is the busy ratio of the device",
+            "time of the device that a call took, of several at once its part; the rate of the sum is the busy ratio of the device",
         ),
         (QDRANT_SECONDS, "time of a request to qdrant, by operation"),
         (

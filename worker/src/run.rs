@@ -26,7 +26,7 @@ use crate::metrics;
 use crate::pipeline::{Context, encode_stage, joined};
 use crate::pull::{Controls, Pull, PullSize};
 use crate::session::Engine;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Phase, Shutdown};
 use crate::warm_up::warm_up;
 use crate::write::{Outages, WriteStage};
 
@@ -149,6 +149,7 @@ async fn stages<E: Engine + Send + 'static>(
         another: loaded.another,
         canary: loaded.canary,
         count: config.session.sessions(),
+        shutdown: context.shutdown.clone(),
     };
     let deal = Deal::new(context.clone(), from_encode, to_upsert);
     let encode = tokio::task::spawn_blocking(move || {
@@ -166,16 +167,17 @@ struct Engines<E> {
     another: Another<E>,
     canary: Tensor,
     count: usize,
+    shutdown: Shutdown,
 }
 
 impl<E: Engine + Send + 'static> Engines<E> {
     /// Has each engine work on a thread of its own. The first failure ends them all.
     async fn work(self, deal: Deal) -> anyhow::Result<()> {
         let (deal, canary) = (Arc::new(deal), Arc::new(self.canary));
-        let first = engine(&deal, &canary, move || Ok(self.first));
+        let first = engine(&deal, &canary, move || Some(self.first));
         let others = (1..self.count).map(|_| {
-            let another = self.another.clone();
-            engine(&deal, &canary, move || another.load())
+            let (another, shutdown) = (self.another.clone(), self.shutdown.clone());
+            engine(&deal, &canary, move || one_more(&another, &shutdown))
         });
         let all: Vec<_> = std::iter::once(first).chain(others).collect();
         let joined = all
@@ -188,13 +190,25 @@ impl<E: Engine + Send + 'static> Engines<E> {
 fn engine<E: Engine + 'static>(
     deal: &Arc<Deal>,
     canary: &Arc<Tensor>,
-    load: impl FnOnce() -> anyhow::Result<E> + Send + 'static,
+    load: impl FnOnce() -> Option<E> + Send + 'static,
 ) -> JoinHandle<anyhow::Result<()>> {
     let (deal, canary) = (deal.clone(), canary.clone());
     tokio::task::spawn_blocking(move || {
-        let mut engine = Halving::new(load()?);
-        let worked = deal.work(&mut engine, &canary);
+        let Some(engine) = load() else {
+            return Ok(());
+        };
+        let worked = deal.work(&mut Halving::new(engine), &canary);
         worked.context("embedding failed")
+    })
+}
+
+/// One that does not load is no reason to stop: those that are there do its work. Its jobs would be blamed for the end of
+/// the process.
+fn one_more<E>(another: &Another<E>, shutdown: &Shutdown) -> Option<E> {
+    let loaded = another.load_if(|| shutdown.phase() == Phase::Running);
+    loaded.unwrap_or_else(|error| {
+        tracing::warn!("{error:#}; going on with fewer sessions");
+        None
     })
 }
 

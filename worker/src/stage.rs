@@ -128,7 +128,7 @@ impl StageConfig {
     /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
-        let mut faults = Vec::new();
+        let mut faults = self.session.faults();
         if let Err(problem) = Source::understand(&self.source) {
             faults.push(ConfigFault::new("SOURCE", problem));
         }

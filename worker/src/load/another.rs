@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::failpoint::{Verdict, reached};
+
 /// Loads further engines of a model, each proved by a golden text. One at a time: meanwhile each takes twice the memory
 /// of its graph.
 pub struct Another<E>(Arc<Mutex<Load<E>>>);
@@ -20,8 +22,18 @@ impl<E> Another<E> {
     /// # Errors
     /// If it does not load, or computes another model.
     pub fn load(&self) -> anyhow::Result<E> {
+        self.load_if(|| true)
+            .map(|loaded| loaded.expect("it is wanted"))
+    }
+
+    /// Loads one, if it is still wanted when its turn has come.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_if(&self, wanted: impl FnOnce() -> bool) -> anyhow::Result<Option<E>> {
         let load = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        load()
+        anyhow::ensure!(reached("another") != Verdict::Fail, "failpoint");
+        wanted().then(&*load).transpose()
     }
 }
 

@@ -50,6 +50,10 @@ impl Bound {
         }
         self.binding
             .bind_output_to_device(output, self.memory.memory_info())?;
-        session.run_binding(&self.binding)
+        // Copies go beside the calls of the device.
+        self.binding.synchronize_inputs()?;
+        let outputs = session.run_binding(&self.binding)?;
+        self.binding.synchronize_outputs()?;
+        Ok(outputs)
     }
 }

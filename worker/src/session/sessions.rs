@@ -47,6 +47,21 @@ impl Sessions {
         })
     }
 
+    /// Whether they share anything.
+    #[must_use]
+    pub fn share(&self) -> bool {
+        self.weights.is_some()
+    }
+
+    /// The same, each with a copy of everything.
+    #[must_use]
+    pub fn apart(self) -> Self {
+        Self {
+            weights: None,
+            ..self
+        }
+    }
+
     /// Loads one of them onto the configured device, and pools where that is best: see [`PoolOn`].
     ///
     /// # Errors

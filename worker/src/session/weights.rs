@@ -13,7 +13,7 @@ use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, IntoTensorElementType, PrimitiveTensorElementType, Tensor};
 
 use crate::graph::Model;
-use crate::graph::proto::{EXTERNAL, StringStringEntryProto, TensorProto, data_type};
+use crate::graph::proto::{EXTERNAL, GraphProto, StringStringEntryProto, TensorProto, data_type};
 
 /// What has fewer values is cheaper to copy than to look up.
 const FEWEST_VALUES: usize = 1_024;
@@ -33,11 +33,10 @@ impl Weights {
     /// Takes them out of a graph. What cannot be lent stays in it.
     pub(super) fn read(graph: &Path) -> anyhow::Result<Self> {
         let mut model = Model::read_whole(graph)?;
-        let inputs = model.graph().input.iter();
-        let inputs: HashSet<String> = inputs.map(|it| it.name().to_owned()).collect();
+        let lendable = lendable(model.graph());
         let mut values = Vec::new();
         for weight in &mut model.graph_mut().initializer {
-            if inputs.contains(weight.name()) {
+            if !lendable.contains(weight.name()) {
                 continue;
             }
             if let Some(value) = value(weight)? {
@@ -63,6 +62,38 @@ impl Weights {
             .with_prepacked_weights(&self.packed)?
             .commit_from_memory(&self.graph)
     }
+}
+
+/// Operators that take a weight as it is, and which of their inputs it is. The runtime goes by its name, and would not
+/// notice that its optimizer has laid it out in another order, as it does with what is added to transposed values.
+const TAKE_AS_IT_IS: [(&str, usize); 4] = [
+    ("Gather", 0),
+    ("MatMul", 1),
+    ("Gemm", 1),
+    ("MatMulInteger", 1),
+];
+
+/// Names of weights that nothing else takes. What a graph within the graph takes, or what a caller may replace, is none.
+fn lendable(graph: &GraphProto) -> HashSet<String> {
+    let (mut taken, mut others) = (HashSet::new(), HashSet::new());
+    for node in &graph.node {
+        for (at, input) in node.input.iter().enumerate() {
+            let as_it_is = TAKE_AS_IT_IS.contains(&(node.op_type(), at));
+            let names = if as_it_is { &mut taken } else { &mut others };
+            names.insert(input.clone());
+        }
+        others.extend(node.graphs().flat_map(names_within));
+    }
+    others.extend(graph.input.iter().map(|input| input.name().to_owned()));
+    others.extend(graph.output.iter().map(|output| output.name().to_owned()));
+    taken.difference(&others).cloned().collect()
+}
+
+fn names_within(graph: &GraphProto) -> Vec<String> {
+    let nodes = graph.node.iter();
+    let own = nodes.clone().flat_map(|node| node.input.clone());
+    let deeper = nodes.flat_map(|node| node.graphs().flat_map(names_within).collect::<Vec<_>>());
+    own.chain(deeper).collect()
 }
 
 /// Leaves a weight without its values.
@@ -105,4 +136,52 @@ where
     let (values, _) = weight.raw_data().as_chunks::<BYTES>();
     let values: Vec<T> = values.iter().map(|bytes| read(*bytes)).collect();
     Ok(Tensor::from_array((weight.dims.clone(), values))?.into_dyn())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::proto::{AttributeProto, NodeProto, ValueInfoProto};
+
+    fn node(operator: &str, inputs: &[&str]) -> NodeProto {
+        NodeProto {
+            op_type: Some(operator.to_owned()),
+            input: inputs.iter().map(|it| (*it).to_owned()).collect(),
+            ..NodeProto::default()
+        }
+    }
+
+    #[test]
+    fn only_what_is_taken_as_it_is_everywhere_is_lent() {
+        let within = GraphProto {
+            node: vec![node("Add", &["x", "inside"])],
+            ..GraphProto::default()
+        };
+        let branch = AttributeProto {
+            g: Some(within),
+            ..AttributeProto::default()
+        };
+        let graph = GraphProto {
+            node: vec![
+                node("Gather", &["words", "ids"]),
+                node("MatMul", &["x", "weight"]),
+                node("MatMul", &["left", "x"]),
+                node("MatMul", &["x", "moved"]),
+                node("Transpose", &["moved"]),
+                node("MatMul", &["x", "inside"]),
+                node("MatMul", &["x", "given"]),
+                NodeProto {
+                    attribute: vec![branch],
+                    ..node("If", &["x"])
+                },
+            ],
+            input: vec![ValueInfoProto {
+                name: Some("given".to_owned()),
+                ..ValueInfoProto::default()
+            }],
+            ..GraphProto::default()
+        };
+        let lent = ["words", "weight"].map(str::to_owned);
+        assert_eq!(lendable(&graph), HashSet::from(lent));
+    }
 }
