@@ -119,7 +119,7 @@ const SPOILT: &[(&str, &str, &str, &str)] = &[
         "EBB_MAX_WORKERS: \"8\"",
         "EBB_MAX_WORKERS: \"4\"",
         "max_ack_pending of 4 workers",
-        "2688",
+        "3840",
     ),
     (
         "maxReplicaCount: 8",
