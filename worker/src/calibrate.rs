@@ -131,8 +131,8 @@ impl Trial {
     }
 
     /// Tokens that can be run once in each size within the duration: at most as many for each engine as a worker pulls at a
-    /// time, because fewer would be sorted into tensors less well than its own are, and at least one tensor of a middling size, however
-    /// slow the model is.
+    /// time, because fewer would be sorted into tensors less well than its own are, and at least one tensor of a middling
+    /// size, however slow the model is.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -77,6 +77,7 @@ mod tests {
 
     use super::*;
     use crate::batch::RowKey;
+    use crate::session::small::failed;
 
     /// Takes tensors up to a size; gives each row its first id.
     struct Small {
@@ -87,15 +88,9 @@ mod tests {
 
     impl Engine for Small {
         fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-            let (rows, tokens) = tensor.input_ids.dim();
-            self.calls.push(rows);
-            if rows * tokens > self.most {
-                let source = std::io::Error::other(self.message).into();
-                return Err(EmbedError::Run {
-                    rows,
-                    tokens,
-                    source,
-                });
+            self.calls.push(tensor.rows.len());
+            if tensor.padded_tokens() > self.most {
+                return Err(failed(tensor, self.message));
             }
             let first = tensor.input_ids.column(0);
             let value = |id: &i64| vec![f32::from(i16::try_from(*id).unwrap())];

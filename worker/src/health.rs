@@ -1,9 +1,9 @@
 //! Health and metrics over HTTP: `/startupz`, `/readyz`, `/livez`, `/metrics`.
 //!
 //! Started means that the model is loaded and has given its golden texts their vectors: what is left to do waits for
-//! others. Ready means that the consumers were found as well. Alive means that the event loop answers and the
-//! engines have shown themselves lately. Neither started nor alive asks for NATS or Qdrant: that one of them cannot be reached
-//! is no reason to restart.
+//! others. Ready means that the consumers were found as well. Alive means that the event loop answers and the engines
+//! have shown themselves lately. Neither started nor alive asks for NATS or Qdrant: that one of them cannot be reached is
+//! no reason to restart.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -28,7 +28,7 @@ fn a_fleet_of_cpus_is_sized_by_the_formulas() {
     // 13,000 tokens/s x 1,785 s / 8,192 and x 60 s / 8,192
     assert_eq!(derived.bulk_lag_threshold, 2832);
     assert_eq!(derived.live_lag_threshold, 95);
-    // 8 workers x 7 batches x 64 jobs x 1.5
+    // 8 workers x 10 batches x 64 jobs x 1.5
     assert_eq!((derived.in_flight, derived.max_ack_pending), (640, 7680));
     // 144 + 60 + 15, in minutes
     assert_eq!(derived.cooldown, seconds(240));

@@ -12,16 +12,10 @@ pub(crate) struct Small(pub(crate) usize);
 
 impl Engine for Small {
     fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let (rows, tokens) = tensor.input_ids.dim();
-        if rows * tokens > self.0 {
-            let source = std::io::Error::other("no memory").into();
-            return Err(EmbedError::Run {
-                rows,
-                tokens,
-                source,
-            });
+        if tensor.padded_tokens() > self.0 {
+            return Err(failed(tensor, "no memory"));
         }
-        Ok(vec![vec![1.0]; rows])
+        Ok(vec![vec![1.0]; tensor.rows.len()])
     }
 
     fn recipe(&self) -> Recipe {
@@ -31,5 +25,15 @@ impl Engine for Small {
             normalize: false,
             activation: Activation::Raw,
         }
+    }
+}
+
+/// What a tensor gives that the runtime refuses with these words.
+pub(crate) fn failed(tensor: &Tensor, words: &'static str) -> EmbedError {
+    let (rows, tokens) = tensor.input_ids.dim();
+    EmbedError::Run {
+        rows,
+        tokens,
+        source: std::io::Error::other(words).into(),
     }
 }
