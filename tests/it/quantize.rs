@@ -1,5 +1,6 @@
 //! Edited graphs: what ONNX Runtime makes of them, and what they cost.
 
+mod optimizing;
 mod pooling;
 mod spelled_out;
 mod staging;

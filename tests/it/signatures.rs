@@ -167,6 +167,29 @@ async fn the_signature_of_a_manifest_vouches_for_weights_and_tokenizer() -> anyh
     bed.end().await
 }
 
+/// No signature covers it.
+#[tokio::test]
+async fn an_optimized_graph_is_not_used_where_models_must_be_signed() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let ours = Signer::new(bed.directory.path(), "ours")?;
+    let model = copy(&bed, "model")?;
+    ours.sign(&model, model.join(SIGNATURE))?;
+    let mut command = bed.stack.program("worker");
+    let output = command.arg("optimize").env("EBB_MODEL", &model).output();
+    assert!(output.await?.status.success());
+    let mut command = bed.stack.program("worker");
+    let output = command.arg("check").env("EBB_MODEL", &model).output();
+    let unsigned = said(&output.await?);
+    assert!(
+        unsigned.contains("s from the optimized graph"),
+        "{unsigned}"
+    );
+    let signed = with_key(&bed, "worker", &["check"], &model, &ours.public).await?;
+    let signed = said(&signed);
+    assert!(signed.contains("s from the graph"), "{signed}");
+    bed.end().await
+}
+
 #[tokio::test]
 async fn a_key_that_cannot_be_read_is_bad_configuration() -> anyhow::Result<()> {
     let bed = Bed::start().await?;

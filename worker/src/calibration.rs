@@ -14,6 +14,7 @@ use contract::model::Manifest;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BatchConfig, Provider, SessionConfig};
+use crate::hardware;
 use crate::plan::Shapes;
 
 /// Folder of a staged model that holds its calibrations.
@@ -106,50 +107,15 @@ pub fn shapes(
 /// GPU.
 #[must_use]
 pub fn device(config: &SessionConfig) -> String {
+    let name = hardware::name(config);
     match config.provider {
-        Provider::Cpu => {
-            let model = field("/proc/cpuinfo", "model name");
-            let model = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-            let (sessions, threads) = (config.sessions(), config.session_threads());
-            format!("cpu-{}-{sessions}x{threads}", slug(&model))
-        }
-        Provider::Cuda => {
-            let model = gpu(config.device_id).unwrap_or_default();
-            format!("cuda-{}", slug(&model))
-        }
+        Provider::Cpu => format!("{name}-{}x{}", config.sessions(), config.session_threads()),
+        Provider::Cuda => name,
     }
-}
-
-/// Model of a GPU. The driver lists them by their place on the bus, which is also how CUDA numbers those of one kind.
-fn gpu(device_id: i32) -> Option<String> {
-    let mut gpus: Vec<_> = fs::read_dir("/proc/driver/nvidia/gpus")
-        .ok()?
-        .flatten()
-        .collect();
-    gpus.sort_by_key(fs::DirEntry::file_name);
-    let gpu = gpus.get(usize::try_from(device_id).ok()?)?;
-    field(gpu.path().join("information"), "Model")
-}
-
-/// Value of the first line `name : value` of a file.
-fn field(path: impl AsRef<Path>, name: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let value = |line: &str| {
-        let (key, value) = line.split_once(':')?;
-        (key.trim() == name).then(|| value.trim().to_owned())
-    };
-    text.lines().find_map(value)
 }
 
 fn path(model: &Path, device: &str) -> PathBuf {
     model.join(FOLDER).join(format!("{device}.json"))
-}
-
-/// A name as part of a file name.
-fn slug(name: &str) -> String {
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    words.join("-").to_lowercase()
 }
 
 #[cfg(test)]
@@ -189,14 +155,5 @@ mod tests {
         assert_eq!(find(), None);
         fs::write(path, "{").unwrap();
         assert_eq!(find(), None);
-    }
-
-    #[test]
-    fn names_of_devices_are_names_of_files() {
-        assert_eq!(
-            slug("Intel(R) Xeon(R) CPU @ 2.20GHz"),
-            "intel-r-xeon-r-cpu-2-20ghz"
-        );
-        assert_eq!(slug("../../NVIDIA H100 80GB"), "nvidia-h100-80gb");
     }
 }

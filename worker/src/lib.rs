@@ -9,9 +9,9 @@
 //!
 //! | verbs (stages) | nouns | around them |
 //! |---|---|---|
-//! | [`pull`], [`encode`], [`plan`], [`deal`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`], [`mod@usage`], [`halve`], [`mod@warm_up`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`], [`calibration`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`trace`], [`health`], [`failpoint`] |
+//! | [`pull`], [`encode`], [`plan`], [`deal`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`], [`mod@usage`], [`halve`], [`mod@warm_up`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`], [`calibration`], [`hardware`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`trace`], [`health`], [`failpoint`] |
 //!
-//! The other verbs of the program are [`stage`], [`calibrate`] and [`check`]; [`run`] starts the pipeline.
+//! The other verbs of the program are [`stage`], [`calibrate`], [`optimize`] and [`check`]; [`run`] starts the pipeline.
 
 pub mod answer;
 pub mod batch;
@@ -28,11 +28,13 @@ pub mod error;
 pub mod failpoint;
 pub mod graph;
 pub mod halve;
+pub mod hardware;
 pub mod health;
 pub mod inflight;
 pub mod layout;
 pub mod load;
 pub mod metrics;
+pub mod optimize;
 pub mod pipeline;
 pub mod plan;
 pub mod pool;

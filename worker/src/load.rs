@@ -1,27 +1,28 @@
 //! Load: brings a staged model onto its device and proves that it gives the vectors or scores that it gave when staged.
 
 mod another;
+mod prove;
 mod tolerance;
 
-use std::fmt;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
 use contract::digest::Digest;
-use contract::model::{Dtype, Golden, Identity, Manifest, ModelError, TOKENIZER};
+use contract::model::{Dtype, Identity, Manifest, ModelError, TOKENIZER};
 use contract::tokenizer::{Tokenizer, TokenizerError};
-use contract::topology::Task;
 use thiserror::Error;
 
-use crate::batch::{RowKey, Tensor};
+use crate::batch::Tensor;
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::failpoint;
 use crate::metrics;
-use crate::plan::{Row, fill};
 use crate::pool::Recipe;
-use crate::session::{Engine, Session, SessionError, Sessions};
+use crate::session::{Engine, Optimized, Session, SessionError, Sessions};
 pub use another::Another;
-use tolerance::Tolerance;
+pub use prove::{Agreement, cosine, run_text};
+use prove::{compare, pair, prove, tensor};
 
 /// A model that is ready to run.
 #[derive(Debug)]
@@ -34,28 +35,12 @@ pub struct Loaded<E = Session> {
     pub session: E,
     /// Loads others beside it.
     pub another: Another<E>,
+    /// Folder of the optimized graph, if that is what runs.
+    pub optimized: Option<PathBuf>,
     /// How close it comes to its golden texts.
     pub golden: Agreement,
     /// A golden text, to see whether the device still works.
     pub canary: Tensor,
-}
-
-/// How close a model comes to what was recorded when it was staged.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Agreement {
-    /// Smallest cosine of a vector.
-    Cosine(f32),
-    /// Largest difference of a score.
-    Difference(f32),
-}
-
-impl fmt::Display for Agreement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cosine(cosine) => write!(f, "cosine {cosine:.5}"),
-            Self::Difference(difference) => write!(f, "scores within {difference:.5}"),
-        }
-    }
 }
 
 /// Why a staged model cannot run here.
@@ -152,31 +137,65 @@ pub fn load(
              with --quantize fp16 for a gpu"
         );
     }
-    manifest.verify(directory)?;
-    metrics::startup_phase("verified", since.elapsed());
-    let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
-    metrics::startup_phase("tokenizer", since.elapsed());
-    let graph = directory.join(&manifest.identity.onnx);
-    let mut sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
-    let first = |sessions: &Sessions| first(sessions, &tokenizer, &manifest, since);
-    let (session, golden) = match first(&sessions) {
-        Err(error) if sessions.share() => {
-            let error = anyhow::Error::from(error);
-            tracing::warn!("{error:#}; trying again with a copy of the weights for each session");
-            sessions = sessions.apart();
-            first(&sessions)?
-        }
-        loaded => loaded?,
+    let (tokenizer, optimized) = read(model, session, &manifest, since)?;
+    let (graph, recipe) = (
+        directory.join(&manifest.identity.onnx),
+        recipe(&manifest.identity),
+    );
+    let mut sessions = match optimized {
+        Some(optimized) => Sessions::optimized(optimized, &graph, session, recipe),
+        None => Sessions::of(&graph, session, recipe)?,
+    };
+    let (session, golden) = loop {
+        let error = match first(&sessions, &tokenizer, &manifest, since) {
+            Ok(loaded) => break loaded,
+            Err(error) => error,
+        };
+        let Some(plainer) = sessions.plainer()? else {
+            return Err(error);
+        };
+        let error = anyhow::Error::from(error);
+        tracing::warn!("{error:#}; trying again with {plainer}");
+        sessions = plainer;
     };
     let (query, text) = manifest.golden.first().map_or((None, ""), pair);
     let canary = tensor(&tokenizer, &manifest.identity, query, text)?;
     Ok(Loaded {
+        optimized: sessions.folder().map(Path::to_owned),
         another: another(sessions, manifest.clone(), canary.clone()),
         manifest,
         tokenizer,
         session,
         golden,
         canary,
+    })
+}
+
+/// Verifies all files, and gives the tokenizer and the optimized graph for this device. An optimized graph is larger than
+/// the other, so that it is read at the same time.
+fn read(
+    model: &ModelConfig,
+    session: &SessionConfig,
+    manifest: &Manifest,
+    since: Instant,
+) -> Result<(Tokenizer, Option<Optimized>), LoadError> {
+    let directory = &model.staged.model;
+    // No signature covers it.
+    let unsigned = model.staged.public_key.is_none();
+    thread::scope(|scope| {
+        let optimized = scope.spawn(|| {
+            unsigned
+                .then(|| Optimized::find(directory, manifest, session))
+                .flatten()
+        });
+        manifest.verify(directory)?;
+        metrics::startup_phase("verified", since.elapsed());
+        let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
+        metrics::startup_phase("tokenizer", since.elapsed());
+        let optimized = optimized
+            .join()
+            .expect("reading the optimized graph panicked");
+        Ok((tokenizer, optimized))
     })
 }
 
@@ -205,99 +224,4 @@ fn another(sessions: Sessions, manifest: Manifest, canary: Tensor) -> Another<Se
         }
         Ok(session)
     })
-}
-
-/// Runs one text alone, as a document's chunk or as the passage of a pair. Gives its vector or its scores.
-///
-/// # Errors
-/// If the tokenizer or the session fails.
-pub fn run_text(
-    session: &mut Session,
-    tokenizer: &Tokenizer,
-    identity: &Identity,
-    (query, text): (Option<&str>, &str),
-) -> Result<Vec<f32>, LoadError> {
-    let vectors = session.run(&tensor(tokenizer, identity, query, text)?)?;
-    Ok(vectors.into_iter().next().unwrap_or_default())
-}
-
-fn pair(golden: &Golden) -> (Option<&str>, &str) {
-    (golden.query.as_deref(), &golden.text)
-}
-
-/// A tensor of one text or pair.
-fn tensor(
-    tokenizer: &Tokenizer,
-    identity: &Identity,
-    query: Option<&str>,
-    text: &str,
-) -> Result<Tensor, TokenizerError> {
-    let (prefixes, max) = (&identity.prefixes, identity.max_tokens);
-    let text = format!("{}{text}", prefixes.document);
-    let tokens = match query {
-        Some(query) => {
-            let query = format!("{}{query}", prefixes.query);
-            tokenizer.encode_pair_within(&query, &text, max)?
-        }
-        None => {
-            let mut ids = tokenizer.encode(&text)?;
-            tokenizer.truncate(&mut ids, max);
-            ids.into()
-        }
-    };
-    let row = Row {
-        key: RowKey { job: 0, row: 0 },
-        token_ids: tokens.ids,
-        type_ids: tokens.types,
-    };
-    Ok(fill(&[row], tokenizer.padding_id()))
-}
-
-fn prove(
-    session: &mut Session,
-    tokenizer: &Tokenizer,
-    manifest: &Manifest,
-) -> Result<Agreement, LoadError> {
-    let mut agreements = Vec::new();
-    for (index, golden) in manifest.golden.iter().enumerate() {
-        let now = run_text(session, tokenizer, &manifest.identity, pair(golden))?;
-        agreements.push(compare(manifest, (index, golden), now)?);
-    }
-    let all = agreements.into_iter();
-    Ok(match manifest.identity.task {
-        Task::Embed => Agreement::Cosine(all.fold(1.0, f32::min)),
-        Task::Rescore => Agreement::Difference(all.fold(0.0, f32::max)),
-    })
-}
-
-/// How close a golden text comes, if that is close enough.
-fn compare(
-    manifest: &Manifest,
-    (index, golden): (usize, &Golden),
-    now: Vec<f32>,
-) -> Result<f32, LoadError> {
-    let tolerance = Tolerance::of(manifest.identity.dtype);
-    match manifest.identity.task {
-        Task::Embed => tolerance.vector(index, golden, &now),
-        Task::Rescore => tolerance.scores(index, golden, now),
-    }
-}
-
-/// Cosine of the angle between two vectors; NaN if their lengths differ or one is zero.
-#[must_use]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the result is wanted in 32 bits"
-)]
-pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    if a.len() != b.len() {
-        return f32::NAN;
-    }
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum()
-    };
-    (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
 }

@@ -15,6 +15,7 @@ use worker::calibrate::{CalibrateConfig, calibrate};
 use worker::calibration::Calibration;
 use worker::check::{CheckConfig, check};
 use worker::config::RunConfig;
+use worker::optimize::{OptimizeConfig, optimize};
 use worker::stage::{StageConfig, stage};
 use worker::startup;
 
@@ -43,6 +44,9 @@ enum Verb {
     Stage(Box<StageConfig>),
     /// Measure how large tensors should be for a staged model on this device, and keep it beside the model
     Calibrate(Box<CalibrateConfig>),
+    /// Keep a staged model's graph beside it as the runtime has optimized it for this device: workers on a local disk start
+    /// sooner and share its memory
+    Optimize(Box<OptimizeConfig>),
     /// Load the model, prove the device, look at NATS and Qdrant
     Check(Box<CheckConfig>),
 }
@@ -87,7 +91,7 @@ impl Verb {
     fn log(&self) -> Log {
         match self {
             Self::Run(_) => Log::Output,
-            Self::Stage(_) | Self::Calibrate(_) | Self::Check(_) => Log::Error,
+            Self::Stage(_) | Self::Calibrate(_) | Self::Optimize(_) | Self::Check(_) => Log::Error,
         }
     }
 
@@ -96,6 +100,7 @@ impl Verb {
             Self::Run(config) => [config.faults(), trace::faults()].concat(),
             Self::Stage(config) => config.faults(),
             Self::Calibrate(config) => config.faults(),
+            Self::Optimize(config) => config.faults(),
             Self::Check(config) => config.faults(),
         }
     }
@@ -137,6 +142,7 @@ fn perform(verb: Verb, since: Instant) -> anyhow::Result<ExitCode> {
         }
         Verb::Stage(config) => print_staged(&stage(&config)?),
         Verb::Calibrate(config) => print_calibration(&calibrate(&config)?),
+        Verb::Optimize(config) => println!("{}", optimize(&config)?.display()),
         Verb::Check(config) => return Ok(print_findings(&runtime.block_on(check(&config)))),
     }
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,8 @@
 mod bound;
 mod device;
 mod input;
+mod local;
+mod optimized;
 mod output;
 mod sessions;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use crate::metrics;
 use crate::pool::Recipe;
 use bound::Bound;
 use input::Input;
+pub use optimized::{OPTIMIZED, Optimized};
 use output::Output;
 pub use sessions::Sessions;
 

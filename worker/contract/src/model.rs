@@ -269,8 +269,11 @@ impl StagedFile {
         })
     }
 
-    /// Whether a file is still this one.
-    fn verify(&self, path: &Path) -> Result<(), ModelError> {
+    /// Whether a file is still this one. Reads all of it.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] or [`ModelError::Altered`].
+    pub fn verify(&self, path: &Path) -> Result<(), ModelError> {
         let found = Self::of(path)?;
         if found == *self {
             return Ok(());

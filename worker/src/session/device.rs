@@ -5,31 +5,82 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::{CUDA, ExecutionProvider};
+use ort::logging::LogLevel;
 use ort::session::Session as OrtSession;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::SessionError;
+use super::optimized::{GRAPH, Optimized, WEIGHTS};
 use super::weights::Weights;
 use crate::config::{Provider, SessionConfig};
 
 /// Where the runtime looks for weights beside a graph that it is given without a path.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
+/// With which an optimized graph is written: weights of any size into a file, and each once more as kernels read it, so
+/// that the runtime maps them into memory instead of copying and packing them.
+const KEEP: [(&str, &str); 3] = [
+    (
+        "session.optimized_model_external_initializers_file_name",
+        WEIGHTS,
+    ),
+    (
+        "session.optimized_model_external_initializers_min_size_in_bytes",
+        "1024",
+    ),
+    ("session.save_external_prepacked_constant_initializers", "1"),
+];
+
 /// The environment of all sessions: a process can have only one, of the first library that was loaded.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
-/// Loads a graph onto the configured device: the file, or what was made of it.
+/// What a session is loaded from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source<'a> {
+    /// The file of the graph.
+    File,
+    /// The graph after an edit, with its weights where they were.
+    Edited(&'a [u8]),
+    /// The graph without the weights that are lent to it.
+    Lent(&'a Weights),
+    /// What the runtime has made of it before.
+    Optimized(&'a Optimized),
+}
+
+/// Loads a graph onto the configured device.
 pub(super) fn place(
     graph: &Path,
-    edited: Option<&[u8]>,
+    source: Source<'_>,
     config: &SessionConfig,
-    weights: Option<&Weights>,
 ) -> Result<OrtSession, SessionError> {
-    let environment = environment(&config.onnxruntime, graph)?;
-    let session = commit((graph, edited), config, weights, &environment)?;
+    let session = commit(prepare(graph, config)?, graph, source)?;
     if config.provider == Provider::Cuda {
         prove_cuda()?;
     }
     Ok(session)
+}
+
+/// Has the runtime write what it makes of a graph for the configured device: the graph as [`GRAPH`], its weights beside
+/// it, also in the order in which this device's kernels read them.
+pub(super) fn write_optimized(
+    graph: &Path,
+    source: Source<'_>,
+    config: &SessionConfig,
+    folder: &Path,
+) -> Result<(), SessionError> {
+    let keep = |builder: SessionBuilder| -> ort::Result<_> {
+        let mut builder = builder
+            // It warns that the graph fits this device only, which is the intention.
+            .with_log_level(LogLevel::Error)?
+            .with_optimized_model_path(folder.join(GRAPH))?;
+        for (key, value) in KEEP {
+            builder = builder.with_config_entry(key, value)?;
+        }
+        Ok(builder)
+    };
+    let builder = keep(prepare(graph, config)?);
+    let builder = builder.map_err(failed("set options to optimize the graph", graph))?;
+    commit(builder, graph, source).map(drop)
 }
 
 /// The environment, of the library at this path if none is there yet.
@@ -60,22 +111,12 @@ fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> 
         })
 }
 
-fn commit(
-    (graph, edited): (&Path, Option<&[u8]>),
-    config: &SessionConfig,
-    weights: Option<&Weights>,
-    environment: &Environment,
-) -> Result<OrtSession, SessionError> {
-    let failed = |action| {
-        move |source: ort::Error| SessionError::Load {
-            action,
-            graph: graph.to_owned(),
-            source,
-        }
-    };
+/// Options of a session on the configured device.
+fn prepare(graph: &Path, config: &SessionConfig) -> Result<SessionBuilder, SessionError> {
+    let environment = environment(&config.onnxruntime, graph)?;
     let build = || -> ort::Result<_> {
         // Threads that spin between calls burn a container's CPU quota without doing anything.
-        let builder = OrtSession::builder(environment)?
+        let builder = OrtSession::builder(&environment)?
             .with_intra_threads(config.session_threads())?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
@@ -83,31 +124,59 @@ fn commit(
             .with_memory_pattern(false)?;
         Ok(builder)
     };
-    let mut builder = build().map_err(failed("set session options"))?;
-    if config.provider == Provider::Cuda {
-        let cuda = CUDA::default()
-            .with_device_id(config.device_id)
-            .build()
-            .error_on_failure();
-        builder = builder
-            .with_execution_providers([cuda])
-            .map_err(ort::Error::from)
-            .map_err(failed("register the cuda execution provider"))?;
+    let builder = build().map_err(failed("set session options", graph))?;
+    if config.provider == Provider::Cpu {
+        return Ok(builder);
     }
-    if let Some(weights) = weights {
-        let loaded = weights.commit(builder);
-        return loaded.map_err(failed("load the graph with shared weights"));
-    }
-    let Some(bytes) = edited else {
-        let loaded = builder.commit_from_file(graph);
-        return loaded.map_err(failed("load the graph"));
-    };
-    let folder = graph.parent().unwrap_or(Path::new("."));
+    let cuda = CUDA::default()
+        .with_device_id(config.device_id)
+        .build()
+        .error_on_failure();
     builder
-        .with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy())
+        .with_execution_providers([cuda])
         .map_err(ort::Error::from)
-        .and_then(|mut builder| builder.commit_from_memory(bytes))
-        .map_err(failed("load the edited graph"))
+        .map_err(failed("register the cuda execution provider", graph))
+}
+
+fn commit(
+    mut builder: SessionBuilder,
+    graph: &Path,
+    source: Source<'_>,
+) -> Result<OrtSession, SessionError> {
+    match source {
+        Source::File => {
+            let loaded = builder.commit_from_file(graph);
+            loaded.map_err(failed("load the graph", graph))
+        }
+        Source::Edited(bytes) => {
+            let folder = graph.parent().unwrap_or(Path::new("."));
+            builder
+                .with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy())
+                .map_err(ort::Error::from)
+                .and_then(|mut builder| builder.commit_from_memory(bytes))
+                .map_err(failed("load the edited graph", graph))
+        }
+        Source::Lent(weights) => {
+            let loaded = weights.commit(builder);
+            loaded.map_err(failed("load the graph with shared weights", graph))
+        }
+        Source::Optimized(optimized) => {
+            let optimized = optimized.graph();
+            builder
+                .with_optimization_level(GraphOptimizationLevel::Disable)
+                .map_err(ort::Error::from)
+                .and_then(|mut builder| builder.commit_from_file(&optimized))
+                .map_err(failed("load the optimized graph", &optimized))
+        }
+    }
+}
+
+fn failed(action: &'static str, graph: &Path) -> impl FnOnce(ort::Error) -> SessionError {
+    move |source| SessionError::Load {
+        action,
+        graph: graph.to_owned(),
+        source,
+    }
 }
 
 /// The provider may be registered and yet not be there: its library must be mapped into this process.

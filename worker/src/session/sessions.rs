@@ -1,11 +1,14 @@
 //! Sessions: those of one graph, each with a user of its own.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use contract::model::Pooling;
 use ort::session::Session as OrtSession;
 
 use super::bound::Bound;
+use super::device::Source;
+use super::optimized::Optimized;
 use super::output::Output;
 use super::weights::Weights;
 use super::{PoolOn, Session, SessionError, device, input};
@@ -19,60 +22,100 @@ use crate::pool::Recipe;
 /// On a CPU a session of one thread each gets more done than one of all threads, whose threads wait for each other
 /// at the end of every operator, and for whatever else the machine does to one of them. With MiniLM-L6 on two cores,
 /// two of one thread embed 17,200 tokens a second and one of two threads 15,500.
-///
-/// The optimized graph is not kept: in one file, a session of MiniLM-L6 loads no sooner from it (0.08 s). With packed
-/// weights in a file beside it, which the runtime maps, it loads in 0.03 s instead of 0.13 s, but that file is one for
-/// each kind of processor and version of the runtime, and no signature covers it.
 #[derive(Debug)]
 pub struct Sessions {
     graph: PathBuf,
     config: SessionConfig,
     recipe: Recipe,
-    /// Nothing to share for a session that is the only one.
-    weights: Option<Weights>,
+    weights: Held,
+}
+
+/// Where sessions have their weights from.
+#[derive(Debug)]
+enum Held {
+    /// All from one mapped file.
+    Optimized(Optimized),
+    /// All from here.
+    Lent(Weights),
+    /// Each has its own.
+    Apart,
 }
 
 impl Sessions {
-    /// Reads what the sessions of a graph share.
+    /// Reads what the sessions of a graph share: nothing for one that is the only one.
     ///
     /// # Errors
     /// [`SessionError::Load`] if there is no runtime to share it in.
     pub fn of(graph: &Path, config: &SessionConfig, recipe: Recipe) -> Result<Self, SessionError> {
         let sharing = config.provider == Provider::Cpu && config.sessions() > 1;
-        let weights = sharing.then(|| shared_weights(graph, config)).transpose()?;
+        let lent = sharing.then(|| shared_weights(graph, config)).transpose()?;
         Ok(Self {
             graph: graph.to_owned(),
             config: config.clone(),
             recipe,
-            weights: weights.flatten(),
+            weights: lent.flatten().map_or(Held::Apart, Held::Lent),
         })
     }
 
-    /// Whether they share anything.
+    /// Takes the optimized graph in the place of the other.
     #[must_use]
-    pub fn share(&self) -> bool {
-        self.weights.is_some()
-    }
-
-    /// The same, each with a copy of everything.
-    #[must_use]
-    pub fn apart(self) -> Self {
+    pub fn optimized(
+        optimized: Optimized,
+        graph: &Path,
+        config: &SessionConfig,
+        recipe: Recipe,
+    ) -> Self {
         Self {
-            weights: None,
-            ..self
+            graph: graph.to_owned(),
+            config: config.clone(),
+            recipe,
+            weights: Held::Optimized(optimized),
         }
     }
 
-    /// Loads one of them onto the configured device, and pools where that is best: see [`PoolOn`].
+    /// The same in a plainer way, which may succeed where this one does not: from the graph as it was staged, then each
+    /// with a copy of everything. None after that.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn plainer(&self) -> Result<Option<Self>, SessionError> {
+        let plainer = Self::of(&self.graph, &self.config, self.recipe);
+        match self.weights {
+            Held::Optimized(_) => plainer.map(Some),
+            Held::Lent(_) => Ok(Some(self.apart())),
+            Held::Apart => Ok(None),
+        }
+    }
+
+    /// Folder of the optimized graph, if they are loaded from it.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.weights {
+            Held::Optimized(optimized) => Some(optimized.folder()),
+            Held::Lent(_) | Held::Apart => None,
+        }
+    }
+
+    /// The device.
+    pub(super) fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    fn apart(&self) -> Self {
+        Self {
+            graph: self.graph.clone(),
+            config: self.config.clone(),
+            recipe: self.recipe,
+            weights: Held::Apart,
+        }
+    }
+
+    /// Loads one of them onto the configured device, and pools where that is best.
     ///
     /// # Errors
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
     pub fn load(&self) -> Result<Session, SessionError> {
-        let pool_on = match self.config.provider {
-            Provider::Cpu => PoolOn::Host,
-            Provider::Cuda => PoolOn::Device,
-        };
-        self.load_pooling(pool_on)
+        self.load_pooling(self.pool_on())
     }
 
     /// Loads as many as are configured.
@@ -88,23 +131,68 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
     pub fn load_pooling(&self, pool_on: PoolOn) -> Result<Session, SessionError> {
-        let (graph, recipe) = (&self.graph, self.recipe);
-        let pooling = pool_on == PoolOn::Device && recipe.pooling != Pooling::Graph;
-        let edited = pooling.then(|| with_pooling(graph, recipe)).flatten();
-        let weights = self.weights.as_ref().filter(|_| edited.is_none());
-        let inner = device::place(graph, edited.as_deref(), &self.config, weights)?;
-        let inputs = input::read_inputs(graph, &inner)?;
-        let pooled = edited.map_or(recipe.pooling, |_| Pooling::Graph);
-        let output = Output::read(graph, &inner, pooled)?;
+        let edited = self.edited(pool_on);
+        let inner = device::place(&self.graph, self.source(edited.as_deref()), &self.config)?;
+        let inputs = input::read_inputs(&self.graph, &inner)?;
+        let pooled = edited.is_some() || self.is_pooled();
+        let pooling = if pooled {
+            Pooling::Graph
+        } else {
+            self.recipe.pooling
+        };
+        let output = Output::read(&self.graph, &inner, pooling)?;
         Ok(Session {
             inputs,
             output,
-            recipe,
+            recipe: self.recipe,
             provider: self.config.provider,
             bound: self.bound(&inner, pool_on),
             inner,
             share: u32::try_from(self.config.sessions()).unwrap_or(u32::MAX),
         })
+    }
+
+    /// Writes the optimized graph into a folder, as it is loaded onto the configured device. Gives whether it pools.
+    pub(super) fn write_optimized(
+        &self,
+        pool_on: PoolOn,
+        folder: &Path,
+    ) -> Result<bool, SessionError> {
+        let edited = self.edited(pool_on);
+        let source = edited.as_deref().map_or(Source::File, Source::Edited);
+        device::write_optimized(&self.graph, source, &self.config, folder)?;
+        Ok(edited.is_some())
+    }
+
+    /// Where it is best to pool: see [`PoolOn`].
+    #[must_use]
+    pub fn pool_on(&self) -> PoolOn {
+        match self.config.provider {
+            Provider::Cpu => PoolOn::Host,
+            Provider::Cuda => PoolOn::Device,
+        }
+    }
+
+    /// The graph with pooling inside, where that is wanted and can be.
+    fn edited(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
+        let whole = !matches!(self.weights, Held::Optimized(_));
+        let pooling = pool_on == PoolOn::Device && self.recipe.pooling != Pooling::Graph;
+        (whole && pooling)
+            .then(|| with_pooling(&self.graph, self.recipe))
+            .flatten()
+    }
+
+    fn source<'a>(&'a self, edited: Option<&'a [u8]>) -> Source<'a> {
+        match (&self.weights, edited) {
+            (Held::Optimized(optimized), _) => Source::Optimized(optimized),
+            (_, Some(edited)) => Source::Edited(edited),
+            (Held::Lent(weights), None) => Source::Lent(weights),
+            (Held::Apart, None) => Source::File,
+        }
+    }
+
+    fn is_pooled(&self) -> bool {
+        matches!(&self.weights, Held::Optimized(optimized) if optimized.pools())
     }
 
     /// Without such memory a device is reached all the same, only less directly.
@@ -116,6 +204,16 @@ impl Sessions {
         };
         let bound = bound.inspect_err(|error| tracing::warn!(%error, "no pinned memory"));
         bound.ok()
+    }
+}
+
+impl fmt::Display for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.weights {
+            Held::Optimized(_) => "the optimized graph",
+            Held::Lent(_) => "weights that all sessions share",
+            Held::Apart => "a copy of the weights for each session",
+        })
     }
 }
 

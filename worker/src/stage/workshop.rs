@@ -22,7 +22,7 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A workshop. Dropping it removes all that is left in it.
 #[derive(Debug)]
-pub(super) struct Workshop {
+pub(crate) struct Workshop {
     directory: TempDir,
     /// Held until the end.
     _lock: File,
@@ -30,7 +30,7 @@ pub(super) struct Workshop {
 
 impl Workshop {
     /// Opens a workshop in the directory of models, after removing those that were abandoned.
-    pub(super) fn open(models: &Path, name: &ModelName) -> anyhow::Result<Self> {
+    pub(crate) fn open(models: &Path, name: &ModelName) -> anyhow::Result<Self> {
         let unwritable = || format!("failed to write to `{}`", models.display());
         fs::create_dir_all(models).with_context(unwritable)?;
         sweep(models);
@@ -52,12 +52,12 @@ impl Workshop {
     }
 
     /// What is downloaded goes here.
-    pub(super) fn source(&self) -> PathBuf {
+    pub(crate) fn source(&self) -> PathBuf {
         Self::source_in(&self.directory)
     }
 
     /// The staged model is made here.
-    pub(super) fn model(&self) -> PathBuf {
+    pub(crate) fn model(&self) -> PathBuf {
         Self::model_in(&self.directory)
     }
 

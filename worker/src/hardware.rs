@@ -1,0 +1,96 @@
+//! Hardware: what a model runs on, by the names that its makers gave it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::config::{Provider, SessionConfig};
+
+/// Lines of `/proc/cpuinfo` that decide which kernels a runtime takes: of x86-64, then of Arm.
+const CPU_FIELDS: [&str; 9] = [
+    "vendor_id",
+    "cpu family",
+    "model",
+    "flags",
+    "CPU implementer",
+    "CPU architecture",
+    "CPU variant",
+    "CPU part",
+    "Features",
+];
+
+/// Names the processor or the GPU, as a part of a file name.
+#[must_use]
+pub fn name(config: &SessionConfig) -> String {
+    match config.provider {
+        Provider::Cpu => {
+            let model = field("/proc/cpuinfo", "model name");
+            let model = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+            format!("cpu-{}", slug(&model))
+        }
+        Provider::Cuda => {
+            let model = gpu(config.device_id).unwrap_or_default();
+            format!("cuda-{}", slug(&model))
+        }
+    }
+}
+
+/// All that is known of the processor and that decides which kernels run on it. Processors of one name differ in it, not
+/// least under a hypervisor.
+#[must_use]
+pub fn processor() -> String {
+    let fields = CPU_FIELDS.iter();
+    let known = fields.filter_map(|name| Some((name, field("/proc/cpuinfo", name)?)));
+    let lines = known.map(|(name, value)| format!("{name}: {value}\n"));
+    std::env::consts::ARCH.to_owned() + "\n" + &lines.collect::<String>()
+}
+
+/// Model of a GPU. The driver lists them by their place on the bus, which is also how CUDA numbers those of one kind.
+fn gpu(device_id: i32) -> Option<String> {
+    let mut gpus: Vec<_> = fs::read_dir("/proc/driver/nvidia/gpus")
+        .ok()?
+        .flatten()
+        .collect();
+    gpus.sort_by_key(fs::DirEntry::file_name);
+    let gpu = gpus.get(usize::try_from(device_id).ok()?)?;
+    field(gpu.path().join("information"), "Model")
+}
+
+/// Value of the first line `name : value` of a file.
+fn field(path: impl AsRef<Path>, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let value = |line: &str| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim().to_owned())
+    };
+    text.lines().find_map(value)
+}
+
+/// A name as part of a file name.
+fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join("-").to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_devices_are_names_of_files() {
+        assert_eq!(
+            slug("Intel(R) Xeon(R) CPU @ 2.20GHz"),
+            "intel-r-xeon-r-cpu-2-20ghz"
+        );
+        assert_eq!(slug("../../NVIDIA H100 80GB"), "nvidia-h100-80gb");
+    }
+
+    #[test]
+    fn a_processor_is_known_by_its_instructions_and_not_by_its_speed() {
+        let known = processor();
+        let instructions = ["flags: ", "Features: "];
+        assert!(instructions.iter().any(|it| known.contains(it)), "{known}");
+        assert!(!known.contains("MHz"));
+        assert_eq!(known, processor());
+    }
+}

@@ -1,0 +1,126 @@
+//! Prove: a model gives the vectors or scores of its golden texts.
+
+use std::fmt;
+
+use contract::model::{Golden, Identity, Manifest};
+use contract::tokenizer::{Tokenizer, TokenizerError};
+use contract::topology::Task;
+
+use super::LoadError;
+use super::tolerance::Tolerance;
+use crate::batch::{RowKey, Tensor};
+use crate::plan::{Row, fill};
+use crate::session::{Engine, Session};
+
+/// How close a model comes to what was recorded when it was staged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Agreement {
+    /// Smallest cosine of a vector.
+    Cosine(f32),
+    /// Largest difference of a score.
+    Difference(f32),
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cosine(cosine) => write!(f, "cosine {cosine:.5}"),
+            Self::Difference(difference) => write!(f, "scores within {difference:.5}"),
+        }
+    }
+}
+
+/// Runs one text alone, as a document's chunk or as the passage of a pair. Gives its vector or its scores.
+///
+/// # Errors
+/// If the tokenizer or the session fails.
+pub fn run_text(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    identity: &Identity,
+    (query, text): (Option<&str>, &str),
+) -> Result<Vec<f32>, LoadError> {
+    let vectors = session.run(&tensor(tokenizer, identity, query, text)?)?;
+    Ok(vectors.into_iter().next().unwrap_or_default())
+}
+
+pub(super) fn pair(golden: &Golden) -> (Option<&str>, &str) {
+    (golden.query.as_deref(), &golden.text)
+}
+
+/// A tensor of one text or pair.
+pub(super) fn tensor(
+    tokenizer: &Tokenizer,
+    identity: &Identity,
+    query: Option<&str>,
+    text: &str,
+) -> Result<Tensor, TokenizerError> {
+    let (prefixes, max) = (&identity.prefixes, identity.max_tokens);
+    let text = format!("{}{text}", prefixes.document);
+    let tokens = match query {
+        Some(query) => {
+            let query = format!("{}{query}", prefixes.query);
+            tokenizer.encode_pair_within(&query, &text, max)?
+        }
+        None => {
+            let mut ids = tokenizer.encode(&text)?;
+            tokenizer.truncate(&mut ids, max);
+            ids.into()
+        }
+    };
+    let row = Row {
+        key: RowKey { job: 0, row: 0 },
+        token_ids: tokens.ids,
+        type_ids: tokens.types,
+    };
+    Ok(fill(&[row], tokenizer.padding_id()))
+}
+
+pub(super) fn prove(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    manifest: &Manifest,
+) -> Result<Agreement, LoadError> {
+    let mut agreements = Vec::new();
+    for (index, golden) in manifest.golden.iter().enumerate() {
+        let now = run_text(session, tokenizer, &manifest.identity, pair(golden))?;
+        agreements.push(compare(manifest, (index, golden), now)?);
+    }
+    let all = agreements.into_iter();
+    Ok(match manifest.identity.task {
+        Task::Embed => Agreement::Cosine(all.fold(1.0, f32::min)),
+        Task::Rescore => Agreement::Difference(all.fold(0.0, f32::max)),
+    })
+}
+
+/// How close a golden text comes, if that is close enough.
+pub(super) fn compare(
+    manifest: &Manifest,
+    (index, golden): (usize, &Golden),
+    now: Vec<f32>,
+) -> Result<f32, LoadError> {
+    let tolerance = Tolerance::of(manifest.identity.dtype);
+    match manifest.identity.task {
+        Task::Embed => tolerance.vector(index, golden, &now),
+        Task::Rescore => tolerance.scores(index, golden, now),
+    }
+}
+
+/// Cosine of the angle between two vectors; NaN if their lengths differ or one is zero.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the result is wanted in 32 bits"
+)]
+pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    if a.len() != b.len() {
+        return f32::NAN;
+    }
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum()
+    };
+    (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
+}

@@ -1,0 +1,133 @@
+//! Settings of `worker stage`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use contract::connect::{ConfigFault, unreadable};
+use contract::digest::Digest;
+use contract::model::{Activation, Pooling};
+use contract::names::ModelName;
+
+use super::quantize::Quantization;
+use super::source::Source;
+use crate::config::SessionConfig;
+use crate::optimize::UNSIGNED;
+
+/// Settings of `worker stage`.
+#[derive(Args, Clone, Debug)]
+pub struct StageConfig {
+    /// Model in the Hugging Face layout, or one that was staged before: a directory, an http(s) or s3 URL of one, or
+    /// `hf://ORGANIZATION/NAME[@REVISION]`. Credentials and endpoints come from the environment: AWS_*, HF_TOKEN,
+    /// HF_ENDPOINT
+    pub source: String,
+    /// Directory of staged models
+    #[arg(long, env = "EBB_MODELS")]
+    pub models: PathBuf,
+    /// Name of the model in subjects, consumers and vectors
+    #[arg(long)]
+    pub name: ModelName,
+    /// Fingerprint that the model must have; nothing is staged if it has another, nothing is fetched if it is there
+    #[arg(long, env = "EBB_FINGERPRINT")]
+    pub fingerprint: Option<Digest>,
+    /// File with minisign's signature of the manifest, to be put beside it
+    #[arg(long, requires = "public_key")]
+    pub signature: Option<PathBuf>,
+    /// File with the minisign public key with which the manifest must be signed
+    #[arg(long, env = "EBB_PUBLIC_KEY")]
+    pub public_key: Option<PathBuf>,
+    /// How long to measure the size of tensors on this device, where nobody has; 0s for not at all
+    #[arg(long, env = "EBB_CALIBRATE", default_value = "6s", value_parser = humantime::parse_duration)]
+    pub calibrate: Duration,
+    /// Keep the optimized graph for this device beside the model, as `worker optimize` does
+    #[arg(long, env = "EBB_OPTIMIZE")]
+    pub optimize: bool,
+    /// Most bytes to download
+    #[arg(long, env = "EBB_MAX_DOWNLOAD_BYTES", default_value_t = 20 << 30)]
+    pub max_download_bytes: u64,
+    /// Graph to use, relative to the model directory
+    #[arg(long)]
+    pub onnx: Option<String>,
+    /// Make a smaller model of the graph, which must be in 32-bit floats; what that costs is measured and printed
+    #[arg(long, value_enum)]
+    pub quantize: Option<Quantization>,
+    /// What the cost is measured with, in the shape of BEIR: a directory with corpus.jsonl, queries.jsonl and one
+    /// qrels/*.tsv; by default 37 questions about Ebb's own documents, in English
+    #[arg(long, requires = "quantize")]
+    pub golden_set: Option<PathBuf>,
+    /// Most nDCG@10 that a smaller embedding model may lose, 0 to 1
+    #[arg(long, requires = "quantize", default_value_t = 0.01)]
+    pub max_ndcg_loss: f64,
+    /// How token vectors become one vector, where the directory does not say
+    #[arg(long, value_enum)]
+    pub pooling: Option<Pooling>,
+    /// Whether vectors are scaled to length 1, where the directory does not say
+    #[arg(long)]
+    pub normalize: Option<bool>,
+    /// How logits of a rescorer become scores, where the directory does not say
+    #[arg(long, value_enum)]
+    pub activation: Option<Activation>,
+    /// Longest input in tokens, where the directory does not say
+    #[arg(long)]
+    pub max_tokens: Option<usize>,
+    /// Leading dimensions to keep of a Matryoshka model
+    #[arg(long)]
+    pub dimensions: Option<usize>,
+    /// Text in front of each query
+    #[arg(long)]
+    pub query_prefix: Option<String>,
+    /// Text in front of each chunk of a document
+    #[arg(long)]
+    pub document_prefix: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub session: SessionConfig,
+}
+
+impl StageConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.session.faults();
+        if let Err(problem) = Source::understand(&self.source) {
+            faults.push(ConfigFault::new("SOURCE", problem));
+        }
+        faults.extend(unreadable("--public-key", self.public_key.as_ref()));
+        faults.extend(unreadable("--signature", self.signature.as_ref()));
+        if self.max_tokens.is_some_and(|tokens| tokens < 3) {
+            faults.push(ConfigFault::new("--max-tokens", "must be at least 3"));
+        }
+        if !(0.0..=1.0).contains(&self.max_ndcg_loss) {
+            let problem = format!("`{}` is not 0 to 1", self.max_ndcg_loss);
+            faults.push(ConfigFault::new("--max-ndcg-loss", problem));
+        }
+        if let Some(set) = self.golden_set.as_ref().filter(|set| !set.is_dir()) {
+            let problem = format!("`{}` is not a directory", set.display());
+            faults.push(ConfigFault::new("--golden-set", problem));
+        }
+        if self.optimize && self.public_key.is_some() {
+            faults.push(ConfigFault::new("--optimize", UNSIGNED));
+        }
+        if self.dimensions == Some(0) {
+            faults.push(ConfigFault::new("--dimensions", "must be at least 1"));
+        }
+        faults
+    }
+
+    /// Options that make another model of what the source holds.
+    pub(super) fn changes(&self) -> Vec<&'static str> {
+        let changes = [
+            ("--onnx", self.onnx.is_some()),
+            ("--quantize", self.quantize.is_some()),
+            ("--pooling", self.pooling.is_some()),
+            ("--normalize", self.normalize.is_some()),
+            ("--activation", self.activation.is_some()),
+            ("--max-tokens", self.max_tokens.is_some()),
+            ("--dimensions", self.dimensions.is_some()),
+            ("--query-prefix", self.query_prefix.is_some()),
+            ("--document-prefix", self.document_prefix.is_some()),
+        ];
+        let given = changes.into_iter().filter(|(_, given)| *given);
+        given.map(|(option, _)| option).collect()
+    }
+}
