@@ -35,6 +35,7 @@ impl Reference {
             fingerprint: None,
         };
         let session = SessionConfig {
+            optimized: false,
             onnxruntime: tools.runtime.onnxruntime.clone(),
             provider: Provider::Cpu,
             device_id: 0,

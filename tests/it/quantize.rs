@@ -27,6 +27,7 @@ const GRAPH: &str = "onnx/model.onnx";
 /// Two threads of a CPU.
 async fn device() -> anyhow::Result<SessionConfig> {
     Ok(SessionConfig {
+        optimized: false,
         onnxruntime: tools().await?.runtime.onnxruntime.clone(),
         provider: Provider::Cpu,
         device_id: 0,

@@ -56,6 +56,8 @@ impl CalibrateConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.model.staged.faults();
         faults.extend(self.session.faults());
+        let key = self.model.staged.public_key.as_ref();
+        faults.extend(self.session.signed_fault(key));
         faults
     }
 }

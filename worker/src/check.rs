@@ -61,6 +61,9 @@ impl CheckConfig {
             "--public-key",
             self.model.staged.public_key.as_ref(),
         ));
+        faults.extend(self.session.faults());
+        let key = self.model.staged.public_key.as_ref();
+        faults.extend(self.session.signed_fault(key));
         faults
     }
 }

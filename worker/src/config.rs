@@ -1,8 +1,8 @@
 //! Settings. Each field's comment is its help text; all faults are found before anything is opened.
 
+mod session;
+
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -12,80 +12,13 @@ use contract::connect::qdrant::QdrantConfig;
 use contract::digest::Digest;
 use contract::model::ModelDir;
 use contract::names::CollectionName;
-use contract::topology::{DEFAULT_BATCH_JOBS, DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
+use contract::topology::DEFAULT_BATCH_JOBS;
 
 use crate::failpoint;
-use crate::plan::Shapes;
-
-/// Padded tokens of one call on a CPU: small tensors stay in its caches.
-const CPU_TENSOR_TOKENS: usize = 512;
-/// Padded tokens of one call on a GPU: large tensors keep its units busy.
-const CUDA_TENSOR_TOKENS: usize = 16_384;
-
-/// Lengths of a GPU's tensors are multiples of this: half of what its matrix units like best, with half the padding.
-const CUDA_LENGTH_STEP: usize = 8;
-
-/// No machine gains by more, and a mistyped number would take all its processes.
-const MAX_THREADS: usize = 512;
-
-/// Each has buffers of its own, and a thread of this process.
-const MAX_SESSIONS: usize = 64;
+pub use session::{Provider, SessionConfig};
 
 /// No kubelet waits for longer, and a mistyped unit would keep a node from being drained.
 const MAX_GRACE: Duration = Duration::from_secs(3_600);
-
-/// Where the model runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Provider {
-    /// ONNX Runtime's own CPU kernels
-    Cpu,
-    /// CUDA, or not at all: the worker refuses to start where CUDA is not what runs
-    Cuda,
-}
-
-impl Provider {
-    /// The name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
-
-    /// Tokens that a pull aims at, where nobody says otherwise.
-    #[must_use]
-    pub fn batch_tokens(self) -> usize {
-        match self {
-            Self::Cpu => DEFAULT_CPU_BATCH_TOKENS,
-            Self::Cuda => DEFAULT_CUDA_BATCH_TOKENS,
-        }
-    }
-
-    /// Padded tokens of one call of a model that nobody has measured.
-    #[must_use]
-    pub fn tensor_tokens(self) -> usize {
-        match self {
-            Self::Cpu => CPU_TENSOR_TOKENS,
-            Self::Cuda => CUDA_TENSOR_TOKENS,
-        }
-    }
-
-    /// Which shapes tensors of at most so many padded tokens have, for a model that takes rows of up to `longest`
-    /// tokens.
-    #[must_use]
-    pub fn shapes(self, tokens: usize, longest: usize) -> Shapes {
-        let step = match self {
-            Self::Cpu => 1,
-            Self::Cuda => CUDA_LENGTH_STEP,
-        };
-        Shapes {
-            tokens,
-            step,
-            longest,
-        }
-    }
-}
 
 /// What to do with a text that has more tokens than the model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,80 +36,6 @@ pub enum GivenVectors {
     Use,
     /// Embed the text all the same, where not all who may publish jobs are trusted with what their vectors say
     Embed,
-}
-
-/// Which device, and how it is used.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Device")]
-pub struct SessionConfig {
-    /// ONNX Runtime's library; the CUDA provider's libraries must lie beside it
-    #[arg(long, env = "ORT_DYLIB_PATH", default_value = "libonnxruntime.so")]
-    pub onnxruntime: PathBuf,
-    /// Where the model runs
-    #[arg(long, env = "EBB_PROVIDER", value_enum, default_value_t = Provider::Cpu)]
-    pub provider: Provider,
-    /// Which CUDA device
-    #[arg(long, env = "EBB_DEVICE_ID", default_value_t = 0)]
-    pub device_id: i32,
-    /// Threads that compute; by default as many as the container's CPU quota allows, on CUDA one
-    #[arg(long, env = "EBB_THREADS")]
-    pub threads: Option<NonZeroUsize>,
-    /// Calls of the model that run side by side and divide the threads; by default one for each thread, on CUDA one
-    #[arg(long, env = "EBB_SESSIONS")]
-    pub sessions: Option<NonZeroUsize>,
-}
-
-impl SessionConfig {
-    /// Threads that compute.
-    #[must_use]
-    pub fn threads(&self) -> usize {
-        let default = match self.provider {
-            // The standard library reads the cgroup's quota; ONNX Runtime would count the node's cores.
-            Provider::Cpu => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            Provider::Cuda => 1,
-        };
-        self.threads.map_or(default, NonZeroUsize::get)
-    }
-
-    /// Sessions that run side by side.
-    #[must_use]
-    pub fn sessions(&self) -> usize {
-        let default = match self.provider {
-            // As many threads each as keep their number within the bound.
-            Provider::Cpu => self.threads() / self.threads().div_ceil(MAX_SESSIONS),
-            Provider::Cuda => 1,
-        };
-        self.sessions.map_or(default, NonZeroUsize::get)
-    }
-
-    /// Threads of each session.
-    #[must_use]
-    pub fn session_threads(&self) -> usize {
-        (self.threads() / self.sessions()).max(1)
-    }
-
-    /// Everything that is wrong with these settings.
-    #[must_use]
-    pub fn faults(&self) -> Vec<ConfigFault> {
-        let bounds = [
-            ("--threads", self.threads(), MAX_THREADS),
-            ("--sessions", self.sessions(), MAX_SESSIONS),
-        ];
-        let beyond = bounds.into_iter().filter(|(_, value, most)| value > most);
-        let fault = |(setting, value, most)| {
-            ConfigFault::new(setting, format!("{value} is more than {most}"))
-        };
-        beyond.map(fault).collect()
-    }
-
-    /// The same device for one session alone.
-    #[must_use]
-    pub fn single(&self) -> Self {
-        Self {
-            sessions: Some(NonZeroUsize::MIN),
-            ..self.clone()
-        }
-    }
 }
 
 /// Which model, exactly.
@@ -274,6 +133,8 @@ impl RunConfig {
         faults.extend(self.qdrant.faults());
         faults.extend(self.model.staged.faults());
         faults.extend(self.session.faults());
+        let key = self.model.staged.public_key.as_ref();
+        faults.extend(self.session.signed_fault(key));
         let positive = [
             (
                 "--batch-tokens",

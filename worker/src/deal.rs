@@ -17,8 +17,9 @@ use crate::error::{EmbedError, Outcome, chain};
 use crate::failpoint;
 use crate::health::EngineHealth;
 use crate::inflight::{InFlight, Leases};
+use crate::load::Canary;
 use crate::pipeline::{Admitted, Context, refuse};
-use crate::pool::Recipe;
+use crate::pool::{Recipe, is_sound};
 use crate::quarantine::Place;
 use crate::session::Engine;
 use crate::shutdown::Phase;
@@ -82,7 +83,7 @@ impl Deal {
     ///
     /// # Errors
     /// [`EmbedError`] if the process must not go on.
-    pub fn work(&self, engine: &mut impl Engine, canary: &Tensor) -> Result<(), EmbedError> {
+    pub fn work(&self, engine: &mut impl Engine, canary: &Canary) -> Result<(), EmbedError> {
         let health = self.context.health.engine();
         while let Some(turn) = self.take(&health) {
             let done = match turn {
@@ -172,14 +173,20 @@ impl Deal {
     }
 }
 
-/// Where not even a golden text can be embedded, it is not the batch that is to blame.
+/// Where not even a golden text can be embedded, or not as it was, it is not the batch that is to blame.
 fn run(
     engine: &mut impl Engine,
     tensor: &Tensor,
-    canary: &Tensor,
+    canary: &Canary,
 ) -> Result<Result<Vec<Vec<f32>>, EmbedError>, EmbedError> {
+    let recipe = engine.recipe();
     match engine.run(tensor) {
-        Err(error @ EmbedError::Run { .. }) if engine.run(canary).is_err() => Err(error),
+        Err(error @ EmbedError::Run { .. }) if canary.check(engine).is_err() => Err(error),
+        Ok(vectors) if !vectors.iter().all(|vector| is_sound(vector, recipe)) => {
+            let working = canary.check(engine);
+            working.map_err(|error| EmbedError::Broken(Box::new(error)))?;
+            Ok(Ok(vectors))
+        }
         ran => Ok(ran),
     }
 }
@@ -214,11 +221,67 @@ async fn settle_failed_run(leases: Leases, error: EmbedError) -> Result<(), Embe
             );
             match error {
                 EmbedError::Stopped => leases.release().await,
-                EmbedError::Run { .. } | EmbedError::Output { .. } => {
+                EmbedError::Run { .. } | EmbedError::Output { .. } | EmbedError::Broken(_) => {
                     leases.settle(outcome, &error.to_string()).await;
                 }
             }
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::batch::RowKey;
+    use crate::error::EmbedError;
+
+    /// Gives not a number for the token 13, and for all once it is broken.
+    struct Fragile {
+        broken: bool,
+        calls: usize,
+    }
+
+    impl Engine for Fragile {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+            self.calls += 1;
+            let value = |id: &i64| match (self.broken, *id) {
+                (true, _) | (_, 13) => f32::NAN,
+                _ => 1.0,
+            };
+            Ok(tensor.input_ids.iter().map(|id| vec![value(id)]).collect())
+        }
+
+        fn recipe(&self) -> Recipe {
+            crate::session::small::Small(0).recipe()
+        }
+    }
+
+    fn tensor(id: i64) -> Tensor {
+        Tensor {
+            rows: vec![RowKey { job: 0, row: 0 }],
+            lengths: vec![1],
+            input_ids: Array2::from_elem((1, 1), id),
+            type_ids: None,
+        }
+    }
+
+    #[test]
+    fn a_vector_that_is_no_number_is_the_jobs_fault_only_where_a_golden_text_still_has_its_own() {
+        let canary = Canary::giving(tensor(7), &[1.0]);
+        let mut engine = Fragile {
+            broken: false,
+            calls: 0,
+        };
+        let ran = run(&mut engine, &tensor(13), &canary).unwrap().unwrap();
+        assert!(ran[0][0].is_nan());
+        assert_eq!(engine.calls, 2);
+        run(&mut engine, &tensor(5), &canary).unwrap().unwrap();
+        assert_eq!(engine.calls, 3, "sound vectors cost nothing more");
+        engine.broken = true;
+        let error = run(&mut engine, &tensor(5), &canary).unwrap_err();
+        assert!(matches!(error, EmbedError::Broken(_)), "{error}");
     }
 }

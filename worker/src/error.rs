@@ -100,7 +100,7 @@ impl EmbedError {
                 Outcome::DeadLetter { cause: "inference" }
             }
             Self::Run { .. } | Self::Stopped => Outcome::Retry { after: None },
-            Self::Output { .. } => Outcome::Exit,
+            Self::Output { .. } | Self::Broken(_) => Outcome::Exit,
         }
     }
 }

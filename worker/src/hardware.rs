@@ -34,10 +34,18 @@ pub fn name(config: &SessionConfig) -> String {
     }
 }
 
-/// All that is known of the processor and that decides which kernels run on it. Processors of one name differ in it, not
-/// least under a hypervisor.
+/// All that is known of the processor and that decides which kernels run on it, and of the driver of a GPU. Processors of
+/// one name differ in it, not least under a hypervisor.
 #[must_use]
-pub fn processor() -> String {
+pub fn details(provider: Provider) -> String {
+    let driver = match provider {
+        Provider::Cpu => None,
+        Provider::Cuda => fs::read_to_string("/proc/driver/nvidia/version").ok(),
+    };
+    processor() + &driver.unwrap_or_default()
+}
+
+fn processor() -> String {
     let fields = CPU_FIELDS.iter();
     let known = fields.filter_map(|name| Some((name, field("/proc/cpuinfo", name)?)));
     let lines = known.map(|(name, value)| format!("{name}: {value}\n"));

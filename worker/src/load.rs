@@ -1,6 +1,7 @@
 //! Load: brings a staged model onto its device and proves that it gives the vectors or scores that it gave when staged.
 
 mod another;
+mod canary;
 mod prove;
 mod tolerance;
 
@@ -13,16 +14,16 @@ use contract::model::{Dtype, Identity, Manifest, ModelError, TOKENIZER};
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use thiserror::Error;
 
-use crate::batch::Tensor;
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::failpoint;
 use crate::metrics;
 use crate::pool::Recipe;
-use crate::session::{Engine, Optimized, Session, SessionError, Sessions};
+use crate::session::{Optimized, Session, SessionError, Sessions, runtime};
 pub use another::Another;
+pub use canary::Canary;
+pub(crate) use prove::prove;
 pub use prove::{Agreement, cosine, run_text};
-use prove::{compare, pair, prove, tensor};
 
 /// A model that is ready to run.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct Loaded<E = Session> {
     pub optimized: Option<PathBuf>,
     /// How close it comes to its golden texts.
     pub golden: Agreement,
-    /// A golden text, to see whether the device still works.
-    pub canary: Tensor,
+    /// Shows whether the device still works.
+    pub canary: Canary,
 }
 
 /// Why a staged model cannot run here.
@@ -107,6 +108,23 @@ pub fn recipe(identity: &Identity) -> Recipe {
     }
 }
 
+/// Reads the manifest of a staged model, if it is the one that is wanted. Nothing else is verified.
+///
+/// # Errors
+/// [`LoadError::Model`], [`LoadError::Fingerprint`].
+pub fn manifest(model: &ModelConfig) -> Result<Manifest, LoadError> {
+    let (directory, key) = (&model.staged.model, model.staged.public_key.as_deref());
+    let manifest = Manifest::load_signed(directory, key)?;
+    match &model.fingerprint {
+        Some(expected) if *expected != manifest.fingerprint => Err(LoadError::Fingerprint {
+            name: manifest.name.to_string(),
+            expected: expected.clone(),
+            found: manifest.fingerprint,
+        }),
+        _ => Ok(manifest),
+    }
+}
+
 /// Loads a staged model. `since` is when the process began, for the metrics of its start.
 ///
 /// # Errors
@@ -116,20 +134,7 @@ pub fn load(
     session: &SessionConfig,
     since: Instant,
 ) -> Result<Loaded, LoadError> {
-    let (directory, key) = (&model.staged.model, model.staged.public_key.as_deref());
-    let manifest = Manifest::load_signed(directory, key)?;
-    if let Some(expected) = model
-        .fingerprint
-        .clone()
-        .filter(|wanted| *wanted != manifest.fingerprint)
-    {
-        let (name, found) = (manifest.name.to_string(), manifest.fingerprint);
-        return Err(LoadError::Fingerprint {
-            name,
-            expected,
-            found,
-        });
-    }
+    let (directory, manifest) = (&model.staged.model, self::manifest(model)?);
     // DynamicQuantizeLinear and MatMulInteger: microsoft/onnxruntime#7745.
     if session.provider == Provider::Cuda && manifest.identity.dtype == Dtype::Int8 {
         tracing::warn!(
@@ -138,31 +143,27 @@ pub fn load(
         );
     }
     let (tokenizer, optimized) = read(model, session, &manifest, since)?;
-    let (graph, recipe) = (
-        directory.join(&manifest.identity.onnx),
-        recipe(&manifest.identity),
-    );
+    let graph = directory.join(&manifest.identity.onnx);
+    let recipe = recipe(&manifest.identity);
     let mut sessions = match optimized {
         Some(optimized) => Sessions::optimized(optimized, &graph, session, recipe),
         None => Sessions::of(&graph, session, recipe)?,
     };
-    let (session, golden) = loop {
-        let error = match first(&sessions, &tokenizer, &manifest, since) {
-            Ok(loaded) => break loaded,
-            Err(error) => error,
-        };
-        let Some(plainer) = sessions.plainer()? else {
-            return Err(error);
-        };
-        let error = anyhow::Error::from(error);
-        tracing::warn!("{error:#}; trying again with {plainer}");
-        sessions = plainer;
-    };
-    let (query, text) = manifest.golden.first().map_or((None, ""), pair);
-    let canary = tensor(&tokenizer, &manifest.identity, query, text)?;
+    let (session, golden) = proved(&mut sessions, (directory, &manifest), |session| {
+        metrics::startup_phase("session", since.elapsed());
+        failpoint::pass("before-golden");
+        let golden = prove(session, &tokenizer, &manifest)?;
+        metrics::startup_phase("golden", since.elapsed());
+        Ok(golden)
+    })?;
+    let canary = Canary::of(&manifest, &tokenizer)?;
     Ok(Loaded {
         optimized: sessions.folder().map(Path::to_owned),
-        another: another(sessions, manifest.clone(), canary.clone()),
+        another: another(
+            sessions,
+            (directory.clone(), manifest.clone()),
+            canary.clone(),
+        ),
         manifest,
         tokenizer,
         session,
@@ -171,8 +172,7 @@ pub fn load(
     })
 }
 
-/// Verifies all files, and gives the tokenizer and the optimized graph for this device. An optimized graph is larger than
-/// the other, so that it is read at the same time.
+/// Gives the tokenizer, and the optimized graph if that is wanted and can be had. All files that will be used are verified.
 fn read(
     model: &ModelConfig,
     session: &SessionConfig,
@@ -180,48 +180,79 @@ fn read(
     since: Instant,
 ) -> Result<(Tokenizer, Option<Optimized>), LoadError> {
     let directory = &model.staged.model;
-    // No signature covers it.
-    let unsigned = model.staged.public_key.is_none();
-    thread::scope(|scope| {
-        let optimized = scope.spawn(|| {
-            unsigned
-                .then(|| Optimized::find(directory, manifest, session))
-                .flatten()
-        });
+    let tokenizer = || {
+        let tokenizer = Tokenizer::load(&directory.join(TOKENIZER));
+        metrics::startup_phase("tokenizer", since.elapsed());
+        tokenizer
+    };
+    if !session.optimized {
         manifest.verify(directory)?;
         metrics::startup_phase("verified", since.elapsed());
-        let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
-        metrics::startup_phase("tokenizer", since.elapsed());
-        let optimized = optimized
+        return Ok((tokenizer()?, None));
+    }
+    runtime(session, &directory.join(&manifest.identity.onnx))?;
+    let (tokenizer, found) = thread::scope(|scope| {
+        let finding = scope.spawn(|| Optimized::find(directory, manifest, session));
+        manifest.verify_tokenizer(directory)?;
+        let tokenizer = tokenizer()?;
+        let found = finding
             .join()
             .expect("reading the optimized graph panicked");
-        Ok((tokenizer, optimized))
-    })
+        Ok::<_, LoadError>((tokenizer, found))
+    })?;
+    let optimized = found.unwrap_or_else(|error| {
+        tracing::warn!("{error:#}");
+        None
+    });
+    if optimized.is_none() {
+        let model = directory.display();
+        tracing::warn!(
+            "no optimized graph of `{model}` can be used on this device; it is loaded as it was staged"
+        );
+        manifest.verify(directory)?;
+    }
+    metrics::startup_phase("verified", since.elapsed());
+    Ok((tokenizer, optimized))
 }
 
-/// Loads a session and proves it.
-fn first(
-    sessions: &Sessions,
-    tokenizer: &Tokenizer,
-    manifest: &Manifest,
-    since: Instant,
-) -> Result<(Session, Agreement), LoadError> {
-    let mut session = sessions.load()?;
-    metrics::startup_phase("session", since.elapsed());
-    failpoint::pass("before-golden");
-    let golden = prove(&mut session, tokenizer, manifest)?;
-    metrics::startup_phase("golden", since.elapsed());
-    Ok((session, golden))
+/// Loads a session that proves itself, in a plainer way if it has to be.
+fn proved<T>(
+    sessions: &mut Sessions,
+    (directory, manifest): (&Path, &Manifest),
+    prove: impl Fn(&mut Session) -> Result<T, LoadError>,
+) -> Result<(Session, T), LoadError> {
+    loop {
+        let loaded = sessions.load().map_err(LoadError::from);
+        let proved = loaded.and_then(|mut session| {
+            let proof = prove(&mut session)?;
+            Ok((session, proof))
+        });
+        let error = match proved {
+            Ok(proved) => return Ok(proved),
+            Err(error) => error,
+        };
+        if sessions.folder().is_some() {
+            // Nobody has looked at them yet.
+            manifest.verify(directory)?;
+        }
+        let Some(plainer) = sessions.plainer()? else {
+            return Err(error);
+        };
+        let error = anyhow::Error::from(error);
+        tracing::warn!("{sessions} failed: {error:#}; trying again with {plainer}");
+        *sessions = plainer;
+    }
 }
 
 /// The weights are the same, so that one text tells whether a session uses them well.
-fn another(sessions: Sessions, manifest: Manifest, canary: Tensor) -> Another<Session> {
+fn another(
+    mut sessions: Sessions,
+    (directory, manifest): (PathBuf, Manifest),
+    canary: Canary,
+) -> Another<Session> {
     Another::new(move || {
-        let mut session = sessions.load()?;
-        if let Some(golden) = manifest.golden.first() {
-            let now = session.run(&canary)?.into_iter().next();
-            compare(&manifest, (0, golden), now.unwrap_or_default())?;
-        }
+        let check = |session: &mut Session| canary.check(session);
+        let (session, ()) = proved(&mut sessions, (&directory, &manifest), check)?;
         Ok(session)
     })
 }

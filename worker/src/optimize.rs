@@ -4,21 +4,17 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Args;
 use contract::connect::ConfigFault;
-use contract::model::Manifest;
+use contract::model::{Manifest, TOKENIZER};
+use contract::tokenizer::Tokenizer;
 
 use crate::config::{ModelConfig, SessionConfig};
-use crate::load::{Loaded, load, recipe};
-use crate::session::{OPTIMIZED, Optimized, Sessions};
-use crate::stage::workshop::Workshop;
-
-/// Why an optimized graph is of no use where models are signed.
-pub(crate) const UNSIGNED: &str =
-    "no signature covers an optimized graph, so that no worker with a public key would use it";
+use crate::load::{manifest, prove, recipe};
+use crate::session::{OPTIMIZED, Optimized, Sessions, runtime};
+use crate::stage::workshop::{Workshop, sweep};
 
 /// Settings of `worker optimize`.
 #[derive(Args, Clone, Debug)]
@@ -37,9 +33,12 @@ impl OptimizeConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.model.staged.faults();
         faults.extend(self.session.faults());
-        if self.model.staged.public_key.is_some() {
-            faults.push(ConfigFault::new("--public-key", UNSIGNED));
-        }
+        let key = self.model.staged.public_key.as_ref();
+        let optimized = SessionConfig {
+            optimized: true,
+            ..self.session.clone()
+        };
+        faults.extend(optimized.signed_fault(key));
         faults
     }
 }
@@ -47,38 +46,84 @@ impl OptimizeConfig {
 /// Keeps the optimized graph of a model for this device, unless it is there already. Gives its folder.
 ///
 /// # Errors
-/// If the model does not load or run, its directory cannot be written, or what the runtime has written does not give the
-/// model's vectors: then it is not kept.
+/// If the model is not what was staged, its directory cannot be written, or what the runtime has written does not give
+/// the model's vectors: then it is not kept.
 pub fn optimize(config: &OptimizeConfig) -> anyhow::Result<PathBuf> {
-    let loaded = prove(config)?;
-    if let Some(there) = loaded.optimized {
+    let model = Model::open(config)?;
+    let kept = model.directory.join(OPTIMIZED);
+    if kept.is_dir() {
+        sweep(&kept);
+    }
+    if let Some(there) = model.usable() {
         return Ok(there);
     }
-    let model = &config.model.staged.model;
-    let workshop = Workshop::open(&model.join(OPTIMIZED), &loaded.manifest.name)?;
-    let folder = write(config, &loaded.manifest, &workshop.model())?;
+    let workshop = Workshop::open(&kept, &model.manifest.name)?;
+    let folder = model.write(&workshop.model());
+    let folder = folder
+        .with_context(|| format!("failed to write an optimized graph to `{}`", kept.display()))?;
     publish(&workshop, &folder)?;
-    let kept = prove(config)?.optimized;
-    if kept.as_ref() != Some(&folder) {
-        fs::remove_dir_all(&folder)
-            .with_context(|| format!("failed to remove `{}`", folder.display()))?;
-        anyhow::bail!("the runtime cannot run what it makes of this graph; nothing is kept");
-    }
     Ok(folder)
 }
 
-/// Loads the model as a worker would.
-fn prove(config: &OptimizeConfig) -> anyhow::Result<Loaded> {
-    let session = config.session.single();
-    Ok(load(&config.model, &session, Instant::now())?)
+/// A staged model that is what was staged.
+struct Model<'a> {
+    directory: &'a Path,
+    graph: PathBuf,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    /// For one session: what is written is the same for any number.
+    device: SessionConfig,
 }
 
-fn write(config: &OptimizeConfig, manifest: &Manifest, made: &Path) -> anyhow::Result<PathBuf> {
-    let model = &config.model.staged.model;
-    let graph = model.join(&manifest.identity.onnx);
-    let session = config.session.single();
-    let sessions = Sessions::of(&graph, &session, recipe(&manifest.identity))?;
-    Optimized::write(&sessions, (model, manifest), sessions.pool_on(), made)
+impl<'a> Model<'a> {
+    fn open(config: &'a OptimizeConfig) -> anyhow::Result<Self> {
+        let directory = &config.model.staged.model;
+        let manifest = manifest(&config.model)?;
+        manifest.verify(directory)?;
+        let (device, graph) = (
+            config.session.single(),
+            directory.join(&manifest.identity.onnx),
+        );
+        runtime(&device, &graph)?;
+        Ok(Self {
+            tokenizer: Tokenizer::load(&directory.join(TOKENIZER))?,
+            directory,
+            graph,
+            manifest,
+            device,
+        })
+    }
+
+    /// The folder that is there, if it is as good as a new one.
+    fn usable(&self) -> Option<PathBuf> {
+        let found = Optimized::find(self.directory, &self.manifest, &self.device).transpose()?;
+        let proved = found.and_then(|found| {
+            let folder = found.folder().to_owned();
+            self.prove(found).map(|()| folder)
+        });
+        proved
+            .inspect_err(|error| tracing::warn!("{error:#}; it is written again"))
+            .ok()
+    }
+
+    /// Has it written into an empty folder. Gives where it belongs.
+    fn write(&self, made: &Path) -> anyhow::Result<PathBuf> {
+        let recipe = recipe(&self.manifest.identity);
+        let sessions = Sessions::of(&self.graph, &self.device, recipe)?;
+        let (model, pool_on) = ((self.directory, &self.manifest), sessions.pool_on());
+        let (made, folder) = Optimized::write(&sessions, model, pool_on, made)?;
+        self.prove(made)?;
+        Ok(folder)
+    }
+
+    /// Whether it gives the model's vectors.
+    fn prove(&self, optimized: Optimized) -> anyhow::Result<()> {
+        let recipe = recipe(&self.manifest.identity);
+        let sessions = Sessions::optimized(optimized, &self.graph, &self.device, recipe);
+        let proved = prove(&mut sessions.load()?, &self.tokenizer, &self.manifest);
+        proved.with_context(|| format!("{sessions} is another model"))?;
+        Ok(())
+    }
 }
 
 /// Renames it into place. What was there could not be used, or it would not have been written again; it goes away with

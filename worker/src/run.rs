@@ -12,7 +12,6 @@ use futures::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::batch::Tensor;
 use crate::calibration::shapes;
 use crate::config::{Provider, RunConfig};
 use crate::connect::connect;
@@ -21,7 +20,7 @@ use crate::deal::Deal;
 use crate::encode::{Encoder, Rules};
 use crate::halve::Halving;
 use crate::health::{self, Health};
-use crate::load::{Another, Loaded, load};
+use crate::load::{Another, Canary, Loaded, load};
 use crate::metrics;
 use crate::pipeline::{Context, encode_stage, joined};
 use crate::pull::{Controls, Pull, PullSize};
@@ -166,7 +165,7 @@ async fn stages<E: Engine + Send + 'static>(
 struct Engines<E> {
     first: E,
     another: Another<E>,
-    canary: Tensor,
+    canary: Canary,
     count: usize,
     shutdown: Shutdown,
 }
@@ -190,7 +189,7 @@ impl<E: Engine + Send + 'static> Engines<E> {
 
 fn engine<E: Engine + 'static>(
     deal: &Arc<Deal>,
-    canary: &Arc<Tensor>,
+    canary: &Arc<Canary>,
     load: impl FnOnce() -> Option<E> + Send + 'static,
 ) -> JoinHandle<anyhow::Result<()>> {
     let (deal, canary) = (deal.clone(), canary.clone());

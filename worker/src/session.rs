@@ -154,6 +154,14 @@ pub struct Session {
     share: u32,
 }
 
+/// Loads the runtime, unless it is there. `graph` is what it is wanted for.
+///
+/// # Errors
+/// [`SessionError::Library`], [`SessionError::Load`].
+pub fn runtime(config: &SessionConfig, graph: &Path) -> Result<(), SessionError> {
+    device::environment(&config.onnxruntime, graph).map(drop)
+}
+
 impl Session {
     /// Loads the only session of a graph, with all threads for itself.
     ///

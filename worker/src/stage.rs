@@ -63,20 +63,20 @@ pub fn stage(config: &StageConfig) -> anyhow::Result<Staged> {
         Some(staged) => staged,
         None => bring_and_publish(config)?,
     };
-    measure(config, &staged);
-    if config.optimize {
-        let kept = optimize(&OptimizeConfig {
-            model: found(&staged),
+    if config.session.optimized {
+        let there = staged.directory.display();
+        optimize(&OptimizeConfig {
+            model: model(&staged),
             session: config.session.clone(),
-        });
-        let staged = staged.directory.display();
-        kept.with_context(|| format!("`{staged}` is staged, but not optimized"))?;
+        })
+        .with_context(|| format!("`{there}` is staged, but not optimized"))?;
     }
+    measure(config, &staged);
     Ok(staged)
 }
 
 /// Settings of a model that was just staged.
-fn found(staged: &Staged) -> ModelConfig {
+fn model(staged: &Staged) -> ModelConfig {
     ModelConfig {
         staged: ModelDir {
             model: staged.directory.clone(),
@@ -94,7 +94,7 @@ fn measure(config: &StageConfig, staged: &Staged) {
         return;
     }
     let calibration = CalibrateConfig {
-        model: found(staged),
+        model: model(staged),
         session: config.session.clone(),
         duration: config.calibrate,
     };

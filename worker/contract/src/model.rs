@@ -9,6 +9,7 @@ mod signature;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -256,8 +257,12 @@ impl StagedFile {
     /// [`ModelError::Read`].
     pub fn of(path: &Path) -> Result<Self, ModelError> {
         let measure = || {
-            let file = File::open(path)?;
-            let bytes = file.metadata()?.len();
+            let metadata = std::fs::metadata(path)?;
+            // Whoever opens a pipe waits for its other end.
+            if !metadata.is_file() {
+                return Err(io::Error::other("it is no regular file"));
+            }
+            let (file, bytes) = (File::open(path)?, metadata.len());
             Ok(Self {
                 bytes,
                 sha256: Digest::of_reader(file)?,

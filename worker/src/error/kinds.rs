@@ -7,6 +7,8 @@ use contract::tokenizer::TokenizerError;
 use qdrant_client::QdrantError;
 use thiserror::Error;
 
+use crate::load::LoadError;
+
 /// Why a single job is refused; its batch goes on without it.
 #[derive(Debug, Error)]
 pub enum Refusal {
@@ -101,6 +103,9 @@ pub enum EmbedError {
         /// What should have come.
         expected: String,
     },
+    /// Not even a golden text has the vector any more that it had at start.
+    #[error("the device does not compute the model any more")]
+    Broken(#[source] Box<LoadError>),
     /// The process is to end before the batch is done.
     #[error("stopped by shutdown")]
     Stopped,

@@ -9,11 +9,11 @@ use crate::failpoint::{Verdict, reached};
 /// of its graph.
 pub struct Another<E>(Arc<Mutex<Load<E>>>);
 
-type Load<E> = dyn Fn() -> anyhow::Result<E> + Send;
+type Load<E> = dyn FnMut() -> anyhow::Result<E> + Send;
 
 impl<E> Another<E> {
     /// Loads them so.
-    pub fn new(load: impl Fn() -> anyhow::Result<E> + Send + 'static) -> Self {
+    pub fn new(load: impl FnMut() -> anyhow::Result<E> + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(load)))
     }
 
@@ -31,9 +31,9 @@ impl<E> Another<E> {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_if(&self, wanted: impl FnOnce() -> bool) -> anyhow::Result<Option<E>> {
-        let load = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut load = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         anyhow::ensure!(reached("another") != Verdict::Fail, "failpoint");
-        wanted().then(&*load).transpose()
+        wanted().then(&mut *load).transpose()
     }
 }
 

@@ -76,18 +76,21 @@ pub(super) fn tensor(
     Ok(fill(&[row], tokenizer.padding_id()))
 }
 
-pub(super) fn prove(
+/// How close a session comes to the golden texts, if that is close enough.
+pub(crate) fn prove(
     session: &mut Session,
     tokenizer: &Tokenizer,
     manifest: &Manifest,
 ) -> Result<Agreement, LoadError> {
+    let task = manifest.identity.task;
+    let how = (Tolerance::of(manifest.identity.dtype), task);
     let mut agreements = Vec::new();
     for (index, golden) in manifest.golden.iter().enumerate() {
         let now = run_text(session, tokenizer, &manifest.identity, pair(golden))?;
-        agreements.push(compare(manifest, (index, golden), now)?);
+        agreements.push(compare(how, (index, golden), now)?);
     }
     let all = agreements.into_iter();
-    Ok(match manifest.identity.task {
+    Ok(match task {
         Task::Embed => Agreement::Cosine(all.fold(1.0, f32::min)),
         Task::Rescore => Agreement::Difference(all.fold(0.0, f32::max)),
     })
@@ -95,12 +98,11 @@ pub(super) fn prove(
 
 /// How close a golden text comes, if that is close enough.
 pub(super) fn compare(
-    manifest: &Manifest,
+    (tolerance, task): (Tolerance, Task),
     (index, golden): (usize, &Golden),
     now: Vec<f32>,
 ) -> Result<f32, LoadError> {
-    let tolerance = Tolerance::of(manifest.identity.dtype);
-    match manifest.identity.task {
+    match task {
         Task::Embed => tolerance.vector(index, golden, &now),
         Task::Rescore => tolerance.scores(index, golden, now),
     }

@@ -17,8 +17,8 @@ use crate::config::{Provider, SessionConfig};
 /// Where the runtime looks for weights beside a graph that it is given without a path.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-/// With which an optimized graph is written: weights of any size into a file, and each once more as kernels read it, so
-/// that the runtime maps them into memory instead of copying and packing them.
+/// With which an optimized graph is written: all but the smallest weights into a file of their own, and each once more as
+/// kernels read it, so that the runtime maps them into memory instead of copying and packing them.
 const KEEP: [(&str, &str); 3] = [
     (
         "session.optimized_model_external_initializers_file_name",

@@ -2,16 +2,19 @@
 //!
 //! A session that is loaded from it optimizes and packs nothing, and maps its weights into memory instead of copying them:
 //! all sessions of a node share them, of one process and of several. With MiniLM-L6, which has 90 MB, a session loads in
-//! 0.02 s instead of 0.13 s, and two sessions take 50 MB of their own instead of 240. The price is a file of 132 MB, which
-//! is read whole at the start, to be compared with its digest; on a cold disk that takes longer than what it saves.
+//! 0.02 s instead of 0.13 s. The price is a file of 132 MB, which is read whole at the start, to be compared with its
+//! digest.
 //!
 //! What the runtime makes of a graph belongs to its build, to the provider and to the processor, all of which are in the
-//! name of the folder, `optimized/<device>-<digest>/`, and in its record. What is mapped has to stay readable for as long
-//! as the process lives, so that it is used on local file systems alone: a worker that a lost file server ends would
-//! take its jobs for the cause. Nobody has signed it, so that it is not used where models must be signed.
+//! name of the folder, `optimized/<device>-<digest>/`, and in its record. What is mapped has to stay readable and as it is
+//! for as long as the process lives. So it is taken from local file systems alone, where no lost server ends a worker that
+//! would take its jobs for the cause, and is replaced by renaming. No signature and no fingerprint covers it: who uses it
+//! trusts whoever can write to the model's directory, and has to say so.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -32,6 +35,8 @@ pub(super) const GRAPH: &str = "model.onnx";
 pub(super) const WEIGHTS: &str = "model.weights";
 /// File name of the record.
 const RECORD: &str = "optimized.json";
+/// Counts up with what is done to a graph before the runtime gets it, and with the options under which it is written.
+const FORMAT: u32 = 1;
 
 /// An optimized graph that is what was written.
 #[derive(Clone, Debug)]
@@ -43,11 +48,13 @@ pub struct Optimized {
 /// All that an optimized graph depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Key {
+    /// [`FORMAT`].
+    format: u32,
     /// Fingerprint of the model.
     fingerprint: Digest,
     /// Provider and hardware by its name.
     device: String,
-    /// Processor, by all that decides which kernels run on it.
+    /// Processor and driver, by all that decides which kernels run.
     processor: String,
     /// Build of the runtime, and the size of its library.
     runtime: String,
@@ -65,24 +72,24 @@ struct Record {
 }
 
 impl Optimized {
-    /// The one of a model for this device, if there is one that can be used. Reads all of it.
-    #[must_use]
-    pub fn find(model: &Path, manifest: &Manifest, config: &SessionConfig) -> Option<Self> {
-        if !model.join(OPTIMIZED).is_dir() {
-            return None;
+    /// The one of a model for this device, if there is one. Reads all of it.
+    ///
+    /// # Errors
+    /// If there is one that cannot be used, or no runtime whose it could be.
+    pub fn find(
+        model: &Path,
+        manifest: &Manifest,
+        config: &SessionConfig,
+    ) -> anyhow::Result<Option<Self>> {
+        let key = Key::of(model, manifest, config)?;
+        let folder = key.folder(model);
+        match fs::symlink_metadata(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            _ => read(folder, &key).map(Some),
         }
-        let found = Key::of(model, manifest, config).map_err(anyhow::Error::from);
-        let found = found.and_then(|key| {
-            let folder = key.folder(model);
-            folder.is_dir().then(|| read(folder, &key)).transpose()
-        });
-        found
-            .inspect_err(|error| tracing::warn!("{error:#}; the optimized graph is not used"))
-            .ok()
-            .flatten()
     }
 
-    /// Has the runtime write the one of a model into the folder `made`. Gives where it belongs.
+    /// Has the runtime write the one of a model into an empty folder. Gives it, and the folder where it belongs.
     ///
     /// # Errors
     /// If the graph does not load, or the folder cannot be written or is not on a local file system.
@@ -91,7 +98,7 @@ impl Optimized {
         (model, manifest): (&Path, &Manifest),
         pool_on: PoolOn,
         made: &Path,
-    ) -> anyhow::Result<PathBuf> {
+    ) -> anyhow::Result<(Self, PathBuf)> {
         let key = Key::of(model, manifest, sessions.config())?;
         check_local(made)?;
         let pools = sessions.write_optimized(pool_on, made)?;
@@ -103,10 +110,13 @@ impl Optimized {
                 files.insert(name.to_owned(), StagedFile::of(&path)?);
             }
         }
-        let folder = key.folder(model);
+        let belongs = key.folder(model);
         let json = serde_json::to_vec_pretty(&Record { key, pools, files })?;
-        fs::write(made.join(RECORD), json).and_then(|()| sync(made))?;
-        Ok(folder)
+        fs::write(made.join(RECORD), json)
+            .and_then(|()| seal(made))
+            .context("failed to write its record")?;
+        let folder = made.to_owned();
+        Ok((Self { folder, pools }, belongs))
     }
 
     /// Where it is.
@@ -131,9 +141,10 @@ impl Key {
         device::environment(&config.onnxruntime, &model.join(&manifest.identity.onnx))?;
         let library = fs::metadata(&config.onnxruntime).map_or(0, |library| library.len());
         Ok(Self {
+            format: FORMAT,
             fingerprint: manifest.fingerprint.clone(),
             device: hardware::name(config),
-            processor: hardware::processor(),
+            processor: hardware::details(config.provider),
             runtime: format!("{}, {library} bytes", ort::info()),
         })
     }
@@ -147,29 +158,28 @@ impl Key {
 
 fn read(folder: PathBuf, key: &Key) -> anyhow::Result<Optimized> {
     let path = folder.join(RECORD);
-    let unreadable = || format!("failed to read `{}`", path.display());
     let record: Record = fs::read(&path)
         .map_err(anyhow::Error::from)
         .and_then(|json| Ok(serde_json::from_slice(&json)?))
-        .with_context(unreadable)?;
-    let (other, folder_name) = (record.key != *key, folder.display());
+        .with_context(|| format!("failed to read `{}`", path.display()))?;
+    let place = folder.display();
     anyhow::ensure!(
-        !other,
-        "`{folder_name}` is of another model, processor or runtime"
+        record.key == *key,
+        "`{place}` is of another model, processor or runtime"
     );
+    anyhow::ensure!(record.files.contains_key(GRAPH), "`{place}` has no {GRAPH}");
     check_local(&folder)?;
-    anyhow::ensure!(
-        record.files.contains_key(GRAPH),
-        "`{folder_name}` has no {GRAPH}"
-    );
-    for name in record.files.keys() {
-        anyhow::ensure!(
-            [GRAPH, WEIGHTS].contains(&&**name),
-            "`{name}` in `{folder_name}`"
-        );
-    }
     for (name, file) in &record.files {
-        file.verify(&folder.join(name))?;
+        let known = [GRAPH, WEIGHTS].contains(&&**name);
+        let path = folder.join(name);
+        // A link could lead to another file system.
+        let link = || fs::symlink_metadata(&path).is_ok_and(|it| it.is_symlink());
+        anyhow::ensure!(
+            known && !link(),
+            "`{}` is none of its files",
+            path.display()
+        );
+        file.verify(&path)?;
     }
     Ok(Optimized {
         folder,
@@ -177,9 +187,13 @@ fn read(folder: PathBuf, key: &Key) -> anyhow::Result<Optimized> {
     })
 }
 
-fn sync(folder: &Path) -> std::io::Result<()> {
+/// Sees all files to the disk. From then on nobody has a reason to write into them: they are mapped by whoever runs them.
+fn seal(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        File::open(entry?.path())?.sync_all()?;
+        let file = File::open(entry?.path())?;
+        file.set_permissions(Permissions::from_mode(0o444))?;
+        file.sync_all()?;
     }
+    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
     File::open(folder)?.sync_all()
 }

@@ -79,9 +79,8 @@ impl Sessions {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn plainer(&self) -> Result<Option<Self>, SessionError> {
-        let plainer = Self::of(&self.graph, &self.config, self.recipe);
         match self.weights {
-            Held::Optimized(_) => plainer.map(Some),
+            Held::Optimized(_) => Self::of(&self.graph, &self.config, self.recipe).map(Some),
             Held::Lent(_) => Ok(Some(self.apart())),
             Held::Apart => Ok(None),
         }
@@ -209,11 +208,12 @@ impl Sessions {
 
 impl fmt::Display for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.weights {
-            Held::Optimized(_) => "the optimized graph",
-            Held::Lent(_) => "weights that all sessions share",
-            Held::Apart => "a copy of the weights for each session",
-        })
+        let graph = self.graph.display();
+        match &self.weights {
+            Held::Optimized(it) => write!(f, "the optimized graph in `{}`", it.folder().display()),
+            Held::Lent(_) => write!(f, "`{graph}` with weights that all sessions share"),
+            Held::Apart => write!(f, "`{graph}` with a copy of the weights for each session"),
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use contract::names::ModelName;
 use super::quantize::Quantization;
 use super::source::Source;
 use crate::config::SessionConfig;
-use crate::optimize::UNSIGNED;
 
 /// Settings of `worker stage`.
 #[derive(Args, Clone, Debug)]
@@ -39,9 +38,6 @@ pub struct StageConfig {
     /// How long to measure the size of tensors on this device, where nobody has; 0s for not at all
     #[arg(long, env = "EBB_CALIBRATE", default_value = "6s", value_parser = humantime::parse_duration)]
     pub calibrate: Duration,
-    /// Keep the optimized graph for this device beside the model, as `worker optimize` does
-    #[arg(long, env = "EBB_OPTIMIZE")]
-    pub optimize: bool,
     /// Most bytes to download
     #[arg(long, env = "EBB_MAX_DOWNLOAD_BYTES", default_value_t = 20 << 30)]
     pub max_download_bytes: u64,
@@ -105,9 +101,7 @@ impl StageConfig {
             let problem = format!("`{}` is not a directory", set.display());
             faults.push(ConfigFault::new("--golden-set", problem));
         }
-        if self.optimize && self.public_key.is_some() {
-            faults.push(ConfigFault::new("--optimize", UNSIGNED));
-        }
+        faults.extend(self.session.signed_fault(self.public_key.as_ref()));
         if self.dimensions == Some(0) {
             faults.push(ConfigFault::new("--dimensions", "must be at least 1"));
         }

@@ -81,7 +81,7 @@ pub(super) fn write_durably(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Removes the workshops that were abandoned. One that cannot be removed stays.
-fn sweep(models: &Path) {
+pub(crate) fn sweep(models: &Path) {
     let entries = fs::read_dir(models).into_iter().flatten().flatten();
     for entry in entries {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {

@@ -1,0 +1,164 @@
+//! Session: where a model runs, and how it uses what is there.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+use contract::connect::ConfigFault;
+use contract::topology::{DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
+
+use crate::plan::Shapes;
+
+/// Padded tokens of one call on a CPU: small tensors stay in its caches.
+const CPU_TENSOR_TOKENS: usize = 512;
+/// Padded tokens of one call on a GPU: large tensors keep its units busy.
+const CUDA_TENSOR_TOKENS: usize = 16_384;
+
+/// Lengths of a GPU's tensors are multiples of this: half of what its matrix units like best, with half the padding.
+const CUDA_LENGTH_STEP: usize = 8;
+
+/// No machine gains by more, and a mistyped number would take all its processes.
+const MAX_THREADS: usize = 512;
+
+/// Each has buffers of its own, and a thread of this process.
+const MAX_SESSIONS: usize = 64;
+
+/// Where the model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Provider {
+    /// ONNX Runtime's own CPU kernels
+    Cpu,
+    /// CUDA, or not at all: the worker refuses to start where CUDA is not what runs
+    Cuda,
+}
+
+impl Provider {
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    /// Tokens that a pull aims at, where nobody says otherwise.
+    #[must_use]
+    pub fn batch_tokens(self) -> usize {
+        match self {
+            Self::Cpu => DEFAULT_CPU_BATCH_TOKENS,
+            Self::Cuda => DEFAULT_CUDA_BATCH_TOKENS,
+        }
+    }
+
+    /// Padded tokens of one call of a model that nobody has measured.
+    #[must_use]
+    pub fn tensor_tokens(self) -> usize {
+        match self {
+            Self::Cpu => CPU_TENSOR_TOKENS,
+            Self::Cuda => CUDA_TENSOR_TOKENS,
+        }
+    }
+
+    /// Which shapes tensors of at most so many padded tokens have, for a model that takes rows of up to `longest`
+    /// tokens.
+    #[must_use]
+    pub fn shapes(self, tokens: usize, longest: usize) -> Shapes {
+        let step = match self {
+            Self::Cpu => 1,
+            Self::Cuda => CUDA_LENGTH_STEP,
+        };
+        Shapes {
+            tokens,
+            step,
+            longest,
+        }
+    }
+}
+
+/// Which device, and how it is used.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Device")]
+pub struct SessionConfig {
+    /// ONNX Runtime's library; the CUDA provider's libraries must lie beside it
+    #[arg(long, env = "ORT_DYLIB_PATH", default_value = "libonnxruntime.so")]
+    pub onnxruntime: PathBuf,
+    /// Where the model runs
+    #[arg(long, env = "EBB_PROVIDER", value_enum, default_value_t = Provider::Cpu)]
+    pub provider: Provider,
+    /// Which CUDA device
+    #[arg(long, env = "EBB_DEVICE_ID", default_value_t = 0)]
+    pub device_id: i32,
+    /// Threads that compute; by default as many as the container's CPU quota allows, on CUDA one
+    #[arg(long, env = "EBB_THREADS")]
+    pub threads: Option<NonZeroUsize>,
+    /// Calls of the model that run side by side and divide the threads; by default one for each thread, on CUDA one
+    #[arg(long, env = "EBB_SESSIONS")]
+    pub sessions: Option<NonZeroUsize>,
+    /// Load the optimized graph that `worker optimize` has kept beside the model for this device; its own digests and the
+    /// golden texts alone vouch for it. `stage` keeps one
+    #[arg(long, env = "EBB_OPTIMIZED", value_parser = BoolishValueParser::new())]
+    pub optimized: bool,
+}
+
+impl SessionConfig {
+    /// Threads that compute.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let default = match self.provider {
+            // The standard library reads the cgroup's quota; ONNX Runtime would count the node's cores.
+            Provider::Cpu => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            Provider::Cuda => 1,
+        };
+        self.threads.map_or(default, NonZeroUsize::get)
+    }
+
+    /// Sessions that run side by side.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        let default = match self.provider {
+            // As many threads each as keep their number within the bound.
+            Provider::Cpu => self.threads() / self.threads().div_ceil(MAX_SESSIONS),
+            Provider::Cuda => 1,
+        };
+        self.sessions.map_or(default, NonZeroUsize::get)
+    }
+
+    /// Threads of each session.
+    #[must_use]
+    pub fn session_threads(&self) -> usize {
+        (self.threads() / self.sessions()).max(1)
+    }
+
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let bounds = [
+            ("--threads", self.threads(), MAX_THREADS),
+            ("--sessions", self.sessions(), MAX_SESSIONS),
+        ];
+        let beyond = bounds.into_iter().filter(|(_, value, most)| value > most);
+        let fault = |(setting, value, most)| {
+            ConfigFault::new(setting, format!("{value} is more than {most}"))
+        };
+        beyond.map(fault).collect()
+    }
+
+    /// What is wrong with an optimized graph of a model that has to be signed, if it is one.
+    #[must_use]
+    pub fn signed_fault(&self, public_key: Option<&PathBuf>) -> Option<ConfigFault> {
+        let problem = "no signature covers an optimized graph: it does not go with --public-key";
+        (self.optimized && public_key.is_some())
+            .then(|| ConfigFault::new("--optimized", problem.to_owned()))
+    }
+
+    /// The same device for one session alone.
+    #[must_use]
+    pub fn single(&self) -> Self {
+        Self {
+            sessions: Some(NonZeroUsize::MIN),
+            ..self.clone()
+        }
+    }
+}

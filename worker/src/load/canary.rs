@@ -1,0 +1,71 @@
+//! Canary: a golden text that shows, while a worker works, whether its device still computes the model.
+
+use contract::model::{Golden, Manifest};
+use contract::tokenizer::{Tokenizer, TokenizerError};
+use contract::topology::Task;
+
+use super::LoadError;
+use super::prove::{compare, pair, tensor};
+use super::tolerance::Tolerance;
+use crate::batch::Tensor;
+use crate::session::Engine;
+
+/// A golden text, or any text for an engine that has none.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    tensor: Tensor,
+    /// What it has to give.
+    golden: Option<(Golden, Tolerance, Task)>,
+}
+
+impl Canary {
+    /// The first golden text of a model.
+    pub(super) fn of(manifest: &Manifest, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
+        let (identity, first) = (&manifest.identity, manifest.golden.first());
+        let (query, text) = first.map_or((None, ""), pair);
+        let golden = |golden: &Golden| {
+            let tolerance = Tolerance::of(identity.dtype);
+            (golden.clone(), tolerance, identity.task)
+        };
+        Ok(Self {
+            tensor: tensor(tokenizer, identity, query, text)?,
+            golden: first.map(golden),
+        })
+    }
+
+    /// A tensor that an engine has to run, whatever it gives.
+    #[must_use]
+    pub fn any(tensor: Tensor) -> Self {
+        Self {
+            tensor,
+            golden: None,
+        }
+    }
+
+    /// A tensor that has to give a vector.
+    #[cfg(test)]
+    pub(crate) fn giving(tensor: Tensor, vector: &[f32]) -> Self {
+        let golden = Golden {
+            query: None,
+            text: String::new(),
+            vector: vector.to_vec(),
+        };
+        let tolerance = Tolerance::of(contract::model::Dtype::Fp32);
+        Self {
+            tensor,
+            golden: Some((golden, tolerance, Task::Embed)),
+        }
+    }
+
+    /// Whether an engine runs it, and gives it what it had when the model was staged.
+    ///
+    /// # Errors
+    /// [`LoadError::Embed`], or [`LoadError::Golden`] and [`LoadError::GoldenScore`].
+    pub fn check(&self, engine: &mut impl Engine) -> Result<(), LoadError> {
+        let now = engine.run(&self.tensor)?.into_iter().next();
+        let Some((golden, tolerance, task)) = &self.golden else {
+            return Ok(());
+        };
+        compare((*tolerance, *task), (0, golden), now.unwrap_or_default()).map(drop)
+    }
+}
