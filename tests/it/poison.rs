@@ -55,6 +55,24 @@ async fn a_job_that_kills_the_process_in_the_model_is_given_up_after_five() -> a
     poison_is_isolated("before-embed").await
 }
 
+/// More often than a job may crash its worker, after the deliveries at which it travels in company.
+const BREAKS: usize = 7;
+
+#[tokio::test]
+async fn a_device_that_breaks_by_itself_is_not_held_against_the_job_in_it() -> anyhow::Result<()> {
+    let bed = Bed::impatient().await?;
+    bed.publish_document("good", 1, &["harmless"]).await?;
+    for end in 0..BREAKS {
+        let status = bed.run_with_failpoints("broken-device=fail").await?;
+        assert_eq!(status.code(), Some(1), "{end}: {status}");
+    }
+    let status = bed.run_with_failpoints("").await?;
+    assert!(status.success(), "{status}");
+    assert_eq!(bed.dead_letters().await?.len(), 0);
+    assert_eq!(bed.points().await?.len(), 1);
+    bed.end().await
+}
+
 #[tokio::test]
 async fn two_jobs_that_kill_the_process_do_not_hide_behind_each_other() -> anyhow::Result<()> {
     let bed = Bed::impatient().await?;

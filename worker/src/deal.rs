@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::batch::{Tensor, Vectors};
 use crate::embed::Embedding;
 use crate::error::{EmbedError, Outcome, chain};
-use crate::failpoint;
+use crate::failpoint::{self, Verdict};
 use crate::health::EngineHealth;
 use crate::inflight::{InFlight, Leases};
 use crate::load::Canary;
@@ -89,7 +89,8 @@ impl Deal {
             let done = match turn {
                 Turn::Run(slot, tensor) => {
                     health.works();
-                    let result = run(engine, &tensor, canary)?;
+                    let result = run(engine, &tensor, canary);
+                    let result = result.inspect_err(|error| acquit(&slot, error))?;
                     health.rests();
                     put(&slot, &tensor, result)
                 }
@@ -179,15 +180,30 @@ fn run(
     tensor: &Tensor,
     canary: &Canary,
 ) -> Result<Result<Vec<Vec<f32>>, EmbedError>, EmbedError> {
+    if failpoint::reached("broken-device") == Verdict::Fail {
+        return Err(EmbedError::Broken("failpoint".into()));
+    }
     let recipe = engine.recipe();
     match engine.run(tensor) {
         Err(error @ EmbedError::Run { .. }) if canary.check(engine).is_err() => Err(error),
         Ok(vectors) if !vectors.iter().all(|vector| is_sound(vector, recipe)) => {
             let working = canary.check(engine);
-            working.map_err(|error| EmbedError::Broken(Box::new(error)))?;
+            working.map_err(|error| EmbedError::Broken(error.into()))?;
             Ok(Ok(vectors))
         }
         ran => Ok(ran),
+    }
+}
+
+/// A device that is broken by itself ends the process, and that must not count as a crash of the job that is in it alone. An
+/// error of the runtime may be that job's doing.
+fn acquit(slot: &Slot, error: &EmbedError) {
+    if !matches!(error, EmbedError::Broken(_)) {
+        return;
+    }
+    let batch = locked(slot).take();
+    if let Some(InModel { place, .. }) = batch {
+        Handle::current().block_on(place.leave());
     }
 }
 

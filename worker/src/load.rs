@@ -200,19 +200,15 @@ fn read(
             .expect("reading the optimized graph panicked");
         Ok::<_, LoadError>((tokenizer, found))
     })?;
-    let optimized = found.unwrap_or_else(|error| {
-        tracing::warn!("{error:#}");
-        None
-    });
-    if optimized.is_none() {
+    let missing = || anyhow::anyhow!("`worker optimize` has kept no graph for this device");
+    let optimized = found.and_then(|found| found.ok_or_else(missing));
+    if let Err(reason) = &optimized {
         let model = directory.display();
-        tracing::warn!(
-            "no optimized graph of `{model}` can be used on this device; it is loaded as it was staged"
-        );
+        tracing::warn!("{reason:#}; `{model}` is loaded as it was staged");
         manifest.verify(directory)?;
     }
     metrics::startup_phase("verified", since.elapsed());
-    Ok((tokenizer, optimized))
+    Ok((tokenizer, optimized.ok()))
 }
 
 /// Loads a session that proves itself, in a plainer way if it has to be.

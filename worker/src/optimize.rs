@@ -2,7 +2,7 @@
 //! [`Optimized`].
 
 use std::fs::{self, File};
-use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -54,15 +54,24 @@ pub fn optimize(config: &OptimizeConfig) -> anyhow::Result<PathBuf> {
     if kept.is_dir() {
         sweep(&kept);
     }
-    if let Some(there) = model.usable() {
-        return Ok(there);
+    let there = model.there()?;
+    if let Some(folder) = model.usable() {
+        return Ok(folder);
     }
     let workshop = Workshop::open(&kept, &model.manifest.name)?;
     let folder = model.write(&workshop.model());
     let folder = folder
         .with_context(|| format!("failed to write an optimized graph to `{}`", kept.display()))?;
-    publish(&workshop, &folder)?;
+    publish(&workshop, &folder, there)?;
     Ok(folder)
+}
+
+/// Tells a folder from another one of its name.
+type Inode = (u64, u64);
+
+fn inode(folder: &Path) -> Option<Inode> {
+    let metadata = fs::symlink_metadata(folder).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// A staged model that is what was staged.
@@ -92,6 +101,12 @@ impl<'a> Model<'a> {
             manifest,
             device,
         })
+    }
+
+    /// Which folder there is, whatever is in it.
+    fn there(&self) -> anyhow::Result<Option<Inode>> {
+        let folder = Optimized::folder_of(self.directory, &self.manifest, &self.device)?;
+        Ok(inode(&folder))
     }
 
     /// The folder that is there, if it is as good as a new one.
@@ -126,18 +141,18 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Renames it into place. What was there could not be used, or it would not have been written again; it goes away with
-/// the workshop. Of two who finish at once, one is the first.
-fn publish(workshop: &Workshop, folder: &Path) -> anyhow::Result<()> {
+/// Renames it into place. What was `there` before could not be used; it goes away with the workshop. What somebody else has
+/// put there since is as good as this.
+fn publish(workshop: &Workshop, folder: &Path, there: Option<Inode>) -> anyhow::Result<()> {
     let failed = || format!("failed to create `{}`", folder.display());
-    match fs::rename(folder, workshop.source().join("replaced")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(failed);
+    if there.is_some() && inode(folder) == there {
+        let moved = fs::rename(folder, workshop.source().join("replaced"));
+        if moved.is_err() && inode(folder) == there {
+            moved.with_context(failed)?;
         }
-        _ => {}
     }
     match fs::rename(workshop.model(), folder) {
-        Err(_) if folder.exists() => {}
+        Err(_) if folder.is_dir() => {}
         renamed => renamed.with_context(failed)?,
     }
     let parent = folder.parent().unwrap_or(folder);

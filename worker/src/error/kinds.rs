@@ -7,8 +7,6 @@ use contract::tokenizer::TokenizerError;
 use qdrant_client::QdrantError;
 use thiserror::Error;
 
-use crate::load::LoadError;
-
 /// Why a single job is refused; its batch goes on without it.
 #[derive(Debug, Error)]
 pub enum Refusal {
@@ -103,9 +101,9 @@ pub enum EmbedError {
         /// What should have come.
         expected: String,
     },
-    /// Not even a golden text has the vector any more that it had at start.
-    #[error("the device does not compute the model any more")]
-    Broken(#[source] Box<LoadError>),
+    /// A text came out unsound, and a golden text does not give what it gave at the start either.
+    #[error("not even a golden text can be embedded as it was at the start")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The process is to end before the batch is done.
     #[error("stopped by shutdown")]
     Stopped,

@@ -80,7 +80,12 @@ pub(super) fn write_optimized(
     };
     let builder = keep(prepare(graph, config)?);
     let builder = builder.map_err(failed("set options to optimize the graph", graph))?;
-    commit(builder, graph, source).map(drop)
+    match commit(builder, graph, source) {
+        Err(SessionError::Load { source, .. }) => {
+            Err(failed("optimize and write the graph", graph)(source))
+        }
+        written => written.map(drop),
+    }
 }
 
 /// The environment, of the library at this path if none is there yet.

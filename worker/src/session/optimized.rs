@@ -35,6 +35,8 @@ pub(super) const GRAPH: &str = "model.onnx";
 pub(super) const WEIGHTS: &str = "model.weights";
 /// File name of the record.
 const RECORD: &str = "optimized.json";
+/// No record is as large.
+const RECORD_BYTES: u64 = 1 << 20;
 /// Counts up with what is done to a graph before the runtime gets it, and with the options under which it is written.
 const FORMAT: u32 = 1;
 
@@ -87,6 +89,18 @@ impl Optimized {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             _ => read(folder, &key).map(Some),
         }
+    }
+
+    /// Where the one of a model for this device belongs.
+    ///
+    /// # Errors
+    /// [`SessionError`] if there is no runtime.
+    pub(crate) fn folder_of(
+        model: &Path,
+        manifest: &Manifest,
+        config: &SessionConfig,
+    ) -> Result<PathBuf, SessionError> {
+        Ok(Key::of(model, manifest, config)?.folder(model))
     }
 
     /// Has the runtime write the one of a model into an empty folder. Gives it, and the folder where it belongs.
@@ -157,11 +171,7 @@ impl Key {
 }
 
 fn read(folder: PathBuf, key: &Key) -> anyhow::Result<Optimized> {
-    let path = folder.join(RECORD);
-    let record: Record = fs::read(&path)
-        .map_err(anyhow::Error::from)
-        .and_then(|json| Ok(serde_json::from_slice(&json)?))
-        .with_context(|| format!("failed to read `{}`", path.display()))?;
+    let record = read_record(&folder.join(RECORD))?;
     let place = folder.display();
     anyhow::ensure!(
         record.key == *key,
@@ -185,6 +195,18 @@ fn read(folder: PathBuf, key: &Key) -> anyhow::Result<Optimized> {
         folder,
         pools: record.pools,
     })
+}
+
+fn read_record(path: &Path) -> anyhow::Result<Record> {
+    let read = || -> anyhow::Result<_> {
+        // Whoever opens a pipe waits for its other end.
+        let metadata = fs::metadata(path)?;
+        anyhow::ensure!(metadata.is_file(), "it is no regular file");
+        let bytes = metadata.len();
+        anyhow::ensure!(bytes <= RECORD_BYTES, "it has {bytes} bytes");
+        Ok(serde_json::from_slice(&fs::read(path)?)?)
+    };
+    read().with_context(|| format!("failed to read `{}`", path.display()))
 }
 
 /// Sees all files to the disk. From then on nobody has a reason to write into them: they are mapped by whoever runs them.

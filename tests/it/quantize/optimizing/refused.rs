@@ -155,6 +155,15 @@ async fn a_pipe_or_a_link_in_the_place_of_weights_is_not_used() -> anyhow::Resul
         .status()?;
     assert!(made.success());
     assert_eq!(taken(&model).await?, None, "a pipe");
+    let record = folder.join(RECORD);
+    std::fs::remove_file(&record)?;
+    let made = std::process::Command::new("mkfifo").arg(&record).status()?;
+    assert!(made.success());
+    assert_eq!(
+        taken(&model).await?,
+        None,
+        "a pipe in the place of the record"
+    );
     Ok(())
 }
 
@@ -211,9 +220,8 @@ async fn weights_that_are_overwritten_under_a_worker_make_no_dead_letters() -> a
     std::fs::write(model.join(MANIFEST), named)?;
     let weights = optimized(&model).await?.join(WEIGHTS);
     let path = model.display().to_string();
-    let arguments = ["--model", &path, "--optimized", "--drain"];
-    let worker = async || bed.stack.worker("worker", &arguments[..3]).await;
-    let mut first = worker().await?;
+    let arguments = ["--model", &path, "--optimized", "--grace", "2s", "--drain"];
+    let mut first = bed.stack.worker("worker", &arguments[..5]).await?;
     let bytes = std::fs::metadata(&weights)?.len();
     let mut file = std::fs::File::options().write(true).open(&weights)?;
     // Not a number, whatever it is read as.
