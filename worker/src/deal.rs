@@ -198,10 +198,8 @@ fn run(
 /// A device that is broken by itself ends the process, and that must not count as a crash of the job that is in it alone. An
 /// error of the runtime may be that job's doing.
 fn acquit(slot: &Slot, error: &EmbedError) {
-    if !matches!(error, EmbedError::Broken(_)) {
-        return;
-    }
-    let batch = locked(slot).take();
+    let broken = matches!(error, EmbedError::Broken(_));
+    let batch = broken.then(|| locked(slot).take()).flatten();
     if let Some(InModel { place, .. }) = batch {
         Handle::current().block_on(place.leave());
     }

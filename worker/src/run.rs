@@ -218,8 +218,15 @@ fn load_and_warm_up(config: &RunConfig, since: Instant) -> anyhow::Result<Loaded
     if config.session.provider == Provider::Cuda {
         let (model, batch) = (&config.model.staged.model, &config.batch);
         let shapes = shapes(model, &loaded.manifest, batch, &config.session);
-        warm_up(&mut loaded.session, shapes, loaded.tokenizer.padding_id())?;
+        let padding = loaded.tokenizer.padding_id();
+        warm_up(&mut loaded.session, shapes, padding)?;
         metrics::startup_phase("warm", since.elapsed());
+        let another = loaded.another.clone();
+        loaded.another = Another::new(move || {
+            let mut session = another.load()?;
+            warm_up(&mut session, shapes, padding)?;
+            Ok(session)
+        });
     }
     Ok(loaded)
 }
