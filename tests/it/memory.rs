@@ -64,7 +64,7 @@ async fn fifty_thousand_waiting_jobs_take_no_memory_of_a_worker() -> anyhow::Res
 }
 
 #[tokio::test]
-#[ignore = "the same with more to publish, which takes minutes"]
+#[ignore = "takes minutes to publish what it needs; fifty thousand jobs are checked in every run"]
 async fn a_million_waiting_jobs_take_no_memory_of_a_worker() -> anyhow::Result<()> {
     a_backlog_does_not_raise_the_memory(1_000_000).await
 }

@@ -17,7 +17,7 @@ use worker::batch::{RowKey, Tensor};
 use worker::config::{ModelConfig, Provider, SessionConfig};
 use worker::graph::proto::{EXTERNAL, StringStringEntryProto};
 use worker::graph::{Graph, Model};
-use worker::load::load;
+use worker::load::{Loaded, load};
 use worker::plan::{Row, Shapes, plan};
 use worker::session::{Engine, Session};
 
@@ -145,8 +145,8 @@ fn run(session: &mut Session, tensors: &[Tensor]) -> anyhow::Result<Vec<Vec<f32>
     Ok(vectors)
 }
 
-/// Vectors of texts by a staged model, in the order of their tensors, and the tensors.
-async fn embed(model: &Path, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>> {
+/// A staged model on a device.
+fn loaded(model: &Path, session: &SessionConfig) -> anyhow::Result<Loaded> {
     let model = ModelConfig {
         staged: ModelDir {
             model: model.to_owned(),
@@ -154,7 +154,12 @@ async fn embed(model: &Path, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>> 
         },
         fingerprint: None,
     };
-    let mut loaded = load(&model, &device().await?, Instant::now())?;
+    Ok(load(&model, session, Instant::now())?)
+}
+
+/// Vectors of texts by a staged model, in the order of their tensors.
+async fn embed(model: &Path, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>> {
+    let mut loaded = loaded(model, &device().await?)?;
     let longest = loaded.manifest.identity.max_tokens;
     let tensors = tensors(&loaded.tokenizer, texts, longest)?;
     run(&mut loaded.session, &tensors)

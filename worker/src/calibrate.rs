@@ -54,11 +54,7 @@ impl CalibrateConfig {
     /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
-        let mut faults = self.model.staged.faults();
-        faults.extend(self.session.faults());
-        let key = self.model.staged.public_key.as_ref();
-        faults.extend(self.session.signed_fault(key));
-        faults
+        self.model.faults(&self.session)
     }
 }
 

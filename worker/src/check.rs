@@ -57,13 +57,9 @@ impl CheckConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
-        faults.extend(unreadable(
-            "--public-key",
-            self.model.staged.public_key.as_ref(),
-        ));
-        faults.extend(self.session.faults());
         let key = self.model.staged.public_key.as_ref();
-        faults.extend(self.session.signed_fault(key));
+        faults.extend(unreadable("--public-key", key));
+        faults.extend(self.session.faults(key));
         faults
     }
 }

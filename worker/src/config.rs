@@ -110,6 +110,16 @@ pub struct RunConfig {
     pub listen: SocketAddr,
 }
 
+impl ModelConfig {
+    /// Everything that is wrong with these settings and with the device for them.
+    #[must_use]
+    pub fn faults(&self, session: &SessionConfig) -> Vec<ConfigFault> {
+        let mut faults = self.staged.faults();
+        faults.extend(session.faults(self.staged.public_key.as_ref()));
+        faults
+    }
+}
+
 impl BatchConfig {
     /// Tokens that a pull aims at.
     #[must_use]
@@ -131,10 +141,7 @@ impl RunConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
-        faults.extend(self.model.staged.faults());
-        faults.extend(self.session.faults());
-        let key = self.model.staged.public_key.as_ref();
-        faults.extend(self.session.signed_fault(key));
+        faults.extend(self.model.faults(&self.session));
         let positive = [
             (
                 "--batch-tokens",

@@ -31,15 +31,10 @@ impl OptimizeConfig {
     /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
-        let mut faults = self.model.staged.faults();
-        faults.extend(self.session.faults());
-        let key = self.model.staged.public_key.as_ref();
-        let optimized = SessionConfig {
+        self.model.faults(&SessionConfig {
             optimized: true,
             ..self.session.clone()
-        };
-        faults.extend(optimized.signed_fault(key));
-        faults
+        })
     }
 }
 
@@ -51,9 +46,7 @@ impl OptimizeConfig {
 pub fn optimize(config: &OptimizeConfig) -> anyhow::Result<PathBuf> {
     let model = Model::open(config)?;
     let kept = model.directory.join(OPTIMIZED);
-    if kept.is_dir() {
-        sweep(&kept);
-    }
+    sweep(&kept);
     let there = model.there()?;
     if let Some(folder) = model.usable() {
         return Ok(folder);

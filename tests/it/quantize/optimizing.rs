@@ -10,7 +10,7 @@ use contract::model::{MANIFEST, StagedFile};
 use fixtures::process::Process;
 use fixtures::programs::workspace;
 use tests::tiny_embed;
-use worker::load::{Loaded, recipe};
+use worker::load::recipe;
 use worker::session::{OPTIMIZED, Optimized, PoolOn, Sessions};
 
 use super::*;
@@ -46,20 +46,14 @@ async fn tiny() -> anyhow::Result<(tempfile::TempDir, PathBuf, PathBuf)> {
     Ok((models, model, folder))
 }
 
-async fn loaded(model: &Path, sessions: usize) -> anyhow::Result<Loaded> {
-    let model = ModelConfig {
-        staged: ModelDir {
-            model: model.to_owned(),
-            public_key: None,
-        },
-        fingerprint: None,
-    };
+/// A model for a worker of so many sessions that asks for the optimized graph.
+async fn asked(model: &Path, sessions: usize) -> anyhow::Result<Loaded> {
     let session = SessionConfig {
         optimized: true,
         sessions: std::num::NonZeroUsize::new(sessions),
         ..device().await?
     };
-    Ok(load(&model, &session, Instant::now())?)
+    loaded(model, &session)
 }
 
 /// Vectors of the golden texts by a worker that asks for the optimized graph, and the one that it takes.
@@ -67,7 +61,7 @@ async fn vectors(
     model: &Path,
     sessions: usize,
 ) -> anyhow::Result<(Vec<Vec<f32>>, Option<PathBuf>)> {
-    let mut loaded = loaded(model, sessions).await?;
+    let mut loaded = asked(model, sessions).await?;
     let longest = loaded.manifest.identity.max_tokens;
     let tensors = tensors(&loaded.tokenizer, &texts()?, longest)?;
     let first = run(&mut loaded.session, &tensors)?;
@@ -78,7 +72,7 @@ async fn vectors(
 
 /// Which optimized graph a worker takes.
 async fn taken(model: &Path) -> anyhow::Result<Option<PathBuf>> {
-    Ok(loaded(model, 2).await?.optimized)
+    Ok(asked(model, 2).await?.optimized)
 }
 
 /// The vectors of a model before and after it is optimized are the same, of a first session and of another one.

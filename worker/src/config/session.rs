@@ -131,9 +131,9 @@ impl SessionConfig {
         (self.threads() / self.sessions()).max(1)
     }
 
-    /// Everything that is wrong with these settings.
+    /// Everything that is wrong with these settings, for a model that has to be signed with a key or need not.
     #[must_use]
-    pub fn faults(&self) -> Vec<ConfigFault> {
+    pub fn faults(&self, public_key: Option<&PathBuf>) -> Vec<ConfigFault> {
         let bounds = [
             ("--threads", self.threads(), MAX_THREADS),
             ("--sessions", self.sessions(), MAX_SESSIONS),
@@ -142,15 +142,13 @@ impl SessionConfig {
         let fault = |(setting, value, most)| {
             ConfigFault::new(setting, format!("{value} is more than {most}"))
         };
-        beyond.map(fault).collect()
-    }
-
-    /// What is wrong with an optimized graph of a model that has to be signed, if it is one.
-    #[must_use]
-    pub fn signed_fault(&self, public_key: Option<&PathBuf>) -> Option<ConfigFault> {
-        let problem = "no signature covers an optimized graph: it does not go with --public-key";
-        (self.optimized && public_key.is_some())
-            .then(|| ConfigFault::new("--optimized", problem.to_owned()))
+        let mut faults: Vec<_> = beyond.map(fault).collect();
+        if self.optimized && public_key.is_some() {
+            let problem =
+                "no signature covers an optimized graph: it does not go with --public-key";
+            faults.push(ConfigFault::new("--optimized", problem));
+        }
+        faults
     }
 
     /// The same device for one session alone.

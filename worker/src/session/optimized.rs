@@ -6,7 +6,7 @@
 //! digest.
 //!
 //! What the runtime makes of a graph belongs to its build, to the provider and to the processor, all of which are in the
-//! name of the folder, `optimized/<device>-<digest>/`, and in its record. What is mapped has to stay readable and as it is
+//! name of the folder, `optimized/<device>-<digest>/`, so that several lie side by side, and in its record. What is mapped has to stay readable and as it is
 //! for as long as the process lives. So it is taken from local file systems alone, where no lost server ends a worker that
 //! would take its jobs for the cause, and is replaced by renaming. No signature and no fingerprint covers it: who uses it
 //! trusts whoever can write to the model's directory, and has to say so.
@@ -164,8 +164,8 @@ impl Key {
     }
 
     fn folder(&self, model: &Path) -> PathBuf {
-        let rest = Digest::of(format!("{}\n{}", self.processor, self.runtime).as_bytes());
-        let name = format!("{}-{}", self.device, rest.short());
+        let rest = format!("{}\n{}\n{}", self.format, self.processor, self.runtime);
+        let name = format!("{}-{}", self.device, Digest::of(rest.as_bytes()).short());
         model.join(OPTIMIZED).join(name)
     }
 }
@@ -180,15 +180,12 @@ fn read(folder: PathBuf, key: &Key) -> anyhow::Result<Optimized> {
     anyhow::ensure!(record.files.contains_key(GRAPH), "`{place}` has no {GRAPH}");
     check_local(&folder)?;
     for (name, file) in &record.files {
-        let known = [GRAPH, WEIGHTS].contains(&&**name);
         let path = folder.join(name);
-        // A link could lead to another file system.
-        let link = || fs::symlink_metadata(&path).is_ok_and(|it| it.is_symlink());
-        anyhow::ensure!(
-            known && !link(),
-            "`{}` is none of its files",
-            path.display()
-        );
+        let known = [GRAPH, WEIGHTS].contains(&&**name);
+        anyhow::ensure!(known, "`{}` is none of its files", path.display());
+        // It could lead to another file system.
+        let link = fs::symlink_metadata(&path).is_ok_and(|it| it.is_symlink());
+        anyhow::ensure!(!link, "`{}` is a link", path.display());
         file.verify(&path)?;
     }
     Ok(Optimized {

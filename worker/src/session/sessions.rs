@@ -49,12 +49,8 @@ impl Sessions {
     pub fn of(graph: &Path, config: &SessionConfig, recipe: Recipe) -> Result<Self, SessionError> {
         let sharing = config.provider == Provider::Cpu && config.sessions() > 1;
         let lent = sharing.then(|| shared_weights(graph, config)).transpose()?;
-        Ok(Self {
-            graph: graph.to_owned(),
-            config: config.clone(),
-            recipe,
-            weights: lent.flatten().map_or(Held::Apart, Held::Lent),
-        })
+        let weights = lent.flatten().map_or(Held::Apart, Held::Lent);
+        Ok(Self::with(weights, graph, config, recipe))
     }
 
     /// Takes the optimized graph in the place of the other.
@@ -65,11 +61,15 @@ impl Sessions {
         config: &SessionConfig,
         recipe: Recipe,
     ) -> Self {
+        Self::with(Held::Optimized(optimized), graph, config, recipe)
+    }
+
+    fn with(weights: Held, graph: &Path, config: &SessionConfig, recipe: Recipe) -> Self {
         Self {
             graph: graph.to_owned(),
             config: config.clone(),
             recipe,
-            weights: Held::Optimized(optimized),
+            weights,
         }
     }
 
@@ -79,11 +79,12 @@ impl Sessions {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn plainer(&self) -> Result<Option<Self>, SessionError> {
-        match self.weights {
-            Held::Optimized(_) => Self::of(&self.graph, &self.config, self.recipe).map(Some),
-            Held::Lent(_) => Ok(Some(self.apart())),
-            Held::Apart => Ok(None),
-        }
+        let (graph, config, recipe) = (&self.graph, &self.config, self.recipe);
+        Ok(match self.weights {
+            Held::Optimized(_) => Some(Self::of(graph, config, recipe)?),
+            Held::Lent(_) => Some(Self::with(Held::Apart, graph, config, recipe)),
+            Held::Apart => None,
+        })
     }
 
     /// Folder of the optimized graph, if they are loaded from it.
@@ -98,15 +99,6 @@ impl Sessions {
     /// The device.
     pub(super) fn config(&self) -> &SessionConfig {
         &self.config
-    }
-
-    fn apart(&self) -> Self {
-        Self {
-            graph: self.graph.clone(),
-            config: self.config.clone(),
-            recipe: self.recipe,
-            weights: Held::Apart,
-        }
     }
 
     /// Loads one of them onto the configured device, and pools where that is best.

@@ -84,7 +84,7 @@ impl StageConfig {
     /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
-        let mut faults = self.session.faults();
+        let mut faults = self.session.faults(self.public_key.as_ref());
         if let Err(problem) = Source::understand(&self.source) {
             faults.push(ConfigFault::new("SOURCE", problem));
         }
@@ -101,7 +101,6 @@ impl StageConfig {
             let problem = format!("`{}` is not a directory", set.display());
             faults.push(ConfigFault::new("--golden-set", problem));
         }
-        faults.extend(self.session.signed_fault(self.public_key.as_ref()));
         if self.dimensions == Some(0) {
             faults.push(ConfigFault::new("--dimensions", "must be at least 1"));
         }
