@@ -85,7 +85,7 @@ impl GcConfig {
 /// If a server cannot be asked or refuses.
 pub async fn gc(config: &GcConfig) -> anyhow::Result<Vec<Generation>> {
     let jetstream = config.servers.jetstream().await?;
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant.client_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
     if config.dry_run {
         return sort(&qdrant, &runs, &config.alias, config.keep).await;

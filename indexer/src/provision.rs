@@ -161,7 +161,7 @@ pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Vec<Step>> {
     if manifest.identity.task == Task::Rescore {
         return Ok(steps);
     }
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant.client_to_write().await?;
     steps.extend(collections::provision(config, &qdrant, &manifest).await?);
     Ok(steps)
 }

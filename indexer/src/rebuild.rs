@@ -85,7 +85,7 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let manifest = config.model.embedding()?;
     let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
     let jetstream = config.servers.jetstream().await?;
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant.client_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;
     let ear = Ear::open(&jetstream).await?;

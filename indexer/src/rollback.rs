@@ -105,7 +105,7 @@ impl RollbackConfig {
 /// If there is no previous generation, or a server refuses.
 pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let jetstream = config.servers.jetstream().await?;
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant.client_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
     if config.dry_run {
         let (stored, resumed) = found(&qdrant, &runs, &config.alias).await?;

@@ -176,7 +176,8 @@ async fn query(
     Ok(found.result.into_iter().map(Hit::from).collect())
 }
 
-/// What no search may find. A tombstone has no vector; older servers keep the one of the point that it replaced.
+/// What no search may find. A tombstone has no vector, but before 1.19 a server may keep that of the point that it
+/// replaced for the moment until its writer has removed it.
 pub(crate) fn tombstones() -> Condition {
     Condition::matches(field::DELETED, true)
 }

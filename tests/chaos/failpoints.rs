@@ -64,6 +64,7 @@ fn planted(plant: Plant) -> Option<&'static str> {
         Plant::DroppedDeadLetter => Some("dead-letter=skip@50"),
         Plant::NoPrune => Some("prune=skip"),
         Plant::NoTombstone => Some("tombstone=skip"),
+        Plant::TombstoneVector => Some("tombstone-vectors=skip"),
         Plant::WrongVector => Some("vector=skip"),
         // The runner kills where it should ask, and whoever is killed must have something in hand.
         Plant::LostSigterm => Some("before-upsert=stall:500"),

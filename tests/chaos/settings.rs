@@ -53,6 +53,8 @@ pub(crate) enum Plant {
     NoPrune,
     /// A delete leaves no tombstone
     NoTombstone,
+    /// A tombstone keeps the vector of the point that it replaced
+    TombstoneVector,
     /// Vectors are not those of their texts
     WrongVector,
     /// On SIGTERM nothing is given back

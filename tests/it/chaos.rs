@@ -92,6 +92,11 @@ async fn a_missing_tombstone_is_found() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_tombstone_that_keeps_its_vector_is_found() -> anyhow::Result<()> {
+    finds("tombstone-vector", "bad_vector").await
+}
+
+#[tokio::test]
 async fn a_wrong_vector_is_found() -> anyhow::Result<()> {
     finds("wrong-vector", "bad_vector").await
 }

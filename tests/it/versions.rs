@@ -89,6 +89,29 @@ async fn a_deleted_document_leaves_a_tombstone_that_a_late_job_cannot_pass() -> 
 }
 
 #[tokio::test]
+async fn a_crash_before_the_vectors_of_a_tombstone_are_removed_leaves_them_to_the_next_delivery()
+-> anyhow::Result<()> {
+    let bed = Bed::impatient().await?;
+    bed.publish_document("doc", 1, &["one", "two"]).await?;
+    bed.drain().await?;
+    bed.publish_removal("doc", 3).await?;
+    let status = bed.run_with_failpoints("after-head=kill").await?;
+    assert!(!status.success());
+    let points = bed.points().await?;
+    let head = &points[&("doc".to_owned(), 0)];
+    assert!(flag(head, "deleted"), "{head:?}");
+    bed.drain().await?;
+    let points = bed.points().await?;
+    assert_eq!(points.len(), 1);
+    let tombstone = &points[&("doc".to_owned(), 0)];
+    assert!(
+        flag(tombstone, "deleted") && vector(tombstone).is_none(),
+        "{tombstone:?}"
+    );
+    bed.end().await
+}
+
+#[tokio::test]
 async fn a_document_can_be_published_again_after_it_was_deleted() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let corpus = bed.write("doc.txt", "A text that comes, goes and comes again.")?;

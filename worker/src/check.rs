@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use contract::connect::denial::denied;
 use contract::connect::nats::{FirstConnect, NatsConfig, jetstream};
-use contract::connect::qdrant::QdrantConfig;
+use contract::connect::qdrant::{OLDEST, QdrantConfig};
 use contract::connect::{ConfigFault, unreadable};
 use contract::model::Manifest;
 use contract::names::CollectionName;
@@ -146,7 +146,9 @@ async fn check_qdrant(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding>
         Err(error) => return vec![finding("qdrant", Err(anyhow::Error::from(error)))],
     };
     let upserter = Upserter::new(client, manifest.clone());
-    let mut findings = Vec::new();
+    let server = upserter.check_server().await;
+    let server = server.map(|()| format!("version {OLDEST} or newer"));
+    let mut findings = vec![finding("qdrant", server.map_err(anyhow::Error::from))];
     for collection in &config.collections {
         let result = upserter
             .check(collection)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, kv};
 use contract::connect::denial::denied;
 use contract::connect::nats::{FirstConnect, jetstream};
+use contract::connect::qdrant::ServerError;
 use contract::model::Manifest;
 use contract::topology::ATTEMPTS;
 
@@ -122,8 +123,12 @@ async fn wait_out(config: &RunConfig, error: UpsertError) -> anyhow::Result<()> 
         return Err(login.into());
     }
     match error {
-        UpsertError::Mismatch(_) | UpsertError::TooOld { .. } => Err(error.into()),
-        UpsertError::Qdrant { .. } | UpsertError::NotCompleted { .. } | UpsertError::Version(_) => {
+        UpsertError::Mismatch(_) | UpsertError::Server(ServerError::TooOld { .. }) => {
+            Err(error.into())
+        }
+        UpsertError::Qdrant { .. }
+        | UpsertError::NotCompleted { .. }
+        | UpsertError::Server(ServerError::Unknown(_)) => {
             tracing::warn!(error = chain(&error), "waiting for qdrant");
             tokio::time::sleep(PAUSE).await;
             Ok(())

@@ -10,10 +10,11 @@ mod kinds;
 
 use std::time::Duration;
 
+use contract::connect::qdrant::ServerError;
 use contract::names::CollectionName;
 use qdrant_client::QdrantError;
 
-pub use kinds::{AnswerError, EmbedError, OLDEST_QDRANT, Refusal, Suspicion, UpsertError};
+pub use kinds::{AnswerError, EmbedError, Refusal, Suspicion, UpsertError};
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +129,10 @@ impl UpsertError {
                     _ => Outcome::GiveBack,
                 }
             }
-            Self::Qdrant { source, .. } | Self::Version(source) => qdrant_outcome(source),
-            Self::TooOld { .. } => Outcome::Exit,
+            Self::Qdrant { source, .. } | Self::Server(ServerError::Unknown(source)) => {
+                qdrant_outcome(source)
+            }
+            Self::Server(ServerError::TooOld { .. }) => Outcome::Exit,
             Self::NotCompleted { .. } => Outcome::Retry { after: None },
         }
     }
@@ -138,8 +141,12 @@ impl UpsertError {
     #[must_use]
     pub fn client_error(&self) -> Option<&QdrantError> {
         match self {
-            Self::Qdrant { source, .. } | Self::Version(source) => Some(source),
-            Self::NotCompleted { .. } | Self::Mismatch(_) | Self::TooOld { .. } => None,
+            Self::Qdrant { source, .. } | Self::Server(ServerError::Unknown(source)) => {
+                Some(source)
+            }
+            Self::NotCompleted { .. }
+            | Self::Mismatch(_)
+            | Self::Server(ServerError::TooOld { .. }) => None,
         }
     }
 

@@ -7,7 +7,8 @@
 //!
 //! 1. read the heads; a document with a newer head is superseded;
 //! 2. write the heads, on condition that no newer one is there, and read them back;
-//! 3. write the other chunks on the same condition; look for chunks of older versions, and remove them;
+//! 3. remove the vectors of tombstones, which an upsert alone may leave (see [`contract::point`]); write the other
+//!    chunks on the same condition; look for chunks of older versions, and remove them;
 //! 4. read the heads once more; where one has moved on, remove what is older than it, our own chunks included.
 //!
 //! Scores are written beside: each goes to its point only while that has the version that was scored, and touches
@@ -28,16 +29,17 @@ mod scores;
 use std::collections::{BTreeMap, HashSet};
 
 use contract::collection;
+use contract::connect::qdrant::check_version;
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use contract::point::Stamp;
+use contract::point::{self, Stamp};
 use contract::topology::Task;
 use futures::{StreamExt, TryStreamExt, stream};
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{Condition, Filter};
+use qdrant_client::qdrant::{CollectionInfo, Condition, Filter};
 
 use crate::batch::Vectors;
-use crate::error::{OLDEST_QDRANT, UpsertError};
+use crate::error::UpsertError;
 use crate::failpoint;
 use change::{Change, Draft, Part, changes, cut, overtaken};
 use request::{failed, timed};
@@ -86,8 +88,9 @@ impl Upserter {
     pub async fn write(&self, vectors: &Vectors) -> Result<Written, UpsertError> {
         let mut written = Written::default();
         for (collection, changes) in changes(vectors) {
-            self.check(collection).await?;
-            let part = self.write_collection(collection, changes).await?;
+            let info = self.checked_info(collection).await?;
+            let names = collection::vector_names(&info);
+            let part = self.write_collection(collection, &names, changes).await?;
             written.points += part.points;
             written.superseded += part.superseded;
         }
@@ -99,19 +102,12 @@ impl Upserter {
         Ok(written)
     }
 
-    /// Whether the server honours the condition of a write. One that does not tell a number is believed.
+    /// Whether the server is one that Ebb may write to.
     ///
     /// # Errors
-    /// [`UpsertError::TooOld`] and [`UpsertError::Version`].
+    /// [`UpsertError::Server`].
     pub async fn check_server(&self) -> Result<(), UpsertError> {
-        let health = self.qdrant.health_check().await;
-        let version = health
-            .map_err(|error| UpsertError::Version(Box::new(error)))?
-            .version;
-        match (minor(&version), minor(OLDEST_QDRANT)) {
-            (Some(found), Some(oldest)) if found < oldest => Err(UpsertError::TooOld { version }),
-            _ => Ok(()),
-        }
+        Ok(check_version(&self.qdrant).await?)
     }
 
     /// Whether the collection is there, and is for this model. Any collection takes scores.
@@ -119,14 +115,22 @@ impl Upserter {
     /// # Errors
     /// [`UpsertError::Qdrant`] and [`UpsertError::Mismatch`].
     pub async fn check(&self, collection: &CollectionName) -> Result<(), UpsertError> {
+        self.checked_info(collection).await.map(drop)
+    }
+
+    async fn checked_info(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<CollectionInfo, UpsertError> {
         let info = self.qdrant.collection_info(collection.as_str());
         let response = timed("collection_info", info).await;
         let response = response.map_err(failed("look up", collection))?;
         let info = response.result.unwrap_or_default();
         match self.manifest.identity.task {
-            Task::Embed => Ok(collection::check(collection, &info, &self.manifest)?),
-            Task::Rescore => Ok(()),
+            Task::Embed => collection::check(collection, &info, &self.manifest)?,
+            Task::Rescore => {}
         }
+        Ok(info)
     }
 
     /// Whether the collection is there, is for this model, and takes writes.
@@ -141,6 +145,7 @@ impl Upserter {
     async fn write_collection(
         &self,
         collection: &CollectionName,
+        vector_names: &[String],
         changes: Vec<Change<'_>>,
     ) -> Result<Written, UpsertError> {
         let all = changes.len();
@@ -148,6 +153,8 @@ impl Upserter {
         let mut points = self.upsert(collection, &live, Part::Head).await?;
         failpoint::pass("after-head");
         let live = self.without_superseded(collection, live).await?;
+        self.strip_tombstones(collection, vector_names, &live)
+            .await?;
         points += self.upsert(collection, &live, Part::Body).await?;
         failpoint::pass("after-body");
         self.prune(collection, &live).await?;
@@ -225,6 +232,25 @@ impl Upserter {
         Ok(written)
     }
 
+    /// Removes the vectors that heads have kept while they became tombstones.
+    async fn strip_tombstones(
+        &self,
+        collection: &CollectionName,
+        vector_names: &[String],
+        changes: &[Change<'_>],
+    ) -> Result<(), UpsertError> {
+        if failpoint::skips("tombstone-vectors") {
+            return Ok(());
+        }
+        let deleted: Vec<_> = changes.iter().filter(|change| change.is_delete()).collect();
+        for part in deleted.chunks(POINTS_PER_REQUEST) {
+            let heads = part.iter().map(|change| point::head_id(change.doc_id));
+            let filter = point::tombstones_among(heads);
+            request::delete_vectors(&self.qdrant, collection, vector_names, filter).await?;
+        }
+        Ok(())
+    }
+
     /// Removes chunks that documents no longer have. Deleting by filter is slow and looking is quick, so documents
     /// are looked at together, and only those with leftovers are pruned.
     async fn prune(
@@ -265,26 +291,7 @@ impl Upserter {
     }
 }
 
-/// Major and minor number of a version.
-fn minor(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
-    Some((numbers.next()?, numbers.next()?))
-}
-
 fn is_each_document_once(changes: &[Change<'_>]) -> bool {
     let mut seen = HashSet::new();
     changes.iter().all(|change| seen.insert(change.doc_id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::minor;
-
-    #[test]
-    fn versions_are_ordered_by_their_numbers() {
-        assert!(minor("1.9.7") < minor(super::OLDEST_QDRANT));
-        assert!(minor("1.16.0") >= minor(super::OLDEST_QDRANT));
-        assert!(minor("2.0.0-dev") > minor("1.16.3"));
-        assert_eq!(minor("dev"), None);
-    }
 }

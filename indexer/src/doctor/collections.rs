@@ -1,6 +1,7 @@
 //! Collections: what is behind the aliases, and whether it was made by the model that is staged.
 
 use contract::collection::Mismatch;
+use contract::connect::qdrant::{OLDEST, ServerError, check_version};
 use contract::model::Manifest;
 use contract::topology::Task;
 
@@ -36,6 +37,18 @@ pub(super) async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<F
         }
     };
     let mut found = Vec::new();
+    match check_version(&qdrant).await {
+        Ok(()) => {}
+        Err(ServerError::TooOld { version }) => found.push(Finding::error(
+            "qdrant",
+            format!("version {version}"),
+            format!("at least {OLDEST}"),
+            "an older server ignores the conditions of writes; upgrade it",
+        )),
+        Err(error @ ServerError::Unknown(_)) => {
+            found.push(Finding::failed("qdrant", &error.into(), "start it"));
+        }
+    }
     for alias in &wanted.installation.collections {
         match collections::provision_alias(wanted, &qdrant, manifest, alias).await {
             // Without a collection it has no indexes either.

@@ -7,16 +7,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Context as _;
+use contract::collection;
 use contract::names::CollectionName;
 use contract::point::{self, Head, field};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::points_update_operation::{Operation, PointStructList};
 use qdrant_client::qdrant::{
-    Condition, DeletePoints, Filter, GetPoints, PayloadIncludeSelector, PointId, PointStruct,
+    Condition, DeletePointVectors, DeletePoints, Filter, GetPoints, PayloadIncludeSelector, PointId, PointStruct,
     PointsSelector, PointsUpdateOperation, RetrievedPoint, ScrollPoints, UpdateBatchPoints,
-    UpdateResult, UpdateStatus, Value, WithPayloadSelector, with_payload_selector::SelectorOptions,
+    UpdateResult, UpdateStatus, Value, VectorsSelector, WithPayloadSelector, with_payload_selector::SelectorOptions,
 };
+
+use super::create::look_up;
 
 /// Points of one request.
 const POINTS_PER_REQUEST: usize = 128;
@@ -44,8 +47,10 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Writes points; those that are newer keep their state. [`Target::clean`] has to follow.
+    /// Writes points, tombstones without their vectors; those that are newer keep their state. [`Target::clean`] has to follow.
     pub(crate) async fn upsert(&self, drafts: Vec<Draft>) -> anyhow::Result<()> {
+        let deleted = drafts.iter().filter(|draft| draft.deleted);
+        let tombstones: Vec<_> = deleted.filter_map(|draft| draft.point.id.clone()).collect();
         let mut groups: BTreeMap<(u64, bool), Vec<PointStruct>> = BTreeMap::new();
         for draft in drafts {
             let group = groups.entry((draft.version, draft.deleted)).or_default();
@@ -70,7 +75,37 @@ impl Target<'_> {
                 }
             }
         }
-        self.send(batch).await
+        self.send(batch).await?;
+        self.strip(tombstones).await
+    }
+
+    /// Removes the vectors that points have kept while they became tombstones.
+    async fn strip(&self, tombstones: Vec<PointId>) -> anyhow::Result<()> {
+        if tombstones.is_empty() {
+            return Ok(());
+        }
+        let info = look_up(self.qdrant, self.collection.as_str()).await?;
+        let names = collection::vector_names(&info.unwrap_or_default());
+        for part in tombstones.chunks(POINTS_PER_REQUEST) {
+            let filter = point::tombstones_among(part.iter().cloned());
+            let request = DeletePointVectors {
+                collection_name: self.collection.to_string(),
+                wait: Some(true),
+                points_selector: Some(PointsSelector {
+                    points_selector_one_of: Some(PointsSelectorOneOf::Filter(filter)),
+                }),
+                vectors: Some(VectorsSelector {
+                    names: names.clone(),
+                }),
+                ..DeletePointVectors::default()
+            };
+            let response = self.qdrant.delete_vectors(request).await;
+            let response = response.with_context(|| {
+                format!("failed to delete vectors of tombstones of `{}`", self.collection)
+            })?;
+            self.completed(response.result.as_slice())?;
+        }
+        Ok(())
     }
 
     async fn send(&self, operations: Vec<PointsUpdateOperation>) -> anyhow::Result<()> {

@@ -34,7 +34,7 @@ impl<'a> Comparer<'a> {
         let skew = u64::try_from(config.clock_skew.as_micros()).unwrap_or(u64::MAX);
         let version = now_micros().saturating_sub(skew).max(1);
         let manifest = config.model.embedding()?;
-        let qdrant = config.servers.qdrant.client()?;
+        let qdrant = config.servers.qdrant.client_to_write().await?;
         let serving = alias::target(&qdrant, &config.alias).await?;
         let info = look_up(&qdrant, serving.as_str()).await?;
         let info = info.with_context(|| format!("collection `{serving}` is gone"))?;

@@ -135,6 +135,13 @@ async fn a_live_change_between_the_last_look_and_the_switch_is_carried_over() ->
     model.remove("d2");
     model.insert("new".to_owned(), vec!["A new one.".to_owned()]);
     assert_eq!(found(&bed).await?, model);
+    // The generation had the document's vector when the removal was carried over.
+    let points = bed.points().await?;
+    let tombstone = &points[&("d2".to_owned(), 0)];
+    assert!(
+        tests::flag(tombstone, "deleted") && tests::vector(tombstone).is_none(),
+        "{tombstone:?}"
+    );
     worker.process.kill().await?;
     bed.end().await
 }

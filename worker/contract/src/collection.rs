@@ -180,6 +180,27 @@ fn named_vectors(info: &CollectionInfo) -> Vec<(String, u64)> {
     }
 }
 
+/// Names of all vectors that the points of a collection may have, dense and sparse, in the order of the names.
+#[must_use]
+pub fn vector_names(info: &CollectionInfo) -> Vec<String> {
+    let mut names: Vec<_> = named_vectors(info)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let params = info
+        .config
+        .as_ref()
+        .and_then(|config| config.params.as_ref());
+    let sparse = params.and_then(|params| params.sparse_vectors_config.as_ref());
+    names.extend(
+        sparse
+            .into_iter()
+            .flat_map(|sparse| sparse.map.keys().cloned()),
+    );
+    names.sort_unstable();
+    names
+}
+
 fn recorded_fingerprint(info: &CollectionInfo) -> Option<String> {
     let metadata = &info.config.as_ref()?.metadata;
     metadata.get(FINGERPRINT)?.as_str().cloned()

@@ -2,11 +2,17 @@
 //!
 //! A document's chunk 0 is its head: it carries the version and the number of chunks by which writers decide
 //! who is newer. A deleted document keeps its head as a tombstone: no vector, `deleted: true`.
+//!
+//! **An upsert without a vector may leave the old one.** A server before 1.19 replaces a point that lies in a segment it
+//! may write to, but merges one that it has to move out of an indexed segment, or out of one that is being optimized:
+//! vectors that the new point lacks stay, and are found by searches. So whoever writes a tombstone removes its vectors
+//! afterwards, on condition that the point is still a tombstone ([`tombstones_among`]). After a crash between the two
+//! requests, the job that wrote the tombstone is delivered again and does both once more.
 
 use std::collections::HashMap;
 
 use qdrant_client::qdrant::{
-    Condition, Filter, NamedVectors, PointStruct, Range, RetrievedPoint, Value, Vectors,
+    Condition, Filter, NamedVectors, PointId, PointStruct, Range, RetrievedPoint, Value, Vectors,
     vectors::VectorsOptions,
 };
 use serde_json::{Map, json};
@@ -62,6 +68,12 @@ pub fn point_id(doc_id: &str, chunk: u32) -> Uuid {
     name.extend_from_slice(&chunk.to_be_bytes());
     name.extend_from_slice(doc_id.as_bytes());
     Uuid::new_v5(&POINT_NAMESPACE, &name)
+}
+
+/// Id of the point that is a document's head.
+#[must_use]
+pub fn head_id(doc_id: &str) -> PointId {
+    point_id(doc_id, 0).to_string().into()
 }
 
 /// What all points of one write have in common.
@@ -219,6 +231,15 @@ pub fn writable(version: u64) -> Filter {
         must_not: vec![Condition::from(tombstone)],
         ..not_newer_than(version)
     }
+}
+
+/// The points among these that are tombstones.
+#[must_use]
+pub fn tombstones_among(ids: impl IntoIterator<Item = PointId>) -> Filter {
+    Filter::must([
+        Condition::has_id(ids),
+        Condition::matches(field::DELETED, true),
+    ])
 }
 
 /// All points of a document older than `version`.

@@ -1,6 +1,7 @@
 //! Kinds: what each stage can fail with.
 
 use contract::collection::Mismatch;
+use contract::connect::qdrant::ServerError;
 use contract::job::JobError;
 use contract::names::CollectionName;
 use contract::tokenizer::TokenizerError;
@@ -166,19 +167,10 @@ pub enum UpsertError {
     /// The collection is for another model.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// The server would ignore the condition of a write, and let old versions replace new ones.
-    #[error("qdrant is version {version}; conditional writes need at least {minor}", minor = OLDEST_QDRANT)]
-    TooOld {
-        /// What the server says.
-        version: String,
-    },
-    /// The server could not be asked for its version.
-    #[error("failed to ask qdrant for its version")]
-    Version(#[source] Box<QdrantError>),
+    /// The server is none that may be written to.
+    #[error(transparent)]
+    Server(#[from] ServerError),
 }
-
-/// First version whose upserts honour `update_filter`.
-pub const OLDEST_QDRANT: &str = "1.16";
 
 /// Why an answer is not published.
 #[derive(Debug, Error)]

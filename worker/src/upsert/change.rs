@@ -97,6 +97,10 @@ impl Change<'_> {
         head.version > self.version || (writes && head.deleted && head.version == self.version)
     }
 
+    pub(super) fn is_delete(&self) -> bool {
+        matches!(self.kind, Kind::Delete)
+    }
+
     /// Existing points that the points of this change may replace.
     pub(super) fn guard(&self) -> Filter {
         if failpoint::skips("version-guard") {
@@ -110,7 +114,7 @@ impl Change<'_> {
 
     /// Equal for changes that share a [`Change::guard`]; sorts older versions first.
     pub(super) fn guard_key(&self) -> (u64, bool) {
-        (self.version, matches!(self.kind, Kind::Delete))
+        (self.version, self.is_delete())
     }
 
     /// The points that the document must not have any more once this change is done. A slice without the head

@@ -6,9 +6,9 @@ use std::time::Instant;
 use contract::names::CollectionName;
 use contract::point::{self, Head, field};
 use qdrant_client::qdrant::{
-    Condition, DeletePoints, Filter, GetPoints, PayloadIncludeSelector, PointId, PointStruct,
+    Condition, DeletePointVectors, DeletePoints, Filter, GetPoints, PayloadIncludeSelector, PointId, PointStruct,
     PointsOperationResponse, PointsSelector, ScrollPoints, SetPayloadPoints, UpdateResult,
-    UpdateStatus, UpsertPoints, Value, WithPayloadSelector, points_selector::PointsSelectorOneOf,
+    UpdateStatus, UpsertPoints, Value, VectorsSelector, WithPayloadSelector, points_selector::PointsSelectorOneOf,
     with_payload_selector::SelectorOptions,
 };
 use qdrant_client::{Qdrant, QdrantError};
@@ -33,9 +33,7 @@ pub(super) async fn heads(
 ) -> Result<Heads, UpsertError> {
     let mut heads = Heads::new();
     for part in doc_ids.chunks(HEADS_PER_REQUEST) {
-        let ids = part
-            .iter()
-            .map(|doc_id| PointId::from(point::point_id(doc_id, 0).to_string()));
+        let ids = part.iter().map(|doc_id| point::head_id(doc_id));
         let request = GetPoints {
             collection_name: collection.to_string(),
             ids: ids.collect(),
@@ -148,6 +146,32 @@ pub(super) async fn delete(
         "delete points from",
         collection,
         timed("delete", qdrant.delete_points(request)).await,
+    )
+}
+
+/// Removes vectors by their names from all points that `filter` matches; the points themselves stay.
+pub(super) async fn delete_vectors(
+    qdrant: &Qdrant,
+    collection: &CollectionName,
+    names: &[String],
+    filter: Filter,
+) -> Result<(), UpsertError> {
+    let selector = PointsSelectorOneOf::Filter(filter);
+    let request = DeletePointVectors {
+        collection_name: collection.to_string(),
+        wait: Some(true),
+        points_selector: Some(PointsSelector {
+            points_selector_one_of: Some(selector),
+        }),
+        vectors: Some(VectorsSelector {
+            names: names.to_vec(),
+        }),
+        ..DeletePointVectors::default()
+    };
+    completed(
+        "delete vectors from",
+        collection,
+        timed("delete_vectors", qdrant.delete_vectors(request)).await,
     )
 }
 

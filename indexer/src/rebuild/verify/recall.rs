@@ -5,11 +5,12 @@
 use anyhow::Context as _;
 use contract::failpoint;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use qdrant_client::qdrant::{QueryPointsBuilder, RetrievedPoint, SearchParamsBuilder};
+use qdrant_client::qdrant::{Filter, QueryPointsBuilder, RetrievedPoint, SearchParamsBuilder};
 
 use crate::rebuild::Rebuild;
 use crate::rebuild::look_up::vector;
 use crate::rebuild::report::{Gate, as_double};
+use crate::search::tombstones;
 
 /// Vectors that are searched for.
 const QUERIES: usize = 200;
@@ -68,6 +69,7 @@ impl Rebuild {
             .query(query)
             .using(self.manifest.name.as_str())
             .limit(HITS)
+            .filter(Filter::must_not([tombstones()]))
             .params(SearchParamsBuilder::default().exact(exact));
         let found = self.qdrant.query(request).await;
         let found =

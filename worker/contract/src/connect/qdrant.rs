@@ -38,12 +38,67 @@ pub struct QdrantSetupError {
     source: Box<QdrantError>,
 }
 
+/// Why there is no client that may write.
+#[derive(Debug, Error)]
+pub enum ClientToWriteError {
+    /// There is no client at all.
+    #[error(transparent)]
+    Setup(#[from] QdrantSetupError),
+    /// The server is not one to write to.
+    #[error("qdrant at `{url}` cannot be used")]
+    Server {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: ServerError,
+    },
+}
+
 /// Qdrant does not know us, or we do not know it. Trying again would not help.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("failed to work with qdrant at `{url}`: {advice}")]
 pub struct QdrantLoginError {
     url: String,
     advice: &'static str,
+}
+
+/// Oldest supported version, the first whose upserts honour `update_filter`: an older server ignores the condition of a
+/// write, and lets old versions replace new ones.
+pub const OLDEST: &str = "1.16";
+
+/// Why a server is not written to.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// It would ignore the condition of a write.
+    #[error("qdrant is version {version}; conditional writes need at least {OLDEST}, upgrade it")]
+    TooOld {
+        /// What the server says.
+        version: String,
+    },
+    /// It could not be asked.
+    #[error("failed to ask qdrant for its version")]
+    Unknown(#[source] Box<QdrantError>),
+}
+
+/// Checks that a server is one that Ebb may write to. One that tells no number is believed.
+///
+/// # Errors
+/// [`ServerError`].
+pub async fn check_version(qdrant: &Qdrant) -> Result<(), ServerError> {
+    let health = qdrant.health_check().await;
+    let version = health
+        .map_err(|error| ServerError::Unknown(Box::new(error)))?
+        .version;
+    match (minor(&version), minor(OLDEST)) {
+        (Some(found), Some(oldest)) if found < oldest => Err(ServerError::TooOld { version }),
+        _ => Ok(()),
+    }
+}
+
+/// Major and minor number of a version.
+fn minor(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
 }
 
 /// What to do about a request that failed because of who we are, or of who the server is; `None` for all other errors.
@@ -99,6 +154,18 @@ impl QdrantConfig {
         faults
     }
 
+    /// Makes a client for a program that writes, and checks the version of the server.
+    ///
+    /// # Errors
+    /// An address or a key that cannot be used, a server that does not answer, or one that is too old.
+    pub async fn client_to_write(&self) -> Result<Qdrant, ClientToWriteError> {
+        let client = self.client()?;
+        let url = || self.qdrant_url.clone();
+        let version = check_version(&client).await;
+        version.map_err(|source| ClientToWriteError::Server { url: url(), source })?;
+        Ok(client)
+    }
+
     /// What to say about a request that failed because of who is who; `None` for all other errors.
     #[must_use]
     pub fn refused_login(&self, error: &QdrantError) -> Option<QdrantLoginError> {
@@ -127,5 +194,18 @@ impl QdrantConfig {
             url: self.qdrant_url.clone(),
             source: Box::new(source),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OLDEST, minor};
+
+    #[test]
+    fn versions_are_ordered_by_their_numbers() {
+        assert!(minor("1.9.7") < minor(OLDEST));
+        assert!(minor("1.16.0") >= minor(OLDEST));
+        assert!(minor("2.0.0-dev") > minor("1.16.3"));
+        assert_eq!(minor("dev"), None);
     }
 }
