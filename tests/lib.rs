@@ -29,6 +29,9 @@ pub use point::{cosine, flag, integer, text, vector};
 /// Longest time that anything in a test may take; a condition ends the wait, not this.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
+/// Programs that tests start beside those of a stack.
+const MORE_PROGRAMS: [&str; 3] = ["bench", "chaos", "stand-in-worker"];
+
 static TOOLS: OnceCell<Tools> = OnceCell::const_new();
 static COLLECTIONS: AtomicU32 = AtomicU32::new(0);
 
@@ -38,7 +41,7 @@ static COLLECTIONS: AtomicU32 = AtomicU32::new(0);
 /// If something cannot be installed or built.
 pub async fn tools() -> anyhow::Result<&'static Tools> {
     TOOLS
-        .get_or_try_init(|| Tools::prepare(|line| eprintln!("{line}")))
+        .get_or_try_init(|| Tools::prepare(&MORE_PROGRAMS, |line| eprintln!("{line}")))
         .await
 }
 

@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use async_nats::jetstream::{self, stream::Stream};
-use contract::collection::{FINGERPRINT, MODEL};
 use contract::names::{CollectionName, ModelName};
-use contract::topology::{Lane, Priority, Task};
+use contract::topology::{DLQ_MAX_AGE, Lane, Priority, Task};
+use points::Points;
+use points::collection::{FINGERPRINT, MODEL};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::CollectionInfo;
 
@@ -22,8 +23,7 @@ use crate::rebuild::create::look_up;
 use crate::rebuild::in_flight::InFlight;
 use crate::rebuild::publish::{Heading, Publisher};
 use crate::rebuild::say;
-use crate::rebuild::switch::{TOMBSTONES, maker};
-use crate::rebuild::write::Target;
+use crate::rebuild::switch::maker;
 use crate::run::{RunRecord, as_time};
 use crate::settle::{Awaited, Of};
 
@@ -151,7 +151,7 @@ impl Scene<'_> {
                 since: began - self.clock_skew - Duration::from_secs(1),
                 except: way.except,
                 tombstones_since: began
-                    .checked_sub(TOMBSTONES)
+                    .checked_sub(DLQ_MAX_AGE)
                     .unwrap_or(SystemTime::UNIX_EPOCH),
                 dead: &dead_points(self.jetstream, &run).await?,
             };
@@ -243,9 +243,9 @@ impl Scene<'_> {
         }
     }
 
-    fn target<'b>(&'b self, collection: &'b CollectionName) -> Target<'b> {
-        Target {
-            qdrant: self.qdrant,
+    fn target<'b>(&'b self, collection: &'b CollectionName) -> Points<'b> {
+        Points {
+            store: self.qdrant,
             collection,
         }
     }

@@ -1,10 +1,10 @@
 //! Settings that several verbs share.
 
 use clap::Args;
-use contract::connect::ConfigFault;
-use contract::connect::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
-use contract::connect::qdrant::QdrantConfig;
-pub use contract::model::ModelDir;
+use points::connect::QdrantConfig;
+use queue::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
+pub use runtime::model_dir::ModelDir;
+use runtime::settings::ConfigFault;
 
 /// The two servers.
 #[derive(Args, Clone, Debug)]

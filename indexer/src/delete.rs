@@ -1,14 +1,14 @@
 //! Delete: publishes the removal of documents.
 
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::job::{self, Delete, Job, Removal};
 use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
+use points::Points;
+use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers};
 use crate::publish::now_micros;
-use crate::rebuild::write::Target;
 use crate::store::store;
 
 /// Documents of one job: a removal costs Qdrant more than a write.
@@ -62,8 +62,8 @@ impl DeleteConfig {
 /// If Qdrant cannot be asked.
 pub async fn dry_run(config: &DeleteConfig) -> anyhow::Result<usize> {
     let qdrant = config.servers.qdrant.client()?;
-    let target = Target {
-        qdrant: &qdrant,
+    let target = Points {
+        store: &qdrant,
         collection: &config.collection,
     };
     let mut there = 0;

@@ -27,8 +27,8 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{DeleteStatus, RawMessageError, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use clap::{Args, Subcommand};
-use contract::connect::ConfigFault;
-use contract::connect::nats::{FirstConnect, NatsConfig};
+use queue::nats::{FirstConnect, NatsConfig};
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use list::ListConfig;
@@ -84,7 +84,7 @@ impl DlqConfig {
 /// If NATS cannot be reached or asked, something is not provisioned, or `out` takes nothing.
 pub async fn dlq(config: &DlqConfig, out: &mut (dyn Write + Send)) -> anyhow::Result<ExitCode> {
     let client = config.nats.connect("indexer", FirstConnect::Fail).await?;
-    let jetstream = contract::connect::nats::jetstream(client);
+    let jetstream = queue::nats::jetstream(client);
     match &config.verb {
         DlqVerb::Ls(config) => list::list(&jetstream, config, out).await,
         DlqVerb::Show(config) => show::show(&jetstream, config, out).await,

@@ -24,9 +24,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::digest::Digest;
 use contract::model::Manifest;
+use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers};
 use crate::provision::{Installation, ProvisionConfig};

@@ -14,10 +14,10 @@ use qdrant_client::Qdrant;
 
 use crate::search::ask::Asker;
 pub use config::EvalConfig;
-pub use contract::relevance::{measure, rank, read};
 use evaluation::Evaluation;
 use gate::Limits;
 use read::Topics;
+pub use relevance::{measure, rank, read};
 use report::Report;
 use retrieve::Retriever;
 use run::{Limit, Run};

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::names::CollectionName;
 use qdrant_client::Qdrant;
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::alias;

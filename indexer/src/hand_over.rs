@@ -12,11 +12,11 @@ use anyhow::Context as _;
 use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::{self, stream::Stream};
-use contract::dead_letter::Original;
 use contract::job::Job;
 use contract::names::{CollectionName, ModelName};
 use contract::topology::{JOBS, Lane, Priority, Task};
 use futures::TryStreamExt as _;
+use queue::dead_letter::Original;
 
 use crate::dlq::read::next_message;
 use crate::dlq::remove_message;

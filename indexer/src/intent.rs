@@ -11,9 +11,9 @@
 //! A process that is suspended right before it moves the alias, and wakes up when others have gone on without it, finds
 //! that its record was written by them. Then the newest intent holds, and it puts the alias there.
 
-use contract::failpoint;
 use contract::names::CollectionName;
 use qdrant_client::Qdrant;
+use runtime::failpoint;
 
 use crate::alias;
 use crate::lease::Lease;

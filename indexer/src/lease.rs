@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use async_nats::jetstream::kv;
-use contract::connect::ConfigFault;
 use contract::names::CollectionName;
+use runtime::settings::ConfigFault;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 

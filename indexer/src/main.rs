@@ -12,10 +12,6 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use contract::connect::denial::denied;
-use contract::connect::qdrant::login_advice;
-use contract::connect::{ConfigFault, EXIT_CONFIG};
-use contract::{settings, trace};
 use indexer::delete::{self, DeleteConfig};
 use indexer::dlq::{DlqConfig, dlq};
 use indexer::doctor::{DoctorConfig, doctor};
@@ -31,6 +27,11 @@ use indexer::rollback::{RollbackConfig, rollback};
 use indexer::search::{SearchConfig, search};
 use indexer::status::StatusConfig;
 use indexer::sync::{SyncConfig, sync};
+use points::connect::login_advice;
+use queue::denial::denied;
+use queue::trace;
+use runtime::settings;
+use runtime::settings::{ConfigFault, EXIT_CONFIG};
 use tracing_subscriber::EnvFilter;
 
 use print::{Output, print_hits, print_published, print_steps};

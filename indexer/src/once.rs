@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use contract::job::{Document, Job};
-use contract::point;
+use points::point_id;
 
 use crate::read::Event;
 
@@ -28,7 +28,7 @@ pub(crate) struct Once {
 
 /// What tells documents apart: the id of their first point.
 pub(crate) fn identity(doc_id: &str) -> u128 {
-    point::point_id(doc_id, 0).as_u128()
+    point_id(doc_id, 0).as_u128()
 }
 
 impl Once {

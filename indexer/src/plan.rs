@@ -6,8 +6,8 @@
 use std::fmt;
 
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::names::CollectionName;
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::sync::{self, Comparison};

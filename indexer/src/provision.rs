@@ -10,9 +10,10 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::names::CollectionName;
-use contract::topology::{ConsumerSizes, DEFAULT_BATCH_JOBS, MIN_ACK_WAIT, Sizes, Task};
+use contract::topology::{DEFAULT_BATCH_JOBS, MIN_ACK_WAIT, Task};
+use queue::streams::{ConsumerSizes, Sizes};
+use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers};
 use crate::fleet;

@@ -10,7 +10,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream;
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::job::MAX_VERSION;
 use contract::model::TOKENIZER;
 use contract::names::CollectionName;
@@ -19,6 +18,7 @@ use contract::topology::{Lane, Priority, Task};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressStyle};
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 use tokio::sync::mpsc;
 

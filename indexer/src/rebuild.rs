@@ -19,12 +19,12 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use async_nats::jetstream::{self, stream::Stream};
-use contract::failpoint;
 use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use contract::topology::JOBS;
 use qdrant_client::Qdrant;
+use runtime::failpoint;
 
 use crate::dlq::stream;
 use crate::lease::{Lease, Purpose};
@@ -53,7 +53,6 @@ pub mod report;
 pub(crate) mod switch;
 mod usage;
 pub(crate) mod verify;
-pub(crate) mod write;
 
 /// A rebuild under way: its record, its lease, and what it works with.
 pub(crate) struct Rebuild {

@@ -15,7 +15,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use contract::connect::ConfigFault;
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::decisions::{Decisions, Fault, read};

@@ -13,19 +13,19 @@ mod scroll;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::digest::Digest;
-use contract::failpoint;
 use contract::model::{Manifest, TOKENIZER};
 use contract::names::{CollectionName, ReplyId};
 use contract::score::ScoreField;
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 use qdrant_client::Qdrant;
+use runtime::failpoint;
+use runtime::settings::ConfigFault;
 use tokio::sync::mpsc;
 
+use crate::alias;
 use crate::config::{ModelDir, Servers};
 use crate::filter::PointFilter;
 use crate::pack::JOB_TOKENS;
@@ -135,7 +135,7 @@ async fn count(
     manifest: &Manifest,
     qdrant: Qdrant,
 ) -> anyhow::Result<Rescored> {
-    let generation = generation(&qdrant, &config.collection).await?;
+    let generation = alias::resolved(&qdrant, &config.collection).await?;
     let scroll = scroll(config, manifest, &generation, None)?;
     let progress = Progress::new("points", scroll.selection.count(&qdrant).await?);
     let (jobs, mut incoming) = mpsc::channel(READ_AHEAD);
@@ -212,21 +212,6 @@ fn scroll(
         packer: Packer::new(heading, limits),
         cursor: cursor.flatten(),
     })
-}
-
-/// The collection behind an alias, or the name itself.
-async fn generation(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<CollectionName> {
-    let aliases = qdrant.list_aliases().await;
-    let aliases = aliases
-        .context("failed to look up the aliases of qdrant")?
-        .aliases;
-    let alias = aliases
-        .into_iter()
-        .find(|alias| alias.alias_name == name.as_str());
-    match alias {
-        Some(alias) => Ok(alias.collection_name.parse()?),
-        None => Ok(name.clone()),
-    }
 }
 
 fn rescored(

@@ -10,15 +10,16 @@
 //! recorded switch has left it; nothing else is ever a target. One without any document is refused, as the collection
 //! of a new installation before its first rebuild: to point people at nothing is no way back.
 
+use points::Points;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use contract::connect::ConfigFault;
-use contract::failpoint;
 use contract::names::CollectionName;
 use contract::topology::JOBS;
 use qdrant_client::Qdrant;
+use runtime::failpoint;
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::alias;
@@ -28,11 +29,9 @@ use crate::dlq::stream;
 use crate::gc::run_of;
 use crate::intent::{Move, next_time};
 use crate::lease::{Lease, Purpose, silence_fault, skew_fault};
-use crate::rebuild::balance::count;
 use crate::rebuild::create::look_up;
 use crate::rebuild::say;
 use crate::rebuild::verify::documents;
-use crate::rebuild::write::Target;
 use crate::run::{Phase, Rollback, RunRecord, Runs, Stored};
 use crate::run_id::key_fault;
 use crate::unfinished::Unfinished;
@@ -195,8 +194,11 @@ async fn is_worth_it(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<()> {
         there.is_some(),
         "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, was dropped; rebuild instead"
     );
-    let target = |collection| Target { qdrant, collection };
-    let documents_of = async |name| count(target(name), documents()).await;
+    let target = |collection| Points {
+        store: qdrant,
+        collection,
+    };
+    let documents_of = async |name| target(name).count(documents()).await;
     anyhow::ensure!(
         documents_of(serving).await? > 0 || documents_of(generation).await? == 0,
         "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, holds no document; rebuild \

@@ -1,7 +1,7 @@
 //! Run ids: what runs are called, and which names they must not have.
 
-use contract::connect::ConfigFault;
 use contract::names::CollectionName;
+use runtime::settings::ConfigFault;
 
 use crate::run::Stored;
 

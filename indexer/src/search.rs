@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use contract::collection;
-use contract::connect::ConfigFault;
+use contract::field;
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use contract::point::field;
 use contract::topology::Task;
+use points::collection;
+use points::guard::tombstones;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{Condition, Filter, QueryPointsBuilder, ScoredPoint, Value};
+use qdrant_client::qdrant::{Filter, QueryPointsBuilder, ScoredPoint, Value};
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
@@ -174,12 +175,6 @@ async fn query(
     let found = qdrant.query(request).await;
     let found = found.with_context(|| format!("failed to search `{}`", config.collection))?;
     Ok(found.result.into_iter().map(Hit::from).collect())
-}
-
-/// What no search may find. A tombstone has no vector, but before 1.19 a server may keep that of the point that it
-/// replaced for the moment until its writer has removed it.
-pub(crate) fn tombstones() -> Condition {
-    Condition::matches(field::DELETED, true)
 }
 
 impl From<ScoredPoint> for Hit {

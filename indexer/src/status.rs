@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_nats::jetstream::{self, stream::Stream};
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
+use points::Points;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::CountPointsBuilder;
+use qdrant_client::qdrant::Filter;
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
@@ -227,11 +227,11 @@ async fn collections(
 ) -> anyhow::Result<Vec<CollectionStatus>> {
     let mut collections = Vec::new();
     for name in names {
-        let count = qdrant
-            .count(CountPointsBuilder::new(name.as_str()).exact(true))
-            .await;
-        let count = count.with_context(|| format!("failed to count the points of `{name}`"))?;
-        let points = count.result.map_or(0, |result| result.count);
+        let points = Points {
+            store: qdrant,
+            collection: name,
+        };
+        let points = points.count(Filter::default()).await?;
         collections.push(CollectionStatus {
             name: name.to_string(),
             points,

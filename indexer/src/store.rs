@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contract::digest::Digest;
 use contract::job::Job;
 use contract::topology::header;
-use contract::trace::Publish;
+use queue::trace::Publish;
 use thiserror::Error;
 
 /// How long a job that cannot be published is tried again before the publish fails.

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use async_nats::jetstream;
-use contract::failpoint;
+use runtime::failpoint;
 
 use crate::lease::{Lease, Purpose};
 use crate::rebuild::{Stopped, say};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::PullConsumer};
-use contract::point::field;
+use contract::field;
 use contract::topology::{DLQ, JOBS, Lane, header};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{RetrievedPoint, ScrollPointsBuilder, point_id::PointIdOptions};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::point::{Head, point_id};
+use points::guard::Head;
+use points::point_id;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{GetPointsBuilder, PointId};
 use tokio::time::{sleep, timeout};

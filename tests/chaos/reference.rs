@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use contract::model::ModelDir;
 use contract::tokenizer::Tokenizer;
 use fixtures::stack::Tools;
+use runtime::model_dir::ModelDir;
 use worker::batch::RowKey;
 use worker::config::{ModelConfig, Provider, SessionConfig};
 use worker::load::load;

@@ -58,7 +58,7 @@ impl Servers {
     /// # Errors
     /// If anything does not start.
     pub(crate) async fn start(directory: &Path, ack_wait: Duration) -> anyhow::Result<Self> {
-        let tools = Tools::prepare(|line| eprintln!("{line}")).await?;
+        let tools = Tools::prepare(&[], |line| eprintln!("{line}")).await?;
         let models = cache_dir().join("models");
         let model = tools.stage(&tests::tiny_embed(), MODEL, &models).await?;
         let nats = NatsServer::start(&tools.runtime.nats_server, &directory.join("nats")).await?;
@@ -75,7 +75,7 @@ impl Servers {
             .context("failed to connect to nats")?;
         let servers = Self {
             manifest: Manifest::load(&model)?,
-            jetstream: contract::connect::nats::jetstream(client),
+            jetstream: queue::nats::jetstream(client),
             nats_url: nats.url(),
             qdrant_url: qdrant.url(),
             nats: Mutex::new(nats),

@@ -28,7 +28,7 @@ impl Cluster {
         let servers = servers(&bed).await?;
         let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
         let client = async_nats::connect(urls).await?;
-        let jetstream = contract::connect::nats::jetstream(client);
+        let jetstream = queue::nats::jetstream(client);
         let cluster = Self {
             bed,
             servers,

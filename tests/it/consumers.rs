@@ -221,7 +221,7 @@ async fn guarded(bed: &Bed, forbidden: &str) -> anyhow::Result<(NatsServer, Cont
     let options =
         async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
     let client = options.connect(nats.url()).await?;
-    Ok((nats, contract::connect::nats::jetstream(client)))
+    Ok((nats, queue::nats::jetstream(client)))
 }
 
 /// A worker that logs in to the guarded server.

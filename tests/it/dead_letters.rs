@@ -7,8 +7,8 @@ use std::process::{Output, Stdio};
 
 use anyhow::Context as _;
 use async_nats::jetstream::stream::Stream;
-use contract::dead_letter::{self, Original, Verdict};
 use contract::topology::{DLQ, JOBS, header};
+use queue::dead_letter::{self, Original, Verdict};
 use serde_json::{Value, json};
 use tests::Bed;
 

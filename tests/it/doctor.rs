@@ -3,10 +3,11 @@
 mod queue;
 mod servers;
 
+use ::queue::streams::{ConsumerSizes, lane_consumer_config};
 use async_nats::jetstream;
-use contract::collection;
-use contract::topology::{ConsumerSizes, DEFAULT_ACK_WAIT, JOBS, Lane};
+use contract::topology::{DEFAULT_ACK_WAIT, JOBS, Lane};
 use fixtures::process::output;
+use points::collection;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{CreateAliasBuilder, DeleteFieldIndexCollectionBuilder};
 use serde_json::Value;
@@ -141,11 +142,14 @@ async fn spoil_consumer(
     spoil: impl Fn(&mut jetstream::consumer::pull::Config),
 ) -> anyhow::Result<Lane> {
     let [live, _] = bed.lanes();
-    let mut config = live.consumer_config(&ConsumerSizes {
-        ack_wait: DEFAULT_ACK_WAIT,
-        max_ack_pending: 7680,
-        replicas: 1,
-    });
+    let mut config = lane_consumer_config(
+        &live,
+        &ConsumerSizes {
+            ack_wait: DEFAULT_ACK_WAIT,
+            max_ack_pending: 7680,
+            replicas: 1,
+        },
+    );
     spoil(&mut config);
     bed.jetstream()
         .create_consumer_on_stream(config, JOBS)

@@ -3,7 +3,8 @@
 use std::process::Stdio;
 
 use async_nats::jetstream::consumer::PullConsumer;
-use contract::topology::{ConsumerSizes, DEFAULT_ACK_WAIT, JOBS, MAX_DELIVER};
+use contract::topology::{DEFAULT_ACK_WAIT, JOBS, MAX_DELIVER};
+use queue::streams::{ConsumerSizes, lane_consumer_config};
 use tests::Bed;
 
 #[tokio::test]
@@ -88,7 +89,7 @@ async fn a_drifted_consumer_is_noticed_by_workers_and_mended_by_provisioning() -
         max_ack_pending: consumer.cached_info().config.max_ack_pending,
         replicas: 1,
     };
-    let mut drifted = live.consumer_config(&sizes);
+    let mut drifted = lane_consumer_config(&live, &sizes);
     drifted.max_deliver = 3;
     bed.jetstream()
         .create_consumer_on_stream(drifted, JOBS)

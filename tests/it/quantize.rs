@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Instant;
 
-use contract::model::{Manifest, ModelDir, TOKENIZER};
+use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
+use runtime::model_dir::ModelDir;
 use serde_json::Value;
 use tests::tools;
 use worker::batch::{RowKey, Tensor};

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use contract::connect::ConfigFault;
+use runtime::settings::ConfigFault;
 
 use crate::batch::{RowKey, Tensor};
 use crate::calibration::{Calibration, Measured, device};

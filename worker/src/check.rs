@@ -4,13 +4,13 @@ use std::fmt::Display;
 use std::time::Instant;
 
 use clap::Args;
-use contract::connect::denial::denied;
-use contract::connect::nats::{FirstConnect, NatsConfig, jetstream};
-use contract::connect::qdrant::{OLDEST, QdrantConfig};
-use contract::connect::{ConfigFault, unreadable};
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{JOBS, Lane, Task};
+use points::connect::{OLDEST, QdrantConfig};
+use queue::denial::denied;
+use queue::nats::{FirstConnect, NatsConfig, jetstream};
+use runtime::settings::{ConfigFault, unreadable};
 
 use crate::config::{ModelConfig, SessionConfig};
 use crate::consumers::check_consumer;

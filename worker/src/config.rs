@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use contract::connect::ConfigFault;
-use contract::connect::nats::NatsConfig;
-use contract::connect::qdrant::QdrantConfig;
 use contract::digest::Digest;
-use contract::model::ModelDir;
 use contract::names::CollectionName;
 use contract::topology::DEFAULT_BATCH_JOBS;
+use points::connect::QdrantConfig;
+use queue::nats::NatsConfig;
+use runtime::model_dir::ModelDir;
+use runtime::settings::ConfigFault;
 
 use crate::failpoint;
 pub use session::{Provider, SessionConfig};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv};
-use contract::connect::denial::denied;
-use contract::connect::nats::{FirstConnect, jetstream};
-use contract::connect::qdrant::ServerError;
 use contract::model::Manifest;
 use contract::topology::ATTEMPTS;
+use points::connect::ServerError;
+use queue::denial::denied;
+use queue::nats::{FirstConnect, jetstream};
 
 use crate::config::RunConfig;
 use crate::consumers::Consumers;
@@ -126,9 +126,7 @@ async fn wait_out(config: &RunConfig, error: UpsertError) -> anyhow::Result<()> 
         UpsertError::Mismatch(_) | UpsertError::Server(ServerError::TooOld { .. }) => {
             Err(error.into())
         }
-        UpsertError::Qdrant { .. }
-        | UpsertError::NotCompleted { .. }
-        | UpsertError::Server(ServerError::Unknown(_)) => {
+        UpsertError::Points(_) | UpsertError::Server(ServerError::Unknown(_)) => {
             tracing::warn!(error = chain(&error), "waiting for qdrant");
             tokio::time::sleep(PAUSE).await;
             Ok(())

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{self, AckPolicy, PullConsumer};
 use contract::model::Manifest;
-use contract::topology::{ConsumerSizes, JOBS, Lane, MIN_ACK_WAIT};
+use contract::topology::{JOBS, Lane, MIN_ACK_WAIT};
+use queue::streams::{ConsumerSizes, lane_consumer_config};
 
 use crate::metrics;
 use crate::shutdown::{Phase, Shutdown};
@@ -136,11 +137,14 @@ pub fn check_consumer(consumer: &PullConsumer, lane: &Lane) -> anyhow::Result<()
 }
 
 fn check_config(config: &consumer::Config, lane: &Lane) -> anyhow::Result<()> {
-    let wanted = lane.consumer_config(&ConsumerSizes {
-        ack_wait: config.ack_wait,
-        max_ack_pending: config.max_ack_pending,
-        replicas: config.num_replicas,
-    });
+    let wanted = lane_consumer_config(
+        lane,
+        &ConsumerSizes {
+            ack_wait: config.ack_wait,
+            max_ack_pending: config.max_ack_pending,
+            replicas: config.num_replicas,
+        },
+    );
     let checks = [
         (
             "filter_subject",

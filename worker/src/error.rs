@@ -10,8 +10,9 @@ mod kinds;
 
 use std::time::Duration;
 
-use contract::connect::qdrant::ServerError;
 use contract::names::CollectionName;
+use points::connect::ServerError;
+use points::store::PointsError;
 use qdrant_client::QdrantError;
 
 pub use kinds::{AnswerError, EmbedError, Refusal, Suspicion, UpsertError};
@@ -121,7 +122,9 @@ impl UpsertError {
             Self::Mismatch(_) => Outcome::DeadLetter {
                 cause: "collection_mismatch",
             },
-            Self::Qdrant { collection, .. } if self.is_not_found() && !named(collection) => {
+            Self::Points(PointsError::Qdrant { collection, .. })
+                if self.is_not_found() && !named(collection) =>
+            {
                 match deliveries {
                     GIVE_UP_DELIVERIES.. => Outcome::DeadLetter {
                         cause: "collection_missing",
@@ -129,11 +132,10 @@ impl UpsertError {
                     _ => Outcome::GiveBack,
                 }
             }
-            Self::Qdrant { source, .. } | Self::Server(ServerError::Unknown(source)) => {
-                qdrant_outcome(source)
-            }
+            Self::Points(PointsError::Qdrant { source, .. })
+            | Self::Server(ServerError::Unknown(source)) => qdrant_outcome(source),
             Self::Server(ServerError::TooOld { .. }) => Outcome::Exit,
-            Self::NotCompleted { .. } => Outcome::Retry { after: None },
+            Self::Points(PointsError::NotCompleted { .. }) => Outcome::Retry { after: None },
         }
     }
 
@@ -141,10 +143,9 @@ impl UpsertError {
     #[must_use]
     pub fn client_error(&self) -> Option<&QdrantError> {
         match self {
-            Self::Qdrant { source, .. } | Self::Server(ServerError::Unknown(source)) => {
-                Some(source)
-            }
-            Self::NotCompleted { .. }
+            Self::Points(PointsError::Qdrant { source, .. })
+            | Self::Server(ServerError::Unknown(source)) => Some(source),
+            Self::Points(PointsError::NotCompleted { .. })
             | Self::Mismatch(_)
             | Self::Server(ServerError::TooOld { .. }) => None,
         }

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use contract::connect::{ConfigFault, EXIT_CONFIG};
 use contract::topology::RUNTIME_END;
-use contract::{settings, trace};
+use queue::trace;
+use runtime::settings;
+use runtime::settings::{ConfigFault, EXIT_CONFIG};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use worker::calibrate::{CalibrateConfig, calibrate};

@@ -8,13 +8,13 @@ mod record;
 
 use std::time::Duration;
 
-use contract::dead_letter::EXHAUSTED;
 use contract::model::Manifest;
 use contract::topology::Priority;
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use queue::dead_letter::EXHAUSTED;
 
 use crate::config::Provider;
 use crate::error::CAUSES;
@@ -51,14 +51,13 @@ const OUTCOMES: [&str; 5] = ["ack", "nak", "term", "ack_lost", "lapsed"];
 /// Stages whose time is measured.
 const STAGES: [&str; 4] = ["encode", "run", "upsert", "ack"];
 /// Kinds of requests to Qdrant.
-const REQUESTS: [&str; 7] = [
+const REQUESTS: [&str; 6] = [
     "collection_info",
     "get",
     "scroll",
     "upsert",
     "delete",
     "set_payload",
-    "update_batch",
 ];
 
 /// Seconds; stages take from a millisecond (a query) to minutes (an outage).

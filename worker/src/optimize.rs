@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
+use runtime::settings::ConfigFault;
 
 use crate::config::{ModelConfig, SessionConfig};
 use crate::load::{manifest, prove, recipe};

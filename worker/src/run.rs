@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use contract::connect::denial::denied;
 use futures::future::try_join_all;
+use queue::denial::denied;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 

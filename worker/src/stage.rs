@@ -22,8 +22,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use contract::model::{Identity, MANIFEST, Manifest, ModelDir, StagedFile, TOKENIZER};
+use contract::model::{Identity, MANIFEST, Manifest, StagedFile, TOKENIZER};
 use contract::tokenizer::Tokenizer;
+use runtime::model_dir::ModelDir;
 
 use crate::calibrate::{CalibrateConfig, calibrate};
 use crate::calibration::{Calibration, device};

@@ -12,12 +12,12 @@
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::Message;
-use contract::trace::{origin, tracer};
 use opentelemetry::trace::{
     Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Span;
+use queue::trace::{origin, tracer};
 
 /// The span of a pull.
 #[derive(Clone, Debug)]

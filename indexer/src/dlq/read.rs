@@ -9,8 +9,8 @@ use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
-use contract::dead_letter::{DeadLetter, Unreadable};
 use futures::StreamExt as _;
+use queue::dead_letter::{DeadLetter, Unreadable};
 use serde::Serialize;
 
 use super::is_missing;

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use async_nats::jetstream::{self, stream::Stream};
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::topology::DLQ;
 use futures::{StreamExt as _, TryStreamExt as _};
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use super::list::write_line;

@@ -11,10 +11,10 @@ use anyhow::Context as _;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::{self, stream::Stream};
 use clap::Args;
-use contract::connect::ConfigFault;
-use contract::dead_letter::{DeadLetter, job_headers, replay_id};
 use contract::topology::{DLQ, JOBS, Lane};
 use futures::{StreamExt as _, TryStreamExt as _};
+use queue::dead_letter::{DeadLetter, job_headers, replay_id};
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use super::list::write_line;

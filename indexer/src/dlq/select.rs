@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use async_nats::jetstream::stream::Stream;
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::names::ModelName;
+use runtime::settings::ConfigFault;
 
 use super::read::{Range, Reader, Stored, message_at};
 

@@ -21,8 +21,8 @@ use std::process::ExitCode;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{self, stream::Stream};
 use clap::Args;
-use contract::dead_letter::{EXHAUSTED, Original, Verdict, store};
 use contract::topology::{DLQ, JOBS};
+use queue::dead_letter::{EXHAUSTED, Original, Verdict, store};
 use serde::Serialize;
 
 use super::{remove_message, shown, stream, write_json};

@@ -1,9 +1,9 @@
 //! Collections: what is behind the aliases, and whether it was made by the model that is staged.
 
-use contract::collection::Mismatch;
-use contract::connect::qdrant::{OLDEST, ServerError, check_version};
 use contract::model::Manifest;
 use contract::topology::Task;
+use points::collection::Mismatch;
+use points::connect::{OLDEST, ServerError, check_version};
 
 use super::drift::findings;
 use super::{DoctorConfig, Finding};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use contract::connect::ConfigFault;
 use contract::names::CollectionName;
+use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers};
 

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
-use contract::point::field;
+use contract::field;
+use points::guard::tombstones;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{
     Condition, Filter, PayloadIncludeSelector, QueryBatchPointsBuilder, QueryPoints,
@@ -16,7 +17,6 @@ use qdrant_client::qdrant::{
 
 use super::rank::{Hit, ranked};
 use super::target::Target;
-use crate::search::tombstones;
 
 /// Chunks that are asked for at first, for each document that is wanted.
 const CHUNKS_PER_DOCUMENT: usize = 4;

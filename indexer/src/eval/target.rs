@@ -3,19 +3,15 @@
 use std::collections::HashSet;
 
 use anyhow::Context as _;
-use contract::collection;
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use contract::point::{Head, point_id};
 use contract::topology::Task;
+use points::Points;
+use points::collection;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{GetPointsBuilder, PayloadIncludeSelector, PointId};
 
 use super::evaluation::Subject;
 use super::read::Topic;
-
-/// Heads that are looked up with one request.
-const HEADS: usize = 1000;
 
 /// A collection to search.
 #[derive(Clone, Debug)]
@@ -69,19 +65,12 @@ pub(super) async fn missing(
         .flat_map(|topic| topic.grades.keys())
         .collect();
     let judged: Vec<_> = judged.into_iter().collect();
-    let mut there = 0;
-    for ids in judged.chunks(HEADS) {
-        let ids: Vec<_> = ids
-            .iter()
-            .map(|id| PointId::from(point_id(id, 0).to_string()))
-            .collect();
-        let request = GetPointsBuilder::new(collection.as_str(), ids);
-        let fields = PayloadIncludeSelector::from(Head::FIELDS.map(str::to_owned).to_vec());
-        let heads = qdrant.get_points(request.with_payload(fields)).await;
-        let heads =
-            heads.with_context(|| format!("failed to look up documents of `{collection}`"))?;
-        let heads = heads.result.iter().filter_map(Head::read);
-        there += heads.filter(|(_, head)| !head.deleted).count();
+    let heads = Points {
+        store: qdrant,
+        collection,
     }
+    .heads(&judged)
+    .await?;
+    let there = heads.values().filter(|head| !head.deleted).count();
     Ok(judged.len() - there)
 }

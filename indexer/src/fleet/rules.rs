@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use contract::topology::{
-    LAST_CALL, LONGEST_LOAD, LONGEST_RETRY_DELAY, MAX_WAITING, MIN_ACK_WAIT, RUNTIME_END,
-};
+use contract::topology::{LAST_CALL, LONGEST_LOAD, LONGEST_RETRY_DELAY, MIN_ACK_WAIT, RUNTIME_END};
+use queue::streams::MAX_WAITING;
 use serde::Serialize;
 
 use super::{Fleet, Setting, max_ack_pending, span};

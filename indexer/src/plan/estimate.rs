@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::Args;
-use contract::connect::ConfigFault;
+use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use super::Work;

@@ -1,9 +1,9 @@
 //! Collections, their payload indexes, and the aliases in front of them.
 
 use anyhow::Context as _;
-use contract::collection::{self, PAYLOAD_INDEXES};
 use contract::model::Manifest;
 use contract::names::CollectionName;
+use points::collection::{self, PAYLOAD_INDEXES};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{
     CollectionInfo, CreateAliasBuilder, CreateFieldIndexCollectionBuilder,

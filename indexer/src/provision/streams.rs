@@ -6,7 +6,7 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{self, ErrorCode, kv, stream};
 use contract::model::Manifest;
-use contract::topology::{self, ADVISORIES, JOBS, Lane};
+use contract::topology::{ADVISORIES, JOBS, Lane};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,16 +52,17 @@ pub(crate) async fn provision(
     manifest: &Manifest,
 ) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
-    for wanted in topology::streams(&config.installation.sizes()) {
+    for wanted in queue::streams::streams(&config.installation.sizes()) {
         steps.push(provision_stream(config, jetstream, wanted).await?);
     }
     for lane in Lane::of(manifest.identity.task, &manifest.name) {
-        let wanted = lane.consumer_config(&config.installation.consumer_sizes());
+        let wanted =
+            queue::streams::lane_consumer_config(&lane, &config.installation.consumer_sizes());
         steps.push(provision_consumer(config, jetstream, JOBS, wanted).await?);
     }
-    let sweep = topology::sweep_consumer_config(config.installation.replicas);
+    let sweep = queue::streams::sweep_consumer_config(config.installation.replicas);
     steps.push(provision_consumer(config, jetstream, ADVISORIES, sweep).await?);
-    for wanted in topology::buckets(&config.installation.sizes()) {
+    for wanted in queue::streams::buckets(&config.installation.sizes()) {
         steps.push(provision_bucket(config, jetstream, wanted).await?);
     }
     Ok(steps)

@@ -4,18 +4,20 @@
 //! is left. Superseded are chunks of documents that a live write had replaced in the generation when the source was read:
 //! none, unless an earlier process had come as far as the catch-up.
 
-use std::collections::{HashMap, HashSet};
+use points::Points;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use contract::field;
 use contract::job::{Document, Job, Removal};
-use contract::point::{self, field};
 use contract::topology::{DLQ, Task};
-use qdrant_client::qdrant::{Condition, CountPoints, Filter};
+use points::payload::number;
+use points::point_id;
+use qdrant_client::qdrant::{Condition, Filter};
 
 use super::report::{Gate, PhaseReport, as_double};
-use super::write::{Target, id, number};
 use super::{Rebuild, say};
 use crate::dlq::read::message_at;
 use crate::dlq::select::{Selected, Selection};
@@ -36,8 +38,6 @@ pub(crate) struct DeadChunk {
 
 /// Time between two counts of what is there.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(2);
-/// Points of one read.
-const POINTS_PER_READ: usize = 512;
 
 impl Rebuild {
     /// Ends with the phase before it when jobs were lost with their stream: the source is read again then, once.
@@ -141,7 +141,7 @@ impl Rebuild {
         let run = Condition::matches(field::RUN, self.record().run.clone());
         let version = i64::try_from(self.record().version)?;
         let version = Condition::matches(field::VERSION, version);
-        count(self.target(), Filter::must([run, version])).await
+        Ok(self.target().count(Filter::must([run, version])).await?)
     }
 }
 
@@ -175,22 +175,16 @@ pub(crate) async fn dead_points(
 /// How many of these points a collection does not have at `version` or newer. A job may have died after some of its
 /// points were written.
 pub(crate) async fn missing(
-    target: Target<'_>,
+    target: Points<'_>,
     version: u64,
     points: &DeadPoints,
 ) -> anyhow::Result<u64> {
-    let all: Vec<_> = points.keys().cloned().collect();
-    let mut missing = 0;
-    for part in all.chunks(POINTS_PER_READ) {
-        let found = target.get(part.to_vec(), &[field::VERSION], false).await?;
-        let there: HashSet<_> = found
-            .iter()
-            .filter(|point| number(point, field::VERSION) >= version)
-            .map(id)
-            .collect();
-        missing += (part.len() - there.len()) as u64;
-    }
-    Ok(missing)
+    let ids = points.keys().map(String::as_str);
+    let found = target.get(ids, &[field::VERSION], false).await?;
+    let there = found
+        .iter()
+        .filter(|point| number(point, field::VERSION) >= version);
+    Ok((points.len() - there.count()) as u64)
 }
 
 fn head(removal: &Removal) -> (String, DeadChunk) {
@@ -198,32 +192,16 @@ fn head(removal: &Removal) -> (String, DeadChunk) {
         doc_id: removal.id.clone(),
         version: removal.version.unwrap_or(0),
     };
-    (point::point_id(&removal.id, 0).to_string(), dead)
+    (point_id(&removal.id, 0).to_string(), dead)
 }
 
 fn chunks(document: &Document) -> impl Iterator<Item = (String, DeadChunk)> {
     document.chunks.iter().map(|chunk| {
-        let id = point::point_id(&document.id, chunk.index.unwrap_or(0)).to_string();
+        let id = point_id(&document.id, chunk.index.unwrap_or(0)).to_string();
         let dead = DeadChunk {
             doc_id: document.id.clone(),
             version: document.version.unwrap_or(0),
         };
         (id, dead)
     })
-}
-
-/// Exact number of points that a filter matches.
-pub(crate) async fn count(target: Target<'_>, filter: Filter) -> anyhow::Result<u64> {
-    let request = CountPoints {
-        collection_name: target.collection.to_string(),
-        filter: Some(filter),
-        exact: Some(true),
-        ..CountPoints::default()
-    };
-    let response = target.qdrant.count(request).await;
-    let response = response
-        .with_context(|| format!("failed to count the points of `{}`", target.collection))?;
-    let result = response.result;
-    let result = result.with_context(|| format!("qdrant did not count `{}`", target.collection))?;
-    Ok(result.count)
 }

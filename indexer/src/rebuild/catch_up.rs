@@ -8,19 +8,20 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
 
-use anyhow::Context as _;
+use contract::field;
 use contract::model::Manifest;
-use contract::point::{Head, field};
 use contract::tokenizer::Tokenizer;
+use points::Points;
+use points::change::Copied;
+use points::guard::{Guard, Head};
+use points::payload::{doc_id, id, is_deleted, number, text, vector};
 use qdrant_client::qdrant::{
-    Condition, DatetimeRange, Filter, NamedVectors, PointStruct, Range, RetrievedPoint,
-    ScrollPoints, Vectors, vectors::VectorsOptions,
+    Condition, DatetimeRange, Filter, NamedVectors, PointStruct, Range, RetrievedPoint, Vectors,
+    vectors::VectorsOptions,
 };
 
 use super::balance::DeadPoints;
-use super::look_up::vector;
 use super::publish::Publisher;
-use super::write::{Draft, Target, doc_id, id, include, is_deleted, number, text};
 use crate::carry_over::Space;
 
 mod again;
@@ -42,8 +43,8 @@ const POINTS_PER_PAGE: u32 = 256;
 
 /// From where to where, and what counts as changed.
 pub(crate) struct CatchUp<'a> {
-    pub(crate) from: Target<'a>,
-    pub(crate) to: Target<'a>,
+    pub(crate) from: Points<'a>,
+    pub(crate) to: Points<'a>,
     /// The model of the collection that is written to.
     pub(crate) space: Space,
     /// Whether vectors of the first collection may be taken.
@@ -99,26 +100,12 @@ impl Scan {
 impl CatchUp<'_> {
     /// Looks at all that has changed and carries over what is due.
     pub(crate) async fn scan(&self, publisher: &mut Publisher) -> anyhow::Result<Scan> {
-        let mut request = ScrollPoints {
-            collection_name: self.from.collection.to_string(),
-            filter: Some(self.changed()),
-            limit: Some(POINTS_PER_PAGE),
-            with_payload: Some(include(&LOOK)),
-            with_vectors: Some(false.into()),
-            ..ScrollPoints::default()
-        };
+        let mut pages = self.from.pages(self.changed(), &LOOK, POINTS_PER_PAGE);
         let mut scan = Scan::default();
-        loop {
-            let page = self.from.qdrant.scroll(request.clone()).await;
-            let page = page.with_context(|| {
-                format!("failed to look for changes in `{}`", self.from.collection)
-            })?;
-            scan.add(self.page(&page.result, publisher).await?);
-            request.offset = page.next_page_offset;
-            if request.offset.is_none() {
-                return Ok(scan);
-            }
+        while let Some(page) = pages.next().await? {
+            scan.add(self.page(&page, publisher).await?);
         }
+        Ok(scan)
     }
 
     fn changed(&self) -> Filter {
@@ -166,16 +153,12 @@ impl CatchUp<'_> {
         let doc_ids: BTreeSet<_> = found.iter().filter_map(doc_id).collect();
         let doc_ids: Vec<_> = doc_ids.into_iter().collect();
         let heads = self.to.heads(&doc_ids).await?;
-        let there = self.to.get(found.iter().map(id).collect(), &LOOK, false);
-        let there = there.await?.into_iter().map(|it| (id(&it), it));
+        let there = self.to.get(found.iter().map(id), &LOOK, false).await?;
+        let there = there.into_iter().map(|it| (id(&it), it));
         let there: HashMap<_, _> = there.collect();
-        let due = found
-            .iter()
-            .filter(|point| is_due(point, &heads, &there))
-            .map(id)
-            .collect();
+        let due = found.iter().filter(|point| is_due(point, &heads, &there));
         // Read once more, with everything: what has changed meanwhile is carried over as it is now.
-        let points = self.from.get(due, &[], true).await?;
+        let points = self.from.get(due.map(id), &[], true).await?;
         let scan = self.carry(points, publisher).await?;
         self.to.clean(&doc_ids).await?;
         Ok(scan)
@@ -211,12 +194,12 @@ impl CatchUp<'_> {
         if !scan.is_clean() {
             scan.documents = documents.len() as u64;
         }
-        self.to.upsert(drafts).await?;
+        self.to.copy(&drafts).await?;
         Ok(scan)
     }
 
     /// The same point for the other collection; `None` if its text has to be embedded by another model.
-    fn draft(&self, point: &RetrievedPoint) -> Option<Draft> {
+    fn draft(&self, point: &RetrievedPoint) -> Option<Copied> {
         let deleted = is_deleted(point);
         let mut payload = point.payload.clone();
         let vectors = if deleted {
@@ -234,9 +217,11 @@ impl CatchUp<'_> {
         let vectors = Vectors {
             vectors_options: Some(VectorsOptions::Vectors(vectors)),
         };
-        Some(Draft {
-            version: number(point, field::VERSION),
-            deleted,
+        Some(Copied {
+            guard: Guard {
+                version: number(point, field::VERSION),
+                deletes: deleted,
+            },
             point: PointStruct::new(id(point), vectors, payload),
         })
     }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use contract::connect::ConfigFault;
-use contract::failpoint;
 use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
+use runtime::failpoint;
+use runtime::settings::ConfigFault;
 
 use crate::chunk::{ChunkOptions, Chunker};
 use crate::config::{ModelDir, Servers};

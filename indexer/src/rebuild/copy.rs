@@ -2,17 +2,17 @@
 //!
 //! Batches are looked up side by side and published in the order of the source.
 
-use contract::failpoint;
 use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
 use futures::stream::{self, StreamExt as _};
+use points::Points;
+use runtime::failpoint;
 use tokio::sync::mpsc;
 
 use super::balance::DeadPoints;
 use super::dry_run::is_same_model;
 use super::publish::{Heading, Publisher};
 use super::report::{Gate, PhaseReport, as_double};
-use super::write::Target;
 use super::{Rebuild, say};
 use crate::corpus::Corpus;
 use crate::lease::{Lease, Purpose};
@@ -112,8 +112,8 @@ impl Rebuild {
     async fn copy_from(&self, from: &CollectionName, dead: &DeadPoints) -> anyhow::Result<Read> {
         let copier = self.copier(dead).await?;
         let collection = Collection {
-            from: Target {
-                qdrant: &self.qdrant,
+            from: Points {
+                store: &self.qdrant,
                 collection: from,
             },
             serving: &self.record().serving,
@@ -187,16 +187,16 @@ impl Rebuild {
         Publisher::new(Some(self.jetstream.clone()), heading)
     }
 
-    pub(super) fn target(&self) -> Target<'_> {
-        Target {
-            qdrant: &self.qdrant,
+    pub(super) fn target(&self) -> Points<'_> {
+        Points {
+            store: &self.qdrant,
             collection: &self.record().generation,
         }
     }
 
-    pub(super) fn serving(&self) -> Target<'_> {
-        Target {
-            qdrant: &self.qdrant,
+    pub(super) fn serving(&self) -> Points<'_> {
+        Points {
+            store: &self.qdrant,
             collection: &self.record().serving,
         }
     }

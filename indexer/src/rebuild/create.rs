@@ -4,7 +4,7 @@
 //! graph takes account of those that exist when it is built.
 
 use anyhow::Context as _;
-use contract::collection::{self, PAYLOAD_INDEXES};
+use points::collection::{self, PAYLOAD_INDEXES};
 use qdrant_client::QdrantError;
 use qdrant_client::qdrant::{CollectionInfo, CreateFieldIndexCollectionBuilder, HnswConfigDiff};
 

@@ -4,13 +4,13 @@ use anyhow::Context as _;
 use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
+use points::Points;
 use qdrant_client::Qdrant;
 
-use super::balance::{DeadPoints, count};
+use super::balance::DeadPoints;
 use super::copy::{Collection, Copier, Read, copy_all};
 use super::publish::{Heading, Publisher};
 use super::verify::{documents, shrink};
-use super::write::Target;
 use super::{RebuildConfig, create};
 use crate::alias;
 use crate::corpus::Corpus;
@@ -25,13 +25,13 @@ pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let manifest = config.model.embedding()?;
     let qdrant = config.servers.qdrant.client()?;
     let serving = alias::target(&qdrant, &config.alias).await?;
-    let target = Target {
-        qdrant: &qdrant,
+    let target = Points {
+        store: &qdrant,
         collection: &serving,
     };
     let read = read(config, &manifest, target).await?;
     let work = work(&read);
-    let now = count(target, documents()).await?;
+    let now = target.count(documents()).await?;
     let gate = shrink(now, work.documents, config.limits.max_shrink);
     let too_small = (!gate.passed).then(|| format!("{}: {}", gate.name, gate.finding));
     Ok(Plan {
@@ -48,7 +48,7 @@ pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
 async fn read(
     config: &RebuildConfig,
     manifest: &Manifest,
-    serving: Target<'_>,
+    serving: Points<'_>,
 ) -> anyhow::Result<Read> {
     let version = now_micros();
     let corpus = Corpus {
@@ -59,7 +59,7 @@ async fn read(
         version,
         job_tokens: config.chunking.job_tokens,
     };
-    let same = is_same_model(serving.qdrant, serving.collection, manifest).await?;
+    let same = is_same_model(serving.store, serving.collection, manifest).await?;
     let copier = Copier {
         target: None,
         serving: (same && !config.full).then_some(serving),
@@ -71,9 +71,9 @@ async fn read(
     let publisher = Publisher::new(None, heading(config, manifest));
     if let Some(name) = &config.from_collection {
         let collection = Collection {
-            from: Target {
-                qdrant: serving.qdrant,
-                collection: &alias::resolved(serving.qdrant, name).await?,
+            from: Points {
+                collection: &alias::resolved(serving.store, name).await?,
+                ..serving
             },
             serving: serving.collection,
             tokenizer: &Tokenizer::load(&config.model.model.join(TOKENIZER))?,
@@ -99,7 +99,7 @@ pub(super) async fn is_same_model(
     let info = create::look_up(qdrant, serving.as_str()).await?;
     let info = info
         .with_context(|| format!("collection `{serving}`, which served at the start, is gone"))?;
-    Ok(contract::collection::check(serving, &info, manifest).is_ok())
+    Ok(points::collection::check(serving, &info, manifest).is_ok())
 }
 
 fn heading(config: &RebuildConfig, manifest: &Manifest) -> Heading {

@@ -1,11 +1,11 @@
 //! Finish: what the switch has left behind in the previous generation, then the generations that nobody needs.
 
 use anyhow::Context as _;
-use contract::collection::MODEL;
-use contract::failpoint;
 use contract::names::ModelName;
 use contract::topology::Task;
+use points::collection::MODEL;
 use qdrant_client::qdrant::CollectionInfo;
+use runtime::failpoint;
 
 use super::catch_up::Scan;
 use super::in_flight::InFlight;

@@ -5,10 +5,10 @@
 //! restart: an empty change of the settings asks.
 
 use anyhow::Context as _;
-use contract::failpoint;
 use qdrant_client::qdrant::{
     CollectionInfo, CollectionStatus, HnswConfigDiff, OptimizersConfigDiff, UpdateCollection,
 };
+use runtime::failpoint;
 use tokio::time::Instant;
 
 use super::report::PhaseReport;

@@ -2,16 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::Context as _;
+use contract::field;
 use contract::model::Manifest;
-use contract::point::field;
 use contract::score::SCORES;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use qdrant_client::qdrant::{
-    Condition, Filter, RetrievedPoint, ScrollPoints, Value, vector_output, vectors_output,
-};
-
-use super::write::{Target, id, include, text};
+use points::Points;
+use points::payload::{id, text, vector};
+use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint, Value};
 
 /// Fields that are read.
 const FIELDS: [&str; 3] = [field::DIGEST, field::FINGERPRINT, SCORES];
@@ -59,21 +56,15 @@ impl Vectors {
         let moved = || self.texts.get(wanted.digest)?.scores.clone();
         own.unwrap_or_else(moved)
     }
-
-    /// Adds what is known of other texts.
-    pub(crate) fn extend(&mut self, other: Self) {
-        self.texts.extend(other.texts);
-        self.scores.extend(other.scores);
-    }
 }
 
 /// Finds vectors: first where the chunk was before, then wherever the same text is.
 pub(crate) async fn vectors(
-    serving: Target<'_>,
+    serving: Points<'_>,
     manifest: &Manifest,
     wanted: &[Wanted<'_>],
 ) -> anyhow::Result<Vectors> {
-    let ids = wanted.iter().map(|wanted| wanted.id.to_owned()).collect();
+    let ids = wanted.iter().map(|wanted| wanted.id);
     let points = serving.get(ids, &FIELDS, true).await?;
     let mut found = Vectors::default();
     let digests: HashMap<_, _> = wanted.iter().map(|it| (it.id, it.digest)).collect();
@@ -102,28 +93,17 @@ pub(crate) async fn vectors(
 }
 
 async fn by_digest(
-    serving: Target<'_>,
+    serving: Points<'_>,
     manifest: &Manifest,
     digest: String,
 ) -> anyhow::Result<Option<(String, Known)>> {
-    let request = ScrollPoints {
-        collection_name: serving.collection.to_string(),
-        filter: Some(Filter::must([
-            Condition::matches(field::DIGEST, digest),
-            Condition::matches(field::FINGERPRINT, manifest.fingerprint.to_string()),
-        ])),
-        limit: Some(1),
-        with_payload: Some(include(&FIELDS)),
-        with_vectors: Some(true.into()),
-        ..ScrollPoints::default()
-    };
-    let response = serving.qdrant.scroll(request).await;
-    let response = response
-        .with_context(|| format!("failed to look for a vector in `{}`", serving.collection))?;
-    Ok(response
-        .result
-        .first()
-        .and_then(|point| entry(point, manifest)))
+    let same_text = Filter::must([
+        Condition::matches(field::DIGEST, digest),
+        Condition::matches(field::FINGERPRINT, manifest.fingerprint.to_string()),
+    ]);
+    let pages = serving.pages(same_text, &FIELDS, 1);
+    let first = pages.with_vectors().next().await?.unwrap_or_default();
+    Ok(first.first().and_then(|point| entry(point, manifest)))
 }
 
 /// Digest and vector of a point, if the vector is one of this model's and sound.
@@ -133,18 +113,6 @@ fn entry(point: &RetrievedPoint, manifest: &Manifest) -> Option<(String, Known)>
     let scores = point.payload.get(SCORES).cloned();
     (same_model && unsound(&vector, manifest).is_none())
         .then(|| Some((text(point, field::DIGEST)?, Known { vector, scores })))?
-}
-
-/// The vector of that name.
-pub(crate) fn vector(point: &RetrievedPoint, name: &str) -> Option<Vec<f32>> {
-    let vectors = point.vectors.as_ref()?.vectors_options.as_ref()?;
-    let vectors_output::VectorsOptions::Vectors(named) = vectors else {
-        return None;
-    };
-    match named.vectors.get(name)?.clone().into_vector() {
-        vector_output::Vector::Dense(dense) => Some(dense.data),
-        vector_output::Vector::Sparse(_) | vector_output::Vector::MultiDense(_) => None,
-    }
 }
 
 /// What is wrong with a vector of this model, if anything.

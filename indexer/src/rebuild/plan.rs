@@ -3,10 +3,10 @@
 use anyhow::Context as _;
 use async_nats::jetstream::{self, stream::Stream};
 use contract::digest::Digest;
-use contract::failpoint;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use qdrant_client::Qdrant;
+use runtime::failpoint;
 
 use super::discard::discard;
 use super::{RebuildConfig, say};

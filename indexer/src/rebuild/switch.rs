@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use contract::collection;
-use contract::failpoint;
-use contract::topology::Priority;
+use contract::topology::{DLQ_MAX_AGE, Priority};
+use points::collection;
+use runtime::failpoint;
 
 use super::balance::DeadPoints;
 use super::catch_up::{CatchUp, Scan};
@@ -19,8 +19,6 @@ use crate::run::{Phase, as_time};
 
 /// Scans in a row before the switch. While live writes go on none may be clean; what is left is carried over after it.
 const ROUNDS: u32 = 5;
-/// Dead letters are kept so long: a tombstone has to outlive what a replay could bring back.
-pub(crate) const TOMBSTONES: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Rebuild {
     /// Carries over what has changed in the serving collection.
@@ -122,7 +120,7 @@ impl Rebuild {
             since: started - self.config.clock_skew - Duration::from_secs(1),
             except: maker(record),
             tombstones_since: started
-                .checked_sub(TOMBSTONES)
+                .checked_sub(DLQ_MAX_AGE)
                 .unwrap_or(SystemTime::UNIX_EPOCH),
             dead,
             again: Some((&self.manifest, &self.tokenizer)),

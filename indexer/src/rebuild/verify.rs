@@ -1,10 +1,9 @@
 //! Verify: the gates. Each measures, says what it found, and stops the run if that is not within its limit.
 
-use contract::point::field;
+use contract::field;
 use qdrant_client::qdrant::{Condition, Filter};
 
 use super::Rebuild;
-use super::balance::count;
 use super::report::{Gate, PhaseReport, as_double};
 use crate::run::Phase;
 
@@ -28,16 +27,16 @@ impl Rebuild {
             self.judge(golden)?;
         }
         let mut report = PhaseReport::new(Phase::Verified);
-        report.documents = count(self.target(), documents()).await?;
+        report.documents = self.target().count(documents()).await?;
         let deleted = Condition::matches(field::DELETED, true);
-        report.chunks = count(self.target(), Filter::must_not([deleted])).await?;
+        report.chunks = self.target().count(Filter::must_not([deleted])).await?;
         Ok(report)
     }
 
     /// Documents that the generation has, against those of the serving collection.
     async fn shrink(&self) -> anyhow::Result<Gate> {
-        let old = count(self.serving(), documents()).await?;
-        let new = count(self.target(), documents()).await?;
+        let old = self.serving().count(documents()).await?;
+        let new = self.target().count(documents()).await?;
         Ok(shrink(old, new, self.config.limits.max_shrink))
     }
 }

@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 
 use anyhow::Context as _;
 use async_nats::jetstream;
-use contract::failpoint;
 use contract::model::Manifest;
 use contract::topology::{Lane, Priority, Task};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use qdrant_client::Qdrant;
+use runtime::failpoint;
 use tokio::sync::mpsc;
 
 use super::record::Ledger;
 use super::report::{Counts, Rescored};
 use super::scroll::Ready;
-use super::{READ_AHEAD, RescoreConfig, counts_of, generation, purpose, rescored, scroll};
+use super::{READ_AHEAD, RescoreConfig, counts_of, purpose, rescored, scroll};
+use crate::alias;
 use crate::progress::Progress;
 use crate::store::{NotStored, store};
 
@@ -31,7 +32,7 @@ pub(super) async fn publish(
     run: String,
 ) -> anyhow::Result<Rescored> {
     let jetstream = config.servers.jetstream().await?;
-    let current = generation(&qdrant, &config.collection).await?;
+    let current = alias::resolved(&qdrant, &config.collection).await?;
     let purpose = purpose(config, manifest);
     let mut ledger = Ledger::open(&jetstream, &run, purpose, current).await?;
     let generation = ledger.record.generation.clone();

@@ -1,18 +1,15 @@
 //! Scroll: reads the points to score page by page, and packs them. A page and a job are in memory at a time.
 
-use anyhow::Context as _;
+use contract::field;
 use contract::job::{Chunk, Item};
 use contract::model::Prefixes;
 use contract::names::CollectionName;
-use contract::point::field;
 use contract::tokenizer::Tokenizer;
+use points::Points;
+use points::guard::tombstones;
+use points::payload::{id, number};
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::point_id::PointIdOptions;
-use qdrant_client::qdrant::with_payload_selector::SelectorOptions;
-use qdrant_client::qdrant::{
-    Condition, CountPointsBuilder, Filter, PayloadIncludeSelector, PointId, RetrievedPoint,
-    ScrollPoints, Value, WithPayloadSelector,
-};
+use qdrant_client::qdrant::{Condition, Filter, PointId, RetrievedPoint, Value};
 use rayon::prelude::*;
 use tokio::sync::mpsc;
 
@@ -56,55 +53,24 @@ pub(super) struct Scroll {
 impl Selection {
     /// How many points there are.
     pub(super) async fn count(&self, qdrant: &Qdrant) -> anyhow::Result<u64> {
-        let request = CountPointsBuilder::new(self.collection.as_str()).filter(self.all());
-        let counted = qdrant.count(request.exact(true)).await;
-        let counted = counted.with_context(|| self.failed())?;
-        Ok(counted.result.map_or(0, |result| result.count))
+        Ok(self.points(qdrant).count(self.all()).await?)
     }
 
-    fn failed(&self) -> String {
-        format!("failed to read the points of `{}`", self.collection)
+    fn points<'a>(&'a self, qdrant: &'a Qdrant) -> Points<'a> {
+        Points {
+            store: qdrant,
+            collection: &self.collection,
+        }
     }
 
     /// A deleted document has nothing to score.
     fn all(&self) -> Filter {
+        let wanted = self.filter.clone().map(Condition::from);
         Filter {
-            must: self
-                .filter
-                .clone()
-                .map(Condition::from)
-                .into_iter()
-                .collect(),
-            must_not: vec![Condition::matches(field::DELETED, true)],
+            must: wanted.into_iter().collect(),
+            must_not: vec![tombstones()],
             ..Filter::default()
         }
-    }
-
-    async fn page(
-        &self,
-        qdrant: &Qdrant,
-        offset: Option<PointId>,
-    ) -> anyhow::Result<(Vec<RetrievedPoint>, Option<PointId>)> {
-        let fields = [field::VERSION, field::TEXT, field::CONTEXT];
-        let include = SelectorOptions::Include(PayloadIncludeSelector {
-            fields: fields.map(str::to_owned).to_vec(),
-        });
-        let request = ScrollPoints {
-            collection_name: self.collection.to_string(),
-            filter: Some(self.all()),
-            limit: Some(PAGE),
-            offset,
-            with_payload: Some(WithPayloadSelector {
-                selector_options: Some(include),
-            }),
-            with_vectors: Some(false.into()),
-            ..ScrollPoints::default()
-        };
-        let page = qdrant
-            .scroll(request)
-            .await
-            .with_context(|| self.failed())?;
-        Ok((page.result, page.next_page_offset))
     }
 }
 
@@ -118,10 +84,12 @@ impl Scroll {
         qdrant: Qdrant,
         jobs: mpsc::Sender<Ready>,
     ) -> anyhow::Result<Counts> {
-        let mut offset = self.cursor.take().map(point_id);
+        let fields = [field::VERSION, field::TEXT, field::CONTEXT];
+        let points = self.selection.points(&qdrant);
+        let pages = points.pages(self.selection.all(), &fields, PAGE);
+        let mut pages = pages.starting_at(self.cursor.take().map(point_id));
         let mut passed = Counts::default();
-        loop {
-            let (points, next) = self.selection.page(&qdrant, offset).await?;
+        while let Some(points) = pages.next().await? {
             for row in self.measure.clone().rows(points).await? {
                 let packed = match row {
                     Some(row) => self.packer.add(row),
@@ -139,10 +107,6 @@ impl Scroll {
                         return Ok(passed);
                     }
                 }
-            }
-            offset = next;
-            if offset.is_none() {
-                break;
             }
         }
         if let Some(job) = self.packer.finish() {
@@ -166,13 +130,9 @@ impl Measure {
         let own = text(field::TEXT).filter(|text| !text.trim().is_empty())?;
         let context = text(field::CONTEXT).map(String::as_str);
         let text = Chunk::model_input("", context, own);
-        let version = point.payload.get(field::VERSION);
-        let version = version.and_then(Value::as_integer);
         let item = Item {
-            point: Some(id_text(point.id.as_ref()?)?),
-            version: version
-                .and_then(|version| u64::try_from(version).ok())
-                .filter(|version| *version > 0),
+            point: Some(id(point)),
+            version: Some(number(point, field::VERSION)).filter(|version| *version > 0),
             query: self.query.clone(),
             text,
         };
@@ -199,13 +159,7 @@ impl Measure {
     }
 }
 
-fn id_text(id: &PointId) -> Option<String> {
-    match id.point_id_options.as_ref()? {
-        PointIdOptions::Num(number) => Some(number.to_string()),
-        PointIdOptions::Uuid(uuid) => Some(uuid.clone()),
-    }
-}
-
+/// A run may begin at points that others than Ebb have written, whose ids may be numbers.
 fn point_id(text: String) -> PointId {
     match text.parse::<u64>() {
         Ok(number) => number.into(),

@@ -9,13 +9,13 @@ use async_nats::Client;
 use async_nats::jetstream;
 use bytes::Bytes;
 use contract::answer::{Answer, AnswerOutcome};
-use contract::connect::nats::{FirstConnect, NatsConfig, NatsError};
 use contract::digest::Digest;
 use contract::job::{self, Embed, Job};
 use contract::model::Manifest;
 use contract::names::{ModelName, ReplyId};
 use contract::topology::{Lane, Priority, RESULTS, reply_subject};
 use futures::StreamExt;
+use queue::nats::{FirstConnect, NatsConfig, NatsError};
 use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -88,7 +88,7 @@ impl Asker {
     /// [`NatsError`].
     pub async fn connect(nats: &NatsConfig, timeout: Duration) -> Result<Self, NatsError> {
         let client = nats.connect("indexer", FirstConnect::Fail).await?;
-        let jetstream = contract::connect::nats::jetstream(client.clone());
+        let jetstream = queue::nats::jetstream(client.clone());
         Ok(Self {
             client,
             jetstream,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use contract::connect::store::StoreError;
+use runtime::object_stores::StoreError;
 use thiserror::Error;
 
 use super::format::EXTENSIONS;

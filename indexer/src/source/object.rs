@@ -9,11 +9,11 @@ use std::io::{self, Read};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use bytes::{Buf as _, Bytes};
-use contract::connect::store::reason;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
+use runtime::object_stores::reason;
 use tokio::runtime::{Builder, Runtime};
 
 /// Bytes of one request. Large enough that its delay does not count, small enough to be repeated.

@@ -3,11 +3,11 @@
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use contract::connect::store::{Place as StorePlace, reason};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta};
+use runtime::object_stores::{Place as StorePlace, reason};
 
 use super::object::{Object, wait};
 use super::{Format, Input, Place, SourceError};

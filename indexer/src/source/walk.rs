@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use contract::connect::store::is_url;
+use runtime::object_stores::is_url;
 
 use super::store::{Listed, Listing, Location};
 use super::{Format, Input, Place, SourceError};

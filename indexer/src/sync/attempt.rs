@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use async_nats::jetstream::{self, stream::Stream};
-use contract::failpoint;
 use contract::names::CollectionName;
 use contract::topology::JOBS;
+use runtime::failpoint;
 
 use super::claim::Claimed;
 use super::comparer::Comparer;

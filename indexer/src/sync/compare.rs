@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 
 use contract::digest::Digest;
+use contract::field;
 use contract::job::{Chunk, Document};
-use contract::point::{self, field};
+use points::payload::{id, is_deleted, number, text};
+use points::point_id;
 use qdrant_client::qdrant::{RetrievedPoint, Value};
 use serde_json::{Map, Number, Value as Json};
 
@@ -17,10 +19,7 @@ use super::gather::Piece;
 use super::reuse::with_vectors;
 use crate::rebuild::balance::DeadPoints;
 use crate::rebuild::catch_up::meta;
-use crate::rebuild::write::{id, is_deleted, number, text};
 
-/// Points of one read.
-pub(super) const POINTS_PER_READ: usize = 512;
 /// What is looked at of a point.
 const FIELDS: [&str; 8] = [
     field::VERSION,
@@ -87,12 +86,11 @@ impl Comparer<'_> {
         let mut ids: Vec<_> = pieces.iter().flat_map(point_ids).collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut stored = Stored::new();
-        for part in ids.chunks(POINTS_PER_READ) {
-            let points = self.target().get(part.to_vec(), &FIELDS, false).await?;
-            stored.extend(points.into_iter().map(|point| (id(&point), point)));
-        }
-        Ok(stored)
+        let points = self.target().get(ids, &FIELDS, false).await?;
+        Ok(points
+            .into_iter()
+            .map(|point| (id(&point), point))
+            .collect())
     }
 
     fn verdict(&self, piece: &Piece, stored: &Stored, dead: &DeadPoints) -> Verdict {
@@ -145,7 +143,7 @@ impl Comparer<'_> {
 
 /// Ids of the head and of each chunk that is here.
 fn point_ids(piece: &Piece) -> Vec<String> {
-    let of = |index| point::point_id(piece.doc_id(), index).to_string();
+    let of = |index| point_id(piece.doc_id(), index).to_string();
     let chunks = piece.chunks().map(|(_, chunk)| chunk.index.unwrap_or(0));
     std::iter::once(0).chain(chunks).map(of).collect()
 }

@@ -1,10 +1,11 @@
 //! Comparer: the source, and the collection that it is compared with.
 
 use anyhow::Context as _;
-use contract::collection;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
+use points::Points;
+use points::collection;
 use qdrant_client::Qdrant;
 use tokio::sync::mpsc;
 
@@ -16,7 +17,6 @@ use crate::publish::now_micros;
 use crate::read::Event;
 use crate::rebuild::create::look_up;
 use crate::rebuild::publish::Heading;
-use crate::rebuild::write::Target;
 
 /// The source and the collection that it is compared with.
 pub(super) struct Comparer<'a> {
@@ -49,9 +49,9 @@ impl<'a> Comparer<'a> {
         })
     }
 
-    pub(super) fn target(&self) -> Target<'_> {
-        Target {
-            qdrant: &self.qdrant,
+    pub(super) fn target(&self) -> Points<'_> {
+        Points {
+            store: &self.qdrant,
             collection: &self.serving,
         }
     }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use contract::connect::ConfigFault;
-use contract::failpoint;
 use contract::names::CollectionName;
 use contract::topology::Priority;
+use runtime::failpoint;
+use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers};
 use crate::extract::ExtractOptions;

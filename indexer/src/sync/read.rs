@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use contract::failpoint;
 use contract::job::Document;
 use futures::stream::{self, StreamExt as _};
+use runtime::failpoint;
 use tokio::sync::mpsc;
 
 use super::compare::Verdict;

@@ -5,24 +5,25 @@
 
 use std::collections::HashSet;
 
-use anyhow::Context as _;
 use async_nats::jetstream;
 use bytes::Bytes;
 use contract::digest::Digest;
-use contract::failpoint;
+use contract::field;
 use contract::job::{self, Delete, Job, Removal};
 use contract::names::CollectionName;
-use contract::point::{self, field};
-use qdrant_client::qdrant::{Condition, Filter, ScrollPoints};
+use points::guard::{self, tombstones};
+use points::payload::doc_id;
+use points::point_id;
+use qdrant_client::qdrant::{Condition, Filter};
+use runtime::failpoint;
 
 use super::claim::Claimed;
 use super::comparer::Comparer;
 use crate::once::identity;
 use crate::publish::now_micros;
 use crate::rebuild::Stopped;
-use crate::rebuild::balance::{DeadPoints, count};
+use crate::rebuild::balance::DeadPoints;
 use crate::rebuild::report::as_double;
-use crate::rebuild::write::{doc_id, include};
 use crate::store::store_as;
 
 /// Documents of one job: a deletion costs Qdrant more than a write.
@@ -91,7 +92,7 @@ impl Comparer<'_> {
             .absent(claimed, &nothing_died, async |_| Ok(()))
             .await?;
         Ok(Shrink {
-            documents: count(self.target(), heads).await?,
+            documents: self.target().count(heads).await?,
             absent,
             behind,
             limit: self.config.max_shrink,
@@ -120,13 +121,11 @@ impl Comparer<'_> {
         mut take: impl AsyncFnMut(Vec<String>) -> anyhow::Result<()>,
     ) -> anyhow::Result<(u64, u64)> {
         let (mut absent, mut behind) = (HashSet::new(), HashSet::new());
-        let mut request = self.old_points();
-        loop {
-            let page = self.qdrant.scroll(request.clone()).await;
-            let page = page.with_context(|| {
-                format!("failed to look for removed documents in `{}`", self.serving)
-            })?;
-            let mut ids: Vec<_> = page.result.iter().filter_map(doc_id).collect();
+        let mut pages = self
+            .target()
+            .pages(self.old_points(), &[field::DOC_ID], POINTS_PER_PAGE);
+        while let Some(page) = pages.next().await? {
+            let mut ids: Vec<_> = page.iter().filter_map(doc_id).collect();
             ids.retain(|doc_id| {
                 let identity = identity(doc_id);
                 if claimed.holds(identity) || self.died(doc_id, dead) {
@@ -139,25 +138,15 @@ impl Comparer<'_> {
                 absent.insert(identity)
             });
             take(ids).await?;
-            request.offset = page.next_page_offset;
-            if request.offset.is_none() {
-                return Ok((absent.len() as u64, behind.len() as u64));
-            }
         }
+        Ok((absent.len() as u64, behind.len() as u64))
     }
 
-    fn old_points(&self) -> ScrollPoints {
+    fn old_points(&self) -> Filter {
         let mut filter = self.in_scope();
-        let old = point::not_newer_than(self.version);
+        let old = guard::not_newer_than(self.version);
         filter.must.push(Condition::from(old));
-        ScrollPoints {
-            collection_name: self.serving.to_string(),
-            filter: Some(filter),
-            limit: Some(POINTS_PER_PAGE),
-            with_payload: Some(include(&[field::DOC_ID])),
-            with_vectors: Some(false.into()),
-            ..ScrollPoints::default()
-        }
+        filter
     }
 
     /// Points that the sources stand for, but for tombstones.
@@ -167,13 +156,13 @@ impl Comparer<'_> {
             must: scope
                 .map(|scope| Condition::from(scope.filter.clone()))
                 .collect(),
-            must_not: vec![Condition::matches(field::DELETED, true)],
+            must_not: vec![tombstones()],
             ..Filter::default()
         }
     }
 
     fn died(&self, doc_id: &str, dead: &DeadPoints) -> bool {
-        let removal = dead.get(&point::point_id(doc_id, 0).to_string());
+        let removal = dead.get(&point_id(doc_id, 0).to_string());
         removal.is_some_and(|removal| removal.version >= self.version)
     }
 }

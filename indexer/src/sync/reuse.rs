@@ -4,9 +4,9 @@
 //! chunks whose text the model has seen, wherever in the collection they are, so that only new text is embedded.
 
 use contract::job::{Document, KnownVector};
-use contract::point;
+use points::point_id;
 
-use super::compare::{POINTS_PER_READ, digest};
+use super::compare::digest;
 use super::comparer::Comparer;
 use crate::rebuild::look_up::{Vectors, Wanted, vectors};
 use crate::rebuild::publish::MAX_DOCUMENTS_BYTES;
@@ -22,16 +22,12 @@ impl Comparer<'_> {
             chunks.map(|chunk| (&slice.id, chunk))
         });
         let chunks = chunks.map(|(doc_id, chunk)| {
-            let id = point::point_id(doc_id, chunk.index.unwrap_or(0));
+            let id = point_id(doc_id, chunk.index.unwrap_or(0));
             (id.to_string(), digest(chunk))
         });
         let chunks: Vec<_> = chunks.collect();
         let wanted = chunks.iter().map(|(id, digest)| Wanted { id, digest });
-        let mut known = Vectors::default();
-        for part in wanted.collect::<Vec<_>>().chunks(POINTS_PER_READ) {
-            known.extend(vectors(self.target(), &self.manifest, part).await?);
-        }
-        Ok(known)
+        vectors(self.target(), &self.manifest, &wanted.collect::<Vec<_>>()).await
     }
 }
 

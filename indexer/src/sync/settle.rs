@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::point::field;
+use contract::field;
 use contract::topology::Task;
 use qdrant_client::qdrant::{Condition, Filter};
 
 use super::attempt::Attempt;
 use crate::progress::Progress;
-use crate::rebuild::balance::{count, dead_points, missing};
+use crate::rebuild::balance::{dead_points, missing};
 use crate::rebuild::say;
 use crate::settle::{Awaited, Of};
 
@@ -64,7 +64,7 @@ impl Attempt<'_> {
     async fn written(&self) -> anyhow::Result<u64> {
         let version = i64::try_from(self.comparer.version)?;
         let own = Condition::matches(field::VERSION, version);
-        count(self.comparer.target(), Filter::must([own])).await
+        Ok(self.comparer.target().count(Filter::must([own])).await?)
     }
 
     pub(super) async fn last_sequence(&self) -> anyhow::Result<u64> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::point::point_id;
+use points::point_id;
 
 use super::expected::{Document, Key, Version, documents};
 use crate::found::Point;

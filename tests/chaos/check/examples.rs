@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::point::point_id;
 use contract::topology::Priority;
+use points::point_id;
 
 use super::{Rules, check};
 use crate::found::{Found, Jobs, Letter, Point};

@@ -1,6 +1,6 @@
 //! The checker finds what it is there to find, and nothing where nothing is wrong.
 
-use contract::point::point_id;
+use points::point_id;
 
 use super::examples::{
     checked, delete, kinds, letter, point, points, poison, slice, tombstone, unknown, write,

@@ -1,8 +1,8 @@
 //! Replay: jobs published again, each once, under the version that they had.
 
 use async_nats::HeaderMap;
-use contract::dead_letter::{job_headers, replay_id};
 use contract::topology::{DLQ, JOBS, header};
+use queue::dead_letter::{job_headers, replay_id};
 use serde_json::{Value, json};
 use tests::Bed;
 

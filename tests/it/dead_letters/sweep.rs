@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
-use contract::dead_letter::{self, Original, Verdict};
 use contract::topology::{ADVISORIES, DLQ, JOBS, Lane, MAX_DELIVER, header};
 use fixtures::wait::until;
 use futures::StreamExt as _;
+use queue::dead_letter::{self, Original, Verdict};
 use serde_json::{Value, json};
 use tests::{Bed, LIMIT};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use contract::dead_letter;
 use contract::topology::{JOBS, Lane, Priority, Task, header, reply_subject};
 use fixtures::programs::workspace;
+use queue::dead_letter;
 use serde_json::{Value, json};
 
 fn folder() -> PathBuf {

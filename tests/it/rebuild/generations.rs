@@ -123,7 +123,7 @@ async fn gc_drops_what_nobody_needs_and_nothing_else() -> anyhow::Result<()> {
         "rebuild-copied=kill",
     )
     .await?;
-    let mut foreign = contract::collection::create(
+    let mut foreign = points::collection::create(
         &format!("{}--foreign", bed.stack.collection).parse()?,
         &bed.manifest,
     );

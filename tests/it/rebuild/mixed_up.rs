@@ -107,7 +107,7 @@ async fn scores_stay_with_the_point_that_has_them_where_a_text_comes_twice() -> 
     }
     rebuild(&bed, &corpus, &[]).await?.done();
     let scores = qdrant_client::Payload::try_from(json!({ "scores": { "reranker": 0.5 } }))?;
-    let b = contract::point::point_id("b", 0).to_string();
+    let b = points::point_id("b", 0).to_string();
     let set =
         qdrant_client::qdrant::SetPayloadPointsBuilder::new(bed.stack.collection.as_str(), scores)
             .points_selector(qdrant_client::qdrant::PointsIdsList {

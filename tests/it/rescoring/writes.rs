@@ -43,8 +43,7 @@ async fn a_score_of_an_older_version_goes_to_no_newer_one_and_creates_no_point()
 -> anyhow::Result<()> {
     let scene = Scene::start().await?.with_golden_documents().await?;
     scene.rescore(&["--query", QUERY]).await?;
-    let nowhere =
-        json!([{ "point": contract::point::point_id("nobody", 0).to_string(), "text": "t" }]);
+    let nowhere = json!([{ "point": points::point_id("nobody", 0).to_string(), "text": "t" }]);
     let collection = &scene.bed.stack.collection;
     scene
         .publish(&json!({ "version": "1.0", "kind": "rescore", "collection": collection, "items": nowhere }))
@@ -95,7 +94,7 @@ async fn items_that_cannot_be_scored_take_only_their_own_job() -> anyhow::Result
     let scene = Scene::start().await?.with_golden_documents().await?;
     let collection = scene.bed.stack.collection.clone();
     let long = "stream ".repeat(300);
-    let id = |doc_id: &str| contract::point::point_id(doc_id, 0).to_string();
+    let id = |doc_id: &str| points::point_id(doc_id, 0).to_string();
     let job = |items: Value| json!({ "version": "1.0", "kind": "rescore", "collection": collection, "items": items });
     let good = &Scene::golden()?["g0"];
     let pair = |doc_id: &str| json!({ "point": id(doc_id), "version": 1, "query": QUERY, "text": good.passage });

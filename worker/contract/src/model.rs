@@ -3,7 +3,6 @@
 //! A staged model is a directory with the ONNX graph, its external data, `tokenizer.json` and `manifest.json`.
 //! Its fingerprint is the digest of all that changes a vector: a collection holds vectors of one fingerprint.
 
-mod directory;
 mod error;
 mod signature;
 
@@ -17,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::names::ModelName;
 use crate::topology::Task;
-pub use directory::ModelDir;
 pub use error::ModelError;
 pub use signature::{SIGNATURE, check_signature};
 

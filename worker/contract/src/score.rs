@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::field;
 use crate::names::ModelName;
-use crate::point::field;
 
 /// Field above the scores of all models, unless a job names another one.
 pub const SCORES: &str = "scores";

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use contract::connect::ConfigFault;
 use contract::topology::{DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
+use runtime::settings::ConfigFault;
 
 use crate::plan::Shapes;
 

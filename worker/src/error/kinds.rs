@@ -1,11 +1,11 @@
 //! Kinds: what each stage can fail with.
 
-use contract::collection::Mismatch;
-use contract::connect::qdrant::ServerError;
 use contract::job::JobError;
 use contract::names::CollectionName;
 use contract::tokenizer::TokenizerError;
-use qdrant_client::QdrantError;
+use points::collection::Mismatch;
+use points::connect::ServerError;
+use points::store::PointsError;
 use thiserror::Error;
 
 /// Why a single job is refused; its batch goes on without it.
@@ -143,27 +143,9 @@ pub enum Suspicion {
 /// Why points are not in Qdrant.
 #[derive(Debug, Error)]
 pub enum UpsertError {
-    /// Qdrant, or the way to it, failed.
-    #[error("failed to {action} `{collection}`")]
-    Qdrant {
-        /// What was tried.
-        action: &'static str,
-        /// Where.
-        collection: CollectionName,
-        /// What came back.
-        #[source]
-        source: Box<QdrantError>,
-    },
-    /// Qdrant answered, but the write is not done.
-    #[error("qdrant answered `{status}` instead of `Completed` to {action} `{collection}`")]
-    NotCompleted {
-        /// What was tried.
-        action: &'static str,
-        /// Where.
-        collection: CollectionName,
-        /// What it said.
-        status: String,
-    },
+    /// Points were not written, or not all of them.
+    #[error(transparent)]
+    Points(#[from] PointsError),
     /// The collection is for another model.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),

@@ -8,8 +8,8 @@ use async_nats::Subject;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, Message};
 use bytes::Bytes;
-use contract::dead_letter::{self, EXHAUSTED, Original};
-use contract::topology::{self, DLQ, MAX_DELIVER, Priority, header};
+use contract::topology::{DLQ, MAX_DELIVER, Priority, header};
+use queue::dead_letter::{self, EXHAUSTED, Original};
 
 use super::progress::Renewal;
 use crate::batch::Delivery;
@@ -144,7 +144,7 @@ impl Lease {
             payload: self.message.payload.clone(),
             default_version: info
                 .ok()
-                .and_then(|info| topology::default_version(headers, &info)),
+                .and_then(|info| queue::streams::default_version(headers, &info)),
         }
     }
 

@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use contract::model::{MANIFEST, Manifest, ModelDir, SIGNATURE};
+use contract::model::{MANIFEST, Manifest, SIGNATURE};
+use runtime::model_dir::ModelDir;
 
 use super::StageConfig;
 use super::bring::Arrival;

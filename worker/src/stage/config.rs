@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use contract::connect::{ConfigFault, unreadable};
 use contract::digest::Digest;
 use contract::model::{Activation, Pooling};
 use contract::names::ModelName;
+use runtime::settings::{ConfigFault, unreadable};
 
 use super::quantize::Quantization;
 use super::source::Source;

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::connect::store::reason;
 use futures::TryStreamExt as _;
 use object_store::path::Path as StorePath;
 use object_store::{Error, ObjectStoreExt as _};
+use runtime::object_stores::reason;
 use tokio::runtime::{Builder, Runtime};
 
 use super::source::Remote;

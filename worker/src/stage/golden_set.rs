@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use contract::relevance::RelevanceError;
-use contract::relevance::corpus::{self, Document};
-use contract::relevance::read::{self, Topic};
+use relevance::RelevanceError;
+use relevance::corpus::{self, Document};
+use relevance::read::{self, Topic};
 
 /// A document of the demo's corpus.
 macro_rules! document {

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use contract::model::{Golden, Identity, Manifest, TOKENIZER};
-use contract::relevance::measure::measure;
-use contract::relevance::rank::ranked;
-use contract::relevance::read::Topic;
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
+use relevance::measure::measure;
+use relevance::rank::ranked;
+use relevance::read::Topic;
 
 use super::StageConfig;
 use super::golden::record;

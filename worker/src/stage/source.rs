@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use contract::connect::store::{Place, is_url, web};
 use object_store::path::Path;
 use object_store::{ClientOptions, HeaderMap, HeaderValue, ObjectStore};
+use runtime::object_stores::{Place, is_url, web};
 
 /// Scheme of the Hugging Face hub.
 const HUB: &str = "hf://";

@@ -2,28 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use contract::field;
 use contract::job::{Item, Job};
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use contract::point::field;
 use contract::score::ScoreField;
-use qdrant_client::Qdrant;
-use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
+use points::Points;
+use points::guard::tombstones;
+use points::store::{PointsError, Store, selector};
 use qdrant_client::qdrant::points_update_operation::{Operation, SetPayload};
-use qdrant_client::qdrant::{
-    Condition, Filter, PointId, PointsSelector, PointsUpdateOperation, UpdateBatchPoints, Value,
-};
+use qdrant_client::qdrant::{Condition, Filter, PointId, Value};
 use serde_json::json;
 
-use super::request::{failed, is_completed, timed};
 use crate::batch::Vectors;
-use crate::error::UpsertError;
 use crate::failpoint;
 
 /// Points of one request.
 const SCORES_PER_REQUEST: usize = 128;
-/// What is done, for errors.
-const ACTION: &str = "write scores into";
 
 /// The score of one point.
 #[derive(Debug)]
@@ -78,23 +73,12 @@ fn value(labels: &[String], scores: &[f32]) -> serde_json::Value {
 
 /// Writes scores one request after the other: a later score of the same point wins.
 pub(super) async fn write(
-    qdrant: &Qdrant,
-    collection: &CollectionName,
+    points: Points<'_, impl Store>,
     scores: &[Score<'_>],
-) -> Result<(), UpsertError> {
+) -> Result<(), PointsError> {
     for part in scores.chunks(SCORES_PER_REQUEST) {
-        let request = UpdateBatchPoints {
-            collection_name: collection.to_string(),
-            wait: Some(true),
-            operations: part.iter().map(Score::operation).collect(),
-            ..UpdateBatchPoints::default()
-        };
-        let response = timed("update_batch", qdrant.update_points_batch(request)).await;
-        let response = response.map_err(failed(ACTION, collection))?;
-        // Of some of them nothing may have been said.
-        for answer in 0..part.len() {
-            is_completed(ACTION, collection, response.result.get(answer))?;
-        }
+        let operations = part.iter().map(Score::operation).collect();
+        points.update("write scores into", operations).await?;
         failpoint::pass("after-scores");
     }
     Ok(())
@@ -102,20 +86,14 @@ pub(super) async fn write(
 
 impl Score<'_> {
     /// Sets one field of the point and leaves the rest of its payload, and its vectors, alone.
-    fn operation(&self) -> PointsUpdateOperation {
+    fn operation(&self) -> Operation {
         let (above, name) = self.field.split();
-        let selector = PointsSelectorOneOf::Filter(self.scored_point());
-        let set = SetPayload {
+        Operation::SetPayload(SetPayload {
             payload: [(name.to_owned(), Value::from(self.value.clone()))].into(),
-            points_selector: Some(PointsSelector {
-                points_selector_one_of: Some(selector),
-            }),
+            points_selector: Some(selector(self.scored_point())),
             key: above.map(str::to_owned),
             ..SetPayload::default()
-        };
-        PointsUpdateOperation {
-            operation: Some(Operation::SetPayload(set)),
-        }
+        })
     }
 
     /// The point, if it is still what was scored. A selection by filter creates nothing, and fails for nothing that is
@@ -134,7 +112,7 @@ impl Score<'_> {
         }
         Filter {
             must,
-            must_not: vec![Condition::matches(field::DELETED, true)],
+            must_not: vec![tombstones()],
             ..Filter::default()
         }
     }
@@ -142,6 +120,8 @@ impl Score<'_> {
 
 #[cfg(test)]
 mod tests {
+    use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
+
     use super::*;
 
     fn operation(version: Option<u64>, field: &str, value: serde_json::Value) -> SetPayload {
@@ -151,10 +131,10 @@ mod tests {
             field: field.parse().unwrap(),
             value,
         };
-        match score.operation().operation {
-            Some(Operation::SetPayload(set)) => set,
-            other => panic!("{other:?}"),
-        }
+        let Operation::SetPayload(set) = score.operation() else {
+            panic!("a score sets a field");
+        };
+        set
     }
 
     #[test]

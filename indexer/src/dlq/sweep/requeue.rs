@@ -7,8 +7,8 @@
 
 use anyhow::Context as _;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use contract::dead_letter::Original;
 use contract::topology::{JOBS, header};
+use queue::dead_letter::Original;
 
 use super::{Exhausted, Sweeper};
 use crate::dlq::read::next_message;

@@ -1,13 +1,13 @@
 //! Again: a stored chunk as a document to be embedded by another model.
 
+use contract::field;
 use contract::job::{Chunk, Document};
 use contract::model::Manifest;
-use contract::point::field;
 use contract::tokenizer::Tokenizer;
 use qdrant_client::qdrant::{RetrievedPoint, Value};
 use serde_json::{Map, Value as Json};
 
-use crate::rebuild::write::{number, text};
+use points::payload::{number, text};
 
 /// A chunk to be embedded again, alone in its document's slice.
 pub(crate) struct Again {

@@ -12,11 +12,13 @@ use std::collections::HashMap;
 use std::slice;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use contract::field;
 use contract::names::CollectionName;
-use contract::point::{self, Head, field};
 use contract::tokenizer::Tokenizer;
-use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint, ScrollPoints};
+use points::guard::{self, Head};
+use points::payload::{id, number};
+use points::{Points, point_id};
+use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint};
 use tokio::sync::mpsc;
 
 use super::{Copier, Read, copy_all};
@@ -25,7 +27,6 @@ use crate::pack::{Packed, Packer, TooLarge, Whole};
 use crate::read::{Event, ReadError};
 use crate::rebuild::catch_up::Again;
 use crate::rebuild::publish::Publisher;
-use crate::rebuild::write::{Target, id, include, number};
 
 /// Heads of one page.
 const HEADS_PER_PAGE: u32 = 128;
@@ -39,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A collection as a source.
 #[derive(Clone, Copy)]
 pub(in crate::rebuild) struct Collection<'a> {
-    pub(in crate::rebuild) from: Target<'a>,
+    pub(in crate::rebuild) from: Points<'a>,
     /// What the alias points to: what changes there during the run is carried over later.
     pub(in crate::rebuild) serving: &'a CollectionName,
     pub(in crate::rebuild) tokenizer: &'a Tokenizer,
@@ -87,23 +88,10 @@ impl Collection<'_> {
 impl Stored<'_> {
     /// Reads all documents. Gives the number of chunks that the model does not take whole.
     async fn read(mut self) -> anyhow::Result<u64> {
-        let mut request = ScrollPoints {
-            collection_name: self.source.from.collection.to_string(),
-            filter: Some(Filter::must([Condition::matches(field::CHUNK, 0)])),
-            limit: Some(HEADS_PER_PAGE),
-            with_payload: Some(include(&Head::FIELDS)),
-            with_vectors: Some(false.into()),
-            ..ScrollPoints::default()
-        };
-        loop {
-            let page = self.source.from.qdrant.scroll(request.clone()).await;
-            let page =
-                page.with_context(|| format!("failed to read `{}`", self.source.from.collection))?;
-            self.page(&page.result).await?;
-            request.offset = page.next_page_offset;
-            if request.offset.is_none() {
-                break;
-            }
+        let from = self.source.from;
+        let mut pages = from.pages(guard::heads(), &Head::FIELDS, HEADS_PER_PAGE);
+        while let Some(page) = pages.next().await? {
+            self.page(&page).await?;
         }
         let last = self.packer.finish();
         self.send(last).await;
@@ -144,7 +132,7 @@ impl Stored<'_> {
             Condition::matches(field::DOC_ID, ids),
             Condition::matches(field::RUN, run),
         ]);
-        target.delete(copied).await
+        Ok(target.delete(copied).await?)
     }
 
     /// Takes a document as a whole. One that somebody writes meanwhile is looked at again: it may be one that comes later,
@@ -248,6 +236,6 @@ impl Stored<'_> {
 impl Found {
     /// Ids of all its points.
     fn ids(&self) -> impl Iterator<Item = String> {
-        (0..self.head.chunks).map(|chunk| point::point_id(&self.doc_id, chunk).to_string())
+        (0..self.head.chunks).map(|chunk| point_id(&self.doc_id, chunk).to_string())
     }
 }

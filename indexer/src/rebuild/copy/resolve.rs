@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 
 use contract::digest::Digest;
+use contract::field;
 use contract::job::{Chunk, Document};
 use contract::model::Manifest;
-use contract::point::{self, Stamp, field};
 use contract::score::SCORES;
+use points::change::Copied as CopiedPoint;
+use points::guard::Guard;
+use points::payload::{id, number, text};
+use points::point::{self, Stamp};
+use points::{Points, point_id};
 
 use crate::rebuild::balance::DeadPoints;
 use crate::rebuild::look_up::{Known, Wanted, vectors};
-use crate::rebuild::write::{Draft, Target, id, number, text};
 
 /// Tells for each batch of chunks what has to be done about it.
 pub(in crate::rebuild) struct Copier<'a> {
     /// The generation; `None` only counts.
-    pub(in crate::rebuild) target: Option<Target<'a>>,
-    pub(in crate::rebuild) serving: Option<Target<'a>>,
+    pub(in crate::rebuild) target: Option<Points<'a>>,
+    pub(in crate::rebuild) serving: Option<Points<'a>>,
     pub(in crate::rebuild) manifest: &'a Manifest,
     pub(in crate::rebuild) version: u64,
     pub(in crate::rebuild) run: &'a str,
@@ -132,7 +136,7 @@ impl Copier<'_> {
         let Some(target) = self.target else {
             return Ok(Found::default());
         };
-        let ids = pieces.iter().map(|piece| piece.id.clone()).collect();
+        let ids = pieces.iter().map(|piece| piece.id.as_str());
         let fields = [field::VERSION, field::DIGEST];
         let points = target.get(ids, &fields, false).await?;
         let doc_ids: Vec<_> = documents.iter().map(|it| it.id.clone()).collect();
@@ -169,24 +173,30 @@ impl Copier<'_> {
     }
 
     /// Scores are of the text, as the vector is.
-    fn draft(&self, stamp: &Stamp, document: &Document, chunk: &Chunk, known: Known) -> Draft {
+    fn draft(
+        &self,
+        stamp: &Stamp,
+        document: &Document,
+        chunk: &Chunk,
+        known: Known,
+    ) -> CopiedPoint {
         let mut point = point::chunk_point(stamp, document, chunk, self.version, known.vector);
         let scores = known.scores.map(|scores| (SCORES.to_owned(), scores));
         point.payload.extend(scores);
-        Draft {
+        let guard = Guard {
             version: self.version,
-            deleted: false,
-            point,
-        }
+            deletes: false,
+        };
+        CopiedPoint { guard, point }
     }
 
     /// Nothing in the generation is newer yet, unless this process was suspended and another one went on: what it
     /// then writes too late, it removes itself.
-    async fn write(&self, drafts: Vec<Draft>, documents: &[Document]) -> anyhow::Result<()> {
+    async fn write(&self, drafts: Vec<CopiedPoint>, documents: &[Document]) -> anyhow::Result<()> {
         let Some(target) = self.target.filter(|_| !drafts.is_empty()) else {
             return Ok(());
         };
-        target.upsert(drafts).await?;
+        target.copy(&drafts).await?;
         let doc_ids: Vec<_> = documents
             .iter()
             .map(|document| document.id.clone())
@@ -196,7 +206,7 @@ impl Copier<'_> {
             .into_iter()
             .filter(|(_, head)| head.version > self.version);
         let newer: Vec<_> = newer.map(|(doc_id, _)| doc_id).collect();
-        target.clean(&newer).await
+        Ok(target.clean(&newer).await?)
     }
 }
 
@@ -207,7 +217,7 @@ fn pieces(mut documents: Vec<Document>) -> (Vec<Document>, Vec<Piece>) {
         for chunk in std::mem::take(&mut document.chunks) {
             let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
             pieces.push(Piece {
-                id: point::point_id(&document.id, chunk.index.unwrap_or(0)).to_string(),
+                id: point_id(&document.id, chunk.index.unwrap_or(0)).to_string(),
                 digest: Digest::of(input.as_bytes()).into(),
                 document: number,
                 chunk,

@@ -8,14 +8,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::point::{Head, field};
-use qdrant_client::qdrant::{Condition, Filter, ScrollPoints};
+use contract::field;
+use points::guard::{self, Head, tombstones};
+use qdrant_client::qdrant::{Condition, Filter};
 
 use crate::once::{Chunks, identity};
 use crate::rebuild::Rebuild;
-use crate::rebuild::balance::count;
 use crate::rebuild::report::{Gate, as_double};
-use crate::rebuild::write::include;
 
 /// Looks before a difference is believed.
 const LOOKS: u32 = 5;
@@ -109,7 +108,7 @@ impl Rebuild {
             found: Found::default(),
         };
         self.heads(&mut tally).await?;
-        let mut without = vec![Condition::matches(field::DELETED, true)];
+        let mut without = vec![tombstones()];
         if !doc_ids.is_empty() {
             let any: Vec<_> = doc_ids.into_iter().collect();
             without.push(Condition::matches(field::DOC_ID, any));
@@ -122,33 +121,21 @@ impl Rebuild {
         let complete = source.keys().filter(|it| !incomplete.contains(*it));
         Ok(Found {
             expected_documents: complete.count() as u64,
-            chunks: count(self.target(), chunks).await?,
+            chunks: self.target().count(chunks).await?,
             ..tally.found
         })
     }
 
     /// Looks at all heads.
     async fn heads(&self, tally: &mut Tally<'_>) -> anyhow::Result<()> {
-        let mut request = ScrollPoints {
-            collection_name: self.record().generation.to_string(),
-            filter: Some(Filter::must([Condition::matches(field::CHUNK, 0)])),
-            limit: Some(HEADS_PER_PAGE),
-            with_payload: Some(include(&Head::FIELDS)),
-            with_vectors: Some(false.into()),
-            ..ScrollPoints::default()
-        };
-        loop {
-            let page = self.qdrant.scroll(request.clone()).await;
-            let page = page.with_context(|| {
-                format!("failed to read the heads of `{}`", self.record().generation)
-            })?;
-            let heads = page.result.iter().filter_map(Head::read);
+        let mut pages = self
+            .target()
+            .pages(guard::heads(), &Head::FIELDS, HEADS_PER_PAGE);
+        while let Some(page) = pages.next().await? {
+            let heads = page.iter().filter_map(Head::read);
             heads.for_each(|(doc_id, head)| tally.add(&doc_id, head));
-            request.offset = page.next_page_offset;
-            if request.offset.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 }
 

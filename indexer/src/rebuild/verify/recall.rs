@@ -3,14 +3,14 @@
 //! Hits are compared by their scores: of two points with the same text either may come first.
 
 use anyhow::Context as _;
-use contract::failpoint;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use points::guard::tombstones;
+use points::payload::vector;
 use qdrant_client::qdrant::{Filter, QueryPointsBuilder, RetrievedPoint, SearchParamsBuilder};
+use runtime::failpoint;
 
 use crate::rebuild::Rebuild;
-use crate::rebuild::look_up::vector;
 use crate::rebuild::report::{Gate, as_double};
-use crate::search::tombstones;
 
 /// Vectors that are searched for.
 const QUERIES: usize = 200;

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use anyhow::Context as _;
-use contract::point::{self, field};
-use qdrant_client::qdrant::{Condition, Filter, PointId, RetrievedPoint, ScrollPoints};
+use contract::field;
+use points::guard::tombstones;
+use points::payload::{id, text, vector};
+use points::point_id;
+use qdrant_client::qdrant::{Filter, PointId, RetrievedPoint};
 
 use crate::rebuild::Rebuild;
-use crate::rebuild::look_up::{unsound, vector};
+use crate::rebuild::look_up::unsound;
 use crate::rebuild::report::{Gate, as_double};
-use crate::rebuild::write::{id, include, text};
 
 /// Neighbouring points of one place.
 const POINTS_PER_PLACE: usize = 10;
@@ -29,7 +30,7 @@ impl Rebuild {
             if samples.len() >= wanted {
                 break;
             }
-            let start = point::point_id(&format!("{} {place}", self.record().run), 0);
+            let start = point_id(&format!("{} {place}", self.record().run), 0);
             let start = PointId::from(start.to_string());
             let points = self.points_from(Some(start), POINTS_PER_PLACE).await?;
             samples.extend(points.into_iter().map(|point| (id(&point), point)));
@@ -39,23 +40,14 @@ impl Rebuild {
 
     async fn points_from(
         &self,
-        offset: Option<PointId>,
+        start: Option<PointId>,
         limit: usize,
     ) -> anyhow::Result<Vec<RetrievedPoint>> {
-        let deleted = Condition::matches(field::DELETED, true);
-        let request = ScrollPoints {
-            collection_name: self.record().generation.to_string(),
-            filter: Some(Filter::must_not([deleted])),
-            offset,
-            limit: Some(u32::try_from(limit)?),
-            with_payload: Some(include(&[field::DOC_ID, field::FINGERPRINT])),
-            with_vectors: Some(true.into()),
-            ..ScrollPoints::default()
-        };
-        let page = self.qdrant.scroll(request).await;
-        let page =
-            page.with_context(|| format!("failed to sample `{}`", self.record().generation))?;
-        Ok(page.result)
+        let fields = [field::DOC_ID, field::FINGERPRINT];
+        let sample = Filter::must_not([tombstones()]);
+        let pages = self.target().pages(sample, &fields, u32::try_from(limit)?);
+        let first = pages.starting_at(start).with_vectors().next().await?;
+        Ok(first.unwrap_or_default())
     }
 
     /// Dimensions, numbers, lengths and fingerprints.

@@ -1,6 +1,6 @@
 //! What rendering does to files, and when it touches none.
 
-use contract::connect::EXIT_CONFIG;
+use runtime::settings::EXIT_CONFIG;
 use serde_json::Value;
 
 use super::super::render::{Rendered, text};

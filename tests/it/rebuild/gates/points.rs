@@ -1,6 +1,7 @@
 //! Gates that look at the points of the new generation.
 
-use contract::point::{field, point_id};
+use contract::field;
+use points::point_id;
 use qdrant_client::Payload;
 use qdrant_client::qdrant::{
     DeletePointsBuilder, GetPointsBuilder, NamedVectors, PointStruct, PointVectors, PointsIdsList,

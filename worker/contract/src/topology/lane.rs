@@ -1,12 +1,8 @@
 //! Lane: one subject of jobs and the consumer that reads it.
 
-use std::time::Duration;
-
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConsumerSizes, MAX_DELIVER, MAX_WAITING};
 use crate::names::ModelName;
 
 /// What a model is used for.
@@ -107,25 +103,5 @@ impl Lane {
             self.model,
             self.priority.as_str()
         )
-    }
-
-    /// Configuration of the consumer.
-    #[must_use]
-    pub fn consumer_config(&self, sizes: &ConsumerSizes) -> pull::Config {
-        pull::Config {
-            durable_name: Some(self.consumer()),
-            description: Some(format!("jobs of {}", self.subject())),
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: sizes.ack_wait,
-            max_deliver: MAX_DELIVER,
-            filter_subject: self.subject(),
-            max_waiting: MAX_WAITING,
-            max_ack_pending: sizes.max_ack_pending,
-            // Zero: with no workers nobody pulls, and the consumer must survive that.
-            inactive_threshold: Duration::ZERO,
-            num_replicas: sizes.replicas,
-            ..pull::Config::default()
-        }
     }
 }

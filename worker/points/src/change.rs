@@ -1,0 +1,192 @@
+//! Change: what a job does to a document, as references into the job. Points are made of it request by request, because
+//! a payload repeats the metadata of its document.
+
+use contract::job::{Chunk, Document};
+use prost::Message as _;
+use qdrant_client::qdrant::{Filter, PointStruct};
+use runtime::failpoint;
+use serde_json::Value;
+
+use crate::guard::{Guard, body_up_to, obsolete};
+use crate::point::{self, Stamp};
+
+/// Memory of a number in a payload, as the client holds it.
+const BYTES_OF_A_VALUE: usize = 64;
+
+/// What one job does to one document.
+#[derive(Clone, Debug)]
+pub struct Change<'a> {
+    /// Id of the document.
+    pub doc_id: &'a str,
+    /// Version that is written or deleted.
+    pub version: u64,
+    /// Run that published the job.
+    pub run: Option<&'a str>,
+    /// Which of the two.
+    pub kind: Kind<'a>,
+}
+
+/// What becomes of a document.
+#[derive(Clone, Debug)]
+pub enum Kind<'a> {
+    /// These chunks of it are written; all of them, or a slice.
+    Write {
+        /// The document.
+        document: &'a Document,
+        /// Vectors of its chunks, in their order.
+        vectors: &'a [Vec<f32>],
+    },
+    /// It is deleted.
+    Delete,
+}
+
+/// Which points of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Chunk 0, or the tombstone.
+    Head,
+    /// All others.
+    Body,
+}
+
+/// A point that is to be written, with what decides whether it wins.
+pub trait Draft: Sync {
+    /// Which points it may replace.
+    fn guard(&self) -> Guard;
+
+    /// About how much memory the point takes in a request.
+    fn bytes(&self) -> usize;
+
+    /// Makes the point.
+    fn point(&self) -> PointStruct;
+}
+
+/// A point that is taken over from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Copied {
+    /// Which points it may replace.
+    pub guard: Guard,
+    /// The point.
+    pub point: PointStruct,
+}
+
+impl Draft for Copied {
+    fn guard(&self) -> Guard {
+        self.guard
+    }
+
+    fn bytes(&self) -> usize {
+        self.point.encoded_len()
+    }
+
+    fn point(&self) -> PointStruct {
+        self.point.clone()
+    }
+}
+
+/// A point of a change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChangeDraft<'a> {
+    change: &'a Change<'a>,
+    chunk: Option<(&'a Chunk, &'a [f32])>,
+    stamp: &'a Stamp,
+}
+
+impl Change<'_> {
+    /// Who writes.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        Guard {
+            version: self.version,
+            deletes: matches!(self.kind, Kind::Delete),
+        }
+    }
+
+    /// The points of a part that this job has.
+    pub(crate) fn drafts<'a>(&'a self, part: Part, stamp: &'a Stamp) -> Vec<ChangeDraft<'a>> {
+        let draft = |chunk| ChangeDraft {
+            change: self,
+            chunk,
+            stamp,
+        };
+        match &self.kind {
+            Kind::Delete if failpoint::skips("tombstone") => Vec::new(),
+            Kind::Delete if part == Part::Head => vec![draft(None)],
+            Kind::Delete => Vec::new(),
+            Kind::Write { document, vectors } => {
+                let chunks = document.chunks.iter().zip(vectors.iter());
+                chunks
+                    .filter(|(chunk, _)| is_head(chunk) == (part == Part::Head))
+                    .map(|(chunk, vector)| draft(Some((chunk, vector.as_slice()))))
+                    .collect()
+            }
+        }
+    }
+
+    /// The points that the document must not have any more once this change is done. A slice without the head leaves
+    /// that to the slice that has it.
+    pub(crate) fn obsolete(&self) -> Option<Filter> {
+        match &self.kind {
+            Kind::Delete => Some(body_up_to(self.doc_id, self.version)),
+            Kind::Write { document, .. } => {
+                let total = document.total.unwrap_or(0);
+                let has_head = document.chunks.iter().any(is_head);
+                has_head.then(|| obsolete(self.doc_id, self.version, total))
+            }
+        }
+    }
+}
+
+fn is_head(chunk: &Chunk) -> bool {
+    chunk.index == Some(0)
+}
+
+impl Draft for ChangeDraft<'_> {
+    fn guard(&self) -> Guard {
+        self.change.guard()
+    }
+
+    fn bytes(&self) -> usize {
+        match (&self.change.kind, self.chunk) {
+            (Kind::Write { document, .. }, Some((chunk, vector))) => {
+                let meta: usize = document.meta.values().map(bytes).sum();
+                BYTES_OF_A_VALUE + chunk.text.len() + size_of_val(vector) + meta
+            }
+            (Kind::Write { .. } | Kind::Delete, _) => BYTES_OF_A_VALUE,
+        }
+    }
+
+    fn point(&self) -> PointStruct {
+        let change = self.change;
+        let stamp = Stamp {
+            run: change.run.map(str::to_owned),
+            ..self.stamp.clone()
+        };
+        match (&change.kind, self.chunk) {
+            (Kind::Write { document, .. }, Some((chunk, vector))) => {
+                let mut vector = vector.to_vec();
+                if failpoint::skips("vector") {
+                    vector.reverse();
+                }
+                point::chunk_point(&stamp, document, chunk, change.version, vector)
+            }
+            (Kind::Write { .. } | Kind::Delete, _) => {
+                point::tombstone(&stamp, change.doc_id, change.version)
+            }
+        }
+    }
+}
+
+/// About how much memory a value takes in a point.
+fn bytes(value: &Value) -> usize {
+    BYTES_OF_A_VALUE
+        + match value {
+            Value::Array(values) => values.iter().map(bytes).sum(),
+            Value::Object(values) => values
+                .iter()
+                .map(|(key, value)| key.len() + bytes(value))
+                .sum(),
+            Value::String(text) => text.len(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
+}

@@ -1,0 +1,206 @@
+//! Collections: their schema, and the fingerprint that guards them.
+
+use contract::digest::Digest;
+use contract::field;
+use contract::model::Manifest;
+use contract::names::{CollectionName, ModelName};
+use qdrant_client::qdrant::{
+    CollectionInfo, CreateCollection, CreateCollectionBuilder, Distance, FieldType,
+    VectorParamsBuilder, VectorsConfigBuilder, vectors_config::Config,
+};
+use serde_json::json;
+use thiserror::Error;
+
+/// Key of the model's fingerprint in the collection's metadata.
+pub const FINGERPRINT: &str = "ebb_fingerprint";
+/// Key of the model's name in the collection's metadata.
+pub const MODEL: &str = "ebb_model";
+
+/// Payload fields with an index. They are created before any point is loaded, because HNSW graphs take account
+/// of the indexes that exist when they are built.
+pub const PAYLOAD_INDEXES: [(&str, FieldType); 6] = [
+    (field::DOC_ID, FieldType::Keyword),
+    (field::VERSION, FieldType::Integer),
+    (field::CHUNK, FieldType::Integer),
+    (field::DIGEST, FieldType::Keyword),
+    (field::RUN, FieldType::Keyword),
+    (field::DELETED, FieldType::Bool),
+];
+
+/// The collection of a model: one named vector, the fingerprint in the metadata.
+#[must_use]
+pub fn create(name: &CollectionName, manifest: &Manifest) -> CreateCollection {
+    let mut vectors = VectorsConfigBuilder::default();
+    vectors.add_named_vector_params(
+        manifest.name.as_str(),
+        VectorParamsBuilder::new(manifest.identity.dimensions as u64, distance(manifest)),
+    );
+    let mut request: CreateCollection = CreateCollectionBuilder::new(name.as_str())
+        .vectors_config(vectors)
+        .into();
+    request.metadata = [
+        (FINGERPRINT.to_owned(), json!(manifest.fingerprint).into()),
+        (MODEL.to_owned(), json!(manifest.name).into()),
+    ]
+    .into();
+    request
+}
+
+/// Cosine scales vectors to length 1; the dot product of vectors that have it already is the same for less.
+fn distance(manifest: &Manifest) -> Distance {
+    if manifest.identity.normalize {
+        Distance::Dot
+    } else {
+        Distance::Cosine
+    }
+}
+
+/// Why a model must not write to a collection.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Mismatch {
+    /// No vector of the model's name.
+    #[error("model `{model}` needs a vector of that name, collection `{collection}` has {found}")]
+    NoVector {
+        /// The collection.
+        collection: CollectionName,
+        /// The model.
+        model: ModelName,
+        /// The vectors it has.
+        found: String,
+    },
+    /// A vector of another length.
+    #[error(
+        "model `{model}` yields {expected} dimensions, collection `{collection}` expects {found}"
+    )]
+    Dimensions {
+        /// The collection.
+        collection: CollectionName,
+        /// The model.
+        model: ModelName,
+        /// What the model yields.
+        expected: u64,
+        /// What the collection expects.
+        found: u64,
+    },
+    /// Vectors of another model or of another version of it.
+    #[error(
+        "model `{model}` has fingerprint {expected}, collection `{collection}` holds vectors of {found}; \
+         rebuild it with this model or use the one that it was made with"
+    )]
+    Fingerprint {
+        /// The collection.
+        collection: CollectionName,
+        /// The model.
+        model: ModelName,
+        /// The model's fingerprint.
+        expected: Digest,
+        /// The collection's.
+        found: String,
+    },
+}
+
+impl Mismatch {
+    /// The collection.
+    #[must_use]
+    pub fn collection(&self) -> &CollectionName {
+        match self {
+            Self::NoVector { collection, .. }
+            | Self::Dimensions { collection, .. }
+            | Self::Fingerprint { collection, .. } => collection,
+        }
+    }
+}
+
+/// Checks that vectors of a model may be written to, or searched in, a collection.
+///
+/// # Errors
+/// [`Mismatch`], the first that is found.
+pub fn check(
+    name: &CollectionName,
+    info: &CollectionInfo,
+    manifest: &Manifest,
+) -> Result<(), Mismatch> {
+    let vectors = named_vectors(info);
+    let model = manifest.name.clone();
+    let collection = name.clone();
+    let Some((_, found)) = vectors.iter().find(|(vector, _)| vector == model.as_str()) else {
+        let names: Vec<_> = vectors
+            .into_iter()
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        let found = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
+        return Err(Mismatch::NoVector {
+            collection,
+            model,
+            found,
+        });
+    };
+    let expected = manifest.identity.dimensions as u64;
+    if *found != expected {
+        return Err(Mismatch::Dimensions {
+            collection,
+            model,
+            expected,
+            found: *found,
+        });
+    }
+    match recorded_fingerprint(info) {
+        Some(found) if found == manifest.fingerprint.as_str() => Ok(()),
+        found => Err(Mismatch::Fingerprint {
+            collection,
+            model,
+            expected: manifest.fingerprint.clone(),
+            found: found.unwrap_or_else(|| "no recorded model".to_owned()),
+        }),
+    }
+}
+
+/// Name and length of each named vector.
+fn named_vectors(info: &CollectionInfo) -> Vec<(String, u64)> {
+    let params = info
+        .config
+        .as_ref()
+        .and_then(|config| config.params.as_ref());
+    let vectors = params
+        .and_then(|p| p.vectors_config.as_ref())
+        .and_then(|v| v.config.as_ref());
+    match vectors {
+        Some(Config::ParamsMap(map)) => map
+            .map
+            .iter()
+            .map(|(name, params)| (name.clone(), params.size))
+            .collect(),
+        Some(Config::Params(params)) => vec![(String::new(), params.size)],
+        None => Vec::new(),
+    }
+}
+
+/// Names of all vectors that the points of a collection may have, dense and sparse, in the order of the names.
+#[must_use]
+pub fn vector_names(info: &CollectionInfo) -> Vec<String> {
+    let mut names: Vec<_> = named_vectors(info)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let params = info
+        .config
+        .as_ref()
+        .and_then(|config| config.params.as_ref());
+    let sparse = params.and_then(|params| params.sparse_vectors_config.as_ref());
+    names.extend(
+        sparse
+            .into_iter()
+            .flat_map(|sparse| sparse.map.keys().cloned()),
+    );
+    names.sort_unstable();
+    names
+}
+
+fn recorded_fingerprint(info: &CollectionInfo) -> Option<String> {
+    let metadata = &info.config.as_ref()?.metadata;
+    metadata.get(FINGERPRINT)?.as_str().cloned()
+}

@@ -1,0 +1,46 @@
+//! Points: what documents become in Qdrant, and the one protocol by which all programs of Ebb write and read them.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`connect`] | settings and the connection, and which servers are supported |
+//! | [`collection`] | schema of a collection, and which model may write to it |
+//! | [`point`] | ids and payload of the points of a document |
+//! | [`payload`] | reading the payload and the vectors of a point |
+//! | [`guard`] | heads, and the filters by which the newest version of a document wins |
+//! | [`change`] | what a job does to a document |
+//! | [`write`] | the protocol: in which order points are written, checked and removed |
+//! | [`pages`] | reading all points that a filter matches |
+//! | [`store`] | the requests to Qdrant, and what counts as done |
+
+pub mod change;
+pub mod collection;
+pub mod connect;
+pub mod guard;
+pub mod pages;
+pub mod payload;
+pub mod point;
+pub mod store;
+pub mod write;
+
+pub use point::{head_id, point_id};
+
+use contract::names::CollectionName;
+use qdrant_client::Qdrant;
+
+/// The points of one collection, or of the collection behind an alias.
+#[derive(Debug)]
+pub struct Points<'a, S = Qdrant> {
+    /// Where requests go.
+    pub store: &'a S,
+    /// Collection or alias.
+    pub collection: &'a CollectionName,
+}
+
+// Copied whatever the store is: it holds references alone.
+impl<S> Clone for Points<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Points<'_, S> {}

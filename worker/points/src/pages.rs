@@ -1,0 +1,71 @@
+//! Pages: reads all points that a filter matches, in the order of their ids. A page is in memory at a time.
+
+use qdrant_client::qdrant::{Filter, PointId, RetrievedPoint, ScrollPoints};
+
+use crate::Points;
+use crate::payload::include;
+use crate::store::{PointsError, Store};
+
+/// Points that are read page by page.
+#[derive(Debug)]
+pub struct Pages<'a, S> {
+    points: Points<'a, S>,
+    /// `None` after the last page.
+    request: Option<ScrollPoints>,
+}
+
+impl<'a, S: Store> Points<'a, S> {
+    /// Reads all points that `filter` matches, with some fields of their payload and without vectors, `limit` at a time.
+    #[must_use]
+    pub fn pages(self, filter: Filter, fields: &[&str], limit: u32) -> Pages<'a, S> {
+        let request = ScrollPoints {
+            collection_name: self.collection.to_string(),
+            filter: Some(filter),
+            limit: Some(limit),
+            with_payload: Some(include(fields)),
+            with_vectors: Some(false.into()),
+            ..ScrollPoints::default()
+        };
+        Pages {
+            points: self,
+            request: Some(request),
+        }
+    }
+}
+
+impl<S: Store> Pages<'_, S> {
+    /// Begins at the point with this id.
+    #[must_use]
+    pub fn starting_at(mut self, id: Option<PointId>) -> Self {
+        if let Some(request) = &mut self.request {
+            request.offset = id;
+        }
+        self
+    }
+
+    /// Reads the vectors too.
+    #[must_use]
+    pub fn with_vectors(mut self) -> Self {
+        if let Some(request) = &mut self.request {
+            request.with_vectors = Some(true.into());
+        }
+        self
+    }
+
+    /// The next page, `None` after the last one.
+    ///
+    /// # Errors
+    /// [`PointsError::Qdrant`]; the same page can be asked for again.
+    pub async fn next(&mut self) -> Result<Option<Vec<RetrievedPoint>>, PointsError> {
+        let Some(request) = &mut self.request else {
+            return Ok(None);
+        };
+        let answer = self.points.store.scroll(request.clone()).await;
+        let page = answer.map_err(self.points.failed("read points of"))?;
+        match page.next_page_offset {
+            Some(next) => request.offset = Some(next),
+            None => self.request = None,
+        }
+        Ok(Some(page.result))
+    }
+}

@@ -1,0 +1,249 @@
+//! Write: puts points into a collection so that the newest version of each document wins, whatever order jobs arrive in,
+//! however often, and whoever writes at the same time.
+//!
+//! A conditional upsert protects points that are there, but never stops an insert: a late job of an older version could
+//! bring back chunks that a newer, shorter version or a delete has removed. Therefore the head of a document (chunk 0)
+//! decides. [`Points::apply`] writes what jobs say:
+//!
+//! 1. read the heads; a document with a newer head is superseded;
+//! 2. write the heads, on condition that no newer one is there, remove the vectors of tombstones (an upsert alone may
+//!    leave them, see [`crate::point`]), and read the heads back;
+//! 3. write the other chunks on the same condition; look for chunks of older versions, and remove them;
+//! 4. read the heads once more; where one has moved on, remove what is older than it, our own chunks included.
+//!
+//! Whoever writes an older chunk after we have looked for them sees our head in its own last look, and removes it. A
+//! crash between any two steps leaves the job unacknowledged, and the redelivered job starts again at step 1.
+//!
+//! [`Points::copy`] writes points that are taken over from elsewhere one by one, not documents as a whole.
+//! [`Points::clean`] has to follow: it is the last step of the same protocol, by the heads as they are then.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use contract::field;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use qdrant_client::qdrant::points_update_operation::Operation;
+use qdrant_client::qdrant::{Condition, Filter};
+use runtime::failpoint;
+
+use crate::Points;
+use crate::change::{Change, Draft, Part};
+use crate::collection::vector_names;
+use crate::guard::{Guard, Head, tombstones_among};
+use crate::payload::doc_id;
+use crate::point::{Stamp, head_id};
+use crate::store::{PointsError, Store, delete_vectors, upsert};
+
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod tests;
+
+/// Points of one request: larger ones gain little and hold more memory on both sides.
+const POINTS_PER_REQUEST: usize = 128;
+/// Bytes of one request in memory: a few points with much metadata are a large request too.
+const BYTES_PER_REQUEST: usize = 4 << 20;
+/// Requests in flight at once.
+const CONCURRENT_REQUESTS: usize = 4;
+/// Documents that are looked at together for what they must not have any more.
+const DOCUMENTS_PER_LOOK: usize = 128;
+/// Such points of one page; there are hardly ever any.
+const LEFTOVERS_PER_PAGE: u32 = 1024;
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Points that were sent.
+    pub points: usize,
+    /// Documents that were not written because a newer version was there.
+    pub superseded: usize,
+}
+
+/// The drafts of one request: those that share a guard are one operation, the older versions first.
+type Request<'d, D> = Vec<(Guard, Vec<&'d D>)>;
+
+impl<S: Store> Points<'_, S> {
+    /// Writes all changes. When it returns `Ok`, everything is durable.
+    ///
+    /// # Errors
+    /// [`PointsError`]; parts may have been written, and writing all of it again is harmless.
+    pub async fn apply(
+        self,
+        mut changes: Vec<Change<'_>>,
+        stamp: &Stamp,
+    ) -> Result<Written, PointsError> {
+        let all = changes.len();
+        changes.sort_by_key(Change::guard);
+        let live = self.without_superseded(changes).await?;
+        let mut points = self.upsert_part(&live, Part::Head, stamp).await?;
+        failpoint::pass("after-head");
+        let live = self.without_superseded(live).await?;
+        points += self.upsert_part(&live, Part::Body, stamp).await?;
+        failpoint::pass("after-body");
+        if !failpoint::skips("prune") {
+            let obsolete = live
+                .iter()
+                .filter_map(|change| Some((change.doc_id, change.obsolete()?)));
+            self.remove_leftovers(obsolete.collect()).await?;
+        }
+        let kept = self.without_superseded(live).await?.len();
+        Ok(Written {
+            points,
+            superseded: all - kept,
+        })
+    }
+
+    /// Writes points that are taken over from elsewhere; those that are newer keep their state.
+    ///
+    /// # Errors
+    /// [`PointsError`]; a part may have been written.
+    pub async fn copy<D: Draft>(self, drafts: &[D]) -> Result<(), PointsError> {
+        self.upsert(drafts, 1).await
+    }
+
+    /// Removes what the heads of these documents have made obsolete.
+    ///
+    /// # Errors
+    /// [`PointsError`].
+    pub async fn clean<D: AsRef<str>>(self, doc_ids: &[D]) -> Result<(), PointsError> {
+        let heads = self.heads(doc_ids).await?;
+        let obsolete = heads
+            .iter()
+            .map(|(doc_id, head)| (doc_id.as_str(), head.obsolete(doc_id)));
+        self.remove_leftovers(obsolete.collect()).await
+    }
+
+    /// Heads of the documents that have one.
+    ///
+    /// # Errors
+    /// [`PointsError::Qdrant`].
+    pub async fn heads<D: AsRef<str>>(
+        self,
+        doc_ids: &[D],
+    ) -> Result<HashMap<String, Head>, PointsError> {
+        let ids = doc_ids.iter().map(|doc_id| head_id(doc_id.as_ref()));
+        let points = self.get(ids, &Head::FIELDS, false).await?;
+        Ok(points.iter().filter_map(Head::read).collect())
+    }
+
+    /// Reads the heads, leaves out the changes that one has overtaken, and removes what they, or others that were as
+    /// old, may have left.
+    async fn without_superseded<'c>(
+        self,
+        changes: Vec<Change<'c>>,
+    ) -> Result<Vec<Change<'c>>, PointsError> {
+        if failpoint::skips("version-guard") {
+            return Ok(changes);
+        }
+        let doc_ids: Vec<_> = changes.iter().map(|change| change.doc_id).collect();
+        let heads = self.heads(&doc_ids).await?;
+        let mut live = Vec::new();
+        for change in changes {
+            let head = heads.get(change.doc_id);
+            match head.filter(|head| change.guard().is_superseded_by(head)) {
+                Some(head) => self.delete(head.overtaken(change.doc_id)).await?,
+                None => live.push(change),
+            }
+        }
+        Ok(live)
+    }
+
+    /// Writes a part of each change. Versions of one document in the same batch go one after the other, the older
+    /// first; otherwise requests run side by side.
+    async fn upsert_part(
+        self,
+        changes: &[Change<'_>],
+        part: Part,
+        stamp: &Stamp,
+    ) -> Result<usize, PointsError> {
+        let drafts: Vec<_> = changes
+            .iter()
+            .flat_map(|change| change.drafts(part, stamp))
+            .collect();
+        let mut seen = HashSet::new();
+        let is_each_once = changes.iter().all(|change| seen.insert(change.doc_id));
+        let concurrent = if is_each_once { CONCURRENT_REQUESTS } else { 1 };
+        self.upsert(&drafts, concurrent).await?;
+        Ok(drafts.len())
+    }
+
+    async fn upsert<D: Draft>(self, drafts: &[D], concurrent: usize) -> Result<(), PointsError> {
+        let names = if drafts.iter().any(|draft| draft.guard().deletes) {
+            vector_names(&self.info().await?)
+        } else {
+            Vec::new()
+        };
+        // Points are made when their request is due, so that only a few requests are in memory.
+        stream::iter(requests(drafts))
+            .map(|request| self.update("upsert points into", operations(request, &names)))
+            .buffered(concurrent)
+            .try_collect()
+            .await
+    }
+
+    /// Removes points that documents must not have any more. Deleting by filter is slow and looking is quick, so
+    /// documents are looked at together, and only those with leftovers are pruned.
+    async fn remove_leftovers(self, obsolete: Vec<(&str, Filter)>) -> Result<(), PointsError> {
+        for part in obsolete.chunks(DOCUMENTS_PER_LOOK) {
+            let any = part
+                .iter()
+                .map(|(_, filter)| Condition::from(filter.clone()));
+            let any = Filter::should(any);
+            let mut with_leftovers = HashSet::new();
+            let mut pages = self.pages(any, &[field::DOC_ID], LEFTOVERS_PER_PAGE);
+            while let Some(page) = pages.next().await? {
+                with_leftovers.extend(page.iter().filter_map(doc_id));
+            }
+            for (_, filter) in part
+                .iter()
+                .filter(|(doc_id, _)| with_leftovers.contains(*doc_id))
+            {
+                self.delete(filter.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts drafts into requests by the number of points, and by their size for the few that are large.
+fn requests<D: Draft>(drafts: &[D]) -> Vec<Request<'_, D>> {
+    let mut groups: BTreeMap<Guard, Vec<&D>> = BTreeMap::new();
+    for draft in drafts {
+        groups.entry(draft.guard()).or_default().push(draft);
+    }
+    let mut requests = Vec::new();
+    let mut request: Request<'_, D> = Vec::new();
+    let (mut points, mut bytes) = (0, 0);
+    for (guard, draft) in groups
+        .into_iter()
+        .flat_map(|(guard, drafts)| drafts.into_iter().map(move |draft| (guard, draft)))
+    {
+        let size = draft.bytes();
+        if points > 0 && (points == POINTS_PER_REQUEST || bytes + size > BYTES_PER_REQUEST) {
+            requests.push(std::mem::take(&mut request));
+            (points, bytes) = (0, 0);
+        }
+        match request.last_mut() {
+            Some((last, drafts)) if *last == guard => drafts.push(draft),
+            _ => request.push((guard, vec![draft])),
+        }
+        (points, bytes) = (points + 1, bytes + size);
+    }
+    if !request.is_empty() {
+        requests.push(request);
+    }
+    requests
+}
+
+/// Tombstones lose the vectors of what they replace in the same request, if they are still tombstones then.
+fn operations<D: Draft>(request: Request<'_, D>, vector_names: &[String]) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    for (guard, drafts) in request {
+        let points: Vec<_> = drafts.into_iter().map(Draft::point).collect();
+        let ids: Vec<_> = points.iter().filter_map(|point| point.id.clone()).collect();
+        operations.push(upsert(points, guard));
+        if guard.deletes && !failpoint::skips("tombstone-vectors") {
+            operations.push(delete_vectors(vector_names.to_vec(), tombstones_among(ids)));
+        }
+    }
+    operations
+}

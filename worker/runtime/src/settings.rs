@@ -1,0 +1,165 @@
+//! Settings from the command line and the environment: everything that is wrong with them is reported, not just the first.
+
+use std::fmt;
+
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, Parser};
+
+/// A setting that contradicts another or cannot be met. Programs collect all of them before they open anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFault {
+    /// The setting, as on the command line.
+    pub setting: &'static str,
+    /// What is wrong with its value and what to do.
+    pub problem: String,
+}
+
+impl ConfigFault {
+    /// Blames a setting.
+    #[must_use]
+    pub fn new(setting: &'static str, problem: impl Into<String>) -> Self {
+        Self {
+            setting,
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.problem)
+    }
+}
+
+/// Exit code for bad configuration, EX_USAGE of sysexits.
+pub const EXIT_CONFIG: u8 = 64;
+
+/// A value that must not show in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(value: &str) -> Self {
+        Self(value.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Blames `setting` if it names a file that cannot be read.
+#[must_use]
+pub fn unreadable(setting: &'static str, path: Option<&std::path::PathBuf>) -> Option<ConfigFault> {
+    let path = path?;
+    let error = std::fs::File::open(path).err()?;
+    Some(ConfigFault::new(
+        setting,
+        format!("cannot read `{}`: {error}", path.display()),
+    ))
+}
+
+/// Reads the settings of a program. Help, the version and misspelt options end the process as clap does it.
+///
+/// # Errors
+/// A sentence for each value that cannot be read.
+pub fn parse<P: Parser>() -> Result<P, Vec<String>> {
+    let mut command = P::command();
+    let mut faults = Vec::new();
+    loop {
+        let error = match command.clone().try_get_matches() {
+            Ok(matches) if faults.is_empty() => match P::from_arg_matches(&matches) {
+                Ok(settings) => return Ok(settings),
+                Err(error) => exit(&error),
+            },
+            Ok(_) => return Err(faults),
+            Err(error) => error,
+        };
+        match bad_value(&error) {
+            Some((argument, fault)) if accepts(&command, &argument) => {
+                faults.push(fault);
+                // Any text will do from now on, so that the next fault shows.
+                command = lenient(command, &argument);
+            }
+            // A fault of another kind may hide behind a bad value; the values are reported first.
+            Some(_) | None if !faults.is_empty() => return Err(faults),
+            Some(_) | None => exit(&error),
+        }
+    }
+}
+
+/// Ends the process as clap does it, with the exit code of bad configuration where it is one.
+fn exit(error: &clap::Error) -> ! {
+    // Nobody reads it: the exit code says it too.
+    drop(error.print());
+    std::process::exit(if error.use_stderr() {
+        i32::from(EXIT_CONFIG)
+    } else {
+        0
+    })
+}
+
+/// The argument whose value cannot be read, as clap shows it, with what is wrong.
+fn bad_value(error: &clap::Error) -> Option<(String, String)> {
+    if !matches!(
+        error.kind(),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+    ) {
+        return None;
+    }
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(_) | None => None,
+    };
+    let argument = text(ContextKind::InvalidArg)?;
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    // A value that is missing, and would be missing again.
+    if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
+        return None;
+    }
+    let reason = std::error::Error::source(error).map_or_else(
+        || "not one of the possible values".to_owned(),
+        ToString::to_string,
+    );
+    Some((argument.clone(), format!("{argument}: `{value}`: {reason}")))
+}
+
+/// Whether clap shows this option so: `--threads <THREADS>`.
+fn is_shown_as(argument: &Arg, shown: &str) -> bool {
+    let long = shown
+        .strip_prefix("--")
+        .and_then(|rest| rest.split([' ', '=']).next());
+    long.is_some() && argument.get_long() == long
+}
+
+fn accepts(command: &Command, shown: &str) -> bool {
+    command
+        .get_arguments()
+        .any(|argument| is_shown_as(argument, shown))
+        || command
+            .get_subcommands()
+            .any(|command| accepts(command, shown))
+}
+
+/// The same command with an argument that takes any text.
+fn lenient(command: Command, shown: &str) -> Command {
+    let command = command.mut_args(|argument| {
+        if is_shown_as(&argument, shown) {
+            argument.value_parser(ValueParser::string())
+        } else {
+            argument
+        }
+    });
+    command.mut_subcommands(|command| lenient(command, shown))
+}
