@@ -26,6 +26,7 @@ mod object_stores;
 mod pipeline;
 mod poison;
 mod probes;
+mod programs;
 mod provisioning;
 mod qdrant_faults;
 mod quantize;

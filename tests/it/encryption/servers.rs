@@ -9,6 +9,7 @@ use fixtures::qdrant::{LocalProcess, QdrantServer};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::logins::credentials::Authority;
 use crate::roles::scene::Scene;
 use crate::roles::server::{Role, edited};
 
@@ -19,11 +20,28 @@ fn component(file: &str) -> PathBuf {
     workspace().join("deploy/components/tls").join(file)
 }
 
-/// Certificates by the script of the component, for this machine as well.
-pub(super) async fn certificates(directory: &Path) -> anyhow::Result<PathBuf> {
+/// Certificates for this machine, by the names that the script of the component gives them.
+fn certificates(directory: &Path) -> anyhow::Result<PathBuf> {
+    let certificates = directory.join("certificates");
+    std::fs::create_dir_all(&certificates)?;
+    let authority = Authority::new(&certificates)?;
+    for (made, name) in [
+        (&authority.ca, "ca.crt"),
+        (&authority.certificate, "nats.crt"),
+        (&authority.key, "nats.key"),
+        (&authority.certificate, "qdrant.crt"),
+        (&authority.key, "qdrant.key"),
+    ] {
+        std::fs::copy(made, certificates.join(name))?;
+    }
+    Ok(certificates)
+}
+
+/// Certificates by the script of the component.
+pub(super) async fn certificates_of_the_script(directory: &Path) -> anyhow::Result<PathBuf> {
     let certificates = directory.join("certificates");
     let mut script = Command::new(component("certificates.sh"));
-    script.arg(&certificates).env("MORE_NAMES", "IP:127.0.0.1");
+    script.arg(&certificates);
     let output = script.output().await?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(
@@ -69,7 +87,7 @@ impl Encrypted {
             bed.end().await?;
             return Ok(None);
         }
-        let certificates = certificates(bed.directory.path()).await?;
+        let certificates = certificates(bed.directory.path())?;
         let scene = Scene::on(bed, config).await?;
         let qdrant = qdrant(&scene, guarded(&certificates)).await?;
         // As the volume of the authority, with nothing else in it.

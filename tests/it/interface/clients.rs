@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use contract::job::Job;
-use fixtures::install::{cache_dir, install_python_client};
+use fixtures::install::{cache_dir, install_go, install_python_client};
 use fixtures::programs::workspace;
 use tests::text;
 use tokio::io::AsyncWriteExt as _;
@@ -103,16 +103,15 @@ async fn the_example_in_python_publishes() -> anyhow::Result<()> {
 async fn the_example_in_go_publishes() -> anyhow::Result<()> {
     let scene = scene().await?;
     let built = scene.bed.directory.path().join("publish");
-    let mut build = Command::new("go");
+    let go =
+        tokio::task::spawn_blocking(|| install_go(&cache_dir(), &mut |line| eprintln!("{line}")));
+    let mut build = Command::new(go.await??);
     build
         .args(["build", "-mod=readonly", "-o"])
         .arg(&built)
         .arg(".")
         .current_dir(example("go"));
-    let output = build
-        .output()
-        .await
-        .context("`go` does not start: install Go 1.24 or later, and have it on the PATH")?;
+    let output = build.output().await.context("failed to start go")?;
     anyhow::ensure!(
         output.status.success(),
         "{}",

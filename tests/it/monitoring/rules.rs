@@ -41,12 +41,14 @@ fn every_alert_has_a_test_and_an_entry_in_the_runbook() -> anyhow::Result<()> {
 }
 
 #[test]
+#[ignore = "needs promtool of Prometheus; run with --ignored promtool"]
 fn promtool_accepts_the_rules_and_their_tests() -> anyhow::Result<()> {
     promtool(&["check", "rules", "rules.yaml"], file(""))?;
     promtool(&["test", "rules", "rules.test.yaml"], file(""))
 }
 
 #[test]
+#[ignore = "needs promtool of Prometheus; run with --ignored promtool"]
 fn promtool_accepts_the_queries_of_the_dashboard() -> anyhow::Result<()> {
     let dashboard = dashboard()?;
     let variables = [
