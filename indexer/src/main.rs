@@ -27,7 +27,7 @@ use indexer::rollback::{RollbackConfig, rollback};
 use indexer::search::{SearchConfig, search};
 use indexer::status::StatusConfig;
 use indexer::sync::{SyncConfig, sync};
-use points::connect::login_advice;
+use points::connect::{login_advice, of_qdrant};
 use queue::denial::denied;
 use queue::trace;
 use runtime::settings;
@@ -122,7 +122,7 @@ fn perform(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
 
 /// Says what to do about a login that Qdrant refused.
 fn explained(error: anyhow::Error) -> anyhow::Error {
-    let of_qdrant = error.chain().find_map(|cause| cause.downcast_ref());
+    let of_qdrant = error.chain().find_map(of_qdrant);
     match of_qdrant.and_then(login_advice) {
         Some(advice) => error.context(advice),
         None => error,

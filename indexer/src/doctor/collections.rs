@@ -37,17 +37,14 @@ pub(super) async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<F
         }
     };
     let mut found = Vec::new();
-    match check_version(&qdrant).await {
-        Ok(()) => {}
-        Err(ServerError::TooOld { version }) => found.push(Finding::error(
+    // A server that does not answer shows in each of its collections.
+    if let Err(ServerError::TooOld { version }) = check_version(&qdrant).await {
+        found.push(Finding::error(
             "qdrant",
             format!("version {version}"),
             format!("at least {OLDEST}"),
             "an older server ignores the conditions of writes; upgrade it",
-        )),
-        Err(error @ ServerError::Unknown(_)) => {
-            found.push(Finding::failed("qdrant", &error.into(), "start it"));
-        }
+        ));
     }
     for alias in &wanted.installation.collections {
         match collections::provision_alias(wanted, &qdrant, manifest, alias).await {

@@ -1,5 +1,6 @@
 //! The connection to Qdrant.
 
+use std::error::Error;
 use std::time::Duration;
 
 use clap::Args;
@@ -99,6 +100,15 @@ pub async fn check_version(qdrant: &Qdrant) -> Result<(), ServerError> {
 fn minor(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.').map_while(|number| number.parse().ok());
     Some((numbers.next()?, numbers.next()?))
+}
+
+/// The client's error, if this one of a chain is it. Some errors hold it in a box, because it is large.
+#[must_use]
+pub fn of_qdrant<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a QdrantError> {
+    let boxed = || error.downcast_ref::<Box<QdrantError>>();
+    error
+        .downcast_ref()
+        .or_else(|| boxed().map(|error| &**error))
 }
 
 /// What to do about a request that failed because of who we are, or of who the server is; `None` for all other errors.
