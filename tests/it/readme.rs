@@ -203,7 +203,7 @@ fn tables_are_made_of_both_layouts_of_a_help_text() -> anyhow::Result<()> {
     let wanted = format!(
         "a\n<!-- settings: finder find -->\n{head}\
         | `<WORDS>...` |  | required | Words to look for |\n\
-        | `--lane` | `LANE` | `live` | Lane of the jobs: `live`: Pulled first; `bulk`: Pulled later |\n\
+        | `--lane` | `LANE` | `live` | Lane of the jobs: `live` (Pulled first), `bulk` (Pulled later) |\n\
         <!-- end -->\nb\n<!-- settings: finder find, count -->\n{head}\
         | `--model` |  | required | Directory \\| of AWS_\\* |\n<!-- end -->\n"
     );

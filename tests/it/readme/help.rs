@@ -93,7 +93,7 @@ impl Setting {
         };
         let (described, values) = described(&item.lines);
         let (mut meaning, mut environment, mut default) = (described, String::new(), String::new());
-        let mut choices = values.join("; ");
+        let mut choices = values.join(", ");
         while let Some((rest, tag)) = meaning
             .strip_suffix(']')
             .and_then(|text| text.rsplit_once('['))
@@ -165,12 +165,12 @@ pub(super) fn fill(page: &str, helps: &Helps) -> Result<String, String> {
     Ok(filled + rest)
 }
 
-/// Settings of the program that no table of the page has.
+/// Settings of the program that no table of the page has. What the program itself takes, each of its verbs takes as well.
 pub(super) fn missing(page: &str, program: &str, helps: &Helps) -> Result<Vec<String>, String> {
     let tables = tables_of_settings(page);
     let mut missing = Vec::new();
     for (name, help) in helps {
-        if name.split(' ').next() != Some(program) {
+        if name == program || name.split(' ').next() != Some(program) {
             continue;
         }
         let mut shown = Vec::new();
@@ -276,11 +276,13 @@ fn described(lines: &[String]) -> (String, Vec<String>) {
         if let Some(value) = line.strip_prefix("- ") {
             is_value = true;
             let (name, meaning) = value.split_once(':').unwrap_or((value, ""));
-            values.push(format!("{}: {}", code(name), meaning.trim()));
+            values.push(format!("{} ({})", code(name), meaning.trim()));
         } else if line.is_empty() || line == "Possible values:" {
             is_value = false;
         } else if let (true, Some(value)) = (is_value, values.last_mut()) {
-            *value += &format!(" {line}");
+            // Within the parentheses.
+            value.pop();
+            *value += &format!(" {line})");
         } else {
             text.push(line.clone());
         }
