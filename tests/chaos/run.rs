@@ -62,7 +62,7 @@ pub(crate) async fn run(settings: Settings, directory: &Path) -> anyhow::Result<
 
 impl Scene {
     async fn set(settings: Settings, directory: &Path) -> anyhow::Result<Self> {
-        let servers = Arc::new(Servers::start(directory, settings.ack_wait).await?);
+        let servers = Arc::new(Servers::start(directory, &settings).await?);
         let mut wires = Vec::new();
         for _ in 0..settings.workers {
             let [nats, qdrant] = [

@@ -1,4 +1,4 @@
-//! Servers: a real nats-server and a local Qdrant that can be killed, started again, and made to fail.
+//! Servers: a real nats-server, and a local or a real Qdrant, that can be killed, started again, and made to fail.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::fault::Server;
 use crate::message::COLLECTION;
+use crate::settings::Settings;
 
 /// Name of the staged model, the same as in the integration tests.
 const MODEL: &str = "tiny";
@@ -57,13 +58,19 @@ impl Servers {
     ///
     /// # Errors
     /// If anything does not start.
-    pub(crate) async fn start(directory: &Path, ack_wait: Duration) -> anyhow::Result<Self> {
+    pub(crate) async fn start(directory: &Path, settings: &Settings) -> anyhow::Result<Self> {
         let tools = Tools::prepare(&[], |line| eprintln!("{line}")).await?;
         let models = cache_dir().join("models");
         let model = tools.stage(&tests::tiny_embed(), MODEL, &models).await?;
         let nats = NatsServer::start(&tools.runtime.nats_server, &directory.join("nats")).await?;
-        let program = tools.programs.path("local-qdrant");
-        let qdrant = LocalProcess::start(&program, &directory.join("qdrant")).await?;
+        let (local, data) = (
+            tools.programs.path("local-qdrant"),
+            directory.join("qdrant"),
+        );
+        let qdrant = match &settings.qdrant {
+            Some(program) => LocalProcess::start_real(program, &data).await?,
+            None => LocalProcess::start(&local, &data).await?,
+        };
         let rules = Rules {
             file: qdrant.faults(),
             next: 0,
@@ -85,7 +92,7 @@ impl Servers {
             tools,
             model,
         };
-        let wait = format!("{}s", ack_wait.as_secs());
+        let wait = format!("{}s", settings.ack_wait.as_secs());
         let mut provision = servers.program("indexer");
         provision.args(["provision", "--ack-wait", &wait]);
         provision.args(["--collections", COLLECTION]);

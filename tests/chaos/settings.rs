@@ -29,6 +29,9 @@ pub(crate) struct Settings {
     /// Kinds of faults to inject, separated by commas; all of them by default, none with `none`
     #[arg(long, value_delimiter = ',', value_parser = one_kind)]
     pub(crate) faults: Option<Vec<Option<FaultKind>>>,
+    /// Program of a real Qdrant to start instead of the local one; no faults are injected inside it then
+    #[arg(long)]
+    pub(crate) qdrant: Option<PathBuf>,
     /// Defect to plant in the workers, so that the checker has something to find
     #[arg(long)]
     pub(crate) plant: Option<Plant>,
@@ -70,7 +73,8 @@ impl Settings {
     /// Whether faults of this kind are injected.
     pub(crate) fn injects(&self, kind: FaultKind) -> bool {
         let chosen = self.faults.as_ref();
-        chosen.is_none_or(|kinds| kinds.contains(&Some(kind)))
+        let possible = kind != FaultKind::QdrantFailure || self.qdrant.is_none();
+        possible && chosen.is_none_or(|kinds| kinds.contains(&Some(kind)))
     }
 
     /// Grace of the workers, which must be below the ack wait.
