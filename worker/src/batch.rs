@@ -8,7 +8,7 @@ use ndarray::Array2;
 
 /// A job as it was delivered.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub struct RawJob {
     /// The job, not decoded yet.
     pub payload: Bytes,
     /// Version of documents that name none, `None` if the header that should carry it is not a version.
@@ -16,11 +16,11 @@ pub struct Delivery {
 }
 
 /// Jobs that were pulled together.
-pub type Batch = Vec<Delivery>;
+pub type Batch = Vec<RawJob>;
 
 /// A decoded job.
 #[derive(Clone, Debug)]
-pub struct Work {
+pub struct DecodedJob {
     /// The job.
     pub job: Job,
     /// Version of documents that name none.
@@ -31,7 +31,7 @@ pub struct Work {
 #[derive(Debug)]
 pub struct Inputs {
     /// The jobs.
-    pub jobs: Vec<Work>,
+    pub jobs: Vec<DecodedJob>,
     /// How many rows each job has.
     pub rows: Vec<usize>,
     /// Rows whose vectors came with their jobs: they are in no tensor.
@@ -66,7 +66,7 @@ pub struct RowKey {
 #[derive(Debug)]
 pub struct Vectors {
     /// The jobs.
-    pub jobs: Vec<Work>,
+    pub jobs: Vec<DecodedJob>,
     /// Vectors of each job in the order of its rows.
     pub vectors: Vec<Vec<Vec<f32>>>,
 }

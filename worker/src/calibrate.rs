@@ -72,7 +72,7 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
         padding_id: loaded.tokenizer.padding_id(),
         duration: config.duration,
     };
-    let others = (1..config.session.sessions()).map(|_| loaded.another.load());
+    let others = (1..config.session.sessions()).map(|_| loaded.factory.load());
     let mut engines = others.collect::<anyhow::Result<Vec<_>>>()?;
     engines.push(loaded.session);
     let measured = trial.measure(&mut engines)?;

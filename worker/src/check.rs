@@ -15,7 +15,7 @@ use runtime::settings::{ConfigFault, unreadable};
 use crate::config::{ModelConfig, SessionConfig};
 use crate::consumers::check_consumer;
 use crate::load::load;
-use crate::upsert::Upserter;
+use crate::pipeline::upsert::Upserter;
 
 /// Settings of `worker check`.
 #[derive(Args, Clone, Debug)]

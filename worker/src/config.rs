@@ -14,7 +14,7 @@ use queue::nats::NatsConfig;
 use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
 
-use crate::failpoint;
+use runtime::failpoint;
 pub use session::{Provider, SessionConfig};
 
 /// No kubelet waits for longer, and a mistyped unit would keep a node from being drained.

@@ -16,9 +16,9 @@ use crate::consumers::Consumers;
 use crate::error::{UpsertError, chain};
 use crate::health::Health;
 use crate::inflight::Queue;
+use crate::pipeline::upsert::Upserter;
 use crate::quarantine::Quarantine;
 use crate::shutdown::{Phase, Shutdown};
-use crate::upsert::Upserter;
 
 /// Pause between attempts to find something.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -26,13 +26,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What the stages work with on both servers.
 #[derive(Debug)]
 pub struct Parts {
-    /// Settles leases.
     pub queue: Arc<Queue>,
-    /// Both lanes.
     pub consumers: Consumers,
-    /// Lets batches into the model.
     pub quarantine: Quarantine,
-    /// Writes points.
     pub upserter: Upserter,
 }
 

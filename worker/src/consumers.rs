@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Both consumers, live first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Consumers([(Lane, PullConsumer); 2]);
 
 impl Consumers {
@@ -57,7 +57,7 @@ impl Consumers {
     /// Looks at the consumers from time to time. One that is gone is waited for: pulling goes on when it is back.
     ///
     /// # Errors
-    /// If one has drifted: leases would be lost or jobs stall without a word.
+    /// If one has drifted: jobs would be redelivered too soon, or stall, without a word.
     pub async fn watch(&self, shutdown: Shutdown) -> anyhow::Result<Infallible> {
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;

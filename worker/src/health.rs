@@ -27,10 +27,8 @@ pub struct Health(Arc<Signs>);
 /// A stage that may hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// In the tokenizer.
     Encode,
-    /// Waiting for Qdrant.
-    Write,
+    Upsert,
 }
 
 /// What an engine says about itself: where several run side by side, one may hang while others go on.
@@ -107,7 +105,7 @@ impl Health {
     /// Whether a stage has work and takes no step: what the worker holds is better done by others.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.0.hangs(Stage::Encode) || self.0.hangs(Stage::Write) || self.0.an_engine_hangs()
+        self.0.hangs(Stage::Encode) || self.0.hangs(Stage::Upsert) || self.0.an_engine_hangs()
     }
 
     fn is_started(&self) -> bool {
@@ -138,10 +136,10 @@ impl EngineHealth {
 
 impl Signs {
     fn of(&self, stage: Stage) -> &Sign {
-        let [encode, write] = &self.stages;
+        let [encode, upsert] = &self.stages;
         match stage {
             Stage::Encode => encode,
-            Stage::Write => write,
+            Stage::Upsert => upsert,
         }
     }
 
@@ -227,15 +225,15 @@ mod tests {
     fn a_stage_hangs_when_it_has_work_and_is_silent() {
         let health = Health::born(Instant::now().checked_sub(2 * LONGEST_SILENCE).unwrap());
         assert!(!health.is_stalled() && health.is_alive());
-        health.works(Stage::Write);
+        health.works(Stage::Upsert);
         assert!(!health.is_stalled());
         health
             .0
-            .of(Stage::Write)
+            .of(Stage::Upsert)
             .last_millis
             .store(0, Ordering::Release);
         assert!(health.is_stalled() && health.is_alive());
-        health.rests(Stage::Write);
+        health.rests(Stage::Upsert);
         let (hanging, going_on) = (health.engine(), health.engine());
         hanging.works();
         hanging.sign.last_millis.store(0, Ordering::Release);

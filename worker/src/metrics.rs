@@ -3,7 +3,6 @@
 //! Units are in the names. What is counted is there from the start, at zero, with every label that it can have: a
 //! counter that appears with its first event has no rate at that event.
 
-mod in_flight;
 mod record;
 
 use std::time::Duration;
@@ -18,7 +17,6 @@ use queue::dead_letter::EXHAUSTED;
 
 use crate::config::Provider;
 use crate::error::CAUSES;
-pub use in_flight::InFlightGauge;
 pub use record::*;
 
 const JOBS: &str = "worker_jobs_total";
@@ -46,10 +44,10 @@ const STARTUP_SECONDS: &str = "worker_startup_seconds";
 const MODEL: &str = "worker_model_info";
 const BUILD: &str = "worker_build_info";
 
-/// How a job is settled: `lapsed` where the lease was lost before, `ack_lost` where nobody confirmed it.
+/// How a job is settled: `lapsed` where its ack wait was over before, `ack_lost` where the server did not confirm it.
 const OUTCOMES: [&str; 5] = ["ack", "nak", "term", "ack_lost", "lapsed"];
 /// Stages whose time is measured.
-const STAGES: [&str; 4] = ["encode", "run", "upsert", "ack"];
+const STAGES: [&str; 4] = ["encode", "embed", "upsert", "ack"];
 /// Kinds of requests to Qdrant.
 const REQUESTS: [&str; 6] = [
     "collection_info",

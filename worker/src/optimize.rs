@@ -14,7 +14,7 @@ use runtime::settings::ConfigFault;
 use crate::config::{ModelConfig, SessionConfig};
 use crate::load::{manifest, prove, recipe};
 use crate::session::{OPTIMIZED, Optimized, Sessions, runtime};
-use crate::stage::workshop::{Workshop, sweep};
+use crate::staging_dir::{StagingDir, sweep};
 
 /// Settings of `worker optimize`.
 #[derive(Args, Clone, Debug)]
@@ -51,11 +51,11 @@ pub fn optimize(config: &OptimizeConfig) -> anyhow::Result<PathBuf> {
     if let Some(folder) = model.usable() {
         return Ok(folder);
     }
-    let workshop = Workshop::open(&kept, &model.manifest.name)?;
-    let folder = model.write(&workshop.model());
+    let staging = StagingDir::open(&kept, &model.manifest.name)?;
+    let folder = model.write(&staging.model());
     let folder = folder
         .with_context(|| format!("failed to write an optimized graph to `{}`", kept.display()))?;
-    publish(&workshop, &folder, there)?;
+    publish(&staging, &folder, there)?;
     Ok(folder)
 }
 
@@ -134,17 +134,17 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Renames it into place. What was `there` before could not be used; it goes away with the workshop. What somebody else has
+/// Renames it into place. What was `there` before could not be used; it goes away with the staging. What somebody else has
 /// put there since is as good as this.
-fn publish(workshop: &Workshop, folder: &Path, there: Option<Inode>) -> anyhow::Result<()> {
+fn publish(staging: &StagingDir, folder: &Path, there: Option<Inode>) -> anyhow::Result<()> {
     let failed = || format!("failed to create `{}`", folder.display());
     if there.is_some() && inode(folder) == there {
-        let moved = fs::rename(folder, workshop.source().join("replaced"));
+        let moved = fs::rename(folder, staging.source().join("replaced"));
         if moved.is_err() && inode(folder) == there {
             moved.with_context(failed)?;
         }
     }
-    match fs::rename(workshop.model(), folder) {
+    match fs::rename(staging.model(), folder) {
         Err(_) if folder.is_dir() => {}
         renamed => renamed.with_context(failed)?,
     }

@@ -5,10 +5,9 @@
 //! `[rows, tokens]`, and one of its outputs holds token vectors `[rows, tokens, hidden]` or row vectors
 //! `[rows, hidden]`.
 
-mod bound;
 mod device;
 mod input;
-mod local;
+mod io_binding;
 mod optimized;
 mod output;
 mod sessions;
@@ -30,8 +29,8 @@ use crate::config::{Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::metrics;
 use crate::pool::Recipe;
-use bound::Bound;
 use input::Input;
+use io_binding::DeviceMemory;
 pub use optimized::{OPTIMIZED, Optimized};
 use output::Output;
 pub use sessions::Sessions;
@@ -148,9 +147,9 @@ pub struct Session {
     output: Output,
     recipe: Recipe,
     provider: Provider,
-    /// Memory through which it is reached, where it has one of its own.
-    bound: Option<Bound>,
-    /// Sessions that divide the device.
+    /// Memory that the device reaches by itself, where it does not compute in that of this process.
+    memory: Option<DeviceMemory>,
+    /// How many sessions divide the device.
     share: u32,
 }
 
@@ -187,8 +186,8 @@ impl Session {
             .map(|input| (input.name(), input.fill(tensor)));
         let inputs: Vec<_> = filled.collect();
         let started = Instant::now();
-        let outputs = match &mut self.bound {
-            Some(bound) => bound.run(&mut self.inner, inputs, self.output.name()),
+        let outputs = match &mut self.memory {
+            Some(memory) => memory.run(&mut self.inner, inputs, self.output.name()),
             None => run(&mut self.inner, inputs),
         };
         metrics::device_ran(provider, started.elapsed() / share);

@@ -16,7 +16,6 @@ mod quality;
 mod quantize;
 mod sign;
 mod source;
-pub(crate) mod workshop;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +32,7 @@ use crate::layout::Layout;
 use crate::optimize::{OptimizeConfig, optimize};
 use crate::pool::Recipe;
 use crate::session::Session;
+use crate::staging_dir::{StagingDir, write_durably};
 use adopt::adopt;
 use bring::{Arrival, bring};
 pub use config::StageConfig;
@@ -41,7 +41,6 @@ use publish::{find_pinned, publish};
 use quality::check_quality;
 pub use quantize::Quantization;
 use quantize::quantize;
-use workshop::{Workshop, write_durably};
 
 /// A staged model.
 #[derive(Clone, Debug)]
@@ -105,9 +104,9 @@ fn measure(config: &StageConfig, staged: &Staged) {
 }
 
 fn bring_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
-    let workshop = Workshop::open(&config.models, &config.name)?;
-    let arrival = bring(config, &workshop)?;
-    let model = workshop.model();
+    let staging = StagingDir::open(&config.models, &config.name)?;
+    let arrival = bring(config, &staging)?;
+    let model = staging.model();
     let manifest = if arrival.is_staged() {
         adopt(config, &arrival, &model)?
     } else {
@@ -120,7 +119,7 @@ fn bring_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
             "the model has fingerprint {found}, expected {expected}; nothing was staged"
         );
     }
-    publish(config, manifest, workshop)
+    publish(config, manifest, staging)
 }
 
 /// Makes a staged model of a directory in the Hugging Face layout.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! publish --> process                 the publisher's trace, or a new one; linked to `receive`
-//!               |- encode, run, upsert  what its batch went through
-//!               '- ack                  or nak, term
+//!               |- encode, embed, upsert  what its batch went through
+//!               '- ack                    or nak, term
 //! receive                             one pull, in a trace of its own; linked to each `publish`
 //! ```
 //! A batch has jobs of many publishers, so that its stages show in the trace of each. Where traces are off, nothing of
@@ -91,8 +91,8 @@ impl Process {
         drop(self.child(span.with_attributes(attributes)));
     }
 
-    /// JetStream was told what became of the job, which took `elapsed`; `ok` if it has confirmed that.
-    pub fn told(&self, operation: &'static str, elapsed: Duration, ok: bool) {
+    /// A settlement was sent to JetStream, which took `elapsed`; `ok` if it was confirmed.
+    pub fn settle_requested(&self, operation: &'static str, elapsed: Duration, ok: bool) {
         let span = past(operation, elapsed)
             .with_kind(SpanKind::Client)
             .with_attributes([
@@ -105,7 +105,6 @@ impl Process {
         }
     }
 
-    /// The job was settled so.
     pub fn settled(&self, outcome: &'static str) {
         if let Some(context) = &self.0 {
             let span = context.span();

@@ -65,7 +65,7 @@ async fn vectors(
     let longest = loaded.manifest.identity.max_tokens;
     let tensors = tensors(&loaded.tokenizer, &texts()?, longest)?;
     let first = run(&mut loaded.session, &tensors)?;
-    let another = run(&mut loaded.another.load()?, &tensors)?;
+    let another = run(&mut loaded.factory.load()?, &tensors)?;
     assert!(first == another, "another session differs");
     Ok((first, loaded.optimized))
 }

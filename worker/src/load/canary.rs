@@ -5,8 +5,7 @@ use contract::tokenizer::{Tokenizer, TokenizerError};
 use contract::topology::Task;
 
 use super::LoadError;
-use super::prove::{compare, pair, tensor};
-use super::tolerance::Tolerance;
+use super::prove::{Tolerance, compare, pair, tensor};
 use crate::batch::Tensor;
 use crate::session::Engine;
 

@@ -17,9 +17,9 @@ use crate::config::{Provider, SessionConfig};
 /// Where the runtime looks for weights beside a graph that it is given without a path.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-/// With which an optimized graph is written: all but the smallest weights into a file of their own, and each once more as
-/// kernels read it, so that the runtime maps them into memory instead of copying and packing them.
-const KEEP: [(&str, &str); 3] = [
+/// Options for writing an optimized graph. All but the smallest weights go into a file of their own, and each once more in
+/// the layout that kernels read, so that the runtime maps them into memory instead of copying and packing them.
+const WRITE_OPTIONS: [(&str, &str); 3] = [
     (
         "session.optimized_model_external_initializers_file_name",
         WEIGHTS,
@@ -41,14 +41,14 @@ pub(super) enum Source<'a> {
     File,
     /// The graph after an edit, with its weights where they were.
     Edited(&'a [u8]),
-    /// The graph without the weights that are lent to it.
-    Lent(&'a Weights),
+    /// The graph without its large weights, which are shared with other sessions.
+    SharedWeights(&'a Weights),
     /// What the runtime has made of it before.
     Optimized(&'a Optimized),
 }
 
 /// Loads a graph onto the configured device.
-pub(super) fn place(
+pub(super) fn load(
     graph: &Path,
     source: Source<'_>,
     config: &SessionConfig,
@@ -68,17 +68,17 @@ pub(super) fn write_optimized(
     config: &SessionConfig,
     folder: &Path,
 ) -> Result<(), SessionError> {
-    let keep = |builder: SessionBuilder| -> ort::Result<_> {
+    let write_to = |builder: SessionBuilder| -> ort::Result<_> {
         let mut builder = builder
             // It warns that the graph fits this device only, which is the intention.
             .with_log_level(LogLevel::Error)?
             .with_optimized_model_path(folder.join(GRAPH))?;
-        for (key, value) in KEEP {
+        for (key, value) in WRITE_OPTIONS {
             builder = builder.with_config_entry(key, value)?;
         }
         Ok(builder)
     };
-    let builder = keep(prepare(graph, config)?);
+    let builder = write_to(prepare(graph, config)?);
     let builder = builder.map_err(failed("set options to optimize the graph", graph))?;
     match commit(builder, graph, source) {
         Err(SessionError::Load { source, .. }) => {
@@ -161,7 +161,7 @@ fn commit(
                 .and_then(|mut builder| builder.commit_from_memory(bytes))
                 .map_err(failed("load the edited graph", graph))
         }
-        Source::Lent(weights) => {
+        Source::SharedWeights(weights) => {
             let loaded = weights.commit(builder);
             loaded.map_err(failed("load the graph with shared weights", graph))
         }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use contract::model::Pooling;
 use ort::session::Session as OrtSession;
 
-use super::bound::Bound;
 use super::device::Source;
+use super::io_binding::DeviceMemory;
 use super::optimized::Optimized;
 use super::output::Output;
 use super::weights::Weights;
@@ -27,18 +27,18 @@ pub struct Sessions {
     graph: PathBuf,
     config: SessionConfig,
     recipe: Recipe,
-    weights: Held,
+    weights: WeightsFrom,
 }
 
 /// Where sessions have their weights from.
 #[derive(Debug)]
-enum Held {
-    /// All from one mapped file.
+enum WeightsFrom {
+    /// All map the file of the optimized graph.
     Optimized(Optimized),
-    /// All from here.
-    Lent(Weights),
-    /// Each has its own.
-    Apart,
+    /// All share these.
+    Shared(Weights),
+    /// Each reads a copy of its own.
+    Copies,
 }
 
 impl Sessions {
@@ -49,7 +49,9 @@ impl Sessions {
     pub fn of(graph: &Path, config: &SessionConfig, recipe: Recipe) -> Result<Self, SessionError> {
         let sharing = config.provider == Provider::Cpu && config.sessions() > 1;
         let lent = sharing.then(|| shared_weights(graph, config)).transpose()?;
-        let weights = lent.flatten().map_or(Held::Apart, Held::Lent);
+        let weights = lent
+            .flatten()
+            .map_or(WeightsFrom::Copies, WeightsFrom::Shared);
         Ok(Self::with(weights, graph, config, recipe))
     }
 
@@ -61,10 +63,10 @@ impl Sessions {
         config: &SessionConfig,
         recipe: Recipe,
     ) -> Self {
-        Self::with(Held::Optimized(optimized), graph, config, recipe)
+        Self::with(WeightsFrom::Optimized(optimized), graph, config, recipe)
     }
 
-    fn with(weights: Held, graph: &Path, config: &SessionConfig, recipe: Recipe) -> Self {
+    fn with(weights: WeightsFrom, graph: &Path, config: &SessionConfig, recipe: Recipe) -> Self {
         Self {
             graph: graph.to_owned(),
             config: config.clone(),
@@ -81,9 +83,9 @@ impl Sessions {
     pub fn plainer(&self) -> Result<Option<Self>, SessionError> {
         let (graph, config, recipe) = (&self.graph, &self.config, self.recipe);
         Ok(match self.weights {
-            Held::Optimized(_) => Some(Self::of(graph, config, recipe)?),
-            Held::Lent(_) => Some(Self::with(Held::Apart, graph, config, recipe)),
-            Held::Apart => None,
+            WeightsFrom::Optimized(_) => Some(Self::of(graph, config, recipe)?),
+            WeightsFrom::Shared(_) => Some(Self::with(WeightsFrom::Copies, graph, config, recipe)),
+            WeightsFrom::Copies => None,
         })
     }
 
@@ -91,8 +93,8 @@ impl Sessions {
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         match &self.weights {
-            Held::Optimized(optimized) => Some(optimized.folder()),
-            Held::Lent(_) | Held::Apart => None,
+            WeightsFrom::Optimized(optimized) => Some(optimized.folder()),
+            WeightsFrom::Shared(_) | WeightsFrom::Copies => None,
         }
     }
 
@@ -123,7 +125,7 @@ impl Sessions {
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
     pub fn load_pooling(&self, pool_on: PoolOn) -> Result<Session, SessionError> {
         let edited = self.edited(pool_on);
-        let inner = device::place(&self.graph, self.source(edited.as_deref()), &self.config)?;
+        let inner = device::load(&self.graph, self.source(edited.as_deref()), &self.config)?;
         let inputs = input::read_inputs(&self.graph, &inner)?;
         let pooled = edited.is_some() || self.is_pooled();
         let pooling = if pooled {
@@ -137,7 +139,7 @@ impl Sessions {
             output,
             recipe: self.recipe,
             provider: self.config.provider,
-            bound: self.bound(&inner, pool_on),
+            memory: self.memory(&inner, pool_on),
             inner,
             share: u32::try_from(self.config.sessions()).unwrap_or(u32::MAX),
         })
@@ -166,7 +168,7 @@ impl Sessions {
 
     /// The graph with pooling inside, where that is wanted and can be.
     fn edited(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
-        let whole = !matches!(self.weights, Held::Optimized(_));
+        let whole = !matches!(self.weights, WeightsFrom::Optimized(_));
         let pooling = pool_on == PoolOn::Device && self.recipe.pooling != Pooling::Graph;
         (whole && pooling)
             .then(|| with_pooling(&self.graph, self.recipe))
@@ -175,26 +177,28 @@ impl Sessions {
 
     fn source<'a>(&'a self, edited: Option<&'a [u8]>) -> Source<'a> {
         match (&self.weights, edited) {
-            (Held::Optimized(optimized), _) => Source::Optimized(optimized),
+            (WeightsFrom::Optimized(optimized), _) => Source::Optimized(optimized),
             (_, Some(edited)) => Source::Edited(edited),
-            (Held::Lent(weights), None) => Source::Lent(weights),
-            (Held::Apart, None) => Source::File,
+            (WeightsFrom::Shared(weights), None) => Source::SharedWeights(weights),
+            (WeightsFrom::Copies, None) => Source::File,
         }
     }
 
     fn is_pooled(&self) -> bool {
-        matches!(&self.weights, Held::Optimized(optimized) if optimized.pools())
+        matches!(&self.weights, WeightsFrom::Optimized(optimized) if optimized.pools())
     }
 
     /// Without such memory a device is reached all the same, only less directly.
-    fn bound(&self, session: &OrtSession, pool_on: PoolOn) -> Option<Bound> {
-        let bound = match (pool_on, self.config.provider) {
+    fn memory(&self, session: &OrtSession, pool_on: PoolOn) -> Option<DeviceMemory> {
+        let memory = match (pool_on, self.config.provider) {
             (PoolOn::Host, _) => return None,
-            (PoolOn::Device, Provider::Cpu) => Bound::here(session),
-            (PoolOn::Device, Provider::Cuda) => Bound::pinned(session, self.config.device_id),
+            (PoolOn::Device, Provider::Cpu) => DeviceMemory::here(session),
+            (PoolOn::Device, Provider::Cuda) => {
+                DeviceMemory::pinned(session, self.config.device_id)
+            }
         };
-        let bound = bound.inspect_err(|error| tracing::warn!(%error, "no pinned memory"));
-        bound.ok()
+        let memory = memory.inspect_err(|error| tracing::warn!(%error, "no pinned memory"));
+        memory.ok()
     }
 }
 
@@ -202,9 +206,13 @@ impl fmt::Display for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let graph = self.graph.display();
         match &self.weights {
-            Held::Optimized(it) => write!(f, "the optimized graph in `{}`", it.folder().display()),
-            Held::Lent(_) => write!(f, "`{graph}` with weights that all sessions share"),
-            Held::Apart => write!(f, "`{graph}` with a copy of the weights for each session"),
+            WeightsFrom::Optimized(it) => {
+                write!(f, "the optimized graph in `{}`", it.folder().display())
+            }
+            WeightsFrom::Shared(_) => write!(f, "`{graph}` with weights that all sessions share"),
+            WeightsFrom::Copies => {
+                write!(f, "`{graph}` with a copy of the weights for each session")
+            }
         }
     }
 }

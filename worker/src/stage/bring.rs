@@ -10,8 +10,8 @@ use contract::model::{MANIFEST, Manifest, SIGNATURE, TOKENIZER};
 use super::StageConfig;
 use super::download::Download;
 use super::source::{Remote, Source};
-use super::workshop::Workshop;
 use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, pooling_config};
+use crate::staging_dir::StagingDir;
 
 /// The files of a source, at hand.
 pub(super) enum Arrival {
@@ -22,11 +22,11 @@ pub(super) enum Arrival {
 }
 
 /// Gets hold of all files of a source that a model may need.
-pub(super) fn bring(config: &StageConfig, workshop: &Workshop) -> anyhow::Result<Arrival> {
+pub(super) fn bring(config: &StageConfig, staging: &StagingDir) -> anyhow::Result<Arrival> {
     match Source::understand(&config.source).map_err(anyhow::Error::msg)? {
         Source::Directory(directory) => Ok(Arrival::There(directory)),
         Source::Remote(remote) => {
-            let directory = workshop.source();
+            let directory = staging.source();
             download(config, &remote, &directory)?;
             Ok(Arrival::Downloaded(directory))
         }

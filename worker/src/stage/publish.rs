@@ -8,8 +8,8 @@ use contract::digest::Digest;
 use contract::model::{MANIFEST, Manifest};
 
 use super::sign::sign;
-use super::workshop::Workshop;
 use super::{StageConfig, Staged};
+use crate::staging_dir::StagingDir;
 
 /// The model that is asked for by its fingerprint, if it is there already.
 pub(super) fn find_pinned(config: &StageConfig) -> anyhow::Result<Option<Staged>> {
@@ -27,14 +27,14 @@ pub(super) fn find_pinned(config: &StageConfig) -> anyhow::Result<Option<Staged>
 pub(super) fn publish(
     config: &StageConfig,
     manifest: Manifest,
-    workshop: Workshop,
+    staging: StagingDir,
 ) -> anyhow::Result<Staged> {
     let directory = directory(config, &manifest.fingerprint);
     if directory.exists() {
         return existing(config, directory);
     }
-    sign(config, &workshop.model())?;
-    match fs::rename(workshop.model(), &directory) {
+    sign(config, &staging.model())?;
+    match fs::rename(staging.model(), &directory) {
         Ok(()) => {}
         Err(_) if directory.join(MANIFEST).exists() => return existing(config, directory),
         Err(error) => {
@@ -43,7 +43,7 @@ pub(super) fn publish(
         }
     }
     sync(&config.models)?;
-    drop(workshop);
+    drop(staging);
     Ok(Staged {
         directory,
         manifest,

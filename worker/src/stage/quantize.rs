@@ -7,9 +7,9 @@ use clap::ValueEnum;
 use contract::model::{Dtype, TOKENIZER};
 
 use super::bring::create_parent;
-use super::workshop::write_durably;
 use crate::graph::{Model, fp16, int8};
 use crate::layout::Layout;
+use crate::staging_dir::write_durably;
 
 /// How a graph is made smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -3,7 +3,7 @@
 use contract::job::{Item, Rescore};
 use contract::tokenizer::Tokens;
 
-use super::{Encoded, Encoder, Rows};
+use super::encoder::{Encoded, Encoder, Rows};
 use crate::error::Refusal;
 
 impl Encoder {
@@ -59,10 +59,10 @@ mod tests {
     use contract::topology::Task;
     use serde_json::{Value, json};
 
+    use super::super::encoder::Rules;
     use super::*;
-    use crate::batch::{Delivery, Inputs};
+    use crate::batch::{Inputs, RawJob};
     use crate::config::{GivenVectors, TooLong};
-    use crate::encode::Rules;
     use crate::plan::Shapes;
 
     fn encoder(too_long: TooLong, dimensions: usize) -> Encoder {
@@ -108,7 +108,7 @@ mod tests {
     fn encode(encoder: &Encoder, jobs: &[Value]) -> (Inputs, Vec<(usize, Refusal)>) {
         let deliveries = jobs.iter().map(|items| {
             let job = json!({ "version": "1.0", "kind": "rescore", "reply": "r", "items": items });
-            Delivery {
+            RawJob {
                 payload: Bytes::from(job.to_string()),
                 default_version: Some(1),
             }

@@ -1,4 +1,4 @@
-//! Bound: a session whose inputs and output are in memory that its device reaches by itself.
+//! I/O binding: a session whose inputs and output are in memory that its device reaches by itself.
 //!
 //! What lies in other memory goes through a buffer of the device's driver first. The memory comes from an arena of the
 //! runtime, which gives the same blocks again in later calls.
@@ -10,12 +10,12 @@ use ort::value::Tensor;
 
 /// The memory of one session.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(super) struct DeviceMemory {
     binding: IoBinding,
     memory: Allocator,
 }
 
-impl Bound {
+impl DeviceMemory {
     /// In pinned memory of a CUDA device.
     pub(super) fn pinned(session: &Session, device_id: i32) -> ort::Result<Self> {
         Self::on(session, AllocationDevice::CUDA_PINNED, device_id)
