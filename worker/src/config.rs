@@ -38,12 +38,11 @@ pub enum GivenVectors {
     Embed,
 }
 
-/// Which model, exactly.
+/// Which model, and by which fingerprint.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub staged: ModelDir,
     /// Fingerprint that the model must have
     #[arg(long, env = "EBB_FINGERPRINT")]
@@ -77,19 +76,14 @@ pub struct BatchConfig {
 #[derive(Args, Clone, Debug)]
 pub struct RunConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub session: SessionConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub batch: BatchConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub nats: NatsConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub qdrant: QdrantConfig,
     /// Collections and aliases that jobs may write to, separated by commas; generations behind an alias included
     #[arg(

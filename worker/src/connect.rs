@@ -1,5 +1,5 @@
-//! Connect: finds on both servers what a worker works with. They may start later than the worker, and what is not
-//! provisioned yet is waited for; what is wrong is refused.
+//! Connect: finds on NATS and Qdrant what a worker needs. It waits for servers that start later than the worker, and for
+//! what is not provisioned yet; it refuses what is provisioned wrongly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::pipeline::upsert::Upserter;
 use crate::quarantine::Quarantine;
 use crate::shutdown::{Phase, Shutdown};
 
-/// Pause between attempts to find something.
+/// Pause before a server is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the stages work with on both servers.
+/// What the stages need of both servers.
 #[derive(Debug)]
 pub struct Parts {
     pub queue: Arc<Queue>,
@@ -79,7 +79,7 @@ fn worker_name() -> String {
     format!("worker-{}-{}", host.trim(), std::process::id())
 }
 
-/// Looks the bucket of attempts up, for as long as NATS cannot be reached or it is not provisioned yet.
+/// Looks up the bucket of attempts, until NATS can be reached and the bucket is provisioned.
 async fn find_attempts(jetstream: &jetstream::Context) -> kv::Store {
     loop {
         match jetstream.get_key_value(ATTEMPTS).await {
@@ -94,8 +94,8 @@ async fn find_attempts(jetstream: &jetstream::Context) -> kv::Store {
     }
 }
 
-/// Refuses collections of other models; waits for Qdrant; a collection that is not there yet is no reason not to
-/// start, because another may be.
+/// Waits for Qdrant, and refuses collections of other models. A worker starts without a collection that is not there yet,
+/// because others may be.
 async fn check_collections(config: &RunConfig, upserter: &Upserter) -> anyhow::Result<()> {
     while let Err(error) = upserter.check_server().await {
         wait_out(config, error).await?;

@@ -1,4 +1,4 @@
-//! What can go wrong, and whose turn it is then: the retry table of the worker, on one screen.
+//! Errors: what can go wrong, and what happens then. This is the whole retry table of the worker.
 //!
 //! | class | meaning | what happens |
 //! |---|---|---|
@@ -17,7 +17,7 @@ use qdrant_client::QdrantError;
 
 pub use kinds::{AnswerError, EmbedError, Refusal, Suspicion, UpsertError};
 
-/// Whose turn it is.
+/// What happens after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Permanent for the job: dead-letter it.
@@ -32,9 +32,9 @@ pub enum Outcome {
     },
     /// Transient, but not soon: give the job back at once.
     GiveBack,
-    /// Settled before: take the job out of the stream.
+    /// The job was dead-lettered before: take it out of the stream.
     Terminate,
-    /// Ours: end the process.
+    /// Ours: end the process, and settle nothing.
     Exit,
 }
 
@@ -79,7 +79,7 @@ impl Refusal {
 }
 
 impl Suspicion {
-    /// Only a crash that nobody else can have caused is held against the job.
+    /// Only a crash that no other job can have caused is held against the job.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -93,8 +93,8 @@ impl Suspicion {
 }
 
 impl EmbedError {
-    /// A failed run may be the fault of one job among many: apart from the others it shows. A job that fails
-    /// alone and again is given up.
+    /// A failed run may be the fault of one job among many, which shows when each travels alone. A job that fails alone
+    /// again and again is given up.
     #[must_use]
     pub fn outcome(&self, jobs: usize, deliveries: i64) -> Outcome {
         match self {
@@ -139,7 +139,7 @@ impl UpsertError {
         }
     }
 
-    /// What the client said, if that is the cause.
+    /// The error of the client of Qdrant, if that is the cause.
     #[must_use]
     pub fn client_error(&self) -> Option<&QdrantError> {
         match self {
@@ -151,7 +151,6 @@ impl UpsertError {
         }
     }
 
-    /// Whether the collection is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         const NOT_FOUND: i32 = 5;
@@ -162,7 +161,7 @@ impl UpsertError {
     }
 }
 
-/// Longest pause that a server is granted: what asks for more is asked again meanwhile.
+/// Longest pause that a server is granted. One that asks for more is asked again before that.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 fn qdrant_outcome(error: &QdrantError) -> Outcome {

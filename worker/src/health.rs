@@ -17,10 +17,10 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
-/// A tensor, a request or a batch to encode takes seconds at most; a stage that is silent for this long hangs.
+/// A tensor, a request or a batch to encode takes seconds at most: a stage that takes no step for this long hangs.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
-/// What the stages say about themselves.
+/// What the stages report about themselves.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Signs>);
 
@@ -31,7 +31,7 @@ pub enum Stage {
     Upsert,
 }
 
-/// What an engine says about itself: where several run side by side, one may hang while others go on.
+/// What an engine reports about itself: where several run side by side, one may hang while others go on.
 #[derive(Clone, Debug)]
 pub struct EngineHealth {
     born: Instant,
@@ -55,7 +55,6 @@ struct Sign {
 }
 
 impl Health {
-    /// Neither started nor ready nor busy.
     #[must_use]
     pub fn new() -> Self {
         Self::born(Instant::now())
@@ -71,7 +70,7 @@ impl Health {
         }))
     }
 
-    /// Looks after another engine.
+    /// Registers another engine.
     #[must_use]
     pub fn engine(&self) -> EngineHealth {
         let sign = Arc::new(Sign::default());
@@ -102,7 +101,7 @@ impl Health {
         self.0.of(stage).rests();
     }
 
-    /// Whether a stage has work and takes no step: what the worker holds is better done by others.
+    /// Whether a stage has work and takes no step, so that other workers had better do the jobs of this one.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.0.hangs(Stage::Encode) || self.0.hangs(Stage::Upsert) || self.0.an_engine_hangs()
@@ -198,7 +197,7 @@ pub async fn serve(
     Ok(bound)
 }
 
-/// What a kubelet asks.
+/// The probes of a kubelet.
 fn probes() -> Router<Health> {
     let probe = |holds: fn(&Health) -> bool| {
         get(move |State(health): State<Health>| async move { code(holds(&health)) })

@@ -1,4 +1,5 @@
-//! Load: brings a staged model onto its device and proves that it gives the vectors or scores that it gave when staged.
+//! Load: loads a staged model onto its device, and proves that it gives the vectors or scores that were recorded when it
+//! was staged.
 
 mod canary;
 mod prove;
@@ -79,7 +80,6 @@ pub enum LoadError {
     },
 }
 
-/// How a model's outputs become vectors.
 #[must_use]
 pub fn recipe(identity: &Identity) -> Recipe {
     Recipe {
@@ -90,7 +90,7 @@ pub fn recipe(identity: &Identity) -> Recipe {
     }
 }
 
-/// Reads the manifest of a staged model, if it is the one that is wanted. Nothing else is verified.
+/// Reads the manifest of a staged model, and checks its fingerprint. The files are not verified.
 ///
 /// # Errors
 /// [`LoadError::Model`], [`LoadError::Fingerprint`].

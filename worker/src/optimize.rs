@@ -1,5 +1,5 @@
-//! Optimize: has the runtime write what it makes of a staged model's graph on this device, beside the model. See
-//! [`Optimized`].
+//! Optimize: has the runtime optimize the graph of a staged model for this device, and keeps the result beside the model.
+//! See [`Optimized`].
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -20,15 +20,12 @@ use crate::staging_dir::{StagingDir, sweep};
 #[derive(Args, Clone, Debug)]
 pub struct OptimizeConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub session: SessionConfig,
 }
 
 impl OptimizeConfig {
-    /// Everything that is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.model.faults(&SessionConfig {
@@ -38,7 +35,7 @@ impl OptimizeConfig {
     }
 }
 
-/// Keeps the optimized graph of a model for this device, unless it is there already. Gives its folder.
+/// Writes the optimized graph of a model for this device, unless it is there already. Returns its folder.
 ///
 /// # Errors
 /// If the model is not what was staged, its directory cannot be written, or what the runtime has written does not give
@@ -59,7 +56,7 @@ pub fn optimize(config: &OptimizeConfig) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Tells a folder from another one of its name.
+/// Device and inode: tells a folder from another one that has its name.
 type Inode = (u64, u64);
 
 fn inode(folder: &Path) -> Option<Inode> {
@@ -67,13 +64,13 @@ fn inode(folder: &Path) -> Option<Inode> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// A staged model that is what was staged.
+/// A staged model whose files were verified.
 struct Model<'a> {
     directory: &'a Path,
     graph: PathBuf,
     manifest: Manifest,
     tokenizer: Tokenizer,
-    /// For one session: what is written is the same for any number.
+    /// For one session: the optimized graph is the same for any number of them.
     device: SessionConfig,
 }
 
@@ -96,13 +93,13 @@ impl<'a> Model<'a> {
         })
     }
 
-    /// Which folder there is, whatever is in it.
+    /// The folder that is in the place of the optimized graph, if there is one.
     fn there(&self) -> anyhow::Result<Option<Inode>> {
         let folder = Optimized::folder_of(self.directory, &self.manifest, &self.device)?;
         Ok(inode(&folder))
     }
 
-    /// The folder that is there, if it is as good as a new one.
+    /// The folder that is there, if a worker can use it.
     fn usable(&self) -> Option<PathBuf> {
         let found = Optimized::find(self.directory, &self.manifest, &self.device).transpose()?;
         let proved = found.and_then(|found| {
@@ -114,7 +111,7 @@ impl<'a> Model<'a> {
             .ok()
     }
 
-    /// Has it written into an empty folder. Gives where it belongs.
+    /// Writes the optimized graph into an empty folder. Returns the folder where it belongs.
     fn write(&self, made: &Path) -> anyhow::Result<PathBuf> {
         let recipe = recipe(&self.manifest.identity);
         let sessions = Sessions::of(&self.graph, &self.device, recipe)?;
@@ -124,7 +121,7 @@ impl<'a> Model<'a> {
         Ok(folder)
     }
 
-    /// Whether it gives the model's vectors.
+    /// Checks that an optimized graph gives the vectors or scores of the model.
     fn prove(&self, optimized: Optimized) -> anyhow::Result<()> {
         let recipe = recipe(&self.manifest.identity);
         let sessions = Sessions::optimized(optimized, &self.graph, &self.device, recipe);
@@ -134,8 +131,8 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Renames it into place. What was `there` before could not be used; it goes away with the staging. What somebody else has
-/// put there since is as good as this.
+/// Renames the new folder into place. The one that was `there` before could not be used, and is removed with the staging
+/// directory. One that another process has put there since is as good as this.
 fn publish(staging: &StagingDir, folder: &Path, there: Option<Inode>) -> anyhow::Result<()> {
     let failed = || format!("failed to create `{}`", folder.display());
     if there.is_some() && inode(folder) == there {

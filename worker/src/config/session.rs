@@ -1,4 +1,4 @@
-//! Session: where a model runs, and how it uses what is there.
+//! Settings of a session: on which device a model runs, and how it uses that.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ const CUDA_TENSOR_TOKENS: usize = 16_384;
 /// Lengths of a GPU's tensors are multiples of this: half of what its matrix units like best, with half the padding.
 const CUDA_LENGTH_STEP: usize = 8;
 
-/// No machine gains by more, and a mistyped number would take all its processes.
+/// No machine gains by more threads, and a mistyped number would use up all that the system allows.
 const MAX_THREADS: usize = 512;
 
-/// Each has buffers of its own, and a thread of this process.
+/// Most sessions: each has buffers of its own, and a thread of this process.
 const MAX_SESSIONS: usize = 64;
 
 /// Where the model runs.
@@ -77,7 +77,7 @@ impl Provider {
     }
 }
 
-/// Which device, and how it is used.
+/// The device, and how it is used.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Device")]
 pub struct SessionConfig {

@@ -106,7 +106,6 @@ impl Model {
         })
     }
 
-    /// The graph.
     #[must_use]
     pub fn graph(&self) -> &GraphProto {
         &self.graph

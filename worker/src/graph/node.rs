@@ -55,7 +55,6 @@ impl NodeProto {
         self.find(name)?.i
     }
 
-    /// An attribute, if it has that.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&AttributeProto> {
         self.attribute.iter().find(|it| it.name() == name)

@@ -1,4 +1,4 @@
-//! Canary: a golden text that shows, while a worker works, whether its device still computes the model.
+//! Canary: a golden text that shows, while a worker runs, whether its device still computes the model.
 
 use contract::model::{Golden, Manifest};
 use contract::tokenizer::{Tokenizer, TokenizerError};
@@ -9,11 +9,11 @@ use super::prove::{Tolerance, compare, pair, tensor};
 use crate::batch::Tensor;
 use crate::session::Engine;
 
-/// A golden text, or any text for an engine that has none.
+/// A golden text, or any text for a model that has none.
 #[derive(Clone, Debug)]
 pub struct Canary {
     tensor: Tensor,
-    /// What it has to give.
+    /// The expected result.
     golden: Option<(Golden, Tolerance, Task)>,
 }
 
@@ -32,7 +32,7 @@ impl Canary {
         })
     }
 
-    /// A tensor that an engine has to run, whatever it gives.
+    /// A tensor that an engine only has to run: any result will do.
     #[must_use]
     pub fn any(tensor: Tensor) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Canary {
         }
     }
 
-    /// A tensor that has to give a vector.
+    /// A tensor with the vector that is expected of it.
     #[cfg(test)]
     pub(crate) fn giving(tensor: Tensor, vector: &[f32]) -> Self {
         let golden = Golden {
@@ -56,7 +56,7 @@ impl Canary {
         }
     }
 
-    /// Whether an engine runs it, and gives it what it had when the model was staged.
+    /// Checks that an engine runs the text, and gives the result that was recorded when the model was staged.
     ///
     /// # Errors
     /// [`LoadError::Embed`], or [`LoadError::Golden`] and [`LoadError::GoldenScore`].

@@ -1,4 +1,4 @@
-//! Prove: a model gives the vectors or scores of its golden texts.
+//! Prove: checks that a model gives the vectors or scores that were recorded for its golden texts.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::batch::{RowKey, Tensor};
 use crate::plan::{Row, fill};
 use crate::session::{Engine, Session};
 
-/// How close a model comes to what was recorded when it was staged.
+/// How close a model comes to the results that were recorded when it was staged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Agreement {
     /// Smallest cosine of a vector.
@@ -29,7 +29,7 @@ impl fmt::Display for Agreement {
     }
 }
 
-/// Runs one text alone, as a document's chunk or as the passage of a pair. Gives its vector or its scores.
+/// Runs one text alone, as a chunk of a document or as the passage of a pair. Returns its vector or its scores.
 ///
 /// # Errors
 /// If the tokenizer or the session fails.
@@ -75,7 +75,7 @@ pub(super) fn tensor(
     Ok(fill(&[row], tokenizer.padding_id()))
 }
 
-/// How close a session comes to the golden texts, if that is close enough.
+/// Runs the golden texts. Returns how close the session comes to them, if that is close enough.
 pub(crate) fn prove(
     session: &mut Session,
     tokenizer: &Tokenizer,
@@ -95,7 +95,7 @@ pub(crate) fn prove(
     })
 }
 
-/// How close a golden text comes, if that is close enough.
+/// How close a result comes to that of the golden text, if that is close enough.
 pub(super) fn compare(
     (tolerance, task): (Tolerance, Task),
     (index, golden): (usize, &Golden),
@@ -126,8 +126,8 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
 }
 
-/// How much golden texts may differ from what was recorded. Devices and precisions differ in the last digits; another
-/// model, pooling or prefix differs in the first.
+/// How much the results of golden texts may differ from those that were recorded. Devices and precisions change the last
+/// digits; another model, pooling or prefix changes the first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tolerance {
     /// Smallest cosine of a vector.
@@ -140,13 +140,12 @@ impl Tolerance {
     pub(super) fn of(dtype: Dtype) -> Self {
         let (cosine, difference) = match dtype {
             Dtype::Fp32 | Dtype::Fp16 => (0.999, 0.02),
-            // A last digit decides to which byte an activation is rounded.
+            // A change of the last digit may round an activation to another byte.
             Dtype::Int8 => (0.99, 0.1),
         };
         Self { cosine, difference }
     }
 
-    /// How close a vector comes, if that is enough.
     fn vector(self, index: usize, golden: &Golden, now: &[f32]) -> Result<f32, LoadError> {
         let (cosine, expected) = (cosine(now, &golden.vector), self.cosine);
         if cosine.is_nan() || cosine < expected {
@@ -159,7 +158,7 @@ impl Tolerance {
         Ok(cosine)
     }
 
-    /// A score alone has no direction, so the numbers themselves are compared.
+    /// A single score has no direction, so the numbers themselves are compared.
     fn scores(self, index: usize, golden: &Golden, now: Vec<f32>) -> Result<f32, LoadError> {
         let expected = &golden.vector;
         let differ = |(now, then): (&f32, &f32)| (now - then).abs() / then.abs().max(1.0);

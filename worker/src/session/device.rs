@@ -31,7 +31,7 @@ const WRITE_OPTIONS: [(&str, &str); 3] = [
     ("session.save_external_prepacked_constant_initializers", "1"),
 ];
 
-/// The environment of all sessions: a process can have only one, of the first library that was loaded.
+/// The environment of all sessions. A process can have only one, of the first library that was loaded.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
 /// What a session is loaded from.
@@ -43,7 +43,7 @@ pub(super) enum Source<'a> {
     Edited(&'a [u8]),
     /// The graph without its large weights, which are shared with other sessions.
     SharedWeights(&'a Weights),
-    /// What the runtime has made of it before.
+    /// The graph that the runtime has optimized before.
     Optimized(&'a Optimized),
 }
 
@@ -60,8 +60,8 @@ pub(super) fn load(
     Ok(session)
 }
 
-/// Has the runtime write what it makes of a graph for the configured device: the graph as [`GRAPH`], its weights beside
-/// it, also in the order in which this device's kernels read them.
+/// Has the runtime optimize a graph for the configured device, and write it: the graph as [`GRAPH`], and its weights
+/// beside it, also in the layout that the kernels of this device read.
 pub(super) fn write_optimized(
     graph: &Path,
     source: Source<'_>,
@@ -88,7 +88,7 @@ pub(super) fn write_optimized(
     }
 }
 
-/// The environment, of the library at this path if none is there yet.
+/// The environment, which is made from the library at this path if there is none yet.
 pub(super) fn environment(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
     let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = slot.as_ref() {
@@ -103,7 +103,7 @@ fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> 
         path: path.to_owned(),
         source,
     };
-    // A relative path would be looked for beside the executable.
+    // The loader would look for a relative path beside the executable.
     let absolute = std::fs::canonicalize(path).map_err(|error| failed(error.into()))?;
     let builder = ort::init_from(&absolute).map_err(|error| failed(error.into()))?;
     builder
@@ -184,7 +184,8 @@ fn failed(action: &'static str, graph: &Path) -> impl FnOnce(ort::Error) -> Sess
     }
 }
 
-/// The provider may be registered and yet not be there: its library must be mapped into this process.
+/// Checks that the library of the provider is mapped into this process: it may be missing although the provider is
+/// registered.
 fn prove_cuda() -> Result<(), SessionError> {
     let problem = |problem: String| SessionError::NotOnCuda { problem };
     if !CUDA::is_available().unwrap_or(false) {

@@ -1,4 +1,4 @@
-//! Sessions: those of one graph, each with a user of its own.
+//! Sessions: several of one graph, which run side by side and share what they can.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::graph::pooling::pool;
 use crate::graph::{GraphError, Model};
 use crate::pool::Recipe;
 
-/// A graph from which sessions are loaded, to run side by side: a session has one user at a time.
+/// A graph from which several sessions are loaded, because a session has one user at a time.
 ///
 /// On a CPU a session of one thread each gets more done than one of all threads, whose threads wait for each other
-/// at the end of every operator, and for whatever else the machine does to one of them. With MiniLM-L6 on two cores,
-/// two of one thread embed 17,200 tokens a second and one of two threads 15,500.
+/// at the end of every operator, and whenever the machine delays one of them. With MiniLM-L6 on two cores, two sessions of
+/// one thread embed 17,200 tokens a second, and one of two threads 15,500.
 #[derive(Debug)]
 pub struct Sessions {
     graph: PathBuf,
@@ -42,10 +42,10 @@ enum WeightsFrom {
 }
 
 impl Sessions {
-    /// Reads what the sessions of a graph share: nothing for one that is the only one.
+    /// Reads the weights that the sessions of a graph share. A single session shares nothing.
     ///
     /// # Errors
-    /// [`SessionError::Load`] if there is no runtime to share it in.
+    /// [`SessionError::Load`] if the runtime cannot be loaded.
     pub fn of(graph: &Path, config: &SessionConfig, recipe: Recipe) -> Result<Self, SessionError> {
         let sharing = config.provider == Provider::Cpu && config.sessions() > 1;
         let lent = sharing.then(|| shared_weights(graph, config)).transpose()?;
@@ -55,7 +55,7 @@ impl Sessions {
         Ok(Self::with(weights, graph, config, recipe))
     }
 
-    /// Takes the optimized graph in the place of the other.
+    /// Loads the sessions from the optimized graph instead.
     #[must_use]
     pub fn optimized(
         optimized: Optimized,
@@ -75,8 +75,8 @@ impl Sessions {
         }
     }
 
-    /// The same in a plainer way, which may succeed where this one does not: from the graph as it was staged, then each
-    /// with a copy of everything. None after that.
+    /// The same sessions in a plainer way, which may succeed where this one does not: after the optimized graph the staged
+    /// one, after shared weights a copy for each session, and then nothing.
     ///
     /// # Errors
     /// As [`of`](Self::of).
@@ -98,12 +98,11 @@ impl Sessions {
         }
     }
 
-    /// The device.
     pub(super) fn config(&self) -> &SessionConfig {
         &self.config
     }
 
-    /// Loads one of them onto the configured device, and pools where that is best.
+    /// Loads one of them onto the configured device, which pools where that is best.
     ///
     /// # Errors
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
@@ -119,7 +118,7 @@ impl Sessions {
         (0..self.config.sessions()).map(|_| self.load()).collect()
     }
 
-    /// Loads one of them, and pools as it is told. A graph into which pooling cannot be put gives its token vectors.
+    /// Loads one of them, which pools where `pool_on` says. A graph into which pooling cannot be put gives token vectors.
     ///
     /// # Errors
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
@@ -145,7 +144,7 @@ impl Sessions {
         })
     }
 
-    /// Writes the optimized graph into a folder, as it is loaded onto the configured device. Gives whether it pools.
+    /// Writes the optimized graph for the configured device into a folder. Returns whether the graph pools.
     pub(super) fn write_optimized(
         &self,
         pool_on: PoolOn,
@@ -166,7 +165,7 @@ impl Sessions {
         }
     }
 
-    /// The graph with pooling inside, where that is wanted and can be.
+    /// The graph with pooling inside, where that is wanted and possible.
     fn edited(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
         let whole = !matches!(self.weights, WeightsFrom::Optimized(_));
         let pooling = pool_on == PoolOn::Device && self.recipe.pooling != Pooling::Graph;
@@ -188,7 +187,7 @@ impl Sessions {
         matches!(&self.weights, WeightsFrom::Optimized(optimized) if optimized.pools())
     }
 
-    /// Without such memory a device is reached all the same, only less directly.
+    /// Without such memory the device is used all the same, with slower copies.
     fn memory(&self, session: &OrtSession, pool_on: PoolOn) -> Option<DeviceMemory> {
         let memory = match (pool_on, self.config.provider) {
             (PoolOn::Host, _) => return None,
@@ -217,7 +216,7 @@ impl fmt::Display for Sessions {
     }
 }
 
-/// What sessions can share of a graph. A graph whose weights cannot be read is reported by who loads it.
+/// The weights of a graph that sessions can share. One that cannot be read is an error when the graph is loaded.
 fn shared_weights(graph: &Path, config: &SessionConfig) -> Result<Option<Weights>, SessionError> {
     device::environment(&config.onnxruntime, graph)?;
     let weights = Weights::read(graph).inspect_err(|error| {
@@ -226,7 +225,7 @@ fn shared_weights(graph: &Path, config: &SessionConfig) -> Result<Option<Weights
     Ok(weights.ok())
 }
 
-/// The graph with its pooling inside, if that can be; a graph that cannot be read is reported by who loads it.
+/// The graph with its pooling inside, if that is possible. One that cannot be read is an error when it is loaded.
 fn with_pooling(graph: &Path, recipe: Recipe) -> Option<Vec<u8>> {
     let pool = || -> Result<_, GraphError> {
         let mut model = Model::read(graph)?;

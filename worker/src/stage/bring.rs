@@ -1,4 +1,4 @@
-//! Bring: gets hold of the files of a source, and puts those that are wanted into the model that is made.
+//! Bring: makes the files of a source available locally, and puts those of the model into the staging directory.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,17 +13,17 @@ use super::source::{Remote, Source};
 use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, pooling_config};
 use crate::staging_dir::StagingDir;
 
-/// The files of a source, at hand.
+/// The files of a source, in a local directory.
 pub(super) enum Arrival {
-    /// They stay where they are.
+    /// They are copied, because they are the user's.
     There(PathBuf),
     /// They were downloaded, and may be moved.
     Downloaded(PathBuf),
 }
 
-/// Gets hold of all files of a source that a model may need.
+/// Downloads all files of a source that a model may need, unless they are local.
 pub(super) fn bring(config: &StageConfig, staging: &StagingDir) -> anyhow::Result<Arrival> {
-    match Source::understand(&config.source).map_err(anyhow::Error::msg)? {
+    match Source::parse(&config.source).map_err(anyhow::Error::msg)? {
         Source::Directory(directory) => Ok(Arrival::There(directory)),
         Source::Remote(remote) => {
             let directory = staging.source();
@@ -33,7 +33,7 @@ pub(super) fn bring(config: &StageConfig, staging: &StagingDir) -> anyhow::Resul
     }
 }
 
-/// What a file names is downloaded after it.
+/// Downloads the files that describe a model first, because they name the others.
 fn download(config: &StageConfig, remote: &Remote, to: &Path) -> anyhow::Result<()> {
     let mut download = Download::start(remote, to, config.max_download_bytes)?;
     if !download.get(CONFIG)? {
@@ -64,20 +64,18 @@ fn download_staged(download: &mut Download, to: &Path) -> anyhow::Result<()> {
 }
 
 impl Arrival {
-    /// Where they are.
     pub(super) fn directory(&self) -> &Path {
         match self {
             Self::There(directory) | Self::Downloaded(directory) => directory,
         }
     }
 
-    /// Whether they are those of a staged model.
     pub(super) fn is_staged(&self) -> bool {
         let has = |file: &str| self.directory().join(file).is_file();
         has(MANIFEST) && !has(CONFIG)
     }
 
-    /// Puts a file into the model; gives where it is then.
+    /// Puts a file into the model, and returns its new path.
     pub(super) fn place(&self, file: &str, model: &Path) -> anyhow::Result<PathBuf> {
         let (from, to) = (self.directory().join(file), model.join(file));
         let placed = create_parent(&to).and_then(|()| match self {
