@@ -5,6 +5,8 @@
 
 mod encoder;
 mod rescore;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
