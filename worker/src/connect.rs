@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the stages need of both servers.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Connected {
     pub queue: Arc<Queue>,
     pub consumers: Consumers,
     pub quarantine: Quarantine,
@@ -41,7 +41,7 @@ pub async fn connect(
     manifest: &Manifest,
     health: &Health,
     mut shutdown: Shutdown,
-) -> anyhow::Result<Option<Parts>> {
+) -> anyhow::Result<Option<Connected>> {
     let connect = async {
         let worker = worker_name();
         let client = config.nats.connect(&worker, FirstConnect::Retry).await?;
@@ -59,7 +59,7 @@ pub async fn connect(
             fingerprint: manifest.fingerprint.to_string(),
             health: health.clone(),
         };
-        Ok(Parts {
+        Ok(Connected {
             queue: Arc::new(queue),
             consumers,
             quarantine,

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::calibration::shapes;
 use crate::config::RunConfig;
-use crate::connect::{Parts, connect};
+use crate::connect::{Connected, connect};
 use crate::consumers::Consumers;
 use crate::health::{self, Health};
 use crate::load::{Loaded, load_and_warm_up};
@@ -84,7 +84,7 @@ pub async fn run_with<E: Engine + Send + 'static>(
 
 fn pipeline<E>(
     (config, loaded): (RunConfig, Loaded<E>),
-    parts: Parts,
+    parts: Connected,
     health: Health,
     (trigger, shutdown): (Trigger, Shutdown),
     since: Instant,

@@ -5,9 +5,9 @@
 //! and never change, so that staging a model again changes nothing, and workers of an old and a new version can share a
 //! volume. A model that was staged elsewhere is taken as it is, with its manifest and signature.
 
-mod bring;
 mod config;
 mod download;
+mod fetch;
 mod golden;
 mod golden_set;
 mod publish;
@@ -32,8 +32,8 @@ use crate::optimize::{OptimizeConfig, optimize};
 use crate::pool::Recipe;
 use crate::session::Session;
 use crate::staging_dir::{StagingDir, write_durably};
-use bring::{Arrival, bring};
 pub use config::StageConfig;
+use fetch::{SourceFiles, fetch};
 use golden::{check_golden, check_labels, record, run_longest};
 use publish::{find_pinned, publish, sign};
 pub use quantize::Quantization;
@@ -54,7 +54,7 @@ pub struct Staged {
 pub fn stage(config: &StageConfig) -> anyhow::Result<Staged> {
     let staged = match find_pinned(config)? {
         Some(staged) => staged,
-        None => bring_and_publish(config)?,
+        None => fetch_and_publish(config)?,
     };
     if config.session.optimized {
         let there = staged.directory.display();
@@ -95,14 +95,14 @@ fn measure(config: &StageConfig, staged: &Staged) {
     }
 }
 
-fn bring_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
+fn fetch_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
     let staging = StagingDir::open(&config.models, &config.name)?;
-    let arrival = bring(config, &staging)?;
+    let source = fetch(config, &staging)?;
     let model = staging.model();
-    let manifest = if arrival.is_staged() {
-        adopt(config, &arrival, &model)?
+    let manifest = if source.is_staged() {
+        adopt(config, &source, &model)?
     } else {
-        make(config, &arrival, &model)?
+        make(config, &source, &model)?
     };
     if let Some(expected) = &config.fingerprint {
         let found = &manifest.fingerprint;
@@ -116,14 +116,14 @@ fn bring_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
 
 /// Takes a model that was staged elsewhere as it is, and proves that it runs here as it did there. Its manifest stays the
 /// same to the last byte, because its signature was made for that.
-fn adopt(config: &StageConfig, arrival: &Arrival, model: &Path) -> anyhow::Result<Manifest> {
-    let manifest = Manifest::load(arrival.directory())?;
+fn adopt(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Result<Manifest> {
+    let manifest = Manifest::load(source.directory())?;
     check_unchanged(config, &manifest)?;
-    let has_signature = arrival.directory().join(SIGNATURE).is_file();
+    let has_signature = source.directory().join(SIGNATURE).is_file();
     let signature = has_signature.then_some(SIGNATURE);
     let files = manifest.identity.files.keys().map(String::as_str);
     for file in files.chain([MANIFEST]).chain(signature) {
-        arrival.place(file, model)?;
+        source.place(file, model)?;
     }
     sign(config, model)?;
     let staged = ModelDir {
@@ -155,9 +155,9 @@ fn check_unchanged(config: &StageConfig, manifest: &Manifest) -> anyhow::Result<
 }
 
 /// Makes a staged model of a directory in the Hugging Face layout.
-fn make(config: &StageConfig, arrival: &Arrival, model: &Path) -> anyhow::Result<Manifest> {
+fn make(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Result<Manifest> {
     let onnx = config.onnx.as_deref();
-    let mut layout = Layout::read(arrival.directory(), onnx, config.max_tokens, config.pooling)?;
+    let mut layout = Layout::read(source.directory(), onnx, config.max_tokens, config.pooling)?;
     if let Some(quantization) = config.quantize {
         quantize(quantization, &mut layout, model)?;
     }
@@ -165,13 +165,13 @@ fn make(config: &StageConfig, arrival: &Arrival, model: &Path) -> anyhow::Result
     for file in &layout.files {
         let there = model.join(file);
         if !there.exists() {
-            arrival.place(file, model)?;
+            source.place(file, model)?;
         }
         files.insert(file.clone(), StagedFile::of(&there)?);
     }
     let manifest = describe(config, &layout, files, model)?;
     if config.quantize.is_some() {
-        check_quality(config, arrival.directory(), model, &manifest)?;
+        check_quality(config, source.directory(), model, &manifest)?;
     }
     let json = serde_json::to_vec_pretty(&manifest)?;
     write_durably(&model.join(MANIFEST), &json)?;

@@ -1,4 +1,4 @@
-//! Model: a graph in memory, to be changed and written.
+//! Model: a graph in memory, which edits change and write.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,11 +6,11 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::error::{EditError, GraphError};
 use super::proto::{GraphProto, IR_VERSION, ModelProto, TensorProto};
+use super::{EditError, GraphError};
 use super::{external_files, stays_beside};
 
-/// Size that protobuf gives a message at most.
+/// Largest size of a protobuf message.
 const MOST_BYTES: usize = i32::MAX as usize;
 
 /// A model whose graph can be changed.
@@ -89,7 +89,7 @@ impl Model {
         Ok(model)
     }
 
-    /// Applies an edit; its error names what was wanted of which file.
+    /// Applies an edit. Its error names the edit and the file.
     ///
     /// # Errors
     /// [`GraphError::Edit`].
@@ -111,7 +111,6 @@ impl Model {
         &self.graph
     }
 
-    /// The graph, to be changed.
     pub fn graph_mut(&mut self) -> &mut GraphProto {
         &mut self.graph
     }
@@ -124,7 +123,7 @@ impl Model {
         own.map_or(1, |set| set.version())
     }
 
-    /// Checks that nothing is lost when it is written, and that operators of a version can be put into it.
+    /// Checks that nothing is lost when the model is written, and that operators of a version can be put into it.
     ///
     /// # Errors
     /// [`EditError::Format`], [`EditError::Opset`].

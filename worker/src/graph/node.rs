@@ -1,4 +1,4 @@
-//! Node: makes new nodes, and looks at those that are there.
+//! Node: makes new nodes, and reads attributes of existing ones.
 
 use super::proto::{
     AttributeProto, DimensionProto, GraphProto, NodeProto, TensorShapeProto, TensorTypeProto,
@@ -24,7 +24,7 @@ pub(super) fn cast(input: &str, output: &str, to: i32) -> NodeProto {
     node("Cast", &[input], output).with_int("to", i64::from(to))
 }
 
-/// A value of a type and shape that goes into a graph or comes out of it.
+/// An input or output of a graph, with its type and shape.
 #[must_use]
 pub(super) fn value(name: &str, element: i32, dims: &[DimensionProto]) -> ValueInfoProto {
     let shape = TensorShapeProto { dim: dims.to_vec() };
@@ -43,7 +43,7 @@ pub(super) fn value(name: &str, element: i32, dims: &[DimensionProto]) -> ValueI
 }
 
 impl NodeProto {
-    /// Whether it is of ONNX's own operators, and one of these.
+    /// Whether its operator is one of ONNX's own with one of these names.
     #[must_use]
     pub fn is_one_of(&self, operators: &[&str]) -> bool {
         matches!(self.domain(), "" | "ai.onnx") && operators.contains(&self.op_type())
@@ -60,13 +60,12 @@ impl NodeProto {
         self.attribute.iter().find(|it| it.name() == name)
     }
 
-    /// The graphs that it holds, as `If` and `Loop` do.
+    /// The inner graphs, as of `If` and `Loop`.
     pub fn graphs(&self) -> impl Iterator<Item = &GraphProto> {
         let attributes = self.attribute.iter();
         attributes.flat_map(|attribute| attribute.graphs.iter().chain(&attribute.g))
     }
 
-    /// The node with an integer attribute.
     #[must_use]
     pub fn with_int(mut self, name: &str, value: i64) -> Self {
         self.attribute.push(AttributeProto {
@@ -78,7 +77,6 @@ impl NodeProto {
         self
     }
 
-    /// The node with an attribute of integers.
     #[must_use]
     pub fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
         self.attribute.push(AttributeProto {

@@ -1,8 +1,8 @@
-//! Proto: the messages of ONNX's own `onnx.proto`, in the names and field numbers that it gives them.
+//! Proto: the messages of ONNX's `onnx.proto`, with its names and field numbers.
 //!
 //! Reading and writing loses nothing: every field of format version 14 is here, a scalar that is set to its default
 //! stays set, and numbers are packed where `onnx.proto` packs them. Messages that no edit looks into (functions,
-//! training, devices, sparse tensors) are kept as the bytes that they are.
+//! training, devices, sparse tensors) are kept as bytes.
 
 mod value;
 

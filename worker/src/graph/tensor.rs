@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use half::f16;
 
-use super::error::EditError;
+use super::EditError;
 use super::proto::{EXTERNAL, TensorProto, data_type};
 
 impl TensorProto {
@@ -13,7 +13,7 @@ impl TensorProto {
         self.data_location() == EXTERNAL
     }
 
-    /// The value of a key that says where in which file its values are.
+    /// An entry of the description where in which file its values are.
     #[must_use]
     pub fn external(&self, key: &str) -> Option<&str> {
         let mut entries = self.external_data.iter();
@@ -21,7 +21,7 @@ impl TensorProto {
         entry.value.as_deref()
     }
 
-    /// How many values its shape has; 0 for a shape that none can have.
+    /// How many values its shape has; 0 for an invalid shape.
     #[must_use]
     pub fn elements(&self) -> usize {
         let size = |dim: &i64| usize::try_from(*dim).ok();
@@ -42,7 +42,7 @@ impl TensorProto {
     /// The values of a tensor of 32-bit floats, in the order of its dimensions.
     ///
     /// # Errors
-    /// [`EditError::Weight`] if they are elsewhere, or not as many as the shape has.
+    /// [`EditError::Weight`] if the values are in a file, or not as many as the shape has.
     pub fn floats(&self) -> Result<Vec<f32>, EditError> {
         let (chunks, rest) = self.raw_data().as_chunks::<4>();
         let values = if self.raw_data.is_some() {

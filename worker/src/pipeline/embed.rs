@@ -120,7 +120,7 @@ impl Shared {
                 None => return Ok(()),
                 Some(Step::Finish(finished)) => Some(finished),
                 Some(Step::Run(batch, tensor)) => {
-                    health.works();
+                    health.busy();
                     let result = run(engine, &tensor, &self.canary).inspect_err(|error| {
                         // A device that is broken by itself ends the process, and that must not count as a crash of the
                         // job that is in it alone. Another error of the runtime may be that job's doing.
@@ -130,7 +130,7 @@ impl Shared {
                             Handle::current().block_on(permit.release());
                         }
                     })?;
-                    health.rests();
+                    health.idle();
                     batch.put(&tensor, result)
                 }
             };

@@ -101,7 +101,7 @@ impl EncodeStage {
             payload,
             deliveries,
         } = work;
-        self.context.health.works(Stage::Encode);
+        self.context.health.busy(Stage::Encode);
         failpoint::pass_with("before-encode", || {
             let payloads = payload.iter().map(|job| job.payload.clone());
             payloads.collect::<Vec<_>>()
@@ -109,7 +109,7 @@ impl EncodeStage {
         let (inputs, refused) = self.encoder.encode(payload);
         failpoint::pass("after-encode");
         deliveries.stage_done("encode", started);
-        self.context.health.rests(Stage::Encode);
+        self.context.health.idle(Stage::Encode);
         let deliveries = Handle::current().block_on(refuse(&self.context, deliveries, refused));
         InFlight {
             payload: inputs,

@@ -111,7 +111,7 @@ impl UpsertStage {
             if has_room(writing.len())
                 && let Some(work) = next.take()
             {
-                self.context.health.works(Stage::Upsert);
+                self.context.health.busy(Stage::Upsert);
                 writing.push(self.upsert(work));
             }
             tokio::select! {
@@ -121,7 +121,7 @@ impl UpsertStage {
                 else => return Ok(()),
             }
             if next.is_none() && writing.is_empty() {
-                self.context.health.rests(Stage::Upsert);
+                self.context.health.idle(Stage::Upsert);
             }
         }
     }
@@ -199,7 +199,7 @@ impl UpsertStage {
         }
         failpoint::pass("before-upsert");
         let written = self.upserter.write(vectors).await;
-        self.context.health.works(Stage::Upsert);
+        self.context.health.busy(Stage::Upsert);
         let written = written.map_err(|error| Failure {
             outcome: error.outcome(&self.collections, delivery_count),
             reason: chain(&error),

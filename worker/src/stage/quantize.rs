@@ -18,7 +18,7 @@ use relevance::rank::ranked;
 use relevance::read::Topic;
 
 use super::StageConfig;
-use super::bring::create_parent;
+use super::fetch::create_parent;
 use super::golden::record;
 use super::golden_set::GoldenSet;
 use crate::batch::RowKey;

@@ -87,12 +87,12 @@ impl Dispatcher {
             Handle::current().block_on(given_back);
             return None;
         }
-        health.works();
+        health.busy();
         failpoint::pass_with("before-embed", || {
             let jobs = payload.jobs.iter();
             jobs.map(|decoded| decoded.job.encode()).collect::<Vec<_>>()
         });
-        health.rests();
+        health.idle();
         let begun = InModel {
             usage: usage(&payload),
             run: BatchRun::new(payload),

@@ -1,4 +1,4 @@
-//! Bring: makes the files of a source available locally, and puts those of the model into the staging directory.
+//! Fetch: makes the files of a source available locally, and puts those of the model into the staging directory.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,21 +14,21 @@ use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, pooling_config}
 use crate::staging_dir::StagingDir;
 
 /// The files of a source, in a local directory.
-pub(super) enum Arrival {
+pub(super) enum SourceFiles {
     /// They are copied, because they are the user's.
-    There(PathBuf),
+    Local(PathBuf),
     /// They were downloaded, and may be moved.
     Downloaded(PathBuf),
 }
 
 /// Downloads all files of a source that a model may need, unless they are local.
-pub(super) fn bring(config: &StageConfig, staging: &StagingDir) -> anyhow::Result<Arrival> {
+pub(super) fn fetch(config: &StageConfig, staging: &StagingDir) -> anyhow::Result<SourceFiles> {
     match Source::parse(&config.source).map_err(anyhow::Error::msg)? {
-        Source::Directory(directory) => Ok(Arrival::There(directory)),
+        Source::Directory(directory) => Ok(SourceFiles::Local(directory)),
         Source::Remote(remote) => {
             let directory = staging.source();
             download(config, &remote, &directory)?;
-            Ok(Arrival::Downloaded(directory))
+            Ok(SourceFiles::Downloaded(directory))
         }
     }
 }
@@ -63,10 +63,10 @@ fn download_staged(download: &mut Download, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Arrival {
+impl SourceFiles {
     pub(super) fn directory(&self) -> &Path {
         match self {
-            Self::There(directory) | Self::Downloaded(directory) => directory,
+            Self::Local(directory) | Self::Downloaded(directory) => directory,
         }
     }
 
@@ -79,7 +79,7 @@ impl Arrival {
     pub(super) fn place(&self, file: &str, model: &Path) -> anyhow::Result<PathBuf> {
         let (from, to) = (self.directory().join(file), model.join(file));
         let placed = create_parent(&to).and_then(|()| match self {
-            Self::There(_) => copy_durably(&from, &to),
+            Self::Local(_) => copy_durably(&from, &to),
             Self::Downloaded(_) => fs::rename(&from, &to),
         });
         placed.with_context(|| format!("failed to copy `{}`", from.display()))?;
