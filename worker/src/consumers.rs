@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Both consumers, live first.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Consumers([(Lane, PullConsumer); 2]);
 
 impl Consumers {

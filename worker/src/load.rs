@@ -131,7 +131,7 @@ pub fn load(
         Some(optimized) => Sessions::optimized(optimized, &graph, session, recipe),
         None => Sessions::of(&graph, session, recipe)?,
     };
-    let (session, golden) = proved(&mut sessions, (directory, &manifest), |session| {
+    let (session, golden) = proved(&mut sessions, directory, &manifest, |session| {
         metrics::startup_phase("session", since.elapsed());
         failpoint::pass("before-golden");
         let golden = prove(session, &tokenizer, &manifest)?;
@@ -143,7 +143,8 @@ pub fn load(
         optimized: sessions.folder().map(Path::to_owned),
         factory: factory(
             sessions,
-            (directory.clone(), manifest.clone()),
+            directory.clone(),
+            manifest.clone(),
             canary.clone(),
         ),
         manifest,
@@ -193,10 +194,11 @@ fn read(
     Ok((tokenizer, optimized.ok()))
 }
 
-/// Loads a session that passes `prove`. If that fails, it is loaded in a plainer way.
+/// Loads a session that passes `prove`. If that fails, the next session is loaded in a plainer way, until there is none.
 fn proved<T>(
     sessions: &mut Sessions,
-    (directory, manifest): (&Path, &Manifest),
+    directory: &Path,
+    manifest: &Manifest,
     prove: impl Fn(&mut Session) -> Result<T, LoadError>,
 ) -> Result<(Session, T), LoadError> {
     loop {
@@ -225,12 +227,13 @@ fn proved<T>(
 /// The weights are the same, so that one golden text tells whether a session uses them well.
 fn factory(
     mut sessions: Sessions,
-    (directory, manifest): (PathBuf, Manifest),
+    directory: PathBuf,
+    manifest: Manifest,
     canary: Canary,
 ) -> SessionFactory<Session> {
     SessionFactory::new(move || {
         let check = |session: &mut Session| canary.check(session);
-        let (session, ()) = proved(&mut sessions, (&directory, &manifest), check)?;
+        let (session, ()) = proved(&mut sessions, &directory, &manifest, check)?;
         Ok(session)
     })
 }

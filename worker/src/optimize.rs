@@ -115,8 +115,9 @@ impl<'a> Model<'a> {
     fn write(&self, made: &Path) -> anyhow::Result<PathBuf> {
         let recipe = recipe(&self.manifest.identity);
         let sessions = Sessions::of(&self.graph, &self.device, recipe)?;
-        let (model, pool_on) = ((self.directory, &self.manifest), sessions.pool_on());
-        let (made, folder) = Optimized::write(&sessions, model, pool_on, made)?;
+        let pool_on = sessions.pool_on();
+        let (made, folder) =
+            Optimized::write(&sessions, self.directory, &self.manifest, pool_on, made)?;
         self.prove(made)?;
         Ok(folder)
     }

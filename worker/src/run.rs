@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use async_nats::jetstream::consumer::PullConsumer;
 use queue::denial::denied;
 use tokio::sync::watch;
 
 use crate::calibration::shapes;
 use crate::config::RunConfig;
-use crate::connect::{Connected, connect};
+use crate::connect::connect;
 use crate::consumers::Consumers;
 use crate::health::{self, Health};
 use crate::load::{Loaded, load_and_warm_up};
@@ -20,7 +21,7 @@ use crate::metrics;
 use crate::pipeline::embed::EmbedStage;
 use crate::pipeline::encode::{EncodeStage, Encoder, Rules};
 use crate::pipeline::pull::{Controls, PullSize, PullStage};
-use crate::pipeline::upsert::{Outages, UpsertStage};
+use crate::pipeline::upsert::{Outages, UpsertStage, Upserter};
 use crate::pipeline::{Context, Pipeline};
 use crate::session::Engine;
 use crate::shutdown::{Shutdown, Trigger};
@@ -55,8 +56,8 @@ pub async fn run_with<E: Engine + Send + 'static>(
     let (loaded, config) = loading.await.context("loading the model died")?;
     let loaded = loaded?;
     health.started();
-    let parts = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
-    let Some(parts) = parts else {
+    let connected = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
+    let Some(connected) = connected else {
         return Ok(());
     };
     metrics::serve(&loaded.manifest, config.session.provider);
@@ -71,75 +72,77 @@ pub async fn run_with<E: Engine + Send + 'static>(
         "ready"
     );
     health.ready();
-    let consumers = parts.consumers.clone();
-    let pipeline = pipeline(
-        (config, loaded),
-        parts,
-        health,
-        (trigger, shutdown.clone()),
+    let parts = Parts {
+        context: Context {
+            queue: connected.queue,
+            manifest: Arc::new(loaded.manifest.clone()),
+            shutdown: shutdown.clone(),
+            health,
+            quarantine: connected.quarantine,
+        },
+        lanes: connected.consumers.each(),
+        upserter: connected.upserter,
+        drain: config.drain.then_some(trigger),
+        config,
+        loaded,
         since,
-    );
-    watched(pipeline.run(), consumers, shutdown).await
+    };
+    watched(parts.pipeline().run(), connected.consumers, shutdown).await
 }
 
-fn pipeline<E>(
-    (config, loaded): (RunConfig, Loaded<E>),
-    parts: Connected,
-    health: Health,
-    (trigger, shutdown): (Trigger, Shutdown),
+/// What the stages are made of.
+struct Parts<E> {
+    context: Context,
+    lanes: [PullConsumer; 2],
+    upserter: Upserter,
+    drain: Option<Trigger>,
+    config: RunConfig,
+    loaded: Loaded<E>,
     since: Instant,
-) -> Pipeline<E> {
-    let context = Context {
-        queue: parts.queue,
-        manifest: Arc::new(loaded.manifest.clone()),
-        shutdown,
-        health,
-        quarantine: parts.quarantine,
-    };
-    let (breaker, open) = watch::channel(false);
-    let controls = Controls {
-        shutdown: context.shutdown.clone(),
-        breaker: open,
-        health: context.health.clone(),
-        drain: config.drain.then_some(trigger),
-    };
-    let size = PullSize {
-        tokens: config.batch.batch_tokens(config.session.provider),
-        jobs: config.batch.batch_jobs,
-    };
-    let (model, manifest) = (&config.model.staged.model, &loaded.manifest);
-    let shapes = shapes(model, manifest, &config.batch, &config.session);
-    let rules = Rules {
-        collections: config.collections.clone(),
-        too_long: config.batch.too_long,
-        given_vectors: config.batch.given_vectors,
-    };
-    Pipeline {
-        pull: PullStage::new(
-            &context.queue,
-            parts.consumers.each(),
-            size,
-            controls,
-            since,
-        ),
-        encode: EncodeStage {
-            context: context.clone(),
-            encoder: Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes),
-        },
-        embed: EmbedStage {
-            context: context.clone(),
-            first: loaded.session,
-            factory: loaded.factory,
-            canary: loaded.canary,
-            engines: config.session.sessions(),
-        },
-        upsert: UpsertStage {
-            context,
-            upserter: parts.upserter,
-            collections: config.collections,
-            breaker,
-            outages: Outages::default(),
-        },
+}
+
+impl<E> Parts<E> {
+    fn pipeline(self) -> Pipeline<E> {
+        let (config, loaded, context) = (self.config, self.loaded, self.context);
+        let (breaker, open) = watch::channel(false);
+        let controls = Controls {
+            shutdown: context.shutdown.clone(),
+            breaker: open,
+            health: context.health.clone(),
+            drain: self.drain,
+        };
+        let size = PullSize {
+            tokens: config.batch.batch_tokens(config.session.provider),
+            jobs: config.batch.batch_jobs,
+        };
+        let (model, manifest) = (&config.model.staged.model, &loaded.manifest);
+        let shapes = shapes(model, manifest, &config.batch, &config.session);
+        let rules = Rules {
+            collections: config.collections.clone(),
+            too_long: config.batch.too_long,
+            given_vectors: config.batch.given_vectors,
+        };
+        Pipeline {
+            pull: PullStage::new(&context.queue, self.lanes, size, controls, self.since),
+            encode: EncodeStage {
+                context: context.clone(),
+                encoder: Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes),
+            },
+            embed: EmbedStage {
+                context: context.clone(),
+                first: loaded.session,
+                factory: loaded.factory,
+                canary: loaded.canary,
+                engines: config.session.sessions(),
+            },
+            upsert: UpsertStage {
+                context,
+                upserter: self.upserter,
+                collections: config.collections,
+                breaker,
+                outages: Outages::default(),
+            },
+        }
     }
 }
 
@@ -168,9 +171,9 @@ pub fn process_start() -> Instant {
 #[cfg(target_os = "linux")]
 fn age() -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};
-    /// The kernel counts in ticks of this length, whatever its own are.
+    /// Unit of the times in `/proc`, whatever the tick of the kernel is.
     const TICK: Duration = Duration::from_millis(10);
-    /// Position of the start among the fields behind the name, which may itself hold anything.
+    /// Index of the start among the fields behind the name of the program, which may contain anything.
     const START: usize = 19;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = stat.rsplit_once(')')?;

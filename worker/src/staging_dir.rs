@@ -98,7 +98,7 @@ pub(crate) fn sweep(models: &Path) {
 }
 
 fn remove_abandoned(path: &Path) -> io::Result<bool> {
-    // Not truncated: who works in there would not be disturbed.
+    // The file is not truncated, so that a process that holds the lock is not disturbed.
     let lock = match File::options().write(true).open(path.join(LOCK)) {
         Ok(lock) => Some(lock),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -108,7 +108,7 @@ fn remove_abandoned(path: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     let silent = SystemTime::now().duration_since(last_write(path)?);
-    // A write in the future is one of another machine's clock.
+    // A time in the future comes from the clock of another machine.
     if silent.unwrap_or_default() < ABANDONED {
         return Ok(false);
     }
@@ -132,7 +132,7 @@ fn last_write(path: &Path) -> io::Result<SystemTime> {
 mod tests {
     use super::*;
 
-    /// A staging directory with a file in a folder, written so long ago.
+    /// A staging directory whose files were written `age` ago.
     fn staging(models: &Path, name: &str, age: Duration) -> PathBuf {
         let path = models.join(name);
         fs::create_dir_all(path.join("source/onnx")).unwrap();

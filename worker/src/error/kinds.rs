@@ -97,7 +97,7 @@ pub enum Suspicion {
         /// Starts that have not ended.
         starts: u64,
     },
-    /// Its dead letter is stored, and whoever stored it did not come to terminate the job.
+    /// A worker has stored its dead letter, and could not terminate the job any more.
     #[error("its dead letter is stored")]
     DeadLettered,
     /// Its start cannot be recorded, so that a crash would not count.

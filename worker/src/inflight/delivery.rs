@@ -113,7 +113,7 @@ impl Delivery {
             .as_ref()
             .and_then(|headers| headers.get(header::TOKENS));
         let stated = stated.and_then(|tokens| tokens.as_str().parse().ok());
-        // A token takes at least a byte of text: more than that is no statement to plan with.
+        // A token takes at least a byte of text, so a larger number is wrong.
         let bytes = self.message.payload.len();
         stated.unwrap_or(bytes / 4).min(bytes)
     }
@@ -134,10 +134,10 @@ impl Delivery {
         format!("{}-{stored}", self.sequence)
     }
 
-    /// Whether the job has a dead letter already: whoever stored it did not come to terminate the job.
+    /// Whether the job has a dead letter already: then a worker has stored that and could not terminate the job any more.
     ///
     /// # Errors
-    /// [`Suspicion::Unrecorded`] if JetStream does not tell.
+    /// [`Suspicion::Unrecorded`] if JetStream does not answer.
     pub async fn is_dead_lettered(&self) -> Result<bool, Suspicion> {
         let original = Original::delivered(&self.message);
         let subject = original.map(|original| original.dead_letter_subject());

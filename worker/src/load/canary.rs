@@ -65,6 +65,6 @@ impl Canary {
         let Some((golden, tolerance, task)) = &self.golden else {
             return Ok(());
         };
-        compare((*tolerance, *task), (0, golden), now.unwrap_or_default()).map(drop)
+        compare(*tolerance, *task, 0, golden, now.unwrap_or_default()).map(drop)
     }
 }

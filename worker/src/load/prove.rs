@@ -37,7 +37,8 @@ pub fn run_text(
     session: &mut Session,
     tokenizer: &Tokenizer,
     identity: &Identity,
-    (query, text): (Option<&str>, &str),
+    query: Option<&str>,
+    text: &str,
 ) -> Result<Vec<f32>, LoadError> {
     let vectors = session.run(&tensor(tokenizer, identity, query, text)?)?;
     Ok(vectors.into_iter().next().unwrap_or_default())
@@ -82,11 +83,12 @@ pub(crate) fn prove(
     manifest: &Manifest,
 ) -> Result<Agreement, LoadError> {
     let task = manifest.identity.task;
-    let how = (Tolerance::of(manifest.identity.dtype), task);
+    let tolerance = Tolerance::of(manifest.identity.dtype);
     let mut agreements = Vec::new();
     for (index, golden) in manifest.golden.iter().enumerate() {
-        let now = run_text(session, tokenizer, &manifest.identity, pair(golden))?;
-        agreements.push(compare(how, (index, golden), now)?);
+        let (query, text) = pair(golden);
+        let now = run_text(session, tokenizer, &manifest.identity, query, text)?;
+        agreements.push(compare(tolerance, task, index, golden, now)?);
     }
     let all = agreements.into_iter();
     Ok(match task {
@@ -97,8 +99,10 @@ pub(crate) fn prove(
 
 /// How close a result comes to that of the golden text, if that is close enough.
 pub(super) fn compare(
-    (tolerance, task): (Tolerance, Task),
-    (index, golden): (usize, &Golden),
+    tolerance: Tolerance,
+    task: Task,
+    index: usize,
+    golden: &Golden,
     now: Vec<f32>,
 ) -> Result<f32, LoadError> {
     match task {

@@ -33,8 +33,9 @@ pub use upserter::Upserter;
 const RETRY_IN_PLACE: Duration = Duration::from_secs(30);
 /// Batches that are written side by side: enough that one of them always has a request for Qdrant to work on.
 pub const CONCURRENT_BATCHES: usize = 3;
-/// First and longest pause between attempts and between probes.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// First pause between attempts and between probes; each further one doubles it.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct UpsertStage {
@@ -160,7 +161,7 @@ impl UpsertStage {
         delivery_count: i64,
     ) -> Result<(), Failure> {
         let deadline = Instant::now() + RETRY_IN_PLACE;
-        let mut pause = PAUSES.0;
+        let mut pause = FIRST_RETRY_PAUSE;
         let mut trouble = None;
         loop {
             let failure = match self.write(vectors, delivery_count).await {
@@ -181,7 +182,7 @@ impl UpsertStage {
                 () = shutdown.reached(Phase::Draining) => return Err(failure),
                 () = tokio::time::sleep(wait) => {}
             }
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
         }
     }
 

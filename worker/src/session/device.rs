@@ -1,4 +1,4 @@
-//! The device: the library of ONNX Runtime, a graph on an execution provider, and the proof that it is the right one.
+//! The device: loads the library of ONNX Runtime, and a graph onto its execution provider, and checks that it runs there.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};

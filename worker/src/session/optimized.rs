@@ -102,7 +102,8 @@ impl Optimized {
     /// If the graph does not load, or the folder cannot be written or is not on a local file system.
     pub fn write(
         sessions: &Sessions,
-        (model, manifest): (&Path, &Manifest),
+        model: &Path,
+        manifest: &Manifest,
         pool_on: PoolOn,
         made: &Path,
     ) -> anyhow::Result<(Self, PathBuf)> {
@@ -238,7 +239,7 @@ fn check_local(folder: &Path) -> anyhow::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn kind(folder: &Path) -> io::Result<Option<u64>> {
-    // The kernel extends the sign of 32 bits.
+    // The kernel may have extended the sign of a 32-bit number.
     let kind = rustix::fs::statfs(folder)?.f_type & 0xFFFF_FFFF;
     Ok(Some(u64::try_from(kind).unwrap_or_default()))
 }

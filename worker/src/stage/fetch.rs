@@ -15,7 +15,7 @@ use crate::staging_dir::StagingDir;
 
 /// The files of a source, in a local directory.
 pub(super) enum SourceFiles {
-    /// They are copied, because they are the user's.
+    /// They belong to the user, and are copied.
     Local(PathBuf),
     /// They were downloaded, and may be moved.
     Downloaded(PathBuf),

@@ -34,7 +34,7 @@ pub(super) fn record(
 ) -> anyhow::Result<Vec<Golden>> {
     let query = (identity.task == Task::Rescore).then_some(GOLDEN_QUERY);
     let run = |text: &&str| {
-        let vector = run_text(session, tokenizer, identity, (query, text))?;
+        let vector = run_text(session, tokenizer, identity, query, text)?;
         Ok(Golden {
             query: query.map(str::to_owned),
             text: (*text).to_owned(),

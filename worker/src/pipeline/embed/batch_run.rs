@@ -1,7 +1,7 @@
 //! The run of a batch through the model: gives out its tensors, and puts their vectors together.
 //!
-//! The tensors may be run in any order and several at once. One that fails fails the whole batch; a job with a vector
-//! that must not be written leaves the batch alone.
+//! The tensors may be run in any order and several at once. One that fails fails the whole batch. A vector that must
+//! not be written refuses only its own job.
 
 use std::vec;
 

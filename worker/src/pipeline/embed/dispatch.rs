@@ -153,7 +153,8 @@ mod tests {
     use crate::health::Health;
     use crate::shutdown::Trigger;
 
-    /// A dispatcher with batches of so many tensors, whose input ends behind them. Row keys number the tensors of all.
+    /// A dispatcher with batches of so many tensors, whose input ends behind them. The lengths of a tensor are the
+    /// numbers of its batch and of itself.
     async fn dispatcher(batches: &[usize]) -> (Dispatcher, Trigger) {
         let (sender, input) = mpsc::channel(batches.len().max(1));
         let (trigger, shutdown) = Shutdown::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use contract::topology::RESULTS;
 
-use super::{Failure, PAUSES, UpsertStage};
+use super::{FIRST_RETRY_PAUSE, Failure, LONGEST_RETRY_PAUSE, UpsertStage};
 use crate::error::{Outcome, UpsertError, chain};
 use crate::inflight::Deliveries;
 use crate::metrics;
@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Pause after the second failure in a row; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Which writes fail at the moment.
+/// Counts of the writes that fail at the moment.
 #[derive(Debug, Default)]
 pub struct Outages {
     /// Batches in a row that could not be written.
@@ -97,11 +97,11 @@ impl UpsertStage {
 
     async fn probe_until_written(&self, at_least: Duration) {
         tokio::time::sleep(at_least).await;
-        let mut pause = PAUSES.0;
+        let mut pause = FIRST_RETRY_PAUSE;
         while let Err(error) = self.probe().await {
             tracing::warn!(error, "waiting for the end of the outage");
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
         }
     }
 

@@ -96,8 +96,8 @@ impl Score<'_> {
         })
     }
 
-    /// The point, if it is still what was scored. A selection by filter creates nothing, and fails for nothing that is
-    /// missing.
+    /// The point, if it is still what was scored. A selection by filter creates no point, and does not fail if the
+    /// point is missing.
     fn scored_point(&self) -> Filter {
         let id = match self.id.parse::<u64>() {
             Ok(number) => PointId::from(number),
