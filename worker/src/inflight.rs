@@ -34,7 +34,7 @@ pub struct Deliveries {
 #[derive(Debug)]
 #[must_use = "work that is not settled is redelivered"]
 pub struct InFlight<T> {
-    pub payload: T,
+    pub batch: T,
     pub deliveries: Deliveries,
 }
 
@@ -48,7 +48,7 @@ impl InFlight<Batch> {
 
     fn new(deliveries: Vec<Delivery>) -> Self {
         Self {
-            payload: deliveries.iter().map(Delivery::raw_job).collect(),
+            batch: deliveries.iter().map(Delivery::raw_job).collect(),
             deliveries: Deliveries::new(deliveries),
         }
     }

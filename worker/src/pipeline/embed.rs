@@ -150,17 +150,14 @@ impl Shared {
         finished.deliveries.stage_done("embed", finished.started);
         runtime.block_on(finished.permit.release());
         match finished.run.finish(recipe) {
-            Ok((payload, refused)) => {
+            Ok((batch, refused)) => {
                 runtime.block_on(usage::publish(&self.context.queue, finished.usage));
                 let deliveries =
                     runtime.block_on(refuse(&self.context, finished.deliveries, refused));
                 if deliveries.is_empty() {
                     return Ok(true);
                 }
-                let embedded = InFlight {
-                    payload,
-                    deliveries,
-                };
+                let embedded = InFlight { batch, deliveries };
                 Ok(self.output.blocking_send(embedded).is_ok())
             }
             Err(error) => runtime

@@ -97,22 +97,19 @@ impl EncodeStage {
 
     fn encode(&self, work: InFlight<Batch>) -> InFlight<Inputs> {
         let started = Instant::now();
-        let InFlight {
-            payload,
-            deliveries,
-        } = work;
+        let InFlight { batch, deliveries } = work;
         self.context.health.busy(Stage::Encode);
         failpoint::pass_with("before-encode", || {
-            let payloads = payload.iter().map(|job| job.payload.clone());
+            let payloads = batch.iter().map(|job| job.payload.clone());
             payloads.collect::<Vec<_>>()
         });
-        let (inputs, refused) = self.encoder.encode(payload);
+        let (inputs, refused) = self.encoder.encode(batch);
         failpoint::pass("after-encode");
         deliveries.stage_done("encode", started);
         self.context.health.idle(Stage::Encode);
         let deliveries = Handle::current().block_on(refuse(&self.context, deliveries, refused));
         InFlight {
-            payload: inputs,
+            batch: inputs,
             deliveries,
         }
     }

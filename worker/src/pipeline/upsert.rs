@@ -129,10 +129,7 @@ impl UpsertStage {
 
     /// Writes a batch and settles its jobs.
     async fn upsert(&self, work: InFlight<Vectors>) -> anyhow::Result<()> {
-        let InFlight {
-            payload,
-            deliveries,
-        } = work;
+        let InFlight { batch, deliveries } = work;
         let started = Instant::now();
         let mut shutdown = self.context.shutdown.clone();
         let result = tokio::select! {
@@ -141,7 +138,7 @@ impl UpsertStage {
                 deliveries.release().await;
                 return Ok(());
             }
-            result = self.write_with_retries(&payload, deliveries.delivery_count()) => result,
+            result = self.write_with_retries(&batch, deliveries.delivery_count()) => result,
         };
         deliveries.stage_done("upsert", started);
         match result {
@@ -150,7 +147,7 @@ impl UpsertStage {
                 deliveries.ack().await;
                 Ok(())
             }
-            Err(failure) => self.settle_failed(payload, deliveries, failure).await,
+            Err(failure) => self.settle_failed(batch, deliveries, failure).await,
         }
     }
 
@@ -226,11 +223,8 @@ impl UpsertStage {
             Decision::Exit => anyhow::bail!(failure.reason),
             Decision::Separate => {
                 let singles = vectors.into_singles().into_iter();
-                for (payload, deliveries) in singles.zip(deliveries.into_singles()) {
-                    let single = InFlight {
-                        payload,
-                        deliveries,
-                    };
+                for (batch, deliveries) in singles.zip(deliveries.into_singles()) {
+                    let single = InFlight { batch, deliveries };
                     Box::pin(self.upsert(single)).await?;
                 }
             }

@@ -78,10 +78,7 @@ impl Dispatcher {
     /// Begins a batch, unless the process is about to end: then its jobs are given back.
     fn begin(&self, admitted: Admitted, health: &EngineHealth) -> Option<SharedBatch> {
         let Admitted { permit, work } = admitted;
-        let InFlight {
-            payload,
-            deliveries,
-        } = work;
+        let InFlight { batch, deliveries } = work;
         if self.shutdown.phase() >= Phase::Draining {
             let given_back = async { tokio::join!(deliveries.release(), permit.release()) };
             Handle::current().block_on(given_back);
@@ -89,13 +86,13 @@ impl Dispatcher {
         }
         health.busy();
         failpoint::pass_with("before-embed", || {
-            let jobs = payload.jobs.iter();
+            let jobs = batch.jobs.iter();
             jobs.map(|decoded| decoded.job.encode()).collect::<Vec<_>>()
         });
         health.idle();
         let begun = InModel {
-            usage: usage(&payload),
-            run: BatchRun::new(payload),
+            usage: usage(&batch),
+            run: BatchRun::new(batch),
             deliveries,
             permit,
             started: Instant::now(),
@@ -165,7 +162,7 @@ mod tests {
                 input_ids: Array2::zeros((0, 0)),
                 type_ids: None,
             };
-            let payload = Inputs {
+            let batch = Inputs {
                 jobs: Vec::new(),
                 rows: Vec::new(),
                 known: Vec::<(RowKey, _)>::new(),
@@ -173,7 +170,7 @@ mod tests {
             };
             let model = Arc::new(RwLock::new(())).read_owned().await;
             let work = InFlight {
-                payload,
+                batch,
                 deliveries: Deliveries::none(),
             };
             let permit = Permit::Shared(model);
