@@ -64,7 +64,6 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    #[must_use]
     pub fn into_singles(self) -> Vec<Self> {
         let pairs = self.jobs.into_iter().zip(self.vectors);
         pairs
@@ -78,13 +77,11 @@ impl Vectors {
 
 impl Tensor {
     /// Tokens that are not padding.
-    #[must_use]
     pub fn useful_tokens(&self) -> usize {
         self.lengths.iter().sum()
     }
 
     /// Tokens that are computed.
-    #[must_use]
     pub fn padded_tokens(&self) -> usize {
         self.input_ids.len()
     }

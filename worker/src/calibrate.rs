@@ -48,7 +48,6 @@ pub struct CalibrateConfig {
 }
 
 impl CalibrateConfig {
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.model.faults(&self.session)
     }

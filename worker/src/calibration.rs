@@ -46,7 +46,6 @@ pub struct Measured {
 
 impl Calibration {
     /// Finds the calibration of a model for a device. One that cannot be read is logged and ignored.
-    #[must_use]
     pub fn find(model: &Path, fingerprint: &Digest, device: &str) -> Option<Self> {
         let path = path(model, device);
         let json = fs::read(&path).ok()?;
@@ -83,7 +82,6 @@ impl Calibration {
 }
 
 /// The shapes of tensors that were measured as the best for a model on this device, unless `batch` says otherwise.
-#[must_use]
 pub fn shapes(
     model: &Path,
     manifest: &Manifest,
@@ -103,7 +101,6 @@ pub fn shapes(
 
 /// Names a device by all that decides how fast it is: the processor, the sessions and the threads of each, or the
 /// GPU.
-#[must_use]
 pub fn device(config: &SessionConfig) -> String {
     let name = hardware::name(config);
     match config.provider {

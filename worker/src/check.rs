@@ -46,7 +46,6 @@ pub struct Finding {
 }
 
 impl CheckConfig {
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());

@@ -106,7 +106,6 @@ pub struct RunConfig {
 
 impl ModelConfig {
     /// Everything that is wrong with these settings and with the device for them.
-    #[must_use]
     pub fn faults(&self, session: &SessionConfig) -> Vec<ConfigFault> {
         let mut faults = self.staged.faults();
         faults.extend(session.faults(self.staged.public_key.as_ref()));
@@ -116,13 +115,11 @@ impl ModelConfig {
 
 impl BatchConfig {
     /// Tokens that a pull aims at.
-    #[must_use]
     pub fn batch_tokens(&self, provider: Provider) -> usize {
         self.batch_tokens.unwrap_or(provider.batch_tokens())
     }
 
     /// Padded tokens of one call of the model, where it was `calibrated` or not.
-    #[must_use]
     pub fn tensor_tokens(&self, provider: Provider, calibrated: Option<usize>) -> usize {
         let found = self.tensor_tokens.or(calibrated);
         found.unwrap_or(provider.tensor_tokens())
@@ -131,7 +128,6 @@ impl BatchConfig {
 
 impl RunConfig {
     /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());

@@ -35,7 +35,6 @@ impl Consumers {
     }
 
     /// The consumers, live first.
-    #[must_use]
     pub fn each(&self) -> [PullConsumer; 2] {
         self.0.each_ref().map(|(_, consumer)| consumer.clone())
     }

@@ -62,7 +62,6 @@ pub const CAUSES: [&str; 18] = [
 
 impl Refusal {
     /// Short constant for metrics and dead letters.
-    #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Job(error) => error.code(),
@@ -80,7 +79,6 @@ impl Refusal {
 
 impl Suspicion {
     /// Only a crash that no other job can have caused is held against the job.
-    #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Crashed { .. } => Outcome::DeadLetter {
@@ -95,7 +93,6 @@ impl Suspicion {
 impl EmbedError {
     /// A failed run may be the fault of one job among many, which shows when each travels alone. A job that fails alone
     /// again and again is given up.
-    #[must_use]
     pub fn outcome(&self, jobs: usize, deliveries: i64) -> Outcome {
         match self {
             Self::Run { .. } if jobs == 1 && deliveries >= GIVE_UP_DELIVERIES => {
@@ -114,7 +111,6 @@ impl UpsertError {
     /// Whether Qdrant's answer is about this job, about now, or about this process. A collection that the installation
     /// names must be right, or the process cannot work; one that only a job names, like a generation that has been
     /// dropped, is the job's own affair.
-    #[must_use]
     pub fn outcome(&self, configured: &[CollectionName], deliveries: i64) -> Outcome {
         let named = |collection| configured.contains(collection);
         match self {
@@ -140,7 +136,6 @@ impl UpsertError {
     }
 
     /// The error of the client of Qdrant, if that is the cause.
-    #[must_use]
     pub fn client_error(&self) -> Option<&QdrantError> {
         match self {
             Self::Points(PointsError::Qdrant { source, .. })
@@ -151,7 +146,6 @@ impl UpsertError {
         }
     }
 
-    #[must_use]
     pub fn is_not_found(&self) -> bool {
         const NOT_FOUND: i32 = 5;
         matches!(
@@ -196,7 +190,6 @@ fn status_outcome(code: i32) -> Outcome {
 
 /// Delay of the n-th delivery's NAK: min(5 * 2^(n-1), 120) s, spread by 20 % so that a fleet does not come back
 /// in step. `spread` is any number; the stream sequence is a good one.
-#[must_use]
 pub fn retry_delay(deliveries: i64, spread: u64) -> Duration {
     let doublings = u32::try_from(deliveries.saturating_sub(1).clamp(0, 5)).unwrap_or(5);
     let seconds = (5_u64 << doublings).min(120);
@@ -205,7 +198,6 @@ pub fn retry_delay(deliveries: i64, spread: u64) -> Duration {
 }
 
 /// An error with its causes, on one line.
-#[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes

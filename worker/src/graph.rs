@@ -81,9 +81,6 @@ pub enum EditError {
 
 impl Graph {
     /// Reads a graph file.
-    ///
-    /// # Errors
-    /// [`GraphError`].
     pub fn read(path: &Path) -> Result<Self, GraphError> {
         let model = decode(path)?;
         let weights = model

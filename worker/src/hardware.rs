@@ -19,7 +19,6 @@ const CPU_FIELDS: [&str; 9] = [
 ];
 
 /// Names the processor or the GPU, as a part of a file name.
-#[must_use]
 pub fn name(config: &SessionConfig) -> String {
     match config.provider {
         Provider::Cpu => {
@@ -36,7 +35,6 @@ pub fn name(config: &SessionConfig) -> String {
 
 /// Everything about the processor, and about the driver of a GPU, that decides which kernels run. Processors of the same
 /// name differ in it, in particular under a hypervisor.
-#[must_use]
 pub fn details(provider: Provider) -> String {
     let driver = match provider {
         Provider::Cpu => None,

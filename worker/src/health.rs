@@ -55,7 +55,6 @@ struct Heartbeat {
 }
 
 impl Health {
-    #[must_use]
     pub fn new() -> Self {
         Self::since(Instant::now())
     }
@@ -71,7 +70,6 @@ impl Health {
     }
 
     /// Registers another engine.
-    #[must_use]
     pub fn engine(&self) -> EngineHealth {
         let heartbeat = Arc::new(Heartbeat::default());
         self.0.engines().push(heartbeat.clone());
@@ -102,7 +100,6 @@ impl Health {
     }
 
     /// Whether a stage has work and takes no step, so that other workers had better do the jobs of this one.
-    #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.0.hangs(Stage::Encode) || self.0.hangs(Stage::Upsert) || self.0.an_engine_hangs()
     }

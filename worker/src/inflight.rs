@@ -91,18 +91,15 @@ impl Deliveries {
         }
     }
 
-    #[must_use]
     pub fn len(&self) -> usize {
         self.deliveries.len()
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
     }
 
     /// How often the job was delivered that was delivered most often.
-    #[must_use]
     pub fn delivery_count(&self) -> i64 {
         self.deliveries
             .iter()
@@ -112,7 +109,6 @@ impl Deliveries {
     }
 
     /// The job, if it is one that travels alone because it may have crashed a worker.
-    #[must_use]
     pub fn suspect(&self) -> Option<&Delivery> {
         let first = self.deliveries.first();
         first.filter(|delivery| delivery.delivery_count() >= ALONE_FROM_DELIVERY)
@@ -130,7 +126,6 @@ impl Deliveries {
     }
 
     /// Each job as a batch of its own.
-    #[must_use]
     pub fn into_singles(self) -> Vec<Self> {
         self.deliveries
             .into_iter()

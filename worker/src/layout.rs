@@ -78,9 +78,6 @@ pub enum LayoutError {
 impl Layout {
     /// Reads a directory. `onnx` names another graph than the usual one, `max_tokens` and `pooling` override what the
     /// directory says.
-    ///
-    /// # Errors
-    /// [`LayoutError`].
     pub fn read(
         directory: &Path,
         onnx: Option<&str>,

@@ -80,7 +80,6 @@ pub enum LoadError {
     },
 }
 
-#[must_use]
 pub fn recipe(identity: &Identity) -> Recipe {
     Recipe {
         pooling: identity.pooling,
@@ -108,9 +107,6 @@ pub fn manifest(model: &ModelConfig) -> Result<Manifest, LoadError> {
 }
 
 /// Loads a staged model. `since` is when the process began, for the metrics of its start.
-///
-/// # Errors
-/// [`LoadError`].
 pub fn load(
     model: &ModelConfig,
     session: &SessionConfig,

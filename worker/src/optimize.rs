@@ -26,7 +26,6 @@ pub struct OptimizeConfig {
 }
 
 impl OptimizeConfig {
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.model.faults(&SessionConfig {
             optimized: true,

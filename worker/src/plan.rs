@@ -42,7 +42,6 @@ impl Shapes {
 }
 
 /// Cuts rows into tensors, the longest first, because it needs most memory. `padding_id` fills short rows.
-#[must_use]
 pub fn plan(mut rows: Vec<Row>, shapes: Shapes, padding_id: u32) -> Vec<Tensor> {
     rows.sort_by_key(|row| std::cmp::Reverse(row.token_ids.len()));
     let lengths: Vec<_> = rows
@@ -59,7 +58,6 @@ pub fn plan(mut rows: Vec<Row>, shapes: Shapes, padding_id: u32) -> Vec<Tensor> 
 }
 
 /// Lays rows out as one matrix, padded to the longest of them.
-#[must_use]
 pub fn fill(rows: &[Row], padding_id: u32) -> Tensor {
     let lengths = rows.iter().map(|row| row.token_ids.len());
     fill_to(lengths.max().unwrap_or(0), rows, padding_id)

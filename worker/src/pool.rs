@@ -18,7 +18,6 @@ pub struct Recipe {
 }
 
 /// Pools token vectors `[rows, tokens, hidden]`. `lengths` are the tokens of each row without padding.
-#[must_use]
 pub fn pool_tokens(
     hidden: ArrayView3<'_, f32>,
     lengths: &[usize],
@@ -30,7 +29,6 @@ pub fn pool_tokens(
 }
 
 /// Finishes rows that the graph has pooled itself, `[rows, hidden]`.
-#[must_use]
 pub fn finish_rows(pooled: ArrayView2<'_, f32>, recipe: Recipe) -> Vec<Vec<f32>> {
     pooled
         .axis_iter(Axis(0))
@@ -127,7 +125,6 @@ fn norm(vector: &[f32]) -> f32 {
 
 /// Whether a vector may be written: every value finite, and of length 1 where the model normalizes. Qdrant checks
 /// neither, and a single NaN would rank above every honest score.
-#[must_use]
 pub fn is_sound(vector: &[f32], recipe: Recipe) -> bool {
     let finite = vector.len() == recipe.dimensions && vector.iter().all(|value| value.is_finite());
     finite && (!recipe.normalize || (norm(vector) - 1.0).abs() < 1e-3)

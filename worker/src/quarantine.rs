@@ -52,7 +52,6 @@ pub struct Starts {
 }
 
 impl Quarantine {
-    #[must_use]
     pub fn new(attempts: kv::Store) -> Self {
         Self {
             model: Arc::default(),

@@ -162,7 +162,6 @@ async fn watched(
 
 /// When the system started this process, to a hundredth of a second; now, where it does not tell. A worker that is started
 /// from zero is waited for from that moment, not from the first line of its program.
-#[must_use]
 pub fn process_start() -> Instant {
     let now = Instant::now();
     age().and_then(|age| now.checked_sub(age)).unwrap_or(now)

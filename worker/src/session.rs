@@ -96,9 +96,6 @@ pub enum PoolOn {
 /// What runs a tensor. Tests and benchmarks put a stand-in in its place; a [`Session`] needs the runtime and the device.
 pub trait Engine {
     /// Returns the vector of each row of a tensor, in order.
-    ///
-    /// # Errors
-    /// [`EmbedError`].
     fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError>;
 
     /// How outputs become vectors.

@@ -27,7 +27,6 @@ pub struct Trigger(watch::Sender<Phase>);
 
 impl Shutdown {
     /// A shutdown that only its trigger starts.
-    #[must_use]
     pub(crate) fn new() -> (Trigger, Self) {
         let (phase, receiver) = watch::channel(Phase::Running);
         (Trigger(phase), Self(receiver))
@@ -58,7 +57,6 @@ impl Shutdown {
         Ok((trigger, shutdown))
     }
 
-    #[must_use]
     pub fn phase(&self) -> Phase {
         *self.0.borrow()
     }

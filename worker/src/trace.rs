@@ -27,7 +27,6 @@ pub struct Process(Option<Context>);
 
 impl Receive {
     /// A pull of this consumer, which has brought the messages, has ended `elapsed` after it began.
-    #[must_use]
     pub fn ended(consumer: &str, messages: &[Message], elapsed: Duration) -> Self {
         let Some(tracer) = tracer().filter(|_| !messages.is_empty()) else {
             return Self(None);
@@ -59,7 +58,6 @@ impl Receive {
 
 impl Process {
     /// A job was delivered; the parent of its span is that of its publisher.
-    #[must_use]
     pub fn begin(message: &Message, receive: &Receive) -> Self {
         let Some(tracer) = tracer() else {
             return Self(None);

@@ -78,7 +78,6 @@ pub enum EmbedError {
 
 impl EmbedError {
     /// Whether the device has too little memory for the tensor. The runtime has no code for it, so that its message decides.
-    #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         let Self::Run { source, .. } = self else {
             return false;

@@ -38,9 +38,6 @@ fn read_file(path: &Path) -> Result<Bytes, GraphError> {
 
 impl Model {
     /// Reads a graph file. Weights in files beside it stay there.
-    ///
-    /// # Errors
-    /// [`GraphError`].
     pub fn read(path: &Path) -> Result<Self, GraphError> {
         let mut proto = decode(path)?;
         let graph = proto.graph.take().ok_or_else(|| GraphError::Empty {
@@ -64,9 +61,6 @@ impl Model {
     }
 
     /// Reads a graph file with all its weights, so that it needs no other file.
-    ///
-    /// # Errors
-    /// [`GraphError`].
     pub fn read_whole(path: &Path) -> Result<Self, GraphError> {
         let mut model = Self::read(path)?;
         let mut files = HashMap::new();
@@ -106,7 +100,6 @@ impl Model {
         })
     }
 
-    #[must_use]
     pub fn graph(&self) -> &GraphProto {
         &self.graph
     }
@@ -116,7 +109,6 @@ impl Model {
     }
 
     /// Version of ONNX's own operators in it.
-    #[must_use]
     pub fn opset(&self) -> i64 {
         let mut sets = self.proto.opset_import.iter();
         let own = sets.find(|set| matches!(set.domain(), "" | "ai.onnx"));

@@ -31,7 +31,6 @@ pub struct Products {
 
 impl Products {
     /// Counts the products of a model. `None` if no weight in a product is a matrix of floats.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub fn of(model: &Model) -> Option<Self> {
         let weights = model.graph().initializer.iter();
@@ -55,7 +54,6 @@ impl Products {
     }
 
     /// Floating-point operations for a text of so many tokens.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub fn of_text(self, tokens: usize) -> f64 {
         let tokens = tokens as f64;
@@ -66,7 +64,6 @@ impl Products {
 /// A graph that multiplies a matrix of as many rows as `input_ids` has, and of so many columns, with a square one, again
 /// and again: `mean(input_ids * ones * w * w * ...)`. Each weight is the reciprocal of the number of columns, so that all values
 /// stay the same.
-#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "a few thousand columns")]
 pub fn chain(columns: usize, dtype: Dtype) -> Vec<u8> {
     let kind = match dtype {

@@ -8,13 +8,11 @@ use super::proto::{EXTERNAL, TensorProto, data_type};
 
 impl TensorProto {
     /// Whether its values are in a file beside the graph.
-    #[must_use]
     pub fn is_external(&self) -> bool {
         self.data_location() == EXTERNAL
     }
 
     /// An entry of the description where in which file its values are.
-    #[must_use]
     pub fn external(&self, key: &str) -> Option<&str> {
         let mut entries = self.external_data.iter();
         let entry = entries.find(|entry| entry.key() == key)?;
@@ -22,7 +20,6 @@ impl TensorProto {
     }
 
     /// How many values its shape has; 0 for an invalid shape.
-    #[must_use]
     pub fn elements(&self) -> usize {
         let size = |dim: &i64| usize::try_from(*dim).ok();
         let product = |all: usize, dim: &i64| all.checked_mul(size(dim)?);
@@ -30,7 +27,6 @@ impl TensorProto {
     }
 
     /// Rows and columns of a matrix of 32-bit floats, `None` for anything else.
-    #[must_use]
     pub fn matrix(&self) -> Option<(usize, usize)> {
         let [rows, columns] = self.dims[..] else {
             return None;
@@ -64,14 +60,12 @@ impl TensorProto {
 }
 
 /// A constant of 32-bit floats.
-#[must_use]
 pub(super) fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes());
     raw(name, dims, data_type::FLOAT, bytes.collect())
 }
 
 /// A constant of 16-bit floats.
-#[must_use]
 pub(super) fn halves(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
     let bytes = values
         .iter()
@@ -80,14 +74,12 @@ pub(super) fn halves(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
 }
 
 /// A constant of signed bytes.
-#[must_use]
 pub(super) fn signed_bytes(name: &str, dims: &[i64], values: &[i8]) -> TensorProto {
     let bytes = values.iter().map(|value| value.cast_unsigned());
     raw(name, dims, data_type::INT8, bytes.collect())
 }
 
 /// A list of 64-bit integers, or a single one without dimensions.
-#[must_use]
 pub(super) fn integers(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes());
     raw(name, dims, data_type::INT64, bytes.collect())

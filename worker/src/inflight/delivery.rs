@@ -99,13 +99,11 @@ impl Delivery {
     }
 
     /// How often the job has been delivered, this time included.
-    #[must_use]
     pub fn delivery_count(&self) -> i64 {
         self.delivery_count
     }
 
     /// Tokens in the job: what its publisher says, else an estimate of four bytes each.
-    #[must_use]
     pub fn tokens(&self) -> usize {
         let stated = self
             .message
@@ -119,13 +117,11 @@ impl Delivery {
     }
 
     /// The job as it was published.
-    #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.message.payload
     }
 
     /// Identifies the job by its sequence and the time of its publish: sequences start again when the stream is made anew.
-    #[must_use]
     pub fn key(&self) -> String {
         let stored = self
             .message

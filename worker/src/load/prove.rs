@@ -112,7 +112,6 @@ pub(super) fn compare(
 }
 
 /// Cosine of the angle between two vectors; NaN if their lengths differ or one is zero.
-#[must_use]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the result is wanted in 32 bits"

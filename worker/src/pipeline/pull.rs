@@ -79,7 +79,6 @@ pub struct Controls {
 
 impl PullStage {
     /// `began` is when the process began, for the metrics of its start.
-    #[must_use]
     pub fn new(
         queue: &Arc<Queue>,
         [live, bulk]: [PullConsumer; 2],

@@ -127,7 +127,6 @@ impl Optimized {
         Ok((Self { folder, pools }, belongs))
     }
 
-    #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }

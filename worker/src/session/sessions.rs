@@ -56,7 +56,6 @@ impl Sessions {
     }
 
     /// Loads the sessions from the optimized graph instead.
-    #[must_use]
     pub fn optimized(
         optimized: Optimized,
         graph: &Path,
@@ -90,7 +89,6 @@ impl Sessions {
     }
 
     /// Folder of the optimized graph, if they are loaded from it.
-    #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         match &self.weights {
             WeightsFrom::Optimized(optimized) => Some(optimized.folder()),
@@ -157,7 +155,6 @@ impl Sessions {
     }
 
     /// Where it is best to pool: see [`PoolOn`].
-    #[must_use]
     pub fn pool_on(&self) -> PoolOn {
         match self.config.provider {
             Provider::Cpu => PoolOn::Host,

@@ -81,7 +81,6 @@ pub struct StageConfig {
 
 impl StageConfig {
     /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.session.faults(self.public_key.as_ref());
         if let Err(problem) = Source::parse(&self.source) {

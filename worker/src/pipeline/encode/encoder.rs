@@ -52,7 +52,6 @@ pub(super) enum Encoded {
 }
 
 impl Encoder {
-    #[must_use]
     pub fn new(tokenizer: Tokenizer, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
         Self {
             tokenization: manifest.tokenization(),
@@ -64,7 +63,6 @@ impl Encoder {
     }
 
     /// Encodes a batch. Gives back the jobs that are refused by their position, in ascending order.
-    #[must_use]
     pub fn encode(&self, batch: Batch) -> (Inputs, Vec<(usize, Refusal)>) {
         let (mut jobs, mut rows, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (position, raw) in batch.into_iter().enumerate() {

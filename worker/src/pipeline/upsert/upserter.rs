@@ -47,7 +47,6 @@ impl std::fmt::Debug for Upserter {
 }
 
 impl Upserter {
-    #[must_use]
     pub fn new(qdrant: Qdrant, manifest: Manifest) -> Self {
         Self {
             qdrant: Timed(qdrant),
@@ -97,9 +96,6 @@ impl Upserter {
     }
 
     /// Whether the collection is there, is for this model, and takes writes.
-    ///
-    /// # Errors
-    /// [`UpsertError`].
     pub async fn probe(&self, collection: &CollectionName) -> Result<(), UpsertError> {
         self.check(collection).await?;
         Ok(self.points(collection).write_nothing().await?)
