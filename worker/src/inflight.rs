@@ -39,7 +39,7 @@ pub struct InFlight<T> {
 }
 
 impl InFlight<Batch> {
-    /// Makes batches of deliveries: see [`group`].
+    /// Makes batches of about `tokens` each, and one of each job that travels alone.
     pub fn batches(deliveries: Vec<Delivery>, tokens: usize) -> Vec<Self> {
         let size = |it: &Delivery| (it.delivery_count(), it.tokens());
         let batches = group(deliveries, size, tokens).into_iter();

@@ -9,11 +9,11 @@
 //!
 //! | | modules |
 //! |---|---|
-//! | verbs of the program | [`mod@run`], [`stage`], [`calibrate`], [`optimize`], [`check`] |
+//! | verbs of the program | [`run`], [`stage`], [`calibrate`], [`optimize`], [`check`] |
 //! | stages of [`pipeline`], in their order | [`pipeline::pull`], [`pipeline::encode`], [`pipeline::embed`], [`pipeline::upsert`] |
 //! | what travels between the stages | [`batch`], [`inflight`], [`quarantine`], [`plan`] |
 //! | the model and its device | [`load`], [`session`], [`pool`], [`graph`], [`layout`], [`calibration`], [`hardware`], [`staging_dir`] |
-//! | around them | [`config`], [`mod@connect`], [`consumers`], [`error`], [`health`], [`metrics`], [`shutdown`], [`trace`] |
+//! | around them | [`config`], [`connect`], [`consumers`], [`error`], [`health`], [`metrics`], [`shutdown`], [`trace`] |
 
 #![allow(
     missing_docs,

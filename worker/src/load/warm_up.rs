@@ -31,7 +31,7 @@ struct TooLarge {
 /// without being warmed up. `since` is when the process began, for the metrics of its start.
 ///
 /// # Errors
-/// [`LoadError`](super::LoadError), [`TooLarge`].
+/// [`LoadError`](super::LoadError), or the largest tensor does not fit the GPU.
 pub fn load_and_warm_up(config: &RunConfig, since: Instant) -> anyhow::Result<Loaded> {
     let mut loaded = load(&config.model, &config.session, since)?;
     if config.session.provider == Provider::Cuda {

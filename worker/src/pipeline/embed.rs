@@ -1,7 +1,7 @@
 //! Embed: runs the tensors of batches on the engines.
 //!
 //! Takes [`Inputs`](crate::batch::Inputs), gives [`Vectors`]. Every engine has a thread of its own, because it has one
-//! user at a time. The [`Dispatcher`] hands each of them the next tensor.
+//! user at a time. The `Dispatcher` hands each of them the next tensor.
 
 mod batch_run;
 mod dispatch;

@@ -1,7 +1,7 @@
 //! Upsert: the last stage. Answers queries, writes points and scores, acknowledges.
 //!
 //! A write that may succeed later is repeated in place for a while, with the jobs kept. Then the stage waits for the end
-//! of the [`outage`], so that it does not spend the deliveries of the backlog.
+//! of the outage, so that it does not spend the deliveries of the backlog.
 //!
 //! A batch is written in steps that wait for each other, and most of that time is spent waiting for answers. So a few
 //! batches are written side by side, as several workers would: versions decide between them, not their order.
