@@ -68,7 +68,7 @@ async fn a_session_that_does_not_load_leaves_the_work_to_the_others() -> anyhow:
     for (id, text) in documents() {
         bed.publish_document(&id, 1, &[&text]).await?;
     }
-    let status = bed.run_with_failpoints("another=fail").await?;
+    let status = bed.run_with_failpoints("load-session=fail").await?;
     assert!(status.success(), "{status}");
     assert_eq!(bed.points().await?.len(), documents().count());
     assert_eq!(bed.dead_letters().await?.len(), 0);

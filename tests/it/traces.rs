@@ -100,7 +100,7 @@ async fn one_trace_goes_from_the_publish_to_the_upsert_and_tells_no_text() -> an
     assert_eq!(process.service, "ebb-worker");
     assert_eq!(process.parent(), publish.id());
     assert_eq!(process.attribute("ebb.job.outcome").as_deref(), Some("ack"));
-    for stage in ["encode", "run", "upsert", "ack"] {
+    for stage in ["encode", "embed", "upsert", "ack"] {
         assert_eq!(only(&spans, trace, stage)?.parent(), process.id());
     }
     let name = format!("receive {}", live.consumer());

@@ -6,32 +6,26 @@ use bytes::Bytes;
 use contract::job::Job;
 use ndarray::Array2;
 
-/// A job as it was delivered.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub struct RawJob {
     /// The job, not decoded yet.
     pub payload: Bytes,
     /// Version of documents that name none, `None` if the header that should carry it is not a version.
     pub default_version: Option<u64>,
 }
 
-/// Jobs that were pulled together.
-pub type Batch = Vec<Delivery>;
+pub type Batch = Vec<RawJob>;
 
-/// A decoded job.
 #[derive(Clone, Debug)]
-pub struct Work {
-    /// The job.
+pub struct DecodedJob {
     pub job: Job,
     /// Version of documents that name none.
     pub default_version: u64,
 }
 
-/// Decoded jobs with the tensors to run for them.
 #[derive(Debug)]
 pub struct Inputs {
-    /// The jobs.
-    pub jobs: Vec<Work>,
+    pub jobs: Vec<DecodedJob>,
     /// How many rows each job has.
     pub rows: Vec<usize>,
     /// Rows whose vectors came with their jobs: they are in no tensor.
@@ -40,7 +34,6 @@ pub struct Inputs {
     pub tensors: Vec<Tensor>,
 }
 
-/// One call of the session.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// Where the vector of each row goes.
@@ -65,15 +58,12 @@ pub struct RowKey {
 /// Decoded jobs with a vector for each of their rows.
 #[derive(Debug)]
 pub struct Vectors {
-    /// The jobs.
-    pub jobs: Vec<Work>,
+    pub jobs: Vec<DecodedJob>,
     /// Vectors of each job in the order of its rows.
     pub vectors: Vec<Vec<Vec<f32>>>,
 }
 
 impl Vectors {
-    /// Each job by itself.
-    #[must_use]
     pub fn into_singles(self) -> Vec<Self> {
         let pairs = self.jobs.into_iter().zip(self.vectors);
         pairs
@@ -87,13 +77,11 @@ impl Vectors {
 
 impl Tensor {
     /// Tokens that are not padding.
-    #[must_use]
     pub fn useful_tokens(&self) -> usize {
         self.lengths.iter().sum()
     }
 
     /// Tokens that are computed.
-    #[must_use]
     pub fn padded_tokens(&self) -> usize {
         self.input_ids.len()
     }

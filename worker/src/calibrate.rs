@@ -21,13 +21,12 @@ use crate::session::Engine;
 
 /// Sizes that are tried on a CPU, in padded tokens of a tensor.
 const CPU_SIZES: [usize; 4] = [256, 512, 1_024, 2_048];
-/// Sizes that are tried on CUDA.
 const CUDA_SIZES: [usize; 5] = [4_096, 8_192, 16_384, 32_768, 65_536];
-/// Most rounds; fewer where the time is over.
+/// Most rounds; fewer are run when the time is over before.
 const ROUNDS: usize = 4;
-/// Tensors of an engine, on average, beside which its wait for the others is small.
+/// With so many tensors for each engine on average, the time that it waits for the others does not matter.
 const SEVERAL: usize = 4;
-/// How much faster than the default another size must be: less is what the noise of a short measurement can make.
+/// How much faster than the default another size must be: less may be the noise of a short measurement.
 const CLEARLY_BETTER: f64 = 1.05;
 /// Of sizes that are within this of the best, the smallest is taken: it takes least memory.
 const AS_GOOD: f64 = 0.98;
@@ -40,10 +39,8 @@ const LENGTH_SPREAD: f64 = 0.7;
 #[derive(Args, Clone, Debug)]
 pub struct CalibrateConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub session: SessionConfig,
     /// About how long to measure; a few sizes are run in any case
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
@@ -51,8 +48,6 @@ pub struct CalibrateConfig {
 }
 
 impl CalibrateConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.model.faults(&self.session)
     }
@@ -72,7 +67,7 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
         padding_id: loaded.tokenizer.padding_id(),
         duration: config.duration,
     };
-    let others = (1..config.session.sessions()).map(|_| loaded.another.load());
+    let others = (1..config.session.sessions()).map(|_| loaded.factory.load());
     let mut engines = others.collect::<anyhow::Result<Vec<_>>>()?;
     engines.push(loaded.session);
     let measured = trial.measure(&mut engines)?;
@@ -88,7 +83,6 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
     Ok(calibration)
 }
 
-/// What is measured, and for how long.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     provider: Provider,
@@ -98,7 +92,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// Gives the best rate of each size that the device can take.
+    /// Measures the best rate of each size that the device can take.
     fn measure(self, engines: &mut [impl Engine + Send]) -> Result<Vec<Measured>, EmbedError> {
         let deadline = Instant::now() + self.duration;
         let tokens = self.affordable(engines)?;
@@ -168,7 +162,8 @@ impl Trial {
     }
 }
 
-/// Lengths of rows with about so many tokens together, spread log-normally: quantiles, no chance.
+/// Lengths of rows with about so many tokens together: the quantiles of a log-normal distribution, so that each call
+/// returns the same.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -185,7 +180,7 @@ fn lengths(tokens: usize, longest: usize) -> Vec<usize> {
     all.map(|length| length.clamp(3, longest.max(3))).collect()
 }
 
-/// Tokens that are embedded in a second.
+/// Tokens per second.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn rate(engines: &mut [impl Engine + Send], tensors: &[Tensor]) -> Result<f64, EmbedError> {
     let run = |engine: &mut _, tensor: &Tensor| Engine::run(engine, tensor).map(drop);
@@ -194,8 +189,8 @@ fn rate(engines: &mut [impl Engine + Send], tensors: &[Tensor]) -> Result<f64, E
     Ok(tokens as f64 / spent.as_secs_f64())
 }
 
-/// Runs tensors, each on the engine that is free first. Gives the time for which the device was needed: where each engine
-/// has had several, without the wait for the last of them, because in a worker the next batch begins meanwhile.
+/// Runs tensors, each on the engine that is free first, and returns the time for which the device was needed. Where each
+/// engine has run several, that leaves out their wait for the last one, because in a worker the next batch begins then.
 ///
 /// # Errors
 /// [`EmbedError`] of a tensor that failed.
@@ -229,7 +224,7 @@ pub fn run_all<E: Send>(
     Ok(spent / u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// The default, unless another size is clearly better; then the smallest that is about as good as the best.
+/// Chooses the default, unless another size is clearly better; then the smallest that is about as good as the best.
 fn choose(measured: &[Measured], default: usize) -> Measured {
     let best = measured.iter().map(|it| it.tokens_per_second);
     let best = best.fold(0.0, f64::max);

@@ -1,7 +1,7 @@
-//! Calibration: how large tensors should be for a model on a device, as it was measured there.
+//! Calibration: how large tensors should be for a model on a device, as measured there.
 //!
 //! It lies beside the staged model, in `calibration/<device>.json`, and is no part of its manifest, because it changes
-//! no vector. A worker on a device that nobody has measured goes by the defaults of its provider.
+//! no vector. A worker on a device that nobody has measured uses the defaults of its provider.
 
 use std::fs::{self, Permissions};
 use std::io::Write as _;
@@ -19,36 +19,33 @@ use crate::plan::Shapes;
 
 /// Folder of a staged model that holds its calibrations.
 const FOLDER: &str = "calibration";
-/// No device gains by larger tensors, and a damaged file would take all memory.
+/// No device gains by larger tensors, and a number in a damaged file could take all memory.
 const MAX_TENSOR_TOKENS: usize = 1 << 20;
 
 /// What was measured for one model on one device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Fingerprint of the model.
     pub fingerprint: Digest,
     /// The device, as [`device`] names it.
     pub device: String,
     /// Padded tokens of one call of the model.
     pub tensor_tokens: usize,
-    /// Tokens that were embedded in a second with it.
+    /// Tokens per second with this size.
     pub tokens_per_second: f64,
-    /// All that was tried.
+    /// All sizes that were tried.
     pub measured: Vec<Measured>,
 }
 
-/// One size of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Padded tokens of one call of the model.
     pub tensor_tokens: usize,
-    /// Tokens that were embedded in a second.
+    /// Tokens per second.
     pub tokens_per_second: f64,
 }
 
 impl Calibration {
-    /// What is known of a model on a device. What cannot be read is as good as nothing, and is said in the log.
-    #[must_use]
+    /// Finds the calibration of a model for a device. One that cannot be read is logged and ignored.
     pub fn find(model: &Path, fingerprint: &Digest, device: &str) -> Option<Self> {
         let path = path(model, device);
         let json = fs::read(&path).ok()?;
@@ -61,7 +58,7 @@ impl Calibration {
         (sound && found.fingerprint == *fingerprint && found.device == device).then_some(found)
     }
 
-    /// Keeps it beside the model. A reader sees all of it or what was there before.
+    /// Writes it beside the model. A reader sees all of it, or what was there before.
     ///
     /// # Errors
     /// If the model's directory cannot be written.
@@ -70,7 +67,7 @@ impl Calibration {
         let failed = || format!("failed to write `{}`", path.display());
         let folder = model.join(FOLDER);
         fs::create_dir_all(&folder).with_context(failed)?;
-        // Workers of other users read it.
+        // Workers that run as other users read the file.
         let mut new = tempfile::Builder::new();
         let new = new
             .permissions(Permissions::from_mode(0o644))
@@ -84,8 +81,7 @@ impl Calibration {
     }
 }
 
-/// Shapes of tensors as they were found best for a model on this device, unless `batch` says otherwise.
-#[must_use]
+/// The shapes of tensors that were measured as the best for a model on this device, unless `batch` says otherwise.
 pub fn shapes(
     model: &Path,
     manifest: &Manifest,
@@ -105,7 +101,6 @@ pub fn shapes(
 
 /// Names a device by all that decides how fast it is: the processor, the sessions and the threads of each, or the
 /// GPU.
-#[must_use]
 pub fn device(config: &SessionConfig) -> String {
     let name = hardware::name(config);
     match config.provider {

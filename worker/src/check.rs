@@ -15,22 +15,18 @@ use runtime::settings::{ConfigFault, unreadable};
 use crate::config::{ModelConfig, SessionConfig};
 use crate::consumers::check_consumer;
 use crate::load::load;
-use crate::upsert::Upserter;
+use crate::pipeline::upsert::Upserter;
 
 /// Settings of `worker check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub session: SessionConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub nats: NatsConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub qdrant: QdrantConfig,
     /// Collections and aliases to look at, separated by commas
     #[arg(
@@ -42,18 +38,14 @@ pub struct CheckConfig {
     pub collections: Vec<CollectionName>,
 }
 
-/// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
     pub subject: String,
     /// What was found, or what is wrong.
     pub result: Result<String, String>,
 }
 
 impl CheckConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
@@ -64,7 +56,7 @@ impl CheckConfig {
     }
 }
 
-/// Looks at everything, whatever fails before.
+/// Looks at everything, even if something fails.
 pub async fn check(config: &CheckConfig) -> Vec<Finding> {
     let mut findings = vec![check_device(config).await];
     let manifest = match Manifest::load(&config.model.staged.model) {

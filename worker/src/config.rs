@@ -14,7 +14,7 @@ use queue::nats::NatsConfig;
 use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
 
-use crate::failpoint;
+use runtime::failpoint;
 pub use session::{Provider, SessionConfig};
 
 /// No kubelet waits for longer, and a mistyped unit would keep a node from being drained.
@@ -38,12 +38,11 @@ pub enum GivenVectors {
     Embed,
 }
 
-/// Which model, exactly.
+/// Which model, and by which fingerprint.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub staged: ModelDir,
     /// Fingerprint that the model must have
     #[arg(long, env = "EBB_FINGERPRINT")]
@@ -77,19 +76,14 @@ pub struct BatchConfig {
 #[derive(Args, Clone, Debug)]
 pub struct RunConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub session: SessionConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub batch: BatchConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub nats: NatsConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub qdrant: QdrantConfig,
     /// Collections and aliases that jobs may write to, separated by commas; generations behind an alias included
     #[arg(
@@ -112,7 +106,6 @@ pub struct RunConfig {
 
 impl ModelConfig {
     /// Everything that is wrong with these settings and with the device for them.
-    #[must_use]
     pub fn faults(&self, session: &SessionConfig) -> Vec<ConfigFault> {
         let mut faults = self.staged.faults();
         faults.extend(session.faults(self.staged.public_key.as_ref()));
@@ -122,13 +115,11 @@ impl ModelConfig {
 
 impl BatchConfig {
     /// Tokens that a pull aims at.
-    #[must_use]
     pub fn batch_tokens(&self, provider: Provider) -> usize {
         self.batch_tokens.unwrap_or(provider.batch_tokens())
     }
 
     /// Padded tokens of one call of the model, where it was `calibrated` or not.
-    #[must_use]
     pub fn tensor_tokens(&self, provider: Provider, calibrated: Option<usize>) -> usize {
         let found = self.tensor_tokens.or(calibrated);
         found.unwrap_or(provider.tensor_tokens())
@@ -137,7 +128,6 @@ impl BatchConfig {
 
 impl RunConfig {
     /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());

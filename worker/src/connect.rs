@@ -1,5 +1,5 @@
-//! Connect: finds on both servers what a worker works with. They may start later than the worker, and what is not
-//! provisioned yet is waited for; what is wrong is refused.
+//! Connect: finds on NATS and Qdrant what a worker needs. It waits for servers that start later than the worker, and for
+//! what is not provisioned yet; it refuses what is provisioned wrongly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,23 +16,19 @@ use crate::consumers::Consumers;
 use crate::error::{UpsertError, chain};
 use crate::health::Health;
 use crate::inflight::Queue;
+use crate::pipeline::upsert::Upserter;
 use crate::quarantine::Quarantine;
 use crate::shutdown::{Phase, Shutdown};
-use crate::upsert::Upserter;
 
-/// Pause between attempts to find something.
+/// Pause before a server is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the stages work with on both servers.
+/// What the stages need of both servers.
 #[derive(Debug)]
-pub struct Parts {
-    /// Settles leases.
+pub struct Connected {
     pub queue: Arc<Queue>,
-    /// Both lanes.
     pub consumers: Consumers,
-    /// Lets batches into the model.
     pub quarantine: Quarantine,
-    /// Writes points.
     pub upserter: Upserter,
 }
 
@@ -45,7 +41,7 @@ pub async fn connect(
     manifest: &Manifest,
     health: &Health,
     mut shutdown: Shutdown,
-) -> anyhow::Result<Option<Parts>> {
+) -> anyhow::Result<Option<Connected>> {
     let connect = async {
         let worker = worker_name();
         let client = config.nats.connect(&worker, FirstConnect::Retry).await?;
@@ -63,7 +59,7 @@ pub async fn connect(
             fingerprint: manifest.fingerprint.to_string(),
             health: health.clone(),
         };
-        Ok(Parts {
+        Ok(Connected {
             queue: Arc::new(queue),
             consumers,
             quarantine,
@@ -83,7 +79,7 @@ fn worker_name() -> String {
     format!("worker-{}-{}", host.trim(), std::process::id())
 }
 
-/// Looks the bucket of attempts up, for as long as NATS cannot be reached or it is not provisioned yet.
+/// Looks up the bucket of attempts, until NATS can be reached and the bucket is provisioned.
 async fn find_attempts(jetstream: &jetstream::Context) -> kv::Store {
     loop {
         match jetstream.get_key_value(ATTEMPTS).await {
@@ -98,8 +94,8 @@ async fn find_attempts(jetstream: &jetstream::Context) -> kv::Store {
     }
 }
 
-/// Refuses collections of other models; waits for Qdrant; a collection that is not there yet is no reason not to
-/// start, because another may be.
+/// Waits for Qdrant, and refuses collections of other models. A worker starts without a collection that is not there yet,
+/// because others may be.
 async fn check_collections(config: &RunConfig, upserter: &Upserter) -> anyhow::Result<()> {
     while let Err(error) = upserter.check_server().await {
         wait_out(config, error).await?;

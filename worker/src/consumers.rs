@@ -1,4 +1,4 @@
-//! Consumers: the two lanes of a model as JetStream knows them, and whether they are what a worker relies on.
+//! Consumers: the two lanes of a model in JetStream, and whether they are configured as a worker relies on.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 pub struct Consumers([(Lane, PullConsumer); 2]);
 
 impl Consumers {
-    /// Looks both consumers up, for as long as NATS cannot be reached or they are not provisioned yet.
+    /// Looks up both consumers, until NATS can be reached and they are provisioned.
     ///
     /// # Errors
     /// If one has drifted.
@@ -35,12 +35,12 @@ impl Consumers {
     }
 
     /// The consumers, live first.
-    #[must_use]
     pub fn each(&self) -> [PullConsumer; 2] {
         self.0.each_ref().map(|(_, consumer)| consumer.clone())
     }
 
-    /// The shorter ack wait. What is not finished when a shutdown's grace is over must still be ours to give back.
+    /// The shorter ack wait of both. Jobs that are not finished when the grace of a shutdown is over must not have been
+    /// redelivered by then, so that they can be given back.
     ///
     /// # Errors
     /// If it is not longer than the grace.
@@ -54,10 +54,10 @@ impl Consumers {
         Ok(shortest)
     }
 
-    /// Looks at the consumers from time to time. One that is gone is waited for: pulling goes on when it is back.
+    /// Checks the consumers from time to time. If one is gone, pulling goes on when it is back.
     ///
     /// # Errors
-    /// If one has drifted: leases would be lost or jobs stall without a word.
+    /// If one has drifted: jobs would be redelivered too soon, or stall, without a word.
     pub async fn watch(&self, shutdown: Shutdown) -> anyhow::Result<Infallible> {
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;

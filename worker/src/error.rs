@@ -1,4 +1,4 @@
-//! What can go wrong, and whose turn it is then: the retry table of the worker, on one screen.
+//! Errors: what can go wrong, and what happens then. This is the whole retry table of the worker.
 //!
 //! | class | meaning | what happens |
 //! |---|---|---|
@@ -17,7 +17,7 @@ use qdrant_client::QdrantError;
 
 pub use kinds::{AnswerError, EmbedError, Refusal, Suspicion, UpsertError};
 
-/// Whose turn it is.
+/// What happens after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Permanent for the job: dead-letter it.
@@ -32,9 +32,9 @@ pub enum Outcome {
     },
     /// Transient, but not soon: give the job back at once.
     GiveBack,
-    /// Settled before: take the job out of the stream.
+    /// The job was dead-lettered before: take it out of the stream.
     Terminate,
-    /// Ours: end the process.
+    /// Ours: end the process, and settle nothing.
     Exit,
 }
 
@@ -62,7 +62,6 @@ pub const CAUSES: [&str; 18] = [
 
 impl Refusal {
     /// Short constant for metrics and dead letters.
-    #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Job(error) => error.code(),
@@ -79,8 +78,7 @@ impl Refusal {
 }
 
 impl Suspicion {
-    /// Only a crash that nobody else can have caused is held against the job.
-    #[must_use]
+    /// Only a crash that no other job can have caused is held against the job.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Crashed { .. } => Outcome::DeadLetter {
@@ -93,9 +91,8 @@ impl Suspicion {
 }
 
 impl EmbedError {
-    /// A failed run may be the fault of one job among many: apart from the others it shows. A job that fails
-    /// alone and again is given up.
-    #[must_use]
+    /// A failed run may be the fault of one job among many, which shows when each travels alone. A job that fails alone
+    /// again and again is given up.
     pub fn outcome(&self, jobs: usize, deliveries: i64) -> Outcome {
         match self {
             Self::Run { .. } if jobs == 1 && deliveries >= GIVE_UP_DELIVERIES => {
@@ -114,7 +111,6 @@ impl UpsertError {
     /// Whether Qdrant's answer is about this job, about now, or about this process. A collection that the installation
     /// names must be right, or the process cannot work; one that only a job names, like a generation that has been
     /// dropped, is the job's own affair.
-    #[must_use]
     pub fn outcome(&self, configured: &[CollectionName], deliveries: i64) -> Outcome {
         let named = |collection| configured.contains(collection);
         match self {
@@ -139,8 +135,7 @@ impl UpsertError {
         }
     }
 
-    /// What the client said, if that is the cause.
-    #[must_use]
+    /// The error of the client of Qdrant, if that is the cause.
     pub fn client_error(&self) -> Option<&QdrantError> {
         match self {
             Self::Points(PointsError::Qdrant { source, .. })
@@ -151,8 +146,6 @@ impl UpsertError {
         }
     }
 
-    /// Whether the collection is not there.
-    #[must_use]
     pub fn is_not_found(&self) -> bool {
         const NOT_FOUND: i32 = 5;
         matches!(
@@ -162,7 +155,7 @@ impl UpsertError {
     }
 }
 
-/// Longest pause that a server is granted: what asks for more is asked again meanwhile.
+/// Longest pause that a server is granted. One that asks for more is asked again before that.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 fn qdrant_outcome(error: &QdrantError) -> Outcome {
@@ -197,7 +190,6 @@ fn status_outcome(code: i32) -> Outcome {
 
 /// Delay of the n-th delivery's NAK: min(5 * 2^(n-1), 120) s, spread by 20 % so that a fleet does not come back
 /// in step. `spread` is any number; the stream sequence is a good one.
-#[must_use]
 pub fn retry_delay(deliveries: i64, spread: u64) -> Duration {
     let doublings = u32::try_from(deliveries.saturating_sub(1).clamp(0, 5)).unwrap_or(5);
     let seconds = (5_u64 << doublings).min(120);
@@ -206,7 +198,6 @@ pub fn retry_delay(deliveries: i64, spread: u64) -> Duration {
 }
 
 /// An error with its causes, on one line.
-#[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes

@@ -1,10 +1,8 @@
-//! The graph file: what staging must know of an ONNX model without a runtime, and what it changes in one.
+//! The graph: reads and edits ONNX files without a runtime.
 //!
-//! [`proto`] has the messages of the file. An edit takes a [`Model`] to a [`Model`]: [`int8`] and [`fp16`] make another
-//! model of it when it is staged, [`pooling`] moves the end of the work onto the device when it is loaded. [`products`]
-//! counts what a graph multiplies.
+//! [`proto`] has the messages of the file. [`int8`] and [`fp16`] quantize a [`Model`] when it is staged; [`pooling`] puts
+//! the pooling into it when it is loaded onto a GPU. [`products`] counts its matrix products.
 
-pub mod error;
 pub mod fp16;
 pub mod int8;
 pub mod model;
@@ -16,16 +14,16 @@ mod tensor;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use contract::model::Dtype;
+use thiserror::Error;
 
-pub use error::{EditError, GraphError};
 pub use model::Model;
 use model::decode;
-use proto::{TensorProto, data_type};
+use proto::{IR_VERSION, TensorProto, data_type};
 
-/// What staging must know of a graph.
+/// What staging needs to know of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
     /// Element type of most weights.
@@ -34,11 +32,55 @@ pub struct Graph {
     pub external: BTreeSet<String>,
 }
 
+#[derive(Debug, Error)]
+pub enum GraphError {
+    #[error("failed to read `{path}`")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`{path}` is not an onnx graph")]
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: prost::DecodeError,
+    },
+    #[error("`{path}` has no graph with weights; is the file whole?")]
+    Empty { path: PathBuf },
+    #[error("`{path}` keeps weights in `{location}`, which is not inside its folder")]
+    Escapes { path: PathBuf, location: String },
+    #[error("failed to {edit} `{path}`")]
+    Edit {
+        edit: &'static str,
+        path: PathBuf,
+        #[source]
+        source: EditError,
+    },
+}
+
+#[derive(Debug, Error)]
+pub enum EditError {
+    /// Parts of a newer format would be lost.
+    #[error("its format has version {found}, this program knows versions up to {IR_VERSION}")]
+    Format { found: i64 },
+    /// The operators that an edit puts into it are newer than those that it has.
+    #[error("it has operators of opset {found}, at least {needed} is needed; export it again")]
+    Opset { found: i64, needed: i64 },
+    #[error("it has no matrix product with constant weights in 32-bit floats")]
+    NoWeights,
+    #[error("its node `{node}` is a `{operator}`, which cannot be converted")]
+    Operator { node: String, operator: String },
+    #[error("its weight `{weight}` {problem}")]
+    Weight { weight: String, problem: String },
+    #[error("it has no output with token vectors `[rows, tokens, hidden]`")]
+    NoTokenVectors,
+    #[error("it would have {bytes} bytes, one file holds less than 2 GiB")]
+    TooLarge { bytes: usize },
+}
+
 impl Graph {
     /// Reads a graph file.
-    ///
-    /// # Errors
-    /// [`GraphError`].
     pub fn read(path: &Path) -> Result<Self, GraphError> {
         let model = decode(path)?;
         let weights = model
@@ -74,7 +116,7 @@ fn stays_beside(location: &str) -> bool {
     !location.is_empty() && Path::new(location).components().all(normal)
 }
 
-/// By number of elements: models in 16 bits keep some weights in 32, and quantized ones have scales.
+/// The type of most elements: models in 16 bits keep some weights in 32, and quantized ones have scales.
 fn dtype(weights: &[TensorProto]) -> Dtype {
     let mut elements: BTreeMap<i32, usize> = BTreeMap::new();
     for tensor in weights {

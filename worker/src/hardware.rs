@@ -1,11 +1,11 @@
-//! Hardware: what a model runs on, by the names that its makers gave it.
+//! Hardware: the name and the features of the processor or the GPU that a model runs on.
 
 use std::fs;
 use std::path::Path;
 
 use crate::config::{Provider, SessionConfig};
 
-/// Lines of `/proc/cpuinfo` that decide which kernels a runtime takes: of x86-64, then of Arm.
+/// Lines of `/proc/cpuinfo` that decide which kernels a runtime uses: first those of x86-64, then those of Arm.
 const CPU_FIELDS: [&str; 9] = [
     "vendor_id",
     "cpu family",
@@ -19,7 +19,6 @@ const CPU_FIELDS: [&str; 9] = [
 ];
 
 /// Names the processor or the GPU, as a part of a file name.
-#[must_use]
 pub fn name(config: &SessionConfig) -> String {
     match config.provider {
         Provider::Cpu => {
@@ -34,9 +33,8 @@ pub fn name(config: &SessionConfig) -> String {
     }
 }
 
-/// All that is known of the processor and that decides which kernels run on it, and of the driver of a GPU. Processors of
-/// one name differ in it, not least under a hypervisor.
-#[must_use]
+/// Everything about the processor, and about the driver of a GPU, that decides which kernels run. Processors of the same
+/// name differ in it, in particular under a hypervisor.
 pub fn details(provider: Provider) -> String {
     let driver = match provider {
         Provider::Cpu => None,

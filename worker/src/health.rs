@@ -17,55 +17,51 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
-/// A tensor, a request or a batch to encode takes seconds at most; a stage that is silent for this long hangs.
+/// A tensor, a request or a batch to encode takes seconds at most: a stage that takes no step for this long hangs.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
-/// What the stages say about themselves.
+/// What the stages report about themselves.
 #[derive(Clone, Debug)]
-pub struct Health(Arc<Signs>);
+pub struct Health(Arc<Inner>);
 
 /// A stage that may hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// In the tokenizer.
     Encode,
-    /// Waiting for Qdrant.
-    Write,
+    Upsert,
 }
 
-/// What an engine says about itself: where several run side by side, one may hang while others go on.
+/// What an engine reports about itself: where several run side by side, one may hang while others go on.
 #[derive(Clone, Debug)]
 pub struct EngineHealth {
-    born: Instant,
-    sign: Arc<Sign>,
+    since: Instant,
+    heartbeat: Arc<Heartbeat>,
 }
 
 #[derive(Debug)]
-struct Signs {
-    born: Instant,
+struct Inner {
+    since: Instant,
     started: AtomicBool,
     ready: AtomicBool,
-    stages: [Sign; 2],
-    engines: Mutex<Vec<Arc<Sign>>>,
+    stages: [Heartbeat; 2],
+    engines: Mutex<Vec<Arc<Heartbeat>>>,
 }
 
 #[derive(Debug, Default)]
-struct Sign {
+struct Heartbeat {
     busy: AtomicBool,
-    /// Milliseconds since the birth.
+    /// When it last took a step, in milliseconds after the start of the process.
     last_millis: AtomicU64,
 }
 
 impl Health {
-    /// Neither started nor ready nor busy.
-    #[must_use]
     pub fn new() -> Self {
-        Self::born(Instant::now())
+        Self::since(Instant::now())
     }
 
-    fn born(born: Instant) -> Self {
-        Self(Arc::new(Signs {
-            born,
+    fn since(since: Instant) -> Self {
+        Self(Arc::new(Inner {
+            since,
             started: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             stages: Default::default(),
@@ -73,14 +69,13 @@ impl Health {
         }))
     }
 
-    /// Looks after another engine.
-    #[must_use]
+    /// Registers another engine.
     pub fn engine(&self) -> EngineHealth {
-        let sign = Arc::new(Sign::default());
-        self.0.engines().push(sign.clone());
+        let heartbeat = Arc::new(Heartbeat::default());
+        self.0.engines().push(heartbeat.clone());
         EngineHealth {
-            born: self.0.born,
-            sign,
+            since: self.0.since,
+            heartbeat,
         }
     }
 
@@ -95,19 +90,18 @@ impl Health {
     }
 
     /// A stage has work, and has taken a step.
-    pub fn works(&self, stage: Stage) {
-        self.0.of(stage).works(self.0.born);
+    pub fn busy(&self, stage: Stage) {
+        self.0.of(stage).busy(self.0.since);
     }
 
     /// A stage has nothing to do, and may be silent.
-    pub fn rests(&self, stage: Stage) {
-        self.0.of(stage).rests();
+    pub fn idle(&self, stage: Stage) {
+        self.0.of(stage).idle();
     }
 
-    /// Whether a stage has work and takes no step: what the worker holds is better done by others.
-    #[must_use]
+    /// Whether a stage has work and takes no step, so that other workers had better do the jobs of this one.
     pub fn is_stalled(&self) -> bool {
-        self.0.hangs(Stage::Encode) || self.0.hangs(Stage::Write) || self.0.an_engine_hangs()
+        self.0.hangs(Stage::Encode) || self.0.hangs(Stage::Upsert) || self.0.an_engine_hangs()
     }
 
     fn is_started(&self) -> bool {
@@ -126,52 +120,54 @@ impl Health {
 
 impl EngineHealth {
     /// The engine begins a tensor.
-    pub fn works(&self) {
-        self.sign.works(self.born);
+    pub fn busy(&self) {
+        self.heartbeat.busy(self.since);
     }
 
     /// The engine has nothing to do.
-    pub fn rests(&self) {
-        self.sign.rests();
+    pub fn idle(&self) {
+        self.heartbeat.idle();
     }
 }
 
-impl Signs {
-    fn of(&self, stage: Stage) -> &Sign {
-        let [encode, write] = &self.stages;
+impl Inner {
+    fn of(&self, stage: Stage) -> &Heartbeat {
+        let [encode, upsert] = &self.stages;
         match stage {
             Stage::Encode => encode,
-            Stage::Write => write,
+            Stage::Upsert => upsert,
         }
     }
 
-    fn engines(&self) -> MutexGuard<'_, Vec<Arc<Sign>>> {
+    fn engines(&self) -> MutexGuard<'_, Vec<Arc<Heartbeat>>> {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hangs(&self, stage: Stage) -> bool {
-        self.of(stage).hangs(self.born)
+        self.of(stage).hangs(self.since)
     }
 
     fn an_engine_hangs(&self) -> bool {
-        self.engines().iter().any(|sign| sign.hangs(self.born))
+        self.engines()
+            .iter()
+            .any(|heartbeat| heartbeat.hangs(self.since))
     }
 }
 
-impl Sign {
-    fn works(&self, born: Instant) {
-        let millis = u64::try_from(born.elapsed().as_millis()).unwrap_or(u64::MAX);
+impl Heartbeat {
+    fn busy(&self, since: Instant) {
+        let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_millis.store(millis, Ordering::Release);
         self.busy.store(true, Ordering::Release);
     }
 
-    fn rests(&self) {
+    fn idle(&self) {
         self.busy.store(false, Ordering::Release);
     }
 
-    fn hangs(&self, born: Instant) -> bool {
+    fn hangs(&self, since: Instant) -> bool {
         let last = Duration::from_millis(self.last_millis.load(Ordering::Acquire));
-        let silence = born.elapsed().saturating_sub(last);
+        let silence = since.elapsed().saturating_sub(last);
         self.busy.load(Ordering::Acquire) && silence >= LONGEST_SILENCE
     }
 }
@@ -200,7 +196,7 @@ pub async fn serve(
     Ok(bound)
 }
 
-/// What a kubelet asks.
+/// The probes of a kubelet.
 fn probes() -> Router<Health> {
     let probe = |holds: fn(&Health) -> bool| {
         get(move |State(health): State<Health>| async move { code(holds(&health)) })
@@ -225,23 +221,23 @@ mod tests {
 
     #[test]
     fn a_stage_hangs_when_it_has_work_and_is_silent() {
-        let health = Health::born(Instant::now().checked_sub(2 * LONGEST_SILENCE).unwrap());
+        let health = Health::since(Instant::now().checked_sub(2 * LONGEST_SILENCE).unwrap());
         assert!(!health.is_stalled() && health.is_alive());
-        health.works(Stage::Write);
+        health.busy(Stage::Upsert);
         assert!(!health.is_stalled());
         health
             .0
-            .of(Stage::Write)
+            .of(Stage::Upsert)
             .last_millis
             .store(0, Ordering::Release);
         assert!(health.is_stalled() && health.is_alive());
-        health.rests(Stage::Write);
+        health.idle(Stage::Upsert);
         let (hanging, going_on) = (health.engine(), health.engine());
-        hanging.works();
-        hanging.sign.last_millis.store(0, Ordering::Release);
-        going_on.works();
+        hanging.busy();
+        hanging.heartbeat.last_millis.store(0, Ordering::Release);
+        going_on.busy();
         assert!(!health.is_alive() && health.is_stalled());
-        hanging.rests();
+        hanging.idle();
         assert!(!health.is_stalled() && health.is_alive());
     }
 }

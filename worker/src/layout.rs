@@ -1,9 +1,8 @@
 //! Layout: reads a model directory in the Hugging Face / sentence-transformers layout.
 //!
-//! Takes the directory as it was downloaded or exported, gives what `worker stage` needs to know about it. What the
-//! directory does not say, or says wrongly, can be given as an option.
+//! It finds out what `worker stage` needs to know about a directory as it was downloaded or exported. Options can add what
+//! the directory does not say, and correct what it says wrongly.
 
-mod error;
 mod scores;
 
 use std::path::{Path, PathBuf};
@@ -11,14 +10,14 @@ use std::path::{Path, PathBuf};
 use contract::model::{Activation, Dtype, Pooling, Prefixes, TOKENIZER};
 use contract::topology::Task;
 use serde_json::Value;
+use thiserror::Error;
 
-use crate::graph::Graph;
-pub use error::LayoutError;
+use crate::graph::{Graph, GraphError};
 use scores::{activation, labels};
 
-/// What every model directory has to say of its model.
+/// Description of the model that every model directory has.
 pub(crate) const CONFIG: &str = "config.json";
-/// What a model directory may say besides.
+/// Descriptions that a model directory may have besides.
 pub(crate) const DESCRIPTIONS: [&str; 4] = [
     "modules.json",
     "sentence_bert_config.json",
@@ -31,7 +30,6 @@ const GRAPHS: [&str; 2] = ["onnx/model.onnx", "model.onnx"];
 /// What a model directory says about its model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// The directory.
     pub directory: PathBuf,
     /// Path of the graph in it.
     pub onnx: String,
@@ -41,7 +39,6 @@ pub struct Layout {
     pub dtype: Dtype,
     /// What the model is used for.
     pub task: Task,
-    /// How token vectors become one vector.
     pub pooling: Pooling,
     /// Whether vectors are scaled to length 1.
     pub normalize: bool,
@@ -49,18 +46,38 @@ pub struct Layout {
     pub prefixes: Prefixes,
     /// Longest input in tokens.
     pub max_tokens: usize,
-    /// How logits become scores.
     pub activation: Activation,
     /// Names of the labels of a rescorer, in order; empty where there is only one.
     pub labels: Vec<String>,
 }
 
+/// Why a directory is not a model.
+#[derive(Debug, Error)]
+pub enum LayoutError {
+    #[error("`{directory}` has no {what}")]
+    Missing { directory: PathBuf, what: String },
+    #[error("failed to read `{path}`")]
+    Json {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error("`{path}` asks for {found}; supported are cls, mean and last token, or --pooling")]
+    Pooling { path: PathBuf, found: String },
+    #[error("`{path}` lists the module {found}; supported are Transformer, Pooling and Normalize")]
+    Module { path: PathBuf, found: String },
+    #[error(
+        "`{directory}` does not say how many tokens the model takes \
+         (sentence_bert_config.json, tokenizer_config.json, config.json); give --max-tokens"
+    )]
+    NoLimit { directory: PathBuf },
+}
+
 impl Layout {
     /// Reads a directory. `onnx` names another graph than the usual one, `max_tokens` and `pooling` override what the
     /// directory says.
-    ///
-    /// # Errors
-    /// [`LayoutError`].
     pub fn read(
         directory: &Path,
         onnx: Option<&str>,
@@ -99,12 +116,12 @@ fn missing(directory: &Path, what: &str) -> LayoutError {
     }
 }
 
-/// Graphs that will do, best first.
+/// Graphs to look for, best first.
 pub(crate) fn graphs(given: Option<&str>) -> Vec<&str> {
     given.map_or(GRAPHS.to_vec(), |onnx| vec![onnx])
 }
 
-/// Where the pooling is described, by a directory that has its descriptions already.
+/// Path of the description of the pooling. The other descriptions must be in the directory already.
 ///
 /// # Errors
 /// If `modules.json` is there and is no list of known modules.
@@ -269,7 +286,7 @@ fn prefixes(directory: &Path) -> Result<Prefixes, LayoutError> {
 }
 
 fn limit(directory: &Path, config: &Value, given: Option<usize>) -> Result<usize, LayoutError> {
-    // Tokenizers without a limit state an absurd one.
+    // A tokenizer without a limit states an absurdly large one.
     let sane = |value: &Value| {
         value
             .as_u64()

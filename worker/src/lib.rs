@@ -4,16 +4,22 @@
 //! pull --Batch--> encode --Inputs--> embed --Vectors--> upsert --Points--> Qdrant
 //!                                                          '---- Ack ----> JetStream
 //! ```
-//! Every arrow is a channel that holds one batch. A batch has one owner, and the leases of its jobs travel with
-//! it in [`inflight::InFlight`]; only that file settles them.
+//! Every arrow is a channel that holds one batch. A batch has one owner, and the deliveries of its jobs travel with
+//! it in [`inflight::InFlight`]; only that module settles them.
 //!
-//! | verbs (stages) | nouns | around them |
-//! |---|---|---|
-//! | [`pull`], [`encode`], [`plan`], [`deal`], [`embed`], [`pool`], [`mod@write`], [`upsert`], [`answer`], [`mod@usage`], [`halve`], [`mod@warm_up`] | [`batch`], [`consumers`], [`inflight`], [`quarantine`], [`session`], [`graph`], [`calibration`], [`hardware`] | [`pipeline`], [`config`], [`error`], [`metrics`], [`trace`], [`health`], [`failpoint`] |
-//!
-//! The other verbs of the program are [`stage`], [`calibrate`], [`optimize`] and [`check`]; [`run`] starts the pipeline.
+//! | | modules |
+//! |---|---|
+//! | verbs of the program | [`run`], [`stage`], [`calibrate`], [`optimize`], [`check`] |
+//! | stages of [`pipeline`], in their order | [`pipeline::pull`], [`pipeline::encode`], [`pipeline::embed`], [`pipeline::upsert`] |
+//! | what travels between the stages | [`batch`], [`inflight`], [`quarantine`], [`plan`] |
+//! | the model and its device | [`load`], [`session`], [`pool`], [`graph`], [`layout`], [`calibration`], [`hardware`], [`staging_dir`] |
+//! | around them | [`config`], [`connect`], [`consumers`], [`error`], [`health`], [`metrics`], [`shutdown`], [`trace`] |
 
-pub mod answer;
+#![allow(
+    missing_docs,
+    reason = "the library of a binary: comments are for what a name does not say"
+)]
+
 pub mod batch;
 pub mod calibrate;
 pub mod calibration;
@@ -21,13 +27,8 @@ pub mod check;
 pub mod config;
 pub mod connect;
 pub mod consumers;
-pub mod deal;
-pub mod embed;
-pub mod encode;
 pub mod error;
-pub mod failpoint;
 pub mod graph;
-pub mod halve;
 pub mod hardware;
 pub mod health;
 pub mod inflight;
@@ -38,15 +39,10 @@ pub mod optimize;
 pub mod pipeline;
 pub mod plan;
 pub mod pool;
-pub mod pull;
 pub mod quarantine;
 pub mod run;
 pub mod session;
 pub mod shutdown;
 pub mod stage;
-pub mod startup;
+pub mod staging_dir;
 pub mod trace;
-pub mod upsert;
-pub mod usage;
-pub mod warm_up;
-pub mod write;

@@ -1,11 +1,13 @@
-//! Load: brings a staged model onto its device and proves that it gives the vectors or scores that it gave when staged.
+//! Load: loads a staged model onto its device, and proves that it gives the vectors or scores that were recorded when it
+//! was staged.
 
-mod another;
 mod canary;
 mod prove;
-mod tolerance;
+mod warm_up;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -16,89 +18,68 @@ use thiserror::Error;
 
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
-use crate::failpoint;
 use crate::metrics;
 use crate::pool::Recipe;
 use crate::session::{Optimized, Session, SessionError, Sessions, runtime};
-pub use another::Another;
 pub use canary::Canary;
 pub(crate) use prove::prove;
 pub use prove::{Agreement, cosine, run_text};
+use runtime::failpoint::{self, Verdict};
+pub use warm_up::load_and_warm_up;
 
 /// A model that is ready to run.
 #[derive(Debug)]
 pub struct Loaded<E = Session> {
-    /// Its manifest.
     pub manifest: Manifest,
-    /// Its tokenizer.
     pub tokenizer: Tokenizer,
-    /// What runs it.
     pub session: E,
-    /// Loads others beside it.
-    pub another: Another<E>,
+    /// Loads further sessions of the model.
+    pub factory: SessionFactory<E>,
     /// Folder of the optimized graph, if that is what runs.
     pub optimized: Option<PathBuf>,
-    /// How close it comes to its golden texts.
+    /// How close the session comes to the golden texts.
     pub golden: Agreement,
-    /// Shows whether the device still works.
     pub canary: Canary,
 }
 
 /// Why a staged model cannot run here.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// The directory is not what was staged.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The tokenizer does not load or fails on a golden text.
+    /// The tokenizer does not load, or fails on a golden text.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The graph does not load.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The graph does not run.
     #[error("failed to embed a golden text")]
     Embed(#[from] EmbedError),
-    /// It is another model than the one that was asked for.
     #[error("model `{name}` has fingerprint {found}, expected {expected}")]
     Fingerprint {
-        /// Name of the model.
         name: String,
-        /// What is wanted.
         expected: Digest,
-        /// What is there.
         found: Digest,
     },
-    /// The vectors are not those of the staged model.
     #[error(
         "golden text {index} has cosine {cosine:.5} to its vector when staged, expected at least {expected}; \
          this device or runtime does not compute this model"
     )]
     Golden {
-        /// Which text.
         index: usize,
-        /// How close it came.
         cosine: f32,
-        /// How close it must come.
         expected: f32,
     },
-    /// The scores are not those of the staged model.
     #[error(
         "golden pair {index} has the scores {found:?}, when staged it had {expected:?}; this device or runtime does \
          not compute this model"
     )]
     GoldenScore {
-        /// Which pair.
         index: usize,
-        /// What it has now.
         found: Vec<f32>,
-        /// What it had.
         expected: Vec<f32>,
     },
 }
 
-/// How a model's outputs become vectors.
-#[must_use]
 pub fn recipe(identity: &Identity) -> Recipe {
     Recipe {
         pooling: identity.pooling,
@@ -108,7 +89,7 @@ pub fn recipe(identity: &Identity) -> Recipe {
     }
 }
 
-/// Reads the manifest of a staged model, if it is the one that is wanted. Nothing else is verified.
+/// Reads the manifest of a staged model, and checks its fingerprint. The files are not verified.
 ///
 /// # Errors
 /// [`LoadError::Model`], [`LoadError::Fingerprint`].
@@ -126,9 +107,6 @@ pub fn manifest(model: &ModelConfig) -> Result<Manifest, LoadError> {
 }
 
 /// Loads a staged model. `since` is when the process began, for the metrics of its start.
-///
-/// # Errors
-/// [`LoadError`].
 pub fn load(
     model: &ModelConfig,
     session: &SessionConfig,
@@ -149,7 +127,7 @@ pub fn load(
         Some(optimized) => Sessions::optimized(optimized, &graph, session, recipe),
         None => Sessions::of(&graph, session, recipe)?,
     };
-    let (session, golden) = proved(&mut sessions, (directory, &manifest), |session| {
+    let (session, golden) = proved(&mut sessions, directory, &manifest, |session| {
         metrics::startup_phase("session", since.elapsed());
         failpoint::pass("before-golden");
         let golden = prove(session, &tokenizer, &manifest)?;
@@ -159,9 +137,10 @@ pub fn load(
     let canary = Canary::of(&manifest, &tokenizer)?;
     Ok(Loaded {
         optimized: sessions.folder().map(Path::to_owned),
-        another: another(
+        factory: factory(
             sessions,
-            (directory.clone(), manifest.clone()),
+            directory.clone(),
+            manifest.clone(),
             canary.clone(),
         ),
         manifest,
@@ -172,7 +151,7 @@ pub fn load(
     })
 }
 
-/// Gives the tokenizer, and the optimized graph if that is wanted and can be had. All files that will be used are verified.
+/// Reads the tokenizer, and the optimized graph if that is wanted and can be used. All files that will be used are verified.
 fn read(
     model: &ModelConfig,
     session: &SessionConfig,
@@ -211,10 +190,11 @@ fn read(
     Ok((tokenizer, optimized.ok()))
 }
 
-/// Loads a session that proves itself, in a plainer way if it has to be.
+/// Loads a session that passes `prove`. If that fails, the next session is loaded in a plainer way, until there is none.
 fn proved<T>(
     sessions: &mut Sessions,
-    (directory, manifest): (&Path, &Manifest),
+    directory: &Path,
+    manifest: &Manifest,
     prove: impl Fn(&mut Session) -> Result<T, LoadError>,
 ) -> Result<(Session, T), LoadError> {
     loop {
@@ -228,7 +208,7 @@ fn proved<T>(
             Err(error) => error,
         };
         if sessions.folder().is_some() {
-            // Nobody has looked at them yet.
+            // With an optimized graph, only the tokenizer was verified so far.
             manifest.verify(directory)?;
         }
         let Some(plainer) = sessions.plainer()? else {
@@ -240,15 +220,60 @@ fn proved<T>(
     }
 }
 
-/// The weights are the same, so that one text tells whether a session uses them well.
-fn another(
+/// The weights are the same, so that one golden text tells whether a session uses them well.
+fn factory(
     mut sessions: Sessions,
-    (directory, manifest): (PathBuf, Manifest),
+    directory: PathBuf,
+    manifest: Manifest,
     canary: Canary,
-) -> Another<Session> {
-    Another::new(move || {
+) -> SessionFactory<Session> {
+    SessionFactory::new(move || {
         let check = |session: &mut Session| canary.check(session);
-        let (session, ()) = proved(&mut sessions, (&directory, &manifest), check)?;
+        let (session, ()) = proved(&mut sessions, &directory, &manifest, check)?;
         Ok(session)
     })
+}
+
+/// Loads further sessions of a model, each proved by a golden text. It loads one at a time, because meanwhile each takes
+/// twice the memory of its graph.
+pub struct SessionFactory<E>(Arc<Mutex<Load<E>>>);
+
+type Load<E> = dyn FnMut() -> anyhow::Result<E> + Send;
+
+impl<E> SessionFactory<E> {
+    pub fn new(load: impl FnMut() -> anyhow::Result<E> + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(load)))
+    }
+
+    /// # Errors
+    /// If the session does not load, or computes another model.
+    pub fn load(&self) -> anyhow::Result<E> {
+        self.load_if(|| true)
+            .map(|loaded| loaded.expect("it is wanted"))
+    }
+
+    /// Loads a session, if it is still wanted when those before it are loaded.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_if(&self, wanted: impl FnOnce() -> bool) -> anyhow::Result<Option<E>> {
+        let mut load = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        anyhow::ensure!(
+            failpoint::reached("load-session") != Verdict::Fail,
+            "failpoint"
+        );
+        wanted().then(&mut *load).transpose()
+    }
+}
+
+impl<E> Clone for SessionFactory<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> fmt::Debug for SessionFactory<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionFactory").finish_non_exhaustive()
+    }
 }

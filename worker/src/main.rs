@@ -17,8 +17,8 @@ use worker::calibration::Calibration;
 use worker::check::{CheckConfig, check};
 use worker::config::RunConfig;
 use worker::optimize::{OptimizeConfig, optimize};
+use worker::run::process_start;
 use worker::stage::{StageConfig, stage};
-use worker::startup;
 
 /// Pulls embedding jobs from JetStream, runs an ONNX model, writes vectors to Qdrant
 #[derive(Debug, Parser)]
@@ -63,7 +63,7 @@ enum Log {
 const FILTER: &str = "info,ort=warn,opentelemetry=error";
 
 fn main() -> ExitCode {
-    let since = startup::began();
+    let since = process_start();
     let cli: Cli = match settings::parse() {
         Ok(cli) => cli,
         Err(faults) => {

@@ -1,9 +1,8 @@
 //! Metrics: all names, in one place. Stages call one function per event, per batch and never per chunk.
 //!
-//! Units are in the names. What is counted is there from the start, at zero, with every label that it can have: a
-//! counter that appears with its first event has no rate at that event.
+//! Units are in the names. Every counter is there from the start, at zero, with every label that it can have: a counter
+//! that appears with its first event has no rate at that event.
 
-mod in_flight;
 mod record;
 
 use std::time::Duration;
@@ -18,7 +17,6 @@ use queue::dead_letter::EXHAUSTED;
 
 use crate::config::Provider;
 use crate::error::CAUSES;
-pub use in_flight::InFlightGauge;
 pub use record::*;
 
 const JOBS: &str = "worker_jobs_total";
@@ -46,10 +44,10 @@ const STARTUP_SECONDS: &str = "worker_startup_seconds";
 const MODEL: &str = "worker_model_info";
 const BUILD: &str = "worker_build_info";
 
-/// How a job is settled: `lapsed` where the lease was lost before, `ack_lost` where nobody confirmed it.
+/// How a job is settled: `lapsed` where its ack wait was over before, `ack_lost` where the server did not confirm it.
 const OUTCOMES: [&str; 5] = ["ack", "nak", "term", "ack_lost", "lapsed"];
-/// Stages whose time is measured.
-const STAGES: [&str; 4] = ["encode", "run", "upsert", "ack"];
+/// Stages whose time is measured; `ack` is the end of `upsert`.
+const STAGES: [&str; 4] = ["encode", "embed", "upsert", "ack"];
 /// Kinds of requests to Qdrant.
 const REQUESTS: [&str; 6] = [
     "collection_info",
@@ -72,7 +70,7 @@ const AGES: [f64; 12] = [
 /// How often samples are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Installs the recorder. The handle renders what it has recorded.
+/// Installs the recorder. The handle renders its metrics.
 ///
 /// # Errors
 /// If a recorder is there already.
@@ -89,7 +87,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
-/// Keeps what is recorded small: without it every sample of a histogram would wait for somebody to ask.
+/// Sums up the samples of histograms from time to time: without this, all of them would be kept until the next scrape.
 pub async fn keep_up(recorded: PrometheusHandle) {
     loop {
         tokio::time::sleep(UPKEEP).await;
@@ -97,7 +95,7 @@ pub async fn keep_up(recorded: PrometheusHandle) {
     }
 }
 
-/// Says which model runs where: with it, numbers of different fleets can be told apart.
+/// Records which model runs on which device, so that the numbers of different fleets can be told apart.
 pub fn serve(manifest: &Manifest, provider: Provider) {
     drop(histogram!(DEVICE_SECONDS, "provider" => provider.as_str()));
     let info = gauge!(

@@ -1,5 +1,5 @@
-//! Optimize: has the runtime write what it makes of a staged model's graph on this device, beside the model. See
-//! [`Optimized`].
+//! Optimize: has the runtime optimize the graph of a staged model for this device, and keeps the result beside the model.
+//! See [`Optimized`].
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -14,22 +14,18 @@ use runtime::settings::ConfigFault;
 use crate::config::{ModelConfig, SessionConfig};
 use crate::load::{manifest, prove, recipe};
 use crate::session::{OPTIMIZED, Optimized, Sessions, runtime};
-use crate::stage::workshop::{Workshop, sweep};
+use crate::staging_dir::{StagingDir, sweep};
 
 /// Settings of `worker optimize`.
 #[derive(Args, Clone, Debug)]
 pub struct OptimizeConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub session: SessionConfig,
 }
 
 impl OptimizeConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.model.faults(&SessionConfig {
             optimized: true,
@@ -38,7 +34,7 @@ impl OptimizeConfig {
     }
 }
 
-/// Keeps the optimized graph of a model for this device, unless it is there already. Gives its folder.
+/// Writes the optimized graph of a model for this device, unless it is there already. Returns its folder.
 ///
 /// # Errors
 /// If the model is not what was staged, its directory cannot be written, or what the runtime has written does not give
@@ -51,15 +47,15 @@ pub fn optimize(config: &OptimizeConfig) -> anyhow::Result<PathBuf> {
     if let Some(folder) = model.usable() {
         return Ok(folder);
     }
-    let workshop = Workshop::open(&kept, &model.manifest.name)?;
-    let folder = model.write(&workshop.model());
+    let staging = StagingDir::open(&kept, &model.manifest.name)?;
+    let folder = model.write(&staging.model());
     let folder = folder
         .with_context(|| format!("failed to write an optimized graph to `{}`", kept.display()))?;
-    publish(&workshop, &folder, there)?;
+    publish(&staging, &folder, there)?;
     Ok(folder)
 }
 
-/// Tells a folder from another one of its name.
+/// Device and inode: tells a folder from another one that has its name.
 type Inode = (u64, u64);
 
 fn inode(folder: &Path) -> Option<Inode> {
@@ -67,13 +63,13 @@ fn inode(folder: &Path) -> Option<Inode> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// A staged model that is what was staged.
+/// A staged model whose files were verified.
 struct Model<'a> {
     directory: &'a Path,
     graph: PathBuf,
     manifest: Manifest,
     tokenizer: Tokenizer,
-    /// For one session: what is written is the same for any number.
+    /// For one session: the optimized graph is the same for any number of them.
     device: SessionConfig,
 }
 
@@ -96,13 +92,13 @@ impl<'a> Model<'a> {
         })
     }
 
-    /// Which folder there is, whatever is in it.
+    /// The folder that is in the place of the optimized graph, if there is one.
     fn there(&self) -> anyhow::Result<Option<Inode>> {
         let folder = Optimized::folder_of(self.directory, &self.manifest, &self.device)?;
         Ok(inode(&folder))
     }
 
-    /// The folder that is there, if it is as good as a new one.
+    /// The folder that is there, if a worker can use it.
     fn usable(&self) -> Option<PathBuf> {
         let found = Optimized::find(self.directory, &self.manifest, &self.device).transpose()?;
         let proved = found.and_then(|found| {
@@ -114,17 +110,18 @@ impl<'a> Model<'a> {
             .ok()
     }
 
-    /// Has it written into an empty folder. Gives where it belongs.
+    /// Writes the optimized graph into an empty folder. Returns the folder where it belongs.
     fn write(&self, made: &Path) -> anyhow::Result<PathBuf> {
         let recipe = recipe(&self.manifest.identity);
         let sessions = Sessions::of(&self.graph, &self.device, recipe)?;
-        let (model, pool_on) = ((self.directory, &self.manifest), sessions.pool_on());
-        let (made, folder) = Optimized::write(&sessions, model, pool_on, made)?;
+        let pool_on = sessions.pool_on();
+        let (made, folder) =
+            Optimized::write(&sessions, self.directory, &self.manifest, pool_on, made)?;
         self.prove(made)?;
         Ok(folder)
     }
 
-    /// Whether it gives the model's vectors.
+    /// Checks that an optimized graph gives the vectors or scores of the model.
     fn prove(&self, optimized: Optimized) -> anyhow::Result<()> {
         let recipe = recipe(&self.manifest.identity);
         let sessions = Sessions::optimized(optimized, &self.graph, &self.device, recipe);
@@ -134,17 +131,17 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Renames it into place. What was `there` before could not be used; it goes away with the workshop. What somebody else has
-/// put there since is as good as this.
-fn publish(workshop: &Workshop, folder: &Path, there: Option<Inode>) -> anyhow::Result<()> {
+/// Renames the new folder into place. The one that was `there` before could not be used, and is removed with the staging
+/// directory. One that another process has put there since is as good as this.
+fn publish(staging: &StagingDir, folder: &Path, there: Option<Inode>) -> anyhow::Result<()> {
     let failed = || format!("failed to create `{}`", folder.display());
     if there.is_some() && inode(folder) == there {
-        let moved = fs::rename(folder, workshop.source().join("replaced"));
+        let moved = fs::rename(folder, staging.source().join("replaced"));
         if moved.is_err() && inode(folder) == there {
             moved.with_context(failed)?;
         }
     }
-    match fs::rename(workshop.model(), folder) {
+    match fs::rename(staging.model(), folder) {
         Err(_) if folder.is_dir() => {}
         renamed => renamed.with_context(failed)?,
     }

@@ -1,8 +1,8 @@
 //! Plan: cuts the rows of a batch into tensors.
 //!
-//! Takes token ids of all jobs of a batch together, gives tensors. Rows are sorted by length, so that rows of
-//! like length share a tensor, and cut where least padding is computed; no tensor has more padded tokens (longest
-//! row times rows) than the limit. A row that exceeds the limit alone still gets its own tensor.
+//! The rows of all jobs of a batch are sorted by length, so that rows of like length share a tensor, and cut where the
+//! least padding is computed. No tensor has more padded tokens (longest row times rows) than the limit, except that a row
+//! which is longer than the limit gets a tensor of its own.
 
 mod cut;
 
@@ -10,10 +10,8 @@ use ndarray::Array2;
 
 use crate::batch::{RowKey, Tensor};
 
-/// A row to plan.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Where its vector goes.
     pub key: RowKey,
     /// Its token ids, special tokens included; never empty.
     pub token_ids: Vec<u32>,
@@ -26,8 +24,8 @@ pub struct Row {
 pub struct Shapes {
     /// Largest padded cost of a tensor in tokens.
     pub tokens: usize,
-    /// Tensors are as long as a multiple of this: few lengths, so that an arena that keeps memory for each shape
-    /// stops growing. 1 for no padding but to the longest row.
+    /// Tensors are padded to a multiple of this. With few different lengths, an arena that keeps memory for each shape
+    /// stops growing. 1 pads to the longest row only.
     pub step: usize,
     /// Longest row that the model takes: no tensor is padded beyond it.
     pub longest: usize,
@@ -43,8 +41,7 @@ impl Shapes {
     }
 }
 
-/// Cuts rows into tensors. Longest first: what needs most memory is met first. `padding_id` fills short rows.
-#[must_use]
+/// Cuts rows into tensors, the longest first, because it needs most memory. `padding_id` fills short rows.
 pub fn plan(mut rows: Vec<Row>, shapes: Shapes, padding_id: u32) -> Vec<Tensor> {
     rows.sort_by_key(|row| std::cmp::Reverse(row.token_ids.len()));
     let lengths: Vec<_> = rows
@@ -61,7 +58,6 @@ pub fn plan(mut rows: Vec<Row>, shapes: Shapes, padding_id: u32) -> Vec<Tensor> 
 }
 
 /// Lays rows out as one matrix, padded to the longest of them.
-#[must_use]
 pub fn fill(rows: &[Row], padding_id: u32) -> Tensor {
     let lengths = rows.iter().map(|row| row.token_ids.len());
     fill_to(lengths.max().unwrap_or(0), rows, padding_id)

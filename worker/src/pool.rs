@@ -6,21 +6,18 @@
 use contract::model::{Activation, Pooling};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
 
-/// How outputs become vectors.
+/// How the outputs of a graph become vectors.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
-    /// How token vectors become one vector.
     pub pooling: Pooling,
     /// Leading dimensions that are kept: Matryoshka models pack most meaning into them.
     pub dimensions: usize,
     /// Whether vectors are scaled to length 1, after truncation.
     pub normalize: bool,
-    /// How logits become scores.
     pub activation: Activation,
 }
 
 /// Pools token vectors `[rows, tokens, hidden]`. `lengths` are the tokens of each row without padding.
-#[must_use]
 pub fn pool_tokens(
     hidden: ArrayView3<'_, f32>,
     lengths: &[usize],
@@ -32,7 +29,6 @@ pub fn pool_tokens(
 }
 
 /// Finishes rows that the graph has pooled itself, `[rows, hidden]`.
-#[must_use]
 pub fn finish_rows(pooled: ArrayView2<'_, f32>, recipe: Recipe) -> Vec<Vec<f32>> {
     pooled
         .axis_iter(Axis(0))
@@ -44,7 +40,7 @@ fn pool_row(tokens: ArrayView2<'_, f32>, length: usize, pooling: Pooling) -> Vec
     match pooling {
         Pooling::Mean => mean(tokens, length),
         Pooling::LastToken => tokens.row(length.saturating_sub(1)).to_vec(),
-        // A graph that pools itself has no token vectors; its first row is the honest reading of one that has.
+        // A graph that pools itself gives no token vectors. If there are some all the same, the first is taken.
         Pooling::Cls | Pooling::Graph => tokens.row(0).to_vec(),
     }
 }
@@ -79,8 +75,8 @@ fn finish(mut vector: Vec<f32>, recipe: Recipe) -> Vec<f32> {
     vector
 }
 
-/// Makes scores of logits. A logit that is not finite would give a score that looks like one, so it takes all scores
-/// of its row with it; [`is_sound`] rejects them.
+/// Makes scores of logits. A logit that is not finite could give a finite score, so it makes all scores of its row NaN,
+/// which [`is_sound`] rejects.
 fn activate(logits: &mut [f32], activation: Activation) {
     if activation != Activation::Raw && !logits.iter().all(|logit| logit.is_finite()) {
         return logits.fill(f32::NAN);
@@ -129,7 +125,6 @@ fn norm(vector: &[f32]) -> f32 {
 
 /// Whether a vector may be written: every value finite, and of length 1 where the model normalizes. Qdrant checks
 /// neither, and a single NaN would rank above every honest score.
-#[must_use]
 pub fn is_sound(vector: &[f32], recipe: Recipe) -> bool {
     let finite = vector.len() == recipe.dimensions && vector.iter().all(|value| value.is_finite());
     finite && (!recipe.normalize || (norm(vector) - 1.0).abs() < 1e-3)

@@ -1,33 +1,30 @@
-//! Run: brings up a worker and runs it until it is told to stop.
+//! Run: starts a worker and runs it until it is told to stop.
 //!
 //! The model is loaded before anything is connected, so that a worker that cannot run it takes no job. NATS and
 //! Qdrant may start later than the worker.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures::future::try_join_all;
+use async_nats::jetstream::consumer::PullConsumer;
 use queue::denial::denied;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use crate::calibration::shapes;
-use crate::config::{Provider, RunConfig};
+use crate::config::RunConfig;
 use crate::connect::connect;
 use crate::consumers::Consumers;
-use crate::deal::Deal;
-use crate::encode::{Encoder, Rules};
-use crate::halve::Halving;
 use crate::health::{self, Health};
-use crate::load::{Another, Canary, Loaded, load};
+use crate::load::{Loaded, load_and_warm_up};
 use crate::metrics;
-use crate::pipeline::{Context, encode_stage, joined};
-use crate::pull::{Controls, Pull, PullSize};
+use crate::pipeline::embed::EmbedStage;
+use crate::pipeline::encode::{EncodeStage, Encoder, Rules};
+use crate::pipeline::pull::{Controls, PullSize, PullStage};
+use crate::pipeline::upsert::{Outages, UpsertStage, Upserter};
+use crate::pipeline::{Context, Pipeline};
 use crate::session::Engine;
-use crate::shutdown::{Phase, Shutdown};
-use crate::warm_up::warm_up;
-use crate::write::{Outages, WriteStage};
+use crate::shutdown::{Shutdown, Trigger};
 
 /// Runs a worker. `since` is when the process began.
 ///
@@ -37,8 +34,8 @@ pub async fn run(config: RunConfig, since: Instant) -> anyhow::Result<()> {
     run_with(config, since, move |config| load_and_warm_up(config, since)).await
 }
 
-/// Runs a worker with the engine that `load` gives: the seam for measuring everything around an engine. The worker's own
-/// program knows no engine but a session.
+/// Runs a worker with the engine that `load` returns, for benchmarks of everything around an engine. The worker's own
+/// program always runs a session.
 ///
 /// # Errors
 /// If the worker cannot start, or a stage fails.
@@ -59,8 +56,8 @@ pub async fn run_with<E: Engine + Send + 'static>(
     let (loaded, config) = loading.await.context("loading the model died")?;
     let loaded = loaded?;
     health.started();
-    let parts = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
-    let Some(parts) = parts else {
+    let connected = connect(&config, &loaded.manifest, &health, shutdown.clone()).await?;
+    let Some(connected) = connected else {
         return Ok(());
     };
     metrics::serve(&loaded.manifest, config.session.provider);
@@ -75,40 +72,82 @@ pub async fn run_with<E: Engine + Send + 'static>(
         "ready"
     );
     health.ready();
-    let context = Context {
-        queue: parts.queue,
-        manifest: Arc::new(loaded.manifest.clone()),
-        shutdown,
-        health,
-        quarantine: parts.quarantine,
-    };
-    let (breaker, open) = watch::channel(false);
-    let controls = Controls {
-        shutdown: context.shutdown.clone(),
-        breaker: open,
-        health: context.health.clone(),
+    let parts = Parts {
+        context: Context {
+            queue: connected.queue,
+            manifest: Arc::new(loaded.manifest.clone()),
+            shutdown: shutdown.clone(),
+            health,
+            quarantine: connected.quarantine,
+        },
+        lanes: connected.consumers.each(),
+        upserter: connected.upserter,
         drain: config.drain.then_some(trigger),
+        config,
+        loaded,
+        since,
     };
-    let [live, bulk] = parts.consumers.each();
-    let size = PullSize {
-        tokens: config.batch.batch_tokens(config.session.provider),
-        jobs: config.batch.batch_jobs,
-    };
-    let pull = Pull::new(&context.queue, live, bulk, size).since(since);
-    let collections = config.collections.clone();
-    let write = WriteStage {
-        context: context.clone(),
-        upserter: parts.upserter,
-        collections,
-        breaker,
-        outages: Outages::default(),
-    };
-    let stages = stages(context.clone(), config, loaded, (pull, controls), write);
-    watched(stages, parts.consumers, context.shutdown).await
+    watched(parts.pipeline().run(), connected.consumers, shutdown).await
 }
 
-/// Runs the stages for as long as the consumers are what they were at start, and NATS denies nothing: a job that may not
-/// be acknowledged would be done until it has no deliveries left.
+/// What the stages are made of.
+struct Parts<E> {
+    context: Context,
+    lanes: [PullConsumer; 2],
+    upserter: Upserter,
+    drain: Option<Trigger>,
+    config: RunConfig,
+    loaded: Loaded<E>,
+    since: Instant,
+}
+
+impl<E> Parts<E> {
+    fn pipeline(self) -> Pipeline<E> {
+        let (config, loaded, context) = (self.config, self.loaded, self.context);
+        let (breaker, open) = watch::channel(false);
+        let controls = Controls {
+            shutdown: context.shutdown.clone(),
+            breaker: open,
+            health: context.health.clone(),
+            drain: self.drain,
+        };
+        let size = PullSize {
+            tokens: config.batch.batch_tokens(config.session.provider),
+            jobs: config.batch.batch_jobs,
+        };
+        let (model, manifest) = (&config.model.staged.model, &loaded.manifest);
+        let shapes = shapes(model, manifest, &config.batch, &config.session);
+        let rules = Rules {
+            collections: config.collections.clone(),
+            too_long: config.batch.too_long,
+            given_vectors: config.batch.given_vectors,
+        };
+        Pipeline {
+            pull: PullStage::new(&context.queue, self.lanes, size, controls, self.since),
+            encode: EncodeStage {
+                context: context.clone(),
+                encoder: Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes),
+            },
+            embed: EmbedStage {
+                context: context.clone(),
+                first: loaded.session,
+                factory: loaded.factory,
+                canary: loaded.canary,
+                engines: config.session.sessions(),
+            },
+            upsert: UpsertStage {
+                context,
+                upserter: self.upserter,
+                collections: config.collections,
+                breaker,
+                outages: Outages::default(),
+            },
+        }
+    }
+}
+
+/// Runs the stages for as long as the consumers are what they were at the start, and NATS denies nothing: a job that may
+/// not be acknowledged would be done again until it has no deliveries left.
 async fn watched(
     stages: impl Future<Output = anyhow::Result<()>>,
     consumers: Consumers,
@@ -121,112 +160,45 @@ async fn watched(
     }
 }
 
-/// Connects the stages with channels that hold one batch each, and waits for all of them.
-async fn stages<E: Engine + Send + 'static>(
-    context: Context,
-    config: RunConfig,
-    loaded: Loaded<E>,
-    (pull, controls): (Pull, Controls),
-    write: WriteStage,
-) -> anyhow::Result<()> {
-    let (to_encode, from_pull) = mpsc::channel(1);
-    let (to_embed, from_encode) = mpsc::channel(1);
-    let (to_upsert, from_embed) = mpsc::channel(1);
-    let shapes = shapes(
-        &config.model.staged.model,
-        &loaded.manifest,
-        &config.batch,
-        &config.session,
+/// When the system started this process, to a hundredth of a second; now, where it does not tell. A worker that is started
+/// from zero is waited for from that moment, not from the first line of its program.
+pub fn process_start() -> Instant {
+    let now = Instant::now();
+    age().and_then(|age| now.checked_sub(age)).unwrap_or(now)
+}
+
+#[cfg(target_os = "linux")]
+fn age() -> Option<Duration> {
+    use rustix::time::{ClockId, clock_gettime};
+    /// Unit of the times in `/proc`, whatever the tick of the kernel is.
+    const TICK: Duration = Duration::from_millis(10);
+    /// Index of the start among the fields behind the name of the program, which may contain anything.
+    const START: usize = 19;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u32 = fields.split_whitespace().nth(START)?.parse().ok()?;
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(
+        u64::try_from(now.tv_sec).ok()?,
+        u32::try_from(now.tv_nsec).ok()?,
     );
-    let rules = Rules {
-        collections: config.collections,
-        too_long: config.batch.too_long,
-        given_vectors: config.batch.given_vectors,
-    };
-    let encoder = Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes);
-    let engines = Engines {
-        first: loaded.session,
-        another: loaded.another,
-        canary: loaded.canary,
-        count: config.session.sessions(),
-        shutdown: context.shutdown.clone(),
-    };
-    let deal = Deal::new(context.clone(), from_encode, to_upsert);
-    let encode = tokio::task::spawn_blocking(move || {
-        encode_stage(&context, &encoder, from_pull, &to_embed);
-    });
-    let pull = tokio::spawn(pull.run(to_encode, controls));
-    // The first failure ends them all: what is in flight is redelivered.
-    let (encode, pull) = (joined("encode", encode), joined("pull", pull));
-    tokio::try_join!(write.run(from_embed), engines.work(deal), encode, pull).map(drop)
+    now.checked_sub(TICK * ticks)
 }
 
-/// What runs the model: one engine at first, and others as soon as they are loaded.
-struct Engines<E> {
-    first: E,
-    another: Another<E>,
-    canary: Canary,
-    count: usize,
-    shutdown: Shutdown,
+#[cfg(not(target_os = "linux"))]
+fn age() -> Option<Duration> {
+    None
 }
 
-impl<E: Engine + Send + 'static> Engines<E> {
-    /// Has each engine work on a thread of its own. The first failure ends them all.
-    async fn work(self, deal: Deal) -> anyhow::Result<()> {
-        let (deal, canary) = (Arc::new(deal), Arc::new(self.canary));
-        let first = engine(&deal, &canary, move || Some(self.first));
-        let others = (1..self.count).map(|_| {
-            let (another, shutdown) = (self.another.clone(), self.shutdown.clone());
-            engine(&deal, &canary, move || one_more(&another, &shutdown))
-        });
-        let all: Vec<_> = std::iter::once(first).chain(others).collect();
-        let joined = all
-            .into_iter()
-            .map(|it| async { joined("embed", it).await? });
-        try_join_all(joined).await.map(drop)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_began_before_it_asks_and_not_long_ago() {
+        let age = process_start().elapsed();
+        assert!(age < Duration::from_secs(3600), "{age:?}");
+        #[cfg(target_os = "linux")]
+        assert!(super::age().is_some());
     }
-}
-
-fn engine<E: Engine + 'static>(
-    deal: &Arc<Deal>,
-    canary: &Arc<Canary>,
-    load: impl FnOnce() -> Option<E> + Send + 'static,
-) -> JoinHandle<anyhow::Result<()>> {
-    let (deal, canary) = (deal.clone(), canary.clone());
-    tokio::task::spawn_blocking(move || {
-        let Some(engine) = load() else {
-            return Ok(());
-        };
-        let worked = deal.work(&mut Halving::new(engine), &canary);
-        worked.context("embedding failed")
-    })
-}
-
-/// One that does not load is no reason to stop: those that are there do its work. Its jobs would be blamed for the end of
-/// the process.
-fn one_more<E>(another: &Another<E>, shutdown: &Shutdown) -> Option<E> {
-    let loaded = another.load_if(|| shutdown.phase() == Phase::Running);
-    loaded.unwrap_or_else(|error| {
-        tracing::warn!("{error:#}; going on with fewer sessions");
-        None
-    })
-}
-
-/// A CPU has memory when it is needed, and starts sooner without being warmed up.
-fn load_and_warm_up(config: &RunConfig, since: Instant) -> anyhow::Result<Loaded> {
-    let mut loaded = load(&config.model, &config.session, since)?;
-    if config.session.provider == Provider::Cuda {
-        let (model, batch) = (&config.model.staged.model, &config.batch);
-        let shapes = shapes(model, &loaded.manifest, batch, &config.session);
-        let padding = loaded.tokenizer.padding_id();
-        warm_up(&mut loaded.session, shapes, padding)?;
-        metrics::startup_phase("warm", since.elapsed());
-        let another = loaded.another.clone();
-        loaded.another = Another::new(move || {
-            let mut session = another.load()?;
-            warm_up(&mut session, shapes, padding)?;
-            Ok(session)
-        });
-    }
-    Ok(loaded)
 }

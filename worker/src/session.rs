@@ -5,10 +5,9 @@
 //! `[rows, tokens]`, and one of its outputs holds token vectors `[rows, tokens, hidden]` or row vectors
 //! `[rows, hidden]`.
 
-mod bound;
 mod device;
 mod input;
-mod local;
+mod io_binding;
 mod optimized;
 mod output;
 mod sessions;
@@ -30,117 +29,79 @@ use crate::config::{Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::metrics;
 use crate::pool::Recipe;
-use bound::Bound;
 use input::Input;
+use io_binding::DeviceMemory;
 pub use optimized::{OPTIMIZED, Optimized};
 use output::Output;
 pub use sessions::Sessions;
 
-/// Why a model cannot be loaded.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    /// No library.
     #[error("failed to load onnx runtime from `{path}`; set --onnxruntime to libonnxruntime.so")]
     Library {
-        /// Where it was looked for.
         path: PathBuf,
-        /// What the loader said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The environment, the provider or the graph failed.
     #[error("failed to {action} for `{graph}`")]
     Load {
-        /// What was tried.
         action: &'static str,
-        /// The graph.
         graph: PathBuf,
-        /// What the runtime said.
         #[source]
         source: ort::Error,
     },
-    /// An input that nobody can fill.
     #[error(
         "graph `{graph}` has the input `{input}` of {kind}; known are input_ids, attention_mask, \
          token_type_ids and position_ids, 64-bit integers of two dimensions"
     )]
     UnknownInput {
-        /// The graph.
         graph: PathBuf,
-        /// The input.
         input: String,
-        /// Its type.
         kind: String,
     },
-    /// No input for token ids.
     #[error("graph `{graph}` has no input `input_ids`; it has {found}")]
-    NoTokens {
-        /// The graph.
-        graph: PathBuf,
-        /// Its inputs.
-        found: String,
-    },
-    /// No output that could be a vector.
+    NoTokens { graph: PathBuf, found: String },
     #[error(
         "graph `{graph}` has no output of 2 or 3 dimensions in 16- or 32-bit floats; it has {found}"
     )]
-    NoOutput {
-        /// The graph.
-        graph: PathBuf,
-        /// Its outputs.
-        found: String,
-    },
-    /// The output and the pooling contradict each other.
+    NoOutput { graph: PathBuf, found: String },
     #[error(
         "output `{output}` of graph `{graph}` has {rank} dimensions, pooling `{pooling:?}` needs {needed}"
     )]
     Pooling {
-        /// The graph.
         graph: PathBuf,
-        /// The output.
         output: String,
-        /// Its dimensions.
         rank: usize,
-        /// What was asked for.
         pooling: Pooling,
-        /// What that needs.
         needed: usize,
     },
-    /// CUDA was asked for and is not what runs.
     #[error("provider cuda was asked for, but {problem}")]
-    NotOnCuda {
-        /// What was found.
-        problem: String,
-    },
+    NotOnCuda { problem: String },
 }
 
 /// Where token vectors become one vector.
 ///
-/// On a device with a memory of its own, only final vectors should leave it. The graph is edited in memory when it is
-/// loaded, so that the files and the fingerprint of a model are those of its origin. On a CPU nothing would be gained:
-/// with MiniLM-L6 and 8 rows of 128 tokens, the pooling here takes 0.1 ms of a call of 70 ms, and the pooling nodes no
-/// measurable time either, while a worker starts later and with more memory if it edits its graph.
+/// From a device with a memory of its own, only final vectors should be copied. So the graph is edited in memory when it is
+/// loaded; the files and the fingerprint of the model stay those of its origin. On a CPU nothing would be gained: with
+/// MiniLM-L6 and 8 rows of 128 tokens, pooling in Rust takes 0.1 ms of a call of 70 ms, and pooling nodes take no
+/// measurable time either, while a worker that edits its graph starts later and takes more memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolOn {
-    /// Here, in Rust.
+    /// In Rust.
     Host,
     /// In the graph.
     Device,
 }
 
-/// What runs a tensor. The one seam for a stand-in: everything behind it needs the runtime and the device.
+/// What runs a tensor. Tests and benchmarks put a stand-in in its place; a [`Session`] needs the runtime and the device.
 pub trait Engine {
-    /// Gives the vector of each row of a tensor, in order.
-    ///
-    /// # Errors
-    /// [`EmbedError`].
+    /// Returns the vector of each row of a tensor, in order.
     fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError>;
 
     /// How outputs become vectors.
     fn recipe(&self) -> Recipe;
 }
 
-/// A loaded model.
 #[derive(Debug)]
 pub struct Session {
     inner: OrtSession,
@@ -148,13 +109,13 @@ pub struct Session {
     output: Output,
     recipe: Recipe,
     provider: Provider,
-    /// Memory through which it is reached, where it has one of its own.
-    bound: Option<Bound>,
-    /// Sessions that divide the device.
+    /// Memory that the device reaches by itself, where it does not compute in that of this process.
+    memory: Option<DeviceMemory>,
+    /// How many sessions divide the device.
     share: u32,
 }
 
-/// Loads the runtime, unless it is there. `graph` is what it is wanted for.
+/// Loads the library of the runtime, unless it is loaded. `graph` is named in errors.
 ///
 /// # Errors
 /// [`SessionError::Library`], [`SessionError::Load`].
@@ -175,7 +136,7 @@ impl Session {
         Sessions::of(graph, &config.single(), recipe)?.load()
     }
 
-    /// Runs the graph and reads nothing of what it gives: the floor under [`Engine::run`].
+    /// Runs the graph without reading its outputs: the least time that [`Engine::run`] can take.
     ///
     /// # Errors
     /// [`EmbedError::Run`].
@@ -187,8 +148,8 @@ impl Session {
             .map(|input| (input.name(), input.fill(tensor)));
         let inputs: Vec<_> = filled.collect();
         let started = Instant::now();
-        let outputs = match &mut self.bound {
-            Some(bound) => bound.run(&mut self.inner, inputs, self.output.name()),
+        let outputs = match &mut self.memory {
+            Some(memory) => memory.run(&mut self.inner, inputs, self.output.name()),
             None => run(&mut self.inner, inputs),
         };
         metrics::device_ran(provider, started.elapsed() / share);

@@ -8,18 +8,16 @@ pub use contract::topology::LAST_CALL;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Not at all.
     Running,
     /// Take nothing new, finish what was started, give back the rest.
     Draining,
-    /// Give back what was started too.
+    /// Give back what was started, too.
     Expired,
 }
 
-/// Tells the stages how far the process is on its way out.
+/// Tells the stages how far the shutdown of the process has come.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<Phase>);
 
@@ -28,15 +26,21 @@ pub struct Shutdown(watch::Receiver<Phase>);
 pub struct Trigger(watch::Sender<Phase>);
 
 impl Shutdown {
-    /// Listens for signals from now on.
+    /// A shutdown that only its trigger starts.
+    pub(crate) fn new() -> (Trigger, Self) {
+        let (phase, receiver) = watch::channel(Phase::Running);
+        (Trigger(phase), Self(receiver))
+    }
+
+    /// A shutdown that signals start, too, from now on.
     ///
     /// # Errors
     /// If the system refuses to register a handler.
     pub fn on_signals(grace: Duration) -> std::io::Result<(Trigger, Self)> {
-        let (phase, receiver) = watch::channel(Phase::Running);
+        let (trigger, shutdown) = Self::new();
+        let phase = trigger.0.clone();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let trigger = Trigger(phase.clone());
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!(grace.seconds = grace.as_secs(), "shutdown: draining");
@@ -50,11 +54,9 @@ impl Shutdown {
             tokio::select! { () = expire => {}, _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             std::process::exit(1);
         });
-        Ok((trigger, Self(receiver)))
+        Ok((trigger, shutdown))
     }
 
-    /// How far the process is on its way out.
-    #[must_use]
     pub fn phase(&self) -> Phase {
         *self.0.borrow()
     }
@@ -69,12 +71,17 @@ impl Shutdown {
 }
 
 impl Trigger {
-    /// Ends the input.
+    /// Has the stages take nothing new, and finish what was started.
     pub fn drain(&self) {
         self.0.send_if_modified(|phase| {
             let first = *phase == Phase::Running;
             *phase = (*phase).max(Phase::Draining);
             first
         });
+    }
+
+    #[cfg(test)]
+    pub(crate) fn expire(&self) {
+        self.0.send_replace(Phase::Expired);
     }
 }

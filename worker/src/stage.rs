@@ -1,28 +1,25 @@
 //! Stage: turns a model directory in the Hugging Face layout into one that workers trust.
 //!
-//! The files are brought into a temporary directory beside the target, digested, run once on the golden texts, and
-//! renamed into place last: a reader sees all of a model or nothing. Staged models are named
-//! `<name>-<fingerprint>` and never change, so staging twice is staging once, and workers of an old and a new
-//! version can share a volume. A model that was staged elsewhere is taken as it is, with its manifest and signature.
+//! The files are copied or downloaded into a staging directory beside the target, digested, run once on the golden texts,
+//! and renamed into place last: a reader sees all of a model or nothing. Staged models are named `<name>-<fingerprint>`
+//! and never change, so that staging a model again changes nothing, and workers of an old and a new version can share a
+//! volume. A model that was staged elsewhere is taken as it is, with its manifest and signature.
 
-mod adopt;
-mod bring;
 mod config;
 mod download;
+mod fetch;
 mod golden;
 mod golden_set;
 mod publish;
-mod quality;
 mod quantize;
-mod sign;
 mod source;
-pub(crate) mod workshop;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Context as _;
-use contract::model::{Identity, MANIFEST, Manifest, StagedFile, TOKENIZER};
+use contract::model::{Identity, MANIFEST, Manifest, SIGNATURE, StagedFile, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use runtime::model_dir::ModelDir;
 
@@ -30,27 +27,22 @@ use crate::calibrate::{CalibrateConfig, calibrate};
 use crate::calibration::{Calibration, device};
 use crate::config::ModelConfig;
 use crate::layout::Layout;
+use crate::load::load;
 use crate::optimize::{OptimizeConfig, optimize};
 use crate::pool::Recipe;
 use crate::session::Session;
-use adopt::adopt;
-use bring::{Arrival, bring};
+use crate::staging_dir::{StagingDir, write_durably};
 pub use config::StageConfig;
+use fetch::{SourceFiles, fetch};
 use golden::{check_golden, check_labels, record, run_longest};
-use publish::{find_pinned, publish};
-use quality::check_quality;
+use publish::{find_pinned, publish, sign};
 pub use quantize::Quantization;
-use quantize::quantize;
-use workshop::{Workshop, write_durably};
+use quantize::{check_quality, quantize};
 
-/// A staged model.
 #[derive(Clone, Debug)]
 pub struct Staged {
-    /// Where it is.
     pub directory: PathBuf,
-    /// Its manifest.
     pub manifest: Manifest,
-    /// Whether it was there already.
     pub existed: bool,
 }
 
@@ -62,7 +54,7 @@ pub struct Staged {
 pub fn stage(config: &StageConfig) -> anyhow::Result<Staged> {
     let staged = match find_pinned(config)? {
         Some(staged) => staged,
-        None => bring_and_publish(config)?,
+        None => fetch_and_publish(config)?,
     };
     if config.session.optimized {
         let there = staged.directory.display();
@@ -76,7 +68,6 @@ pub fn stage(config: &StageConfig) -> anyhow::Result<Staged> {
     Ok(staged)
 }
 
-/// Settings of a model that was just staged.
 fn model(staged: &Staged) -> ModelConfig {
     ModelConfig {
         staged: ModelDir {
@@ -87,7 +78,7 @@ fn model(staged: &Staged) -> ModelConfig {
     }
 }
 
-/// Finds the size of tensors on this device, unless it is known. A model that nobody has measured runs too.
+/// Measures the best size of tensors on this device, unless it is known. If that fails, the model is staged all the same.
 fn measure(config: &StageConfig, staged: &Staged) {
     let fingerprint = &staged.manifest.fingerprint;
     let known = Calibration::find(&staged.directory, fingerprint, &device(&config.session));
@@ -104,14 +95,14 @@ fn measure(config: &StageConfig, staged: &Staged) {
     }
 }
 
-fn bring_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
-    let workshop = Workshop::open(&config.models, &config.name)?;
-    let arrival = bring(config, &workshop)?;
-    let model = workshop.model();
-    let manifest = if arrival.is_staged() {
-        adopt(config, &arrival, &model)?
+fn fetch_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
+    let staging = StagingDir::open(&config.models, &config.name)?;
+    let source = fetch(config, &staging)?;
+    let model = staging.model();
+    let manifest = if source.is_staged() {
+        adopt(config, &source, &model)?
     } else {
-        make(config, &arrival, &model)?
+        make(config, &source, &model)?
     };
     if let Some(expected) = &config.fingerprint {
         let found = &manifest.fingerprint;
@@ -120,13 +111,53 @@ fn bring_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
             "the model has fingerprint {found}, expected {expected}; nothing was staged"
         );
     }
-    publish(config, manifest, workshop)
+    publish(config, manifest, staging)
+}
+
+/// Takes a model that was staged elsewhere as it is, and proves that it runs here as it did there. Its manifest stays the
+/// same to the last byte, because its signature was made for that.
+fn adopt(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Result<Manifest> {
+    let manifest = Manifest::load(source.directory())?;
+    check_unchanged(config, &manifest)?;
+    let has_signature = source.directory().join(SIGNATURE).is_file();
+    let signature = has_signature.then_some(SIGNATURE);
+    let files = manifest.identity.files.keys().map(String::as_str);
+    for file in files.chain([MANIFEST]).chain(signature) {
+        source.place(file, model)?;
+    }
+    sign(config, model)?;
+    let staged = ModelDir {
+        model: model.to_owned(),
+        public_key: config.public_key.clone(),
+    };
+    let placed = ModelConfig {
+        staged,
+        fingerprint: None,
+    };
+    Ok(load(&placed, &config.session, Instant::now())?.manifest)
+}
+
+/// Refuses settings that would make another model of a staged one.
+fn check_unchanged(config: &StageConfig, manifest: &Manifest) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        manifest.name == config.name,
+        "the source is the staged model `{}`, --name is `{}`; stage it under its own name",
+        manifest.name,
+        config.name
+    );
+    let changes = config.changes();
+    anyhow::ensure!(
+        changes.is_empty(),
+        "the source is a staged model, which {} cannot change; stage its origin instead",
+        changes.join(", ")
+    );
+    Ok(())
 }
 
 /// Makes a staged model of a directory in the Hugging Face layout.
-fn make(config: &StageConfig, arrival: &Arrival, model: &Path) -> anyhow::Result<Manifest> {
+fn make(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Result<Manifest> {
     let onnx = config.onnx.as_deref();
-    let mut layout = Layout::read(arrival.directory(), onnx, config.max_tokens, config.pooling)?;
+    let mut layout = Layout::read(source.directory(), onnx, config.max_tokens, config.pooling)?;
     if let Some(quantization) = config.quantize {
         quantize(quantization, &mut layout, model)?;
     }
@@ -134,20 +165,20 @@ fn make(config: &StageConfig, arrival: &Arrival, model: &Path) -> anyhow::Result
     for file in &layout.files {
         let there = model.join(file);
         if !there.exists() {
-            arrival.place(file, model)?;
+            source.place(file, model)?;
         }
         files.insert(file.clone(), StagedFile::of(&there)?);
     }
     let manifest = describe(config, &layout, files, model)?;
     if config.quantize.is_some() {
-        check_quality(config, arrival.directory(), model, &manifest)?;
+        check_quality(config, source.directory(), model, &manifest)?;
     }
     let json = serde_json::to_vec_pretty(&manifest)?;
     write_durably(&model.join(MANIFEST), &json)?;
     Ok(manifest)
 }
 
-/// Runs the model once: its output decides the dimensions, and its vectors are recorded.
+/// Makes the manifest. For that the model is run: its output decides the dimensions, and golden vectors are recorded.
 fn describe(
     config: &StageConfig,
     layout: &Layout,

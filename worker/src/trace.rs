@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! publish --> process                 the publisher's trace, or a new one; linked to `receive`
-//!               |- encode, run, upsert  what its batch went through
-//!               '- ack                  or nak, term
+//!               |- encode, embed, upsert  what its batch went through
+//!               '- ack                    or nak, term
 //! receive                             one pull, in a trace of its own; linked to each `publish`
 //! ```
-//! A batch has jobs of many publishers, so that its stages show in the trace of each. Where traces are off, nothing of
-//! this is made.
+//! A batch has jobs of many publishers, so its stages are in the trace of each. No span is made where traces are off.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +18,6 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Span;
 use queue::trace::{origin, tracer};
 
-/// The span of a pull.
 #[derive(Clone, Debug)]
 pub struct Receive(Option<SpanContext>);
 
@@ -28,8 +26,7 @@ pub struct Receive(Option<SpanContext>);
 pub struct Process(Option<Context>);
 
 impl Receive {
-    /// A pull of this consumer has brought messages, `elapsed` after it was begun.
-    #[must_use]
+    /// A pull of this consumer, which has brought the messages, has ended `elapsed` after it began.
     pub fn ended(consumer: &str, messages: &[Message], elapsed: Duration) -> Self {
         let Some(tracer) = tracer().filter(|_| !messages.is_empty()) else {
             return Self(None);
@@ -60,8 +57,7 @@ impl Receive {
 }
 
 impl Process {
-    /// A job was delivered; its span goes on with that of its publisher.
-    #[must_use]
+    /// A job was delivered; the parent of its span is that of its publisher.
     pub fn begin(message: &Message, receive: &Receive) -> Self {
         let Some(tracer) = tracer() else {
             return Self(None);
@@ -77,7 +73,7 @@ impl Process {
         Self(Some(Context::new().with_span(span)))
     }
 
-    /// The batch of the job, of `jobs` in all, has left a stage after `elapsed`.
+    /// The batch of the job, which has `jobs` in all, has left a stage after `elapsed`.
     pub fn stage(&self, stage: &'static str, elapsed: Duration, jobs: usize) {
         let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
         let mut attributes = vec![KeyValue::new("ebb.batch.jobs", jobs)];
@@ -91,8 +87,8 @@ impl Process {
         drop(self.child(span.with_attributes(attributes)));
     }
 
-    /// JetStream was told what became of the job, which took `elapsed`; `ok` if it has confirmed that.
-    pub fn told(&self, operation: &'static str, elapsed: Duration, ok: bool) {
+    /// A settlement was sent to JetStream, which took `elapsed`; `ok` if it was confirmed.
+    pub fn settle_requested(&self, operation: &'static str, elapsed: Duration, ok: bool) {
         let span = past(operation, elapsed)
             .with_kind(SpanKind::Client)
             .with_attributes([
@@ -105,7 +101,6 @@ impl Process {
         }
     }
 
-    /// The job was settled so.
     pub fn settled(&self, outcome: &'static str) {
         if let Some(context) = &self.0 {
             let span = context.span();
@@ -113,7 +108,7 @@ impl Process {
         }
     }
 
-    /// The job was given up; the cause is a short constant.
+    /// The job became a dead letter; the cause is a short constant.
     pub fn dead_lettered(&self, cause: &str) {
         if let Some(context) = &self.0 {
             let span = context.span();

@@ -65,7 +65,7 @@ async fn vectors(
     let longest = loaded.manifest.identity.max_tokens;
     let tensors = tensors(&loaded.tokenizer, &texts()?, longest)?;
     let first = run(&mut loaded.session, &tensors)?;
-    let another = run(&mut loaded.another.load()?, &tensors)?;
+    let another = run(&mut loaded.factory.load()?, &tensors)?;
     assert!(first == another, "another session differs");
     Ok((first, loaded.optimized))
 }
@@ -153,7 +153,7 @@ async fn a_graph_that_pools_is_kept_with_its_pooling() -> anyhow::Result<()> {
         let sessions = Sessions::of(&graph, &device, recipe(&manifest.identity))?;
         let made = model.join("made");
         std::fs::create_dir(&made)?;
-        let (_, folder) = Optimized::write(&sessions, (&model, &manifest), PoolOn::Device, &made)?;
+        let (_, folder) = Optimized::write(&sessions, &model, &manifest, PoolOn::Device, &made)?;
         std::fs::create_dir(model.join(OPTIMIZED))?;
         std::fs::rename(made, &folder)?;
         assert_eq!(taken(&model).await?, Some(folder));

@@ -1,4 +1,4 @@
-//! Session: where a model runs, and how it uses what is there.
+//! Settings of a session: on which device a model runs, and how it uses that.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ const CUDA_TENSOR_TOKENS: usize = 16_384;
 /// Lengths of a GPU's tensors are multiples of this: half of what its matrix units like best, with half the padding.
 const CUDA_LENGTH_STEP: usize = 8;
 
-/// No machine gains by more, and a mistyped number would take all its processes.
+/// No machine gains by more threads, and a mistyped number would use up all that the system allows.
 const MAX_THREADS: usize = 512;
 
-/// Each has buffers of its own, and a thread of this process.
+/// Most sessions: each has buffers of its own, and a thread of this process.
 const MAX_SESSIONS: usize = 64;
 
 /// Where the model runs.
@@ -35,7 +35,6 @@ pub enum Provider {
 
 impl Provider {
     /// The name in metrics.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -44,7 +43,6 @@ impl Provider {
     }
 
     /// Tokens that a pull aims at, where nobody says otherwise.
-    #[must_use]
     pub fn batch_tokens(self) -> usize {
         match self {
             Self::Cpu => DEFAULT_CPU_BATCH_TOKENS,
@@ -53,7 +51,6 @@ impl Provider {
     }
 
     /// Padded tokens of one call of a model that nobody has measured.
-    #[must_use]
     pub fn tensor_tokens(self) -> usize {
         match self {
             Self::Cpu => CPU_TENSOR_TOKENS,
@@ -63,7 +60,6 @@ impl Provider {
 
     /// Which shapes tensors of at most so many padded tokens have, for a model that takes rows of up to `longest`
     /// tokens.
-    #[must_use]
     pub fn shapes(self, tokens: usize, longest: usize) -> Shapes {
         let step = match self {
             Self::Cpu => 1,
@@ -77,7 +73,7 @@ impl Provider {
     }
 }
 
-/// Which device, and how it is used.
+/// The device, and how it is used.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Device")]
 pub struct SessionConfig {
@@ -104,7 +100,6 @@ pub struct SessionConfig {
 
 impl SessionConfig {
     /// Threads that compute.
-    #[must_use]
     pub fn threads(&self) -> usize {
         let default = match self.provider {
             // The standard library reads the cgroup's quota; ONNX Runtime would count the node's cores.
@@ -115,7 +110,6 @@ impl SessionConfig {
     }
 
     /// Sessions that run side by side.
-    #[must_use]
     pub fn sessions(&self) -> usize {
         let default = match self.provider {
             // As many threads each as keep their number within the bound.
@@ -126,13 +120,11 @@ impl SessionConfig {
     }
 
     /// Threads of each session.
-    #[must_use]
     pub fn session_threads(&self) -> usize {
         (self.threads() / self.sessions()).max(1)
     }
 
     /// Everything that is wrong with these settings, for a model that has to be signed with a key or need not.
-    #[must_use]
     pub fn faults(&self, public_key: Option<&PathBuf>) -> Vec<ConfigFault> {
         let bounds = [
             ("--threads", self.threads(), MAX_THREADS),
@@ -152,7 +144,6 @@ impl SessionConfig {
     }
 
     /// The same device for one session alone.
-    #[must_use]
     pub fn single(&self) -> Self {
         Self {
             sessions: Some(NonZeroUsize::MIN),

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::error::EditError;
+use super::EditError;
 use super::model::Model;
 use super::node::cast;
 use super::proto::data_type::{FLOAT, FLOAT16};
@@ -67,10 +67,10 @@ const EITHER: [&str; 38] = [
 /// Operators that take any type and say nothing about it in their output.
 const INDIFFERENT: [&str; 3] = ["Cast", "Shape", "Size"];
 
-/// A graph on its way to 16 bits.
+/// A graph that is being converted to 16 bits.
 struct Conversion<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
-    /// Types of values as they are now.
+    /// Types of the values after the nodes so far were converted.
     types: Types,
     /// Names of values that were converted, by the old name and the new type.
     converted: HashMap<(String, i32), String>,
@@ -103,7 +103,7 @@ pub fn halve(model: &mut Model) -> Result<(), EditError> {
     Ok(())
 }
 
-/// Constants are converted as weights are, wherever they stand.
+/// Makes initializers of constant nodes, because only initializers are converted.
 fn hoist_constants(graph: &mut GraphProto) {
     let constant = |node: &NodeProto| {
         let value = node.find("value").filter(|_| node.is_one_of(&["Constant"]));
@@ -119,7 +119,7 @@ fn hoist_constants(graph: &mut GraphProto) {
     graph.initializer.extend(hoisted);
 }
 
-/// What an inner graph takes from around it is not seen here.
+/// Refuses inner graphs: what they take from the graph around them is not converted.
 fn refuse_inner_graphs(graph: &GraphProto) -> Result<(), EditError> {
     let mut nodes = graph.node.iter();
     match nodes.find(|node| node.graphs().next().is_some()) {
@@ -163,15 +163,15 @@ impl<'a> Conversion<'a> {
         Ok(())
     }
 
-    /// Whether it takes rows of a table of weights.
+    /// Whether a node takes rows of a table of weights.
     fn looks_up(&self, node: &NodeProto) -> bool {
         let table = node.input.first().filter(|table| self.is_constant(table));
         let is_float = table.is_some_and(|table| self.types.of(table) == Some(FLOAT));
         is_float && node.is_one_of(&["Gather"])
     }
 
-    /// Gives what a node takes from a table in 32 bits: only the table is to be small. What follows is a sum and a
-    /// normalization, which the runtime fuses wrongly where a normalization in 32 bits begins with 16.
+    /// Casts the rows that a node takes from a table to 32 bits: only the table must be small. A sum and a normalization
+    /// follow, which the runtime fuses wrongly if the normalization is in 32 bits and its input in 16.
     fn widen(&mut self, mut node: NodeProto) {
         let rows = node.output[0].clone();
         let half = format!("ebb.{rows}.half");
@@ -201,7 +201,7 @@ impl<'a> Conversion<'a> {
         self.constants.contains_key(value)
     }
 
-    /// Whether 16 bits hold it: all that is known of activations is that they did in training.
+    /// Whether 16 bits hold the values of a constant. Activations are assumed to fit, as they do in mixed-precision training.
     fn fits(&self, value: &str) -> Result<bool, EditError> {
         let Some(constant) = self.constants.get(value) else {
             return Ok(true);
@@ -212,7 +212,7 @@ impl<'a> Conversion<'a> {
             .all(|value| value.abs() <= LARGEST))
     }
 
-    /// Name of a value in another type; it is converted once.
+    /// Name of a value in another type. A value is converted only once.
     fn as_type(&mut self, value: &str, wanted: i32) -> Result<String, EditError> {
         let key = (value.to_owned(), wanted);
         if let Some(name) = self.converted.get(&key) {
@@ -232,7 +232,7 @@ impl<'a> Conversion<'a> {
         Ok(name)
     }
 
-    /// Gives the graph's outputs the type that they had.
+    /// Casts the outputs of the graph to the types that they had.
     fn restore_outputs(&mut self, graph: &GraphProto) {
         for output in &graph.output {
             let name = output.name();
@@ -255,7 +255,7 @@ impl<'a> Conversion<'a> {
     }
 }
 
-/// Removes the weights that nothing takes any more.
+/// Removes the weights that no node takes any more.
 fn drop_unused(graph: &mut GraphProto) {
     let outputs = graph.output.iter().map(|output| output.name());
     let inputs = graph.node.iter().flat_map(|node| &node.input);

@@ -1,4 +1,4 @@
-//! Model: a graph in memory, to be changed and written.
+//! Model: a graph in memory, which edits change and write.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,11 +6,11 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::error::{EditError, GraphError};
 use super::proto::{GraphProto, IR_VERSION, ModelProto, TensorProto};
+use super::{EditError, GraphError};
 use super::{external_files, stays_beside};
 
-/// Size that protobuf gives a message at most.
+/// Largest size of a protobuf message.
 const MOST_BYTES: usize = i32::MAX as usize;
 
 /// A model whose graph can be changed.
@@ -38,9 +38,6 @@ fn read_file(path: &Path) -> Result<Bytes, GraphError> {
 
 impl Model {
     /// Reads a graph file. Weights in files beside it stay there.
-    ///
-    /// # Errors
-    /// [`GraphError`].
     pub fn read(path: &Path) -> Result<Self, GraphError> {
         let mut proto = decode(path)?;
         let graph = proto.graph.take().ok_or_else(|| GraphError::Empty {
@@ -64,9 +61,6 @@ impl Model {
     }
 
     /// Reads a graph file with all its weights, so that it needs no other file.
-    ///
-    /// # Errors
-    /// [`GraphError`].
     pub fn read_whole(path: &Path) -> Result<Self, GraphError> {
         let mut model = Self::read(path)?;
         let mut files = HashMap::new();
@@ -89,7 +83,7 @@ impl Model {
         Ok(model)
     }
 
-    /// Applies an edit; its error names what was wanted of which file.
+    /// Applies an edit. Its error names the edit and the file.
     ///
     /// # Errors
     /// [`GraphError::Edit`].
@@ -106,26 +100,22 @@ impl Model {
         })
     }
 
-    /// The graph.
-    #[must_use]
     pub fn graph(&self) -> &GraphProto {
         &self.graph
     }
 
-    /// The graph, to be changed.
     pub fn graph_mut(&mut self) -> &mut GraphProto {
         &mut self.graph
     }
 
     /// Version of ONNX's own operators in it.
-    #[must_use]
     pub fn opset(&self) -> i64 {
         let mut sets = self.proto.opset_import.iter();
         let own = sets.find(|set| matches!(set.domain(), "" | "ai.onnx"));
         own.map_or(1, |set| set.version())
     }
 
-    /// Checks that nothing is lost when it is written, and that operators of a version can be put into it.
+    /// Checks that nothing is lost when the model is written, and that operators of a version can be put into it.
     ///
     /// # Errors
     /// [`EditError::Format`], [`EditError::Opset`].

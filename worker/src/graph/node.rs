@@ -1,4 +1,4 @@
-//! Node: makes new nodes, and looks at those that are there.
+//! Node: makes new nodes, and reads attributes of existing ones.
 
 use super::proto::{
     AttributeProto, DimensionProto, GraphProto, NodeProto, TensorShapeProto, TensorTypeProto,
@@ -7,7 +7,6 @@ use super::proto::{
 
 /// A node of ONNX's own operators with one output. Its name is made of that of the output: the runtime refuses two
 /// nodes of one name.
-#[must_use]
 pub(super) fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
         input: inputs.iter().map(|input| (*input).to_owned()).collect(),
@@ -19,13 +18,11 @@ pub(super) fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
 }
 
 /// A conversion to an element type.
-#[must_use]
 pub(super) fn cast(input: &str, output: &str, to: i32) -> NodeProto {
     node("Cast", &[input], output).with_int("to", i64::from(to))
 }
 
-/// A value of a type and shape that goes into a graph or comes out of it.
-#[must_use]
+/// An input or output of a graph, with its type and shape.
 pub(super) fn value(name: &str, element: i32, dims: &[DimensionProto]) -> ValueInfoProto {
     let shape = TensorShapeProto { dim: dims.to_vec() };
     let tensor = TensorTypeProto {
@@ -43,32 +40,26 @@ pub(super) fn value(name: &str, element: i32, dims: &[DimensionProto]) -> ValueI
 }
 
 impl NodeProto {
-    /// Whether it is of ONNX's own operators, and one of these.
-    #[must_use]
+    /// Whether its operator is one of ONNX's own with one of these names.
     pub fn is_one_of(&self, operators: &[&str]) -> bool {
         matches!(self.domain(), "" | "ai.onnx") && operators.contains(&self.op_type())
     }
 
     /// The value of an integer attribute, if it has that.
-    #[must_use]
     pub fn int(&self, name: &str) -> Option<i64> {
         self.find(name)?.i
     }
 
-    /// An attribute, if it has that.
-    #[must_use]
     pub fn find(&self, name: &str) -> Option<&AttributeProto> {
         self.attribute.iter().find(|it| it.name() == name)
     }
 
-    /// The graphs that it holds, as `If` and `Loop` do.
+    /// The inner graphs, as of `If` and `Loop`.
     pub fn graphs(&self) -> impl Iterator<Item = &GraphProto> {
         let attributes = self.attribute.iter();
         attributes.flat_map(|attribute| attribute.graphs.iter().chain(&attribute.g))
     }
 
-    /// The node with an integer attribute.
-    #[must_use]
     pub fn with_int(mut self, name: &str, value: i64) -> Self {
         self.attribute.push(AttributeProto {
             name: Some(name.to_owned()),
@@ -79,8 +70,6 @@ impl NodeProto {
         self
     }
 
-    /// The node with an attribute of integers.
-    #[must_use]
     pub fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
         self.attribute.push(AttributeProto {
             name: Some(name.to_owned()),

@@ -2,11 +2,11 @@
 //! vectors leave the device.
 //!
 //! All of it is in 32-bit floats. The mean is a matrix product of the attention mask with the token vectors, which
-//! needs no copy of them. The values are those of [`crate::pool`] but for the order of sums.
+//! needs no copy of them. The values are those of [`crate::pool`], except that sums are in another order.
 
 use contract::model::Pooling;
 
-use super::error::EditError;
+use super::EditError;
 use super::model::Model;
 use super::node::{cast, node, value};
 use super::proto::data_type::{FLOAT, FLOAT16, INT64};
@@ -105,7 +105,7 @@ impl Tail {
         tail
     }
 
-    /// Sum over the tokens that are not padding, by their number.
+    /// Divides the sum over the tokens that are not padding by their number.
     fn mean(&mut self) {
         self.count();
         self.integers("ebb.mask.shape", &[0, 1, -1]);
@@ -119,7 +119,7 @@ impl Tail {
         self.add(node("Div", &["ebb.sum", "ebb.count"], "ebb.pooled"));
     }
 
-    /// The token before the first padding.
+    /// Takes the token before the padding.
     fn last_token(&mut self) {
         self.count();
         self.constants.push(floats("ebb.one", &[], &[1.0]));
@@ -138,7 +138,7 @@ impl Tail {
         self.add(first.with_int("axis", 1));
     }
 
-    /// `ebb.mask` as floats, and `ebb.count`, the tokens of each row, `[rows, 1]`.
+    /// Adds `ebb.mask` in floats, and `ebb.count`, the tokens of each row, `[rows, 1]`.
     fn count(&mut self) {
         self.nodes.push(cast(MASK, "ebb.mask", FLOAT));
         // No element is negative, so that its absolute sum is its sum; and both norms changed in the same opset.

@@ -1,7 +1,7 @@
-//! Products: what a graph multiplies, and a graph that does nothing else.
+//! Products: counts the matrix products of a graph, and makes a graph of nothing but products for benchmarks.
 //!
-//! Almost all that an encoder computes are products of matrices, so that the rate at which a device multiplies them is
-//! the ceiling of any model on it.
+//! Almost everything that an encoder computes is a product of matrices, so that no model is faster on a device than the
+//! device multiplies matrices.
 
 use std::collections::HashMap;
 
@@ -30,8 +30,7 @@ pub struct Products {
 }
 
 impl Products {
-    /// Counts them. `None` if no weight that something is multiplied with is a matrix of floats.
-    #[must_use]
+    /// Counts the products of a model. `None` if no weight in a product is a matrix of floats.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub fn of(model: &Model) -> Option<Self> {
         let weights = model.graph().initializer.iter();
@@ -55,7 +54,6 @@ impl Products {
     }
 
     /// Floating-point operations for a text of so many tokens.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub fn of_text(self, tokens: usize) -> f64 {
         let tokens = tokens as f64;
@@ -64,9 +62,8 @@ impl Products {
 }
 
 /// A graph that multiplies a matrix of as many rows as `input_ids` has, and of so many columns, with a square one, again
-/// and again: `mean(input_ids * ones * w * w * ...)`. Each weight is the reciprocal of the columns, so that all values
-/// stay what they are.
-#[must_use]
+/// and again: `mean(input_ids * ones * w * w * ...)`. Each weight is the reciprocal of the number of columns, so that all values
+/// stay the same.
 #[expect(clippy::cast_precision_loss, reason = "a few thousand columns")]
 pub fn chain(columns: usize, dtype: Dtype) -> Vec<u8> {
     let kind = match dtype {

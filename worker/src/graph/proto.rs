@@ -1,8 +1,8 @@
-//! Proto: the messages of ONNX's own `onnx.proto`, in the names and field numbers that it gives them.
+//! Proto: the messages of ONNX's `onnx.proto`, with its names and field numbers.
 //!
 //! Reading and writing loses nothing: every field of format version 14 is here, a scalar that is set to its default
 //! stays set, and numbers are packed where `onnx.proto` packs them. Messages that no edit looks into (functions,
-//! training, devices, sparse tensors) are kept as the bytes that they are.
+//! training, devices, sparse tensors) are kept as bytes.
 
 mod value;
 
@@ -18,61 +18,45 @@ pub const IR_VERSION: i64 = 14;
 
 /// `AttributeProto.AttributeType`, as far as edits write it.
 pub mod attribute_type {
-    /// One integer.
     pub const INT: i32 = 2;
-    /// A tensor.
     pub const TENSOR: i32 = 4;
-    /// Integers.
     pub const INTS: i32 = 7;
 }
 
 /// `TensorProto.DataType`, as far as edits know it.
 pub mod data_type {
-    /// 32-bit floats.
     pub const FLOAT: i32 = 1;
     /// Unsigned bytes.
     pub const UINT8: i32 = 2;
     /// Signed bytes.
     pub const INT8: i32 = 3;
-    /// 64-bit integers.
     pub const INT64: i32 = 7;
-    /// Truth values.
     pub const BOOL: i32 = 9;
-    /// 16-bit floats of IEEE 754.
     pub const FLOAT16: i32 = 10;
 }
 
 /// `TensorProto.DataLocation.EXTERNAL`: the values are in a file beside the graph.
 pub const EXTERNAL: i32 = 1;
 
-/// A model file.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
-    /// Version of the format.
     #[prost(int64, optional, tag = "1")]
     pub ir_version: Option<i64>,
-    /// What wrote it.
     #[prost(string, optional, tag = "2")]
     pub producer_name: Option<String>,
-    /// Version of what wrote it.
     #[prost(string, optional, tag = "3")]
     pub producer_version: Option<String>,
-    /// Namespace of the model.
     #[prost(string, optional, tag = "4")]
     pub domain: Option<String>,
-    /// Version of the model.
     #[prost(int64, optional, tag = "5")]
     pub model_version: Option<i64>,
-    /// Documentation.
     #[prost(string, optional, tag = "6")]
     pub doc_string: Option<String>,
-    /// The graph.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,
     /// Versions of the sets that its operators are from.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
-    /// Whatever else is said of it.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
     /// `TrainingInfoProto`s.
@@ -86,24 +70,19 @@ pub struct ModelProto {
     pub configuration: Vec<Bytes>,
 }
 
-/// A set of operators.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSetIdProto {
     /// Its name; empty or absent for ONNX's own.
     #[prost(string, optional, tag = "1")]
     pub domain: Option<String>,
-    /// Its version.
     #[prost(int64, optional, tag = "2")]
     pub version: Option<i64>,
 }
 
-/// A key with its value.
 #[derive(Clone, PartialEq, Message)]
 pub struct StringStringEntryProto {
-    /// The key.
     #[prost(string, optional, tag = "1")]
     pub key: Option<String>,
-    /// The value.
     #[prost(string, optional, tag = "2")]
     pub value: Option<String>,
 }
@@ -111,25 +90,18 @@ pub struct StringStringEntryProto {
 /// A graph: nodes in an order in which they can run.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
-    /// The nodes.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<NodeProto>,
-    /// Its name.
     #[prost(string, optional, tag = "2")]
     pub name: Option<String>,
-    /// Constants, weights above all.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorProto>,
-    /// Documentation.
     #[prost(string, optional, tag = "10")]
     pub doc_string: Option<String>,
-    /// What it takes.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfoProto>,
-    /// What it gives.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
-    /// Types of values in between.
     #[prost(message, repeated, tag = "13")]
     pub value_info: Vec<ValueInfoProto>,
     /// `TensorAnnotation`s.
@@ -138,12 +110,10 @@ pub struct GraphProto {
     /// `SparseTensorProto`s.
     #[prost(bytes = "bytes", repeated, tag = "15")]
     pub sparse_initializer: Vec<Bytes>,
-    /// Whatever else is said of it.
     #[prost(message, repeated, tag = "16")]
     pub metadata_props: Vec<StringStringEntryProto>,
 }
 
-/// One step of a graph.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeProto {
     /// Names of the values that it takes; empty for one that is left out.
@@ -152,16 +122,12 @@ pub struct NodeProto {
     /// Names of the values that it gives; empty for one that nobody wants.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
-    /// Its name.
     #[prost(string, optional, tag = "3")]
     pub name: Option<String>,
-    /// Name of its operator.
     #[prost(string, optional, tag = "4")]
     pub op_type: Option<String>,
-    /// Settings of the operator.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
-    /// Documentation.
     #[prost(string, optional, tag = "6")]
     pub doc_string: Option<String>,
     /// Name of the set that the operator is from; empty or absent for ONNX's own.
@@ -170,7 +136,6 @@ pub struct NodeProto {
     /// Which of several functions of one name.
     #[prost(string, optional, tag = "8")]
     pub overload: Option<String>,
-    /// Whatever else is said of it.
     #[prost(message, repeated, tag = "9")]
     pub metadata_props: Vec<StringStringEntryProto>,
     /// `NodeDeviceConfigurationProto`s.
@@ -181,46 +146,32 @@ pub struct NodeProto {
 /// A setting of an operator.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
-    /// Its name.
     #[prost(string, optional, tag = "1")]
     pub name: Option<String>,
-    /// A float.
     #[prost(float, optional, tag = "2")]
     pub f: Option<f32>,
-    /// An integer.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
-    /// A string.
     #[prost(bytes = "bytes", optional, tag = "4")]
     pub s: Option<Bytes>,
-    /// A tensor.
     #[prost(message, optional, tag = "5")]
     pub t: Option<TensorProto>,
-    /// A graph.
     #[prost(message, optional, tag = "6")]
     pub g: Option<GraphProto>,
-    /// Floats.
     #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
-    /// Integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Strings.
     #[prost(bytes = "bytes", repeated, tag = "9")]
     pub strings: Vec<Bytes>,
-    /// Tensors.
     #[prost(message, repeated, tag = "10")]
     pub tensors: Vec<TensorProto>,
-    /// Graphs.
     #[prost(message, repeated, tag = "11")]
     pub graphs: Vec<GraphProto>,
-    /// Documentation.
     #[prost(string, optional, tag = "13")]
     pub doc_string: Option<String>,
-    /// A type.
     #[prost(message, optional, tag = "14")]
     pub tp: Option<TypeProto>,
-    /// Types.
     #[prost(message, repeated, tag = "15")]
     pub type_protos: Vec<TypeProto>,
     /// Which field holds the value: [`attribute_type`].

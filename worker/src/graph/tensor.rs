@@ -3,26 +3,23 @@
 use bytes::Bytes;
 use half::f16;
 
-use super::error::EditError;
+use super::EditError;
 use super::proto::{EXTERNAL, TensorProto, data_type};
 
 impl TensorProto {
     /// Whether its values are in a file beside the graph.
-    #[must_use]
     pub fn is_external(&self) -> bool {
         self.data_location() == EXTERNAL
     }
 
-    /// The value of a key that says where in which file its values are.
-    #[must_use]
+    /// An entry of the description where in which file its values are.
     pub fn external(&self, key: &str) -> Option<&str> {
         let mut entries = self.external_data.iter();
         let entry = entries.find(|entry| entry.key() == key)?;
         entry.value.as_deref()
     }
 
-    /// How many values its shape has; 0 for a shape that none can have.
-    #[must_use]
+    /// How many values its shape has; 0 for an invalid shape.
     pub fn elements(&self) -> usize {
         let size = |dim: &i64| usize::try_from(*dim).ok();
         let product = |all: usize, dim: &i64| all.checked_mul(size(dim)?);
@@ -30,7 +27,6 @@ impl TensorProto {
     }
 
     /// Rows and columns of a matrix of 32-bit floats, `None` for anything else.
-    #[must_use]
     pub fn matrix(&self) -> Option<(usize, usize)> {
         let [rows, columns] = self.dims[..] else {
             return None;
@@ -42,7 +38,7 @@ impl TensorProto {
     /// The values of a tensor of 32-bit floats, in the order of its dimensions.
     ///
     /// # Errors
-    /// [`EditError::Weight`] if they are elsewhere, or not as many as the shape has.
+    /// [`EditError::Weight`] if the values are in a file, or not as many as the shape has.
     pub fn floats(&self) -> Result<Vec<f32>, EditError> {
         let (chunks, rest) = self.raw_data().as_chunks::<4>();
         let values = if self.raw_data.is_some() {
@@ -64,14 +60,12 @@ impl TensorProto {
 }
 
 /// A constant of 32-bit floats.
-#[must_use]
 pub(super) fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes());
     raw(name, dims, data_type::FLOAT, bytes.collect())
 }
 
 /// A constant of 16-bit floats.
-#[must_use]
 pub(super) fn halves(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
     let bytes = values
         .iter()
@@ -80,14 +74,12 @@ pub(super) fn halves(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
 }
 
 /// A constant of signed bytes.
-#[must_use]
 pub(super) fn signed_bytes(name: &str, dims: &[i64], values: &[i8]) -> TensorProto {
     let bytes = values.iter().map(|value| value.cast_unsigned());
     raw(name, dims, data_type::INT8, bytes.collect())
 }
 
 /// A list of 64-bit integers, or a single one without dimensions.
-#[must_use]
 pub(super) fn integers(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes());
     raw(name, dims, data_type::INT64, bytes.collect())

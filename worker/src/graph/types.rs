@@ -1,4 +1,4 @@
-//! Types: which element type each value of a graph has, as far as conversions must know.
+//! Types: the element types of the values of a graph, as far as conversions need them.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ const INTEGERS: [&str; 5] = ["ArgMax", "ArgMin", "NonZero", "Shape", "Size"];
 pub(super) struct Types(HashMap<String, i32>);
 
 impl Types {
-    /// Those that a graph declares: of its constants, inputs, and whatever else it names.
+    /// The types that a graph declares.
     pub(super) fn declared(graph: &GraphProto) -> Self {
         let constants = graph.initializer.iter();
         let constants = constants.map(|it| (it.name().to_owned(), it.data_type()));
@@ -36,17 +36,15 @@ impl Types {
         Self(named.chain(constants).collect())
     }
 
-    /// The type of a value, if it is known.
     pub(super) fn of(&self, value: &str) -> Option<i32> {
         self.0.get(value).copied()
     }
 
-    /// Notes the type of a value.
     pub(super) fn set(&mut self, value: &str, kind: i32) {
         self.0.insert(value.to_owned(), kind);
     }
 
-    /// Notes the types of what a node gives, if its floats are of type `float`.
+    /// Infers the types of the outputs of a node whose floats are of type `float`.
     pub(super) fn infer(&mut self, node: &NodeProto, float: i32) {
         for (position, output) in node.output.iter().enumerate() {
             let was = self.of(output).or_else(|| self.guess(node, position));
@@ -61,7 +59,7 @@ impl Types {
         }
     }
 
-    /// The type that operators of this name give.
+    /// The output type of operators of this name.
     fn guess(&self, node: &NodeProto, position: usize) -> Option<i32> {
         let of = |input: usize| self.of(node.input.get(input)?);
         let second = node.is_one_of(&["CastLike", "Where"]);
@@ -87,7 +85,7 @@ fn declared(value: &ValueInfoProto) -> Option<(String, i32)> {
     Some((value.name().to_owned(), tensor.elem_type()))
 }
 
-/// A constant that is not a tensor.
+/// The type of a constant that is not a tensor.
 fn constant(node: &NodeProto) -> Option<i32> {
     let has = |name: &str| node.find(name).is_some();
     if has("value_float") || has("value_floats") {

@@ -1,4 +1,4 @@
-//! Progress: keeps the leases of a batch while it lives and the stages move on.
+//! Progress: keeps the jobs of a batch from redelivery while it lives and the stages move on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,9 @@ use async_nats::connection::State;
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
-use super::lease::{Lease, Queue};
+use super::delivery::{Delivery, Queue};
 
-/// When a lease was last renewed.
+/// When the ack wait of a delivery last began anew.
 #[derive(Debug)]
 pub(super) struct Renewal {
     delivered: Instant,
@@ -21,7 +21,6 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// A job has just been delivered.
     pub(super) fn new(ack_wait: Duration) -> Self {
         Self {
             delivered: Instant::now(),
@@ -48,18 +47,18 @@ impl Renewal {
 pub(super) struct Progress(Option<AbortHandle>);
 
 impl Progress {
-    pub(super) fn start(leases: &[Lease]) -> Self {
-        let Some(queue) = leases.first().map(Lease::queue).cloned() else {
+    pub(super) fn start(deliveries: &[Delivery]) -> Self {
+        let Some(queue) = deliveries.first().map(Delivery::queue).cloned() else {
             return Self(None);
         };
-        let mut renewals: Vec<_> = leases.iter().filter_map(Lease::renewal).collect();
+        let mut renewals: Vec<_> = deliveries.iter().filter_map(Delivery::renewal).collect();
         let task = tokio::spawn(async move {
             // A second tick may be lost before the ack wait is over.
             let mut ticks = tokio::time::interval(queue.ack_wait / 3);
             ticks.tick().await;
             while !renewals.is_empty() {
                 ticks.tick().await;
-                // A lease that has lapsed is somebody else's.
+                // A job whose delivery has lapsed may be another worker's.
                 renewals.retain(|(_, renewal)| !renewal.has_lapsed());
                 if !queue.health.is_stalled() {
                     renew(&queue, &renewals).await;
@@ -70,7 +69,7 @@ impl Progress {
     }
 }
 
-/// Renews what can be: without a connection the client would keep the messages, and send them when they mean nothing.
+/// Does nothing without a connection: the client would keep the messages, and send them when they mean nothing any more.
 async fn renew(queue: &Queue, renewals: &[(Subject, Arc<Renewal>)]) {
     if queue.client.connection_state() != State::Connected {
         return;

@@ -1,4 +1,4 @@
-//! What a rescorer's configuration says about its scores.
+//! Scores: what the configuration of a rescorer says about its labels and its activation.
 
 use contract::model::Activation;
 use contract::topology::Task;
@@ -20,7 +20,7 @@ pub(super) fn labels(config: &Value, task: Task) -> Vec<String> {
     labels.into_iter().map(name).collect()
 }
 
-/// A single label is a score between 0 and 1 unless the model says otherwise; several exclude each other.
+/// The score of a single label is between 0 and 1 unless the model says otherwise. Several labels exclude each other.
 pub(super) fn activation(config: &Value, task: Task) -> Activation {
     if task == Task::Embed {
         return Activation::Raw;

@@ -1,20 +1,19 @@
-//! Canary: a golden text that shows, while a worker works, whether its device still computes the model.
+//! Canary: a golden text that shows, while a worker runs, whether its device still computes the model.
 
 use contract::model::{Golden, Manifest};
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use contract::topology::Task;
 
 use super::LoadError;
-use super::prove::{compare, pair, tensor};
-use super::tolerance::Tolerance;
+use super::prove::{Tolerance, compare, pair, tensor};
 use crate::batch::Tensor;
 use crate::session::Engine;
 
-/// A golden text, or any text for an engine that has none.
+/// A golden text, or any text for a model that has none.
 #[derive(Clone, Debug)]
 pub struct Canary {
     tensor: Tensor,
-    /// What it has to give.
+    /// The expected result.
     golden: Option<(Golden, Tolerance, Task)>,
 }
 
@@ -33,8 +32,7 @@ impl Canary {
         })
     }
 
-    /// A tensor that an engine has to run, whatever it gives.
-    #[must_use]
+    /// A tensor that an engine only has to run: any result will do.
     pub fn any(tensor: Tensor) -> Self {
         Self {
             tensor,
@@ -42,7 +40,7 @@ impl Canary {
         }
     }
 
-    /// A tensor that has to give a vector.
+    /// A tensor with the vector that is expected of it.
     #[cfg(test)]
     pub(crate) fn giving(tensor: Tensor, vector: &[f32]) -> Self {
         let golden = Golden {
@@ -57,7 +55,7 @@ impl Canary {
         }
     }
 
-    /// Whether an engine runs it, and gives it what it had when the model was staged.
+    /// Checks that an engine runs the text, and gives the result that was recorded when the model was staged.
     ///
     /// # Errors
     /// [`LoadError::Embed`], or [`LoadError::Golden`] and [`LoadError::GoldenScore`].
@@ -66,6 +64,6 @@ impl Canary {
         let Some((golden, tolerance, task)) = &self.golden else {
             return Ok(());
         };
-        compare((*tolerance, *task), (0, golden), now.unwrap_or_default()).map(drop)
+        compare(*tolerance, *task, 0, golden, now.unwrap_or_default()).map(drop)
     }
 }

@@ -1,18 +1,17 @@
-//! Prove: a model gives the vectors or scores of its golden texts.
+//! Prove: checks that a model gives the vectors or scores that were recorded for its golden texts.
 
 use std::fmt;
 
-use contract::model::{Golden, Identity, Manifest};
+use contract::model::{Dtype, Golden, Identity, Manifest};
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use contract::topology::Task;
 
 use super::LoadError;
-use super::tolerance::Tolerance;
 use crate::batch::{RowKey, Tensor};
 use crate::plan::{Row, fill};
 use crate::session::{Engine, Session};
 
-/// How close a model comes to what was recorded when it was staged.
+/// How close a model comes to the results that were recorded when it was staged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Agreement {
     /// Smallest cosine of a vector.
@@ -30,7 +29,7 @@ impl fmt::Display for Agreement {
     }
 }
 
-/// Runs one text alone, as a document's chunk or as the passage of a pair. Gives its vector or its scores.
+/// Runs one text alone, as a chunk of a document or as the passage of a pair. Returns its vector or its scores.
 ///
 /// # Errors
 /// If the tokenizer or the session fails.
@@ -38,7 +37,8 @@ pub fn run_text(
     session: &mut Session,
     tokenizer: &Tokenizer,
     identity: &Identity,
-    (query, text): (Option<&str>, &str),
+    query: Option<&str>,
+    text: &str,
 ) -> Result<Vec<f32>, LoadError> {
     let vectors = session.run(&tensor(tokenizer, identity, query, text)?)?;
     Ok(vectors.into_iter().next().unwrap_or_default())
@@ -76,18 +76,19 @@ pub(super) fn tensor(
     Ok(fill(&[row], tokenizer.padding_id()))
 }
 
-/// How close a session comes to the golden texts, if that is close enough.
+/// Runs the golden texts. Returns how close the session comes to them, if that is close enough.
 pub(crate) fn prove(
     session: &mut Session,
     tokenizer: &Tokenizer,
     manifest: &Manifest,
 ) -> Result<Agreement, LoadError> {
     let task = manifest.identity.task;
-    let how = (Tolerance::of(manifest.identity.dtype), task);
+    let tolerance = Tolerance::of(manifest.identity.dtype);
     let mut agreements = Vec::new();
     for (index, golden) in manifest.golden.iter().enumerate() {
-        let now = run_text(session, tokenizer, &manifest.identity, pair(golden))?;
-        agreements.push(compare(how, (index, golden), now)?);
+        let (query, text) = pair(golden);
+        let now = run_text(session, tokenizer, &manifest.identity, query, text)?;
+        agreements.push(compare(tolerance, task, index, golden, now)?);
     }
     let all = agreements.into_iter();
     Ok(match task {
@@ -96,10 +97,12 @@ pub(crate) fn prove(
     })
 }
 
-/// How close a golden text comes, if that is close enough.
+/// How close a result comes to that of the golden text, if that is close enough.
 pub(super) fn compare(
-    (tolerance, task): (Tolerance, Task),
-    (index, golden): (usize, &Golden),
+    tolerance: Tolerance,
+    task: Task,
+    index: usize,
+    golden: &Golden,
     now: Vec<f32>,
 ) -> Result<f32, LoadError> {
     match task {
@@ -109,7 +112,6 @@ pub(super) fn compare(
 }
 
 /// Cosine of the angle between two vectors; NaN if their lengths differ or one is zero.
-#[must_use]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the result is wanted in 32 bits"
@@ -125,4 +127,78 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
             .sum()
     };
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
+}
+
+/// How much the results of golden texts may differ from those that were recorded. Devices and precisions change the last
+/// digits; another model, pooling or prefix changes the first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tolerance {
+    /// Smallest cosine of a vector.
+    cosine: f32,
+    /// Largest difference of a score, relative to scores above 1.
+    difference: f32,
+}
+
+impl Tolerance {
+    pub(super) fn of(dtype: Dtype) -> Self {
+        let (cosine, difference) = match dtype {
+            Dtype::Fp32 | Dtype::Fp16 => (0.999, 0.02),
+            // A change of the last digit may round an activation to another byte.
+            Dtype::Int8 => (0.99, 0.1),
+        };
+        Self { cosine, difference }
+    }
+
+    fn vector(self, index: usize, golden: &Golden, now: &[f32]) -> Result<f32, LoadError> {
+        let (cosine, expected) = (cosine(now, &golden.vector), self.cosine);
+        if cosine.is_nan() || cosine < expected {
+            return Err(LoadError::Golden {
+                index,
+                cosine,
+                expected,
+            });
+        }
+        Ok(cosine)
+    }
+
+    /// A single score has no direction, so the numbers themselves are compared.
+    fn scores(self, index: usize, golden: &Golden, now: Vec<f32>) -> Result<f32, LoadError> {
+        let expected = &golden.vector;
+        let differ = |(now, then): (&f32, &f32)| (now - then).abs() / then.abs().max(1.0);
+        let differences: Vec<f32> = now.iter().zip(expected).map(differ).collect();
+        let close = |difference: &f32| *difference <= self.difference;
+        if now.len() != expected.len() || !differences.iter().all(close) {
+            return Err(LoadError::GoldenScore {
+                index,
+                found: now,
+                expected: expected.clone(),
+            });
+        }
+        Ok(differences.into_iter().fold(0.0, f32::max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_that_moved_are_not_those_of_the_staged_model() {
+        let golden = Golden {
+            query: Some("q".to_owned()),
+            text: "t".to_owned(),
+            vector: vec![0.5, 100.0],
+        };
+        let fp32 = Tolerance::of(Dtype::Fp32);
+        let close = fp32.scores(0, &golden, vec![0.51, 101.0]).unwrap();
+        assert!((close - 0.01).abs() < 1e-6, "{close}");
+        for other in [
+            vec![0.53, 100.0],
+            vec![0.5, 97.0],
+            vec![f32::NAN, 100.0],
+            vec![0.5],
+        ] {
+            assert!(fp32.scores(0, &golden, other).is_err());
+        }
+    }
 }

@@ -5,7 +5,6 @@ use metrics::{counter, gauge, histogram};
 use super::*;
 use crate::batch::Tensor;
 
-/// A job was settled, with one of the outcomes.
 pub fn job_settled(outcome: &'static str) {
     debug_assert!(
         OUTCOMES.contains(&outcome),
@@ -14,7 +13,6 @@ pub fn job_settled(outcome: &'static str) {
     counter!(JOBS, "outcome" => outcome).increment(1);
 }
 
-/// A job became a dead letter.
 pub fn dead_letter(cause: &str) {
     debug_assert!(
         cause == EXHAUSTED || CAUSES.contains(&cause),
@@ -23,18 +21,17 @@ pub fn dead_letter(cause: &str) {
     counter!(DEAD_LETTERS, "cause" => cause.to_owned()).increment(1);
 }
 
-/// A job of a lane was delivered, so long after it was published.
+/// `age` is the time since the job was published.
 pub fn job_delivered(lane: Priority, age: Duration, deliveries: i64) {
     histogram!(DELIVERY_AGE, "lane" => lane.as_str()).record(age);
     counter!(REDELIVERIES).increment(u64::from(deliveries > 1));
 }
 
-/// A pull request failed.
 pub fn pull_failed() {
     counter!(PULL_FAILURES).increment(1);
 }
 
-/// What NATS says about a lane: jobs that no worker has, and jobs that workers have. `None` if it does not say.
+/// `jobs` of a lane: those that no worker has, and those that workers have. `None` if NATS does not answer.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a backlog is far smaller than 2^52 jobs"
@@ -47,40 +44,36 @@ pub fn lane(priority: Priority, jobs: Option<(u64, usize)>) {
     gauge!(LANE_UNSETTLED, "lane" => priority.as_str()).set(unsettled);
 }
 
-/// A tensor was run.
 pub fn tensor_run(tensor: &Tensor) {
     counter!(CHUNKS).increment(tensor.rows.len() as u64);
     counter!(TOKENS).increment(tensor.useful_tokens() as u64);
     counter!(PADDED_TOKENS).increment(tensor.padded_tokens() as u64);
 }
 
-/// Chunks had their vectors with them.
+/// Chunks came with their vectors.
 pub fn chunks_reused(chunks: usize) {
     counter!(REUSED_CHUNKS).increment(chunks as u64);
 }
 
-/// The session ran for so long.
 pub fn device_ran(provider: Provider, elapsed: Duration) {
     histogram!(DEVICE_SECONDS, "provider" => provider.as_str()).record(elapsed);
 }
 
-/// A tensor did not fit the device.
+/// A tensor did not fit the memory of the device, and is run in halves.
 pub fn tensor_halved() {
     counter!(HALVED).increment(1);
 }
 
-/// A text was cut to the model's limit.
 pub fn text_truncated() {
     counter!(TRUNCATED).increment(1);
 }
 
-/// A batch was written.
 pub fn batch_written(points: usize, superseded: usize) {
     counter!(POINTS).increment(points as u64);
     counter!(SUPERSEDED).increment(superseded as u64);
 }
 
-/// Qdrant has answered a request, or has not.
+/// `ok` if the request to Qdrant succeeded.
 pub fn qdrant_answered(operation: &'static str, elapsed: Duration, ok: bool) {
     debug_assert!(
         REQUESTS.contains(&operation),
@@ -90,7 +83,7 @@ pub fn qdrant_answered(operation: &'static str, elapsed: Duration, ok: bool) {
     counter!(QDRANT_FAILURES, "operation" => operation).increment(u64::from(!ok));
 }
 
-/// A batch has left a stage.
+/// A batch has left a stage, in which it was for `elapsed`.
 pub fn stage_done(stage: &'static str, elapsed: Duration) {
     debug_assert!(STAGES.contains(&stage), "stage `{stage}` is not declared");
     histogram!(STAGE_SECONDS, "stage" => stage).record(elapsed);
@@ -101,7 +94,30 @@ pub fn startup_phase(phase: &'static str, elapsed: Duration) {
     gauge!(STARTUP_SECONDS, "phase" => phase).set(elapsed.as_secs_f64());
 }
 
-/// Pulling was stopped or resumed.
+/// `open` while pulling is stopped.
 pub fn breaker(open: bool) {
     gauge!(BREAKER).set(f64::from(u8::from(open)));
+}
+
+/// Counts jobs in flight for as long as it lives, so that no stage can forget to.
+#[derive(Debug)]
+pub struct InFlightGauge(f64);
+
+impl InFlightGauge {
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a batch has far fewer than 2^52 jobs"
+    )]
+    pub fn new(jobs: usize) -> Self {
+        let jobs = jobs as f64;
+        gauge!(IN_FLIGHT).increment(jobs);
+        Self(jobs)
+    }
+}
+
+impl Drop for InFlightGauge {
+    fn drop(&mut self) {
+        gauge!(IN_FLIGHT).decrement(self.0);
+    }
 }

@@ -1,4 +1,4 @@
-//! Where sorted rows are cut into tensors so that least is computed.
+//! Cut: where sorted rows are cut into tensors so that the least is computed.
 //!
 //! Filling each tensor to its limit pads short rows to the length of the longest one in it, wherever the limit happens
 //! to fall. The cheapest cuts are found from the end instead: with `best(i)` for the rows from `i` on,

@@ -1,4 +1,4 @@
-//! The device: the library of ONNX Runtime, a graph on an execution provider, and the proof that it is the right one.
+//! The device: loads the library of ONNX Runtime, and a graph onto its execution provider, and checks that it runs there.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -17,9 +17,9 @@ use crate::config::{Provider, SessionConfig};
 /// Where the runtime looks for weights beside a graph that it is given without a path.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-/// With which an optimized graph is written: all but the smallest weights into a file of their own, and each once more as
-/// kernels read it, so that the runtime maps them into memory instead of copying and packing them.
-const KEEP: [(&str, &str); 3] = [
+/// Options for writing an optimized graph. All but the smallest weights go into a file of their own, and each once more in
+/// the layout that kernels read, so that the runtime maps them into memory instead of copying and packing them.
+const WRITE_OPTIONS: [(&str, &str); 3] = [
     (
         "session.optimized_model_external_initializers_file_name",
         WEIGHTS,
@@ -31,7 +31,7 @@ const KEEP: [(&str, &str); 3] = [
     ("session.save_external_prepacked_constant_initializers", "1"),
 ];
 
-/// The environment of all sessions: a process can have only one, of the first library that was loaded.
+/// The environment of all sessions. A process can have only one, of the first library that was loaded.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
 /// What a session is loaded from.
@@ -41,14 +41,14 @@ pub(super) enum Source<'a> {
     File,
     /// The graph after an edit, with its weights where they were.
     Edited(&'a [u8]),
-    /// The graph without the weights that are lent to it.
-    Lent(&'a Weights),
-    /// What the runtime has made of it before.
+    /// The graph without its large weights, which are shared with other sessions.
+    SharedWeights(&'a Weights),
+    /// The graph that the runtime has optimized before.
     Optimized(&'a Optimized),
 }
 
 /// Loads a graph onto the configured device.
-pub(super) fn place(
+pub(super) fn load(
     graph: &Path,
     source: Source<'_>,
     config: &SessionConfig,
@@ -60,25 +60,25 @@ pub(super) fn place(
     Ok(session)
 }
 
-/// Has the runtime write what it makes of a graph for the configured device: the graph as [`GRAPH`], its weights beside
-/// it, also in the order in which this device's kernels read them.
+/// Has the runtime optimize a graph for the configured device, and write it: the graph as [`GRAPH`], and its weights
+/// beside it, also in the layout that the kernels of this device read.
 pub(super) fn write_optimized(
     graph: &Path,
     source: Source<'_>,
     config: &SessionConfig,
     folder: &Path,
 ) -> Result<(), SessionError> {
-    let keep = |builder: SessionBuilder| -> ort::Result<_> {
+    let write_to = |builder: SessionBuilder| -> ort::Result<_> {
         let mut builder = builder
             // It warns that the graph fits this device only, which is the intention.
             .with_log_level(LogLevel::Error)?
             .with_optimized_model_path(folder.join(GRAPH))?;
-        for (key, value) in KEEP {
+        for (key, value) in WRITE_OPTIONS {
             builder = builder.with_config_entry(key, value)?;
         }
         Ok(builder)
     };
-    let builder = keep(prepare(graph, config)?);
+    let builder = write_to(prepare(graph, config)?);
     let builder = builder.map_err(failed("set options to optimize the graph", graph))?;
     match commit(builder, graph, source) {
         Err(SessionError::Load { source, .. }) => {
@@ -88,7 +88,7 @@ pub(super) fn write_optimized(
     }
 }
 
-/// The environment, of the library at this path if none is there yet.
+/// The environment, which is made from the library at this path if there is none yet.
 pub(super) fn environment(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
     let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = slot.as_ref() {
@@ -103,7 +103,7 @@ fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> 
         path: path.to_owned(),
         source,
     };
-    // A relative path would be looked for beside the executable.
+    // The loader would look for a relative path beside the executable.
     let absolute = std::fs::canonicalize(path).map_err(|error| failed(error.into()))?;
     let builder = ort::init_from(&absolute).map_err(|error| failed(error.into()))?;
     builder
@@ -161,7 +161,7 @@ fn commit(
                 .and_then(|mut builder| builder.commit_from_memory(bytes))
                 .map_err(failed("load the edited graph", graph))
         }
-        Source::Lent(weights) => {
+        Source::SharedWeights(weights) => {
             let loaded = weights.commit(builder);
             loaded.map_err(failed("load the graph with shared weights", graph))
         }
@@ -184,7 +184,8 @@ fn failed(action: &'static str, graph: &Path) -> impl FnOnce(ort::Error) -> Sess
     }
 }
 
-/// The provider may be registered and yet not be there: its library must be mapped into this process.
+/// Checks that the library of the provider is mapped into this process: it may be missing although the provider is
+/// registered.
 fn prove_cuda() -> Result<(), SessionError> {
     let problem = |problem: String| SessionError::NotOnCuda { problem };
     if !CUDA::is_available().unwrap_or(false) {

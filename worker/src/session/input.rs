@@ -1,4 +1,4 @@
-//! Inputs of a graph: which there are, and how they are filled.
+//! The inputs of a graph: which of the known ones it has, and how they are filled.
 
 use std::path::Path;
 

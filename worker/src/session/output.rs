@@ -64,7 +64,6 @@ impl Output {
         }
     }
 
-    /// The name that it has in the graph.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -1,4 +1,4 @@
-//! Sessions: those of one graph, each with a user of its own.
+//! Sessions: several of one graph, which run side by side and share what they can.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use contract::model::Pooling;
 use ort::session::Session as OrtSession;
 
-use super::bound::Bound;
 use super::device::Source;
+use super::io_binding::DeviceMemory;
 use super::optimized::Optimized;
 use super::output::Output;
 use super::weights::Weights;
@@ -17,54 +17,55 @@ use crate::graph::pooling::pool;
 use crate::graph::{GraphError, Model};
 use crate::pool::Recipe;
 
-/// A graph from which sessions are loaded, to run side by side: a session has one user at a time.
+/// A graph from which several sessions are loaded, because a session has one user at a time.
 ///
 /// On a CPU a session of one thread each gets more done than one of all threads, whose threads wait for each other
-/// at the end of every operator, and for whatever else the machine does to one of them. With MiniLM-L6 on two cores,
-/// two of one thread embed 17,200 tokens a second and one of two threads 15,500.
+/// at the end of every operator, and whenever the machine delays one of them. With MiniLM-L6 on two cores, two sessions of
+/// one thread embed 17,200 tokens a second, and one of two threads 15,500.
 #[derive(Debug)]
 pub struct Sessions {
     graph: PathBuf,
     config: SessionConfig,
     recipe: Recipe,
-    weights: Held,
+    weights: WeightsFrom,
 }
 
 /// Where sessions have their weights from.
 #[derive(Debug)]
-enum Held {
-    /// All from one mapped file.
+enum WeightsFrom {
+    /// All map the file of the optimized graph.
     Optimized(Optimized),
-    /// All from here.
-    Lent(Weights),
-    /// Each has its own.
-    Apart,
+    /// All share these.
+    Shared(Weights),
+    /// Each reads a copy of its own.
+    Copies,
 }
 
 impl Sessions {
-    /// Reads what the sessions of a graph share: nothing for one that is the only one.
+    /// Reads the weights that the sessions of a graph share. A single session shares nothing.
     ///
     /// # Errors
-    /// [`SessionError::Load`] if there is no runtime to share it in.
+    /// [`SessionError::Load`] if the runtime cannot be loaded.
     pub fn of(graph: &Path, config: &SessionConfig, recipe: Recipe) -> Result<Self, SessionError> {
         let sharing = config.provider == Provider::Cpu && config.sessions() > 1;
         let lent = sharing.then(|| shared_weights(graph, config)).transpose()?;
-        let weights = lent.flatten().map_or(Held::Apart, Held::Lent);
+        let weights = lent
+            .flatten()
+            .map_or(WeightsFrom::Copies, WeightsFrom::Shared);
         Ok(Self::with(weights, graph, config, recipe))
     }
 
-    /// Takes the optimized graph in the place of the other.
-    #[must_use]
+    /// Loads the sessions from the optimized graph instead.
     pub fn optimized(
         optimized: Optimized,
         graph: &Path,
         config: &SessionConfig,
         recipe: Recipe,
     ) -> Self {
-        Self::with(Held::Optimized(optimized), graph, config, recipe)
+        Self::with(WeightsFrom::Optimized(optimized), graph, config, recipe)
     }
 
-    fn with(weights: Held, graph: &Path, config: &SessionConfig, recipe: Recipe) -> Self {
+    fn with(weights: WeightsFrom, graph: &Path, config: &SessionConfig, recipe: Recipe) -> Self {
         Self {
             graph: graph.to_owned(),
             config: config.clone(),
@@ -73,35 +74,33 @@ impl Sessions {
         }
     }
 
-    /// The same in a plainer way, which may succeed where this one does not: from the graph as it was staged, then each
-    /// with a copy of everything. None after that.
+    /// The same sessions in a plainer way, which may succeed where this one does not: after the optimized graph the staged
+    /// one, after shared weights a copy for each session, and then nothing.
     ///
     /// # Errors
     /// As [`of`](Self::of).
     pub fn plainer(&self) -> Result<Option<Self>, SessionError> {
         let (graph, config, recipe) = (&self.graph, &self.config, self.recipe);
         Ok(match self.weights {
-            Held::Optimized(_) => Some(Self::of(graph, config, recipe)?),
-            Held::Lent(_) => Some(Self::with(Held::Apart, graph, config, recipe)),
-            Held::Apart => None,
+            WeightsFrom::Optimized(_) => Some(Self::of(graph, config, recipe)?),
+            WeightsFrom::Shared(_) => Some(Self::with(WeightsFrom::Copies, graph, config, recipe)),
+            WeightsFrom::Copies => None,
         })
     }
 
     /// Folder of the optimized graph, if they are loaded from it.
-    #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         match &self.weights {
-            Held::Optimized(optimized) => Some(optimized.folder()),
-            Held::Lent(_) | Held::Apart => None,
+            WeightsFrom::Optimized(optimized) => Some(optimized.folder()),
+            WeightsFrom::Shared(_) | WeightsFrom::Copies => None,
         }
     }
 
-    /// The device.
     pub(super) fn config(&self) -> &SessionConfig {
         &self.config
     }
 
-    /// Loads one of them onto the configured device, and pools where that is best.
+    /// Loads one of them onto the configured device, which pools where that is best.
     ///
     /// # Errors
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
@@ -117,13 +116,13 @@ impl Sessions {
         (0..self.config.sessions()).map(|_| self.load()).collect()
     }
 
-    /// Loads one of them, and pools as it is told. A graph into which pooling cannot be put gives its token vectors.
+    /// Loads one of them, which pools where `pool_on` says. A graph into which pooling cannot be put gives token vectors.
     ///
     /// # Errors
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
     pub fn load_pooling(&self, pool_on: PoolOn) -> Result<Session, SessionError> {
         let edited = self.edited(pool_on);
-        let inner = device::place(&self.graph, self.source(edited.as_deref()), &self.config)?;
+        let inner = device::load(&self.graph, self.source(edited.as_deref()), &self.config)?;
         let inputs = input::read_inputs(&self.graph, &inner)?;
         let pooled = edited.is_some() || self.is_pooled();
         let pooling = if pooled {
@@ -137,13 +136,13 @@ impl Sessions {
             output,
             recipe: self.recipe,
             provider: self.config.provider,
-            bound: self.bound(&inner, pool_on),
+            memory: self.memory(&inner, pool_on),
             inner,
             share: u32::try_from(self.config.sessions()).unwrap_or(u32::MAX),
         })
     }
 
-    /// Writes the optimized graph into a folder, as it is loaded onto the configured device. Gives whether it pools.
+    /// Writes the optimized graph for the configured device into a folder. Returns whether the graph pools.
     pub(super) fn write_optimized(
         &self,
         pool_on: PoolOn,
@@ -156,7 +155,6 @@ impl Sessions {
     }
 
     /// Where it is best to pool: see [`PoolOn`].
-    #[must_use]
     pub fn pool_on(&self) -> PoolOn {
         match self.config.provider {
             Provider::Cpu => PoolOn::Host,
@@ -164,9 +162,9 @@ impl Sessions {
         }
     }
 
-    /// The graph with pooling inside, where that is wanted and can be.
+    /// The graph with pooling inside, where that is wanted and possible.
     fn edited(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
-        let whole = !matches!(self.weights, Held::Optimized(_));
+        let whole = !matches!(self.weights, WeightsFrom::Optimized(_));
         let pooling = pool_on == PoolOn::Device && self.recipe.pooling != Pooling::Graph;
         (whole && pooling)
             .then(|| with_pooling(&self.graph, self.recipe))
@@ -175,26 +173,28 @@ impl Sessions {
 
     fn source<'a>(&'a self, edited: Option<&'a [u8]>) -> Source<'a> {
         match (&self.weights, edited) {
-            (Held::Optimized(optimized), _) => Source::Optimized(optimized),
+            (WeightsFrom::Optimized(optimized), _) => Source::Optimized(optimized),
             (_, Some(edited)) => Source::Edited(edited),
-            (Held::Lent(weights), None) => Source::Lent(weights),
-            (Held::Apart, None) => Source::File,
+            (WeightsFrom::Shared(weights), None) => Source::SharedWeights(weights),
+            (WeightsFrom::Copies, None) => Source::File,
         }
     }
 
     fn is_pooled(&self) -> bool {
-        matches!(&self.weights, Held::Optimized(optimized) if optimized.pools())
+        matches!(&self.weights, WeightsFrom::Optimized(optimized) if optimized.pools())
     }
 
-    /// Without such memory a device is reached all the same, only less directly.
-    fn bound(&self, session: &OrtSession, pool_on: PoolOn) -> Option<Bound> {
-        let bound = match (pool_on, self.config.provider) {
+    /// Without such memory the device is used all the same, with slower copies.
+    fn memory(&self, session: &OrtSession, pool_on: PoolOn) -> Option<DeviceMemory> {
+        let memory = match (pool_on, self.config.provider) {
             (PoolOn::Host, _) => return None,
-            (PoolOn::Device, Provider::Cpu) => Bound::here(session),
-            (PoolOn::Device, Provider::Cuda) => Bound::pinned(session, self.config.device_id),
+            (PoolOn::Device, Provider::Cpu) => DeviceMemory::here(session),
+            (PoolOn::Device, Provider::Cuda) => {
+                DeviceMemory::pinned(session, self.config.device_id)
+            }
         };
-        let bound = bound.inspect_err(|error| tracing::warn!(%error, "no pinned memory"));
-        bound.ok()
+        let memory = memory.inspect_err(|error| tracing::warn!(%error, "no pinned memory"));
+        memory.ok()
     }
 }
 
@@ -202,14 +202,18 @@ impl fmt::Display for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let graph = self.graph.display();
         match &self.weights {
-            Held::Optimized(it) => write!(f, "the optimized graph in `{}`", it.folder().display()),
-            Held::Lent(_) => write!(f, "`{graph}` with weights that all sessions share"),
-            Held::Apart => write!(f, "`{graph}` with a copy of the weights for each session"),
+            WeightsFrom::Optimized(it) => {
+                write!(f, "the optimized graph in `{}`", it.folder().display())
+            }
+            WeightsFrom::Shared(_) => write!(f, "`{graph}` with weights that all sessions share"),
+            WeightsFrom::Copies => {
+                write!(f, "`{graph}` with a copy of the weights for each session")
+            }
         }
     }
 }
 
-/// What sessions can share of a graph. A graph whose weights cannot be read is reported by who loads it.
+/// The weights of a graph that sessions can share. One that cannot be read is an error when the graph is loaded.
 fn shared_weights(graph: &Path, config: &SessionConfig) -> Result<Option<Weights>, SessionError> {
     device::environment(&config.onnxruntime, graph)?;
     let weights = Weights::read(graph).inspect_err(|error| {
@@ -218,7 +222,7 @@ fn shared_weights(graph: &Path, config: &SessionConfig) -> Result<Option<Weights
     Ok(weights.ok())
 }
 
-/// The graph with its pooling inside, if that can be; a graph that cannot be read is reported by who loads it.
+/// The graph with its pooling inside, if that is possible. One that cannot be read is an error when it is loaded.
 fn with_pooling(graph: &Path, recipe: Recipe) -> Option<Vec<u8>> {
     let pool = || -> Result<_, GraphError> {
         let mut model = Model::read(graph)?;

@@ -28,7 +28,7 @@ impl Engine for Small {
     }
 }
 
-/// What a tensor gives that the runtime refuses with these words.
+/// The error of a tensor that the runtime refuses with this message.
 pub(crate) fn failed(tensor: &Tensor, words: &'static str) -> EmbedError {
     let (rows, tokens) = tensor.input_ids.dim();
     EmbedError::Run {

@@ -76,16 +76,14 @@ pub struct StageConfig {
     #[arg(long)]
     pub document_prefix: Option<String>,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub session: SessionConfig,
 }
 
 impl StageConfig {
     /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.session.faults(self.public_key.as_ref());
-        if let Err(problem) = Source::understand(&self.source) {
+        if let Err(problem) = Source::parse(&self.source) {
             faults.push(ConfigFault::new("SOURCE", problem));
         }
         faults.extend(unreadable("--public-key", self.public_key.as_ref()));

@@ -1,7 +1,7 @@
-//! Download: gets single files of a folder behind a network, one after the other, within a budget of bytes.
+//! Download: gets single files of a remote folder, one after the other, up to a number of bytes.
 //!
-//! The client repeats requests that fail for a moment and goes on within an object where the server marks its content;
-//! what breaks off all the same is begun anew. A file that is not there is an answer, not a failure.
+//! The client repeats requests that fail, and resumes an object whose server sends an entity tag. A download that breaks
+//! off all the same is begun anew. A file that is not there is not an error.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::source::Remote;
 
-/// How often a file is begun.
+/// How often the download of a file is begun.
 const ATTEMPTS: u32 = 4;
 /// Pause before the second attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -32,13 +32,13 @@ pub(super) struct Download<'a> {
     runtime: Runtime,
 }
 
-/// Why an attempt came to nothing.
+/// Why an attempt failed.
 #[derive(Debug)]
 enum Failed {
-    /// The store has said no, or nothing.
+    /// The store refused the request, or did not answer.
     Store(Error),
-    /// Here is the trouble.
-    Here(anyhow::Error),
+    /// Something failed on this machine.
+    Local(anyhow::Error),
 }
 
 impl<'a> Download<'a> {
@@ -53,9 +53,9 @@ impl<'a> Download<'a> {
         })
     }
 
-    /// Gets a file that may be missing; gives whether it is there.
+    /// Gets a file that may be missing. Returns whether it is there.
     pub(super) fn get(&mut self, file: &str) -> anyhow::Result<bool> {
-        // Without `..` and without a root, whatever a model may call its files.
+        // A model that names a file with `..` or a root is refused here.
         let path = StorePath::parse(file);
         let path = path.with_context(|| format!("the model names a file `{file}`"))?;
         let url = format!("{}/{path}", self.remote.url);
@@ -66,12 +66,11 @@ impl<'a> Download<'a> {
                 Ok(true)
             }
             Err(Failed::Store(Error::NotFound { .. })) => Ok(false),
-            Err(Failed::Here(error)) => Err(error.context(format!("failed to download `{url}`"))),
+            Err(Failed::Local(error)) => Err(error.context(format!("failed to download `{url}`"))),
             Err(Failed::Store(error)) => Err(self.refused(&url, &error)),
         }
     }
 
-    /// Gets a file.
     pub(super) fn need(&mut self, file: &str) -> anyhow::Result<()> {
         self.first(&[file]).map(drop)
     }
@@ -102,7 +101,7 @@ impl<'a> Download<'a> {
         self.runtime.block_on(self.receive(path))
     }
 
-    /// One attempt; gives how many bytes the file has.
+    /// Makes one attempt, and returns how many bytes the file has.
     async fn receive(&self, path: &StorePath) -> Result<u64, Failed> {
         let parts = self.remote.folder.parts().chain(path.parts());
         let found = self.remote.store.get(&StorePath::from_iter(parts)).await?;
@@ -157,7 +156,7 @@ impl From<Error> for Failed {
 
 impl From<anyhow::Error> for Failed {
     fn from(error: anyhow::Error) -> Self {
-        Self::Here(error)
+        Self::Local(error)
     }
 }
 
@@ -167,7 +166,8 @@ fn create(path: &Path) -> anyhow::Result<File> {
     file.with_context(|| format!("failed to create `{}`", path.display()))
 }
 
-/// What names no reason may be over in a moment. The client has repeated the request by itself already.
+/// Whether another attempt may succeed: the client has no more specific kind for such an error. It has repeated the request
+/// already.
 fn is_passing(error: &Error) -> bool {
     matches!(error, Error::Generic { .. })
 }

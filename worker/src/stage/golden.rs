@@ -1,4 +1,4 @@
-//! Golden texts: what is recorded with a model, to see later and elsewhere whether it is still the same.
+//! Golden texts: their results are recorded with a model, so that any worker can check that it computes the same.
 
 use std::collections::BTreeSet;
 
@@ -24,10 +24,9 @@ const GOLDEN_TEXTS: [&str; 5] = [
     "fn main() { println!(\"{}\", 6 * 7); } // 42, 3.14, 1e-9, user@example.org, https://example.org/a?b=c",
 ];
 
-/// What the golden texts are scored against, with a rescorer.
+/// The query for which a rescorer scores the golden texts.
 const GOLDEN_QUERY: &str = "When do the machines go home?";
 
-/// Runs the golden texts.
 pub(super) fn record(
     session: &mut Session,
     tokenizer: &Tokenizer,
@@ -35,7 +34,7 @@ pub(super) fn record(
 ) -> anyhow::Result<Vec<Golden>> {
     let query = (identity.task == Task::Rescore).then_some(GOLDEN_QUERY);
     let run = |text: &&str| {
-        let vector = run_text(session, tokenizer, identity, (query, text))?;
+        let vector = run_text(session, tokenizer, identity, query, text)?;
         Ok(Golden {
             query: query.map(str::to_owned),
             text: (*text).to_owned(),
@@ -45,7 +44,7 @@ pub(super) fn record(
     GOLDEN_TEXTS.iter().map(run).collect()
 }
 
-/// Scores are written under the names of their labels.
+/// Checks that several scores have distinct labels, under whose names they are written.
 pub(super) fn check_labels(identity: &Identity) -> anyhow::Result<()> {
     let (labels, scores) = (identity.labels.len(), identity.dimensions);
     let distinct: BTreeSet<_> = identity.labels.iter().collect();
@@ -58,7 +57,7 @@ pub(super) fn check_labels(identity: &Identity) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A limit that the graph cannot take would fail the first long text, in production.
+/// Checks that the graph takes a text of the stated length. Otherwise the first long text would fail in production.
 pub(super) fn run_longest(
     session: &mut Session,
     tokenizer: &Tokenizer,
@@ -76,7 +75,7 @@ pub(super) fn run_longest(
     })
 }
 
-/// Checks the recorded vectors and gives their length.
+/// Checks the recorded vectors, and returns their dimensions.
 pub(super) fn check_golden(
     config: &StageConfig,
     golden: &[Golden],

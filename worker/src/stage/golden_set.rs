@@ -1,4 +1,4 @@
-//! Golden set: documents, and questions of which it is known which documents answer them.
+//! The golden set: documents, and questions with the documents that answer them.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ macro_rules! document {
     };
 }
 
-/// The demo's documents in plain text, as they are: it is a measure of change, not of quality.
+/// The demo's documents, each as a whole: the set measures a change, not the quality of search.
 const DOCUMENTS: [(&str, &str); 48] = [
     document!("concepts/exactly-once.md"),
     document!("concepts/job.md"),
@@ -73,12 +73,10 @@ const QUERIES: &str = include_str!("../../../fixtures/golden/queries.jsonl");
 /// Their answers.
 const QRELS: &str = include_str!("../../../fixtures/golden/qrels.tsv");
 
-/// What a model is measured with.
 #[derive(Debug)]
 pub(super) struct GoldenSet {
-    /// What is searched.
     pub(super) documents: Vec<Document>,
-    /// What is asked: only what a document answers.
+    /// The questions that a document answers.
     pub(super) topics: Vec<Topic>,
 }
 

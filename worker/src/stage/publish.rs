@@ -1,17 +1,19 @@
-//! Publish: renames a finished model into place, unless it is there already.
+//! Publish: renames a finished model into place, unless it is there already, and adds its signature.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use contract::digest::Digest;
-use contract::model::{MANIFEST, Manifest};
+use contract::model::{MANIFEST, Manifest, SIGNATURE, check_signature};
+use tempfile::NamedTempFile;
 
-use super::sign::sign;
-use super::workshop::Workshop;
 use super::{StageConfig, Staged};
+use crate::staging_dir::StagingDir;
 
-/// The model that is asked for by its fingerprint, if it is there already.
+/// Finds the model that is asked for by its fingerprint, if it is there already.
 pub(super) fn find_pinned(config: &StageConfig) -> anyhow::Result<Option<Staged>> {
     let Some(fingerprint) = &config.fingerprint else {
         return Ok(None);
@@ -23,18 +25,19 @@ pub(super) fn find_pinned(config: &StageConfig) -> anyhow::Result<Option<Staged>
     Ok(None)
 }
 
-/// Renames the finished directory into place. Of two who finish the same model at once, one is the first.
+/// Renames the finished directory into place. Of two processes that finish the same model at once, the second keeps that
+/// of the first.
 pub(super) fn publish(
     config: &StageConfig,
     manifest: Manifest,
-    workshop: Workshop,
+    staging: StagingDir,
 ) -> anyhow::Result<Staged> {
     let directory = directory(config, &manifest.fingerprint);
     if directory.exists() {
         return existing(config, directory);
     }
-    sign(config, &workshop.model())?;
-    match fs::rename(workshop.model(), &directory) {
+    sign(config, &staging.model())?;
+    match fs::rename(staging.model(), &directory) {
         Ok(()) => {}
         Err(_) if directory.join(MANIFEST).exists() => return existing(config, directory),
         Err(error) => {
@@ -43,7 +46,7 @@ pub(super) fn publish(
         }
     }
     sync(&config.models)?;
-    drop(workshop);
+    drop(staging);
     Ok(Staged {
         directory,
         manifest,
@@ -56,7 +59,7 @@ fn directory(config: &StageConfig, fingerprint: &Digest) -> PathBuf {
     config.models.join(name)
 }
 
-/// What is there is looked at as a worker would do it; a signature may be added.
+/// Verifies the model that is there as a worker would do it, and may add a signature.
 fn existing(config: &StageConfig, directory: PathBuf) -> anyhow::Result<Staged> {
     let there = Manifest::load(&directory)?;
     let hint = || {
@@ -86,4 +89,38 @@ fn existing(config: &StageConfig, directory: PathBuf) -> anyhow::Result<Staged> 
 fn sync(directory: &Path) -> anyhow::Result<()> {
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.with_context(|| format!("failed to sync `{}`", directory.display()))
+}
+
+/// Adds the given signature to a model, if it is one of its manifest. With a public key, a model without a signature is
+/// an error.
+pub(super) fn sign(config: &StageConfig, model: &Path) -> anyhow::Result<()> {
+    if let (Some(signature), Some(key)) = (&config.signature, &config.public_key) {
+        add_signature(model, signature, key)?;
+    }
+    Manifest::load_signed(model, config.public_key.as_deref())?;
+    Ok(())
+}
+
+/// Another signature of the same manifest is replaced.
+fn add_signature(model: &Path, signature: &PathBuf, key: &Path) -> anyhow::Result<()> {
+    let text = fs::read_to_string(signature);
+    let text = text.with_context(|| format!("failed to read `{}`", signature.display()))?;
+    let manifest = model.join(MANIFEST);
+    let manifest =
+        fs::read(&manifest).with_context(|| format!("failed to read `{}`", manifest.display()))?;
+    check_signature(model, &manifest, &text, key)
+        .with_context(|| format!("`{}` cannot be used", signature.display()))?;
+    let unwritable = || format!("failed to write to `{}`", model.display());
+    let mut file = NamedTempFile::new_in(model).with_context(unwritable)?;
+    file.write_all(text.as_bytes()).with_context(unwritable)?;
+    file.as_file().sync_all().with_context(unwritable)?;
+    allow_reading(file.path()).with_context(unwritable)?;
+    file.persist(model.join(SIGNATURE))
+        .with_context(unwritable)?;
+    Ok(())
+}
+
+/// A temporary file is private; a staged model is read by other users.
+fn allow_reading(file: &Path) -> io::Result<()> {
+    fs::set_permissions(file, Permissions::from_mode(0o644))
 }

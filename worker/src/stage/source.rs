@@ -1,4 +1,4 @@
-//! Source: understands where a model comes from. Nothing is asked of anybody yet.
+//! Source: parses where a model comes from. No request is sent yet.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,35 +7,31 @@ use object_store::path::Path;
 use object_store::{ClientOptions, HeaderMap, HeaderValue, ObjectStore};
 use runtime::object_stores::{Place, is_url, web};
 
-/// Scheme of the Hugging Face hub.
 const HUB: &str = "hf://";
 /// Where the hub is, unless `HF_ENDPOINT` says otherwise.
 const HUB_ENDPOINT: &str = "https://huggingface.co";
 
-/// Where a model comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// A directory.
     Directory(PathBuf),
-    /// A folder behind a network.
+    /// A folder of an object store or a web server.
     Remote(Remote),
 }
 
-/// A folder of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Remote {
     pub(super) store: Arc<dyn ObjectStore>,
     /// Path of the folder in the store.
     pub(super) folder: Path,
-    /// Its URL, without what may be secret.
+    /// Its URL, without credentials.
     pub(super) url: String,
-    /// Whether access is a matter of `HF_TOKEN`.
+    /// Whether `HF_TOKEN` decides about access.
     pub(super) is_hub: bool,
 }
 
 impl Source {
-    /// Understands an argument; an error says what is wrong with it.
-    pub(super) fn understand(argument: &str) -> Result<Self, String> {
+    /// An error says what is wrong with the argument.
+    pub(super) fn parse(argument: &str) -> Result<Self, String> {
         if let Some(model) = argument.strip_prefix(HUB) {
             return hub(model).map(Self::Remote);
         }
@@ -110,7 +106,7 @@ mod tests {
     use super::*;
 
     fn url(argument: &str) -> Result<String, String> {
-        match Source::understand(argument)? {
+        match Source::parse(argument)? {
             Source::Remote(remote) => Ok(remote.url),
             Source::Directory(directory) => Ok(directory.display().to_string()),
         }

@@ -169,7 +169,7 @@ async fn another_session_does_without_an_optimized_graph_that_has_gone() -> anyh
     assert_eq!(loaded.optimized.as_ref(), Some(&folder));
     std::fs::remove_dir_all(folder)?;
     for _ in 0..2 {
-        loaded.another.load()?;
+        loaded.factory.load()?;
     }
     Ok(())
 }

@@ -8,7 +8,6 @@ use super::StringStringEntryProto;
 /// A tensor. Its values are in one of the fields ending in `_data`, or in a file beside the graph.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
-    /// Its shape.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     /// Its element type: [`super::data_type`].
@@ -17,31 +16,24 @@ pub struct TensorProto {
     /// A `Segment`.
     #[prost(bytes = "bytes", optional, tag = "3")]
     pub segment: Option<Bytes>,
-    /// Values of 32-bit floats.
     #[prost(float, repeated, tag = "4")]
     pub float_data: Vec<f32>,
     /// Values of integers of at most 32 bits, and the bits of 16-bit floats.
     #[prost(int32, repeated, tag = "5")]
     pub int32_data: Vec<i32>,
-    /// Strings.
     #[prost(bytes = "bytes", repeated, tag = "6")]
     pub string_data: Vec<Bytes>,
-    /// Values of 64-bit integers.
     #[prost(int64, repeated, tag = "7")]
     pub int64_data: Vec<i64>,
-    /// Its name.
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
-    /// Values of any type, little-endian.
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub raw_data: Option<Bytes>,
-    /// Values of 64-bit floats.
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
     /// Values of unsigned integers of 32 and 64 bits.
     #[prost(uint64, repeated, tag = "11")]
     pub uint64_data: Vec<u64>,
-    /// Documentation.
     #[prost(string, optional, tag = "12")]
     pub doc_string: Option<String>,
     /// Where in which file the values are: `location`, `offset`, `length`.
@@ -50,24 +42,18 @@ pub struct TensorProto {
     /// Whether the values are in a file: [`super::EXTERNAL`].
     #[prost(int32, optional, tag = "14")]
     pub data_location: Option<i32>,
-    /// Whatever else is said of it.
     #[prost(message, repeated, tag = "16")]
     pub metadata_props: Vec<StringStringEntryProto>,
 }
 
-/// Name and type of a value.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfoProto {
-    /// Its name.
     #[prost(string, optional, tag = "1")]
     pub name: Option<String>,
-    /// Its type.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<TypeProto>,
-    /// Documentation.
     #[prost(string, optional, tag = "3")]
     pub doc_string: Option<String>,
-    /// Whatever else is said of it.
     #[prost(message, repeated, tag = "4")]
     pub metadata_props: Vec<StringStringEntryProto>,
 }
@@ -75,25 +61,18 @@ pub struct ValueInfoProto {
 /// A type: one of the fields ending in `_type`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
-    /// A tensor.
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorTypeProto>,
-    /// A sequence.
     #[prost(bytes = "bytes", optional, tag = "4")]
     pub sequence_type: Option<Bytes>,
-    /// A map.
     #[prost(bytes = "bytes", optional, tag = "5")]
     pub map_type: Option<Bytes>,
-    /// What it means.
     #[prost(string, optional, tag = "6")]
     pub denotation: Option<String>,
-    /// Something of another domain.
     #[prost(bytes = "bytes", optional, tag = "7")]
     pub opaque_type: Option<Bytes>,
-    /// A sparse tensor.
     #[prost(bytes = "bytes", optional, tag = "8")]
     pub sparse_tensor_type: Option<Bytes>,
-    /// Something or nothing.
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub optional_type: Option<Bytes>,
 }
@@ -104,15 +83,12 @@ pub struct TensorTypeProto {
     /// Element type: [`super::data_type`].
     #[prost(int32, optional, tag = "1")]
     pub elem_type: Option<i32>,
-    /// Shape, unknown if absent.
     #[prost(message, optional, tag = "2")]
     pub shape: Option<TensorShapeProto>,
 }
 
-/// A shape.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorShapeProto {
-    /// Its dimensions.
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<DimensionProto>,
 }
@@ -120,13 +96,10 @@ pub struct TensorShapeProto {
 /// `TensorShapeProto.Dimension`: a number, a name, or unknown.
 #[derive(Clone, PartialEq, Message)]
 pub struct DimensionProto {
-    /// Its number.
     #[prost(int64, optional, tag = "1")]
     pub dim_value: Option<i64>,
-    /// Its name.
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
-    /// What it means.
     #[prost(string, optional, tag = "3")]
     pub denotation: Option<String>,
 }

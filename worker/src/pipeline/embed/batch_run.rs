@@ -1,30 +1,27 @@
-//! Embed: puts together what the tensors of a batch give.
+//! The run of a batch through the model: gives out its tensors, and puts their vectors together.
 //!
-//! Takes [`Inputs`], gives [`Vectors`]. The tensors may be run in any order and several at once. Fails for the whole
-//! batch; rows whose vectors must not be written leave it with their job.
+//! The tensors may be run in any order and several at once. One that fails fails the whole batch. A vector that must
+//! not be written refuses only its own job.
 
 use std::vec;
 
-use crate::batch::{Inputs, Tensor, Vectors, Work};
+use crate::batch::{DecodedJob, Inputs, Tensor, Vectors};
 use crate::error::{EmbedError, Refusal};
 use crate::metrics;
 use crate::pool::{Recipe, is_sound};
 
-/// A batch whose tensors are being run.
 #[derive(Debug)]
-pub struct Embedding {
-    jobs: Vec<Work>,
-    /// As in [`Vectors`]; empty where a row was not run yet.
+pub(super) struct BatchRun {
+    jobs: Vec<DecodedJob>,
+    /// As in [`Vectors`]; empty for a row that was not run yet.
     vectors: Vec<Vec<Vec<f32>>>,
     waiting: vec::IntoIter<Tensor>,
     running: usize,
     failed: Option<EmbedError>,
 }
 
-impl Embedding {
-    /// Nothing was run yet.
-    #[must_use]
-    pub fn new(inputs: Inputs) -> Self {
+impl BatchRun {
+    pub(super) fn new(inputs: Inputs) -> Self {
         let rows = inputs.rows.iter();
         let mut vectors: Vec<_> = rows.map(|rows| vec![Vec::new(); *rows]).collect();
         metrics::chunks_reused(inputs.known.len());
@@ -41,14 +38,13 @@ impl Embedding {
     }
 
     /// The next tensor to run, whose result must be [`put`](Self::put).
-    pub fn take(&mut self) -> Option<Tensor> {
+    pub(super) fn take(&mut self) -> Option<Tensor> {
         let tensor = self.waiting.next()?;
         self.running += 1;
         Some(tensor)
     }
 
-    /// Keeps what a tensor gave.
-    pub fn put(&mut self, tensor: &Tensor, result: Result<Vec<Vec<f32>>, EmbedError>) {
+    pub(super) fn put(&mut self, tensor: &Tensor, result: Result<Vec<Vec<f32>>, EmbedError>) {
         self.running -= 1;
         match result {
             Ok(rows) => {
@@ -61,23 +57,25 @@ impl Embedding {
         }
     }
 
-    /// Gives no further tensors. The first error counts.
-    pub fn fail(&mut self, error: EmbedError) {
+    /// Gives out no further tensors. The first error counts.
+    pub(super) fn fail(&mut self, error: EmbedError) {
         self.waiting = Vec::new().into_iter();
         self.failed.get_or_insert(error);
     }
 
     /// Whether no tensor waits or is being run.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.waiting.len() == 0 && self.running == 0
     }
 
-    /// What has come of it, with the jobs that are refused by their position, in ascending order.
+    /// The vectors of all jobs, and the jobs that are refused by their position, in ascending order.
     ///
     /// # Errors
     /// [`EmbedError`] of the tensor that failed first.
-    pub fn finish(self, recipe: Recipe) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
+    pub(super) fn finish(
+        self,
+        recipe: Recipe,
+    ) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -132,18 +130,18 @@ mod tests {
         ids.iter().map(|id| vec![value(id)]).collect()
     }
 
-    fn embed(inputs: Inputs) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
-        let mut embedding = Embedding::new(inputs);
-        while let Some(tensor) = embedding.take() {
-            embedding.put(&tensor, Ok(first_token(&tensor)));
+    fn run(inputs: Inputs) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
+        let mut batch = BatchRun::new(inputs);
+        while let Some(tensor) = batch.take() {
+            batch.put(&tensor, Ok(first_token(&tensor)));
         }
-        assert!(embedding.is_done());
-        embedding.finish(RECIPE)
+        assert!(batch.is_done());
+        batch.finish(RECIPE)
     }
 
     fn inputs(jobs: &[&[u8]]) -> Inputs {
         let json = br#"{"version":"1.0","kind":"embed","queries":["q"],"reply":"r"}"#;
-        let work = || Work {
+        let work = || DecodedJob {
             job: Job::decode(json).unwrap(),
             default_version: 1,
         };
@@ -175,8 +173,8 @@ mod tests {
 
     #[test]
     fn vectors_come_back_in_the_order_of_the_rows_of_their_job() {
-        let embedded = embed(inputs(&[&[1, 2], &[], &[3]]));
-        let (vectors, refused) = embedded.unwrap();
+        let finished = run(inputs(&[&[1, 2], &[], &[3]]));
+        let (vectors, refused) = finished.unwrap();
         assert_eq!(
             vectors.vectors,
             [vec![vec![1.0], vec![2.0]], vec![], vec![vec![3.0]]]
@@ -190,7 +188,7 @@ mod tests {
         inputs.rows = vec![2, 1, 1];
         let key = |job, row| RowKey { job, row };
         inputs.known = vec![(key(0, 1), vec![7.0]), (key(2, 0), vec![f32::INFINITY])];
-        let (vectors, refused) = embed(inputs).unwrap();
+        let (vectors, refused) = run(inputs).unwrap();
         assert_eq!(
             vectors.vectors,
             [vec![vec![1.0], vec![7.0]], vec![vec![2.0]]]
@@ -203,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_vector_that_is_not_a_number_takes_only_its_own_job_out() {
-        let embedded = embed(inputs(&[&[1], &[2, 13], &[3]]));
-        let (vectors, refused) = embedded.unwrap();
+        let finished = run(inputs(&[&[1], &[2, 13], &[3]]));
+        let (vectors, refused) = finished.unwrap();
         assert_eq!(vectors.vectors, [vec![vec![1.0]], vec![vec![3.0]]]);
         assert_eq!(vectors.jobs.len(), 2);
         assert!(
@@ -229,33 +227,33 @@ mod tests {
 
     #[test]
     fn tensors_may_be_run_at_once_and_come_back_in_any_order() {
-        let mut embedding = Embedding::new(one_by_one(&[1, 2, 3]));
-        let mut taken: Vec<_> = std::iter::from_fn(|| embedding.take()).collect();
+        let mut batch = BatchRun::new(one_by_one(&[1, 2, 3]));
+        let mut taken: Vec<_> = std::iter::from_fn(|| batch.take()).collect();
         assert_eq!(taken.len(), 3);
         taken.rotate_left(1);
         for tensor in taken {
-            assert!(!embedding.is_done());
-            embedding.put(&tensor, Ok(first_token(&tensor)));
+            assert!(!batch.is_done());
+            batch.put(&tensor, Ok(first_token(&tensor)));
         }
-        assert!(embedding.is_done());
-        let (vectors, _) = embedding.finish(RECIPE).unwrap();
+        assert!(batch.is_done());
+        let (vectors, _) = batch.finish(RECIPE).unwrap();
         assert_eq!(vectors.vectors, [[[1.0], [2.0], [3.0]]]);
     }
 
     #[test]
     fn a_batch_that_fails_is_done_when_the_last_of_its_tensors_comes_back() {
-        let mut embedding = Embedding::new(one_by_one(&[1, 2, 3]));
-        let (one, other) = (embedding.take().unwrap(), embedding.take().unwrap());
-        embedding.put(&one, Err(EmbedError::Stopped));
-        assert!(embedding.take().is_none() && !embedding.is_done());
-        embedding.put(&other, Ok(first_token(&other)));
-        assert!(embedding.is_done());
-        let finished = embedding.finish(RECIPE);
+        let mut batch = BatchRun::new(one_by_one(&[1, 2, 3]));
+        let (one, other) = (batch.take().unwrap(), batch.take().unwrap());
+        batch.put(&one, Err(EmbedError::Stopped));
+        assert!(batch.take().is_none() && !batch.is_done());
+        batch.put(&other, Ok(first_token(&other)));
+        assert!(batch.is_done());
+        let finished = batch.finish(RECIPE);
         assert!(matches!(finished, Err(EmbedError::Stopped)));
     }
 
     #[test]
     fn a_batch_without_tensors_is_done_at_once() {
-        assert!(Embedding::new(one_by_one(&[])).is_done());
+        assert!(BatchRun::new(one_by_one(&[])).is_done());
     }
 }

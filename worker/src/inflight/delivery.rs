@@ -1,4 +1,4 @@
-//! The lease of one job: settled once, by value.
+//! The delivery of one job: settled once, by value.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,56 +12,79 @@ use contract::topology::{DLQ, MAX_DELIVER, Priority, header};
 use queue::dead_letter::{self, EXHAUSTED, Original};
 
 use super::progress::Renewal;
-use crate::batch::Delivery;
+use crate::batch::RawJob;
 use crate::error::{Outcome, Suspicion, retry_delay};
-use crate::failpoint::{self, Verdict};
 use crate::health::Health;
 use crate::metrics;
 use crate::trace::{Process, Receive};
+use runtime::failpoint::{self, Verdict};
 
 /// Bounds each settlement: the client would wait for a reconnect without end.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// An acknowledgement that is lost costs a redelivery, so it is worth asking again.
 const ACK_ATTEMPTS: usize = 3;
 
-/// How leases are settled, and by whom.
+/// Where deliveries are settled, and by whom.
 #[derive(Debug)]
 pub struct Queue {
-    /// The connection.
     pub client: async_nats::Client,
-    /// JetStream over it.
     pub jetstream: jetstream::Context,
-    /// How long JetStream waits for a sign of life about a job.
+    /// How long JetStream waits for a sign of life about a job before it is redelivered.
     pub ack_wait: Duration,
     /// Name of this worker, for dead letters.
     pub worker: String,
-    /// Fingerprint of its model, for dead letters.
+    /// Fingerprint of the model, for dead letters.
     pub fingerprint: String,
-    /// Whether the stages move on: leases are kept for no longer.
+    /// Whether the stages move on: jobs are kept from redelivery for no longer.
     pub health: Health,
 }
 
 /// The right and the duty to settle one job.
 #[derive(Debug)]
 #[must_use = "a job that is not settled is redelivered"]
-pub struct Lease {
+pub struct Delivery {
     queue: Arc<Queue>,
     message: Message,
     sequence: u64,
-    deliveries: i64,
+    delivery_count: i64,
     renewal: Arc<Renewal>,
     span: Process,
 }
 
-impl Lease {
-    /// Takes the lease of a message. `None` for a message that JetStream did not deliver.
+/// What JetStream is told about a job that was not done.
+#[derive(Debug, PartialEq, Eq)]
+enum Settlement {
+    DeadLetter(&'static str),
+    Nak(Duration),
+    Term,
+    Nothing,
+}
+
+impl Settlement {
+    /// A job at its last delivery becomes a dead letter where others are retried: JetStream would drop it silently.
+    fn of(outcome: Outcome, delivery_count: i64, backoff: Duration) -> Self {
+        match outcome {
+            Outcome::DeadLetter { cause } => Self::DeadLetter(cause),
+            Outcome::Retry { .. } | Outcome::GiveBack if delivery_count >= MAX_DELIVER => {
+                Self::DeadLetter(EXHAUSTED)
+            }
+            Outcome::Retry { after } => Self::Nak(after.unwrap_or(backoff)),
+            Outcome::GiveBack => Self::Nak(backoff),
+            Outcome::Terminate => Self::Term,
+            Outcome::Exit => Self::Nothing,
+        }
+    }
+}
+
+impl Delivery {
+    /// `None` for a message that JetStream did not deliver.
     pub fn take(queue: Arc<Queue>, message: Message, receive: &Receive) -> Option<Self> {
         let info = message.info().ok()?;
-        let (sequence, deliveries) = (info.stream_sequence, info.delivered);
+        let (sequence, delivery_count) = (info.stream_sequence, info.delivered);
         // Clocks differ: a job that comes from the future is a new one.
         let age = SystemTime::now().duration_since(info.published.into());
         if let Some(lane) = Priority::of_subject(&message.subject) {
-            metrics::job_delivered(lane, age.unwrap_or_default(), deliveries);
+            metrics::job_delivered(lane, age.unwrap_or_default(), delivery_count);
         }
         let renewal = Arc::new(Renewal::new(queue.ack_wait));
         let span = Process::begin(&message, receive);
@@ -69,20 +92,18 @@ impl Lease {
             queue,
             message,
             sequence,
-            deliveries,
+            delivery_count,
             renewal,
             span,
         })
     }
 
     /// How often the job has been delivered, this time included.
-    #[must_use]
-    pub fn deliveries(&self) -> i64 {
-        self.deliveries
+    pub fn delivery_count(&self) -> i64 {
+        self.delivery_count
     }
 
     /// Tokens in the job: what its publisher says, else an estimate of four bytes each.
-    #[must_use]
     pub fn tokens(&self) -> usize {
         let stated = self
             .message
@@ -90,19 +111,17 @@ impl Lease {
             .as_ref()
             .and_then(|headers| headers.get(header::TOKENS));
         let stated = stated.and_then(|tokens| tokens.as_str().parse().ok());
-        // A token takes at least a byte of text: more than that is no statement to plan with.
+        // A token takes at least a byte of text, so a larger number is wrong.
         let bytes = self.message.payload.len();
         stated.unwrap_or(bytes / 4).min(bytes)
     }
 
     /// The job as it was published.
-    #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.message.payload
     }
 
-    /// Names the job for as long as its stream exists and beyond: sequences start again with a new stream.
-    #[must_use]
+    /// Identifies the job by its sequence and the time of its publish: sequences start again when the stream is made anew.
     pub fn key(&self) -> String {
         let stored = self
             .message
@@ -111,10 +130,10 @@ impl Lease {
         format!("{}-{stored}", self.sequence)
     }
 
-    /// Whether the job has a dead letter already: whoever stored it did not come to terminate the job.
+    /// Whether the job has a dead letter already: then a worker has stored that and could not terminate the job any more.
     ///
     /// # Errors
-    /// [`Suspicion::Unrecorded`] if JetStream does not tell.
+    /// [`Suspicion::Unrecorded`] if JetStream does not answer.
     pub async fn is_dead_lettered(&self) -> Result<bool, Suspicion> {
         let original = Original::delivered(&self.message);
         let subject = original.map(|original| original.dead_letter_subject());
@@ -137,10 +156,10 @@ impl Lease {
         Some((self.message.reply.clone()?, self.renewal.clone()))
     }
 
-    pub(super) fn delivery(&self) -> Delivery {
+    pub(super) fn raw_job(&self) -> RawJob {
         let info = self.message.info();
         let headers = self.message.headers.as_ref();
-        Delivery {
+        RawJob {
             payload: self.message.payload.clone(),
             default_version: info
                 .ok()
@@ -153,8 +172,8 @@ impl Lease {
     }
 
     /// Acknowledges: the job leaves the stream. Asks for confirmation, because an acknowledgement that nobody
-    /// received is none. A job whose acknowledgement fails is redelivered, which is harmless. A lease that has lapsed
-    /// is acknowledged too: the points are durable, whoever has the job now.
+    /// received is none. A job whose acknowledgement fails is redelivered, which is harmless. A delivery that has lapsed
+    /// is acknowledged, too: the points are durable, whoever has the job now.
     pub(super) async fn ack(self) {
         failpoint::pass("before-ack");
         if failpoint::skips("ack") {
@@ -172,10 +191,10 @@ impl Lease {
         self.settled("ack_lost");
     }
 
-    /// Gives the job back.
+    /// Gives the job back, to be redelivered after the delay.
     pub async fn nak(self, delay: Duration) {
         if self.renewal.has_lapsed() {
-            return self.let_go();
+            return self.leave_to_others();
         }
         let kind = if delay.is_zero() {
             Bytes::from_static(b"-NAK")
@@ -188,25 +207,21 @@ impl Lease {
         self.settled("nak");
     }
 
-    /// Settles a job that was not done. At its last delivery JetStream would give it up without a word.
+    /// Settles a job that was not done.
     pub(super) async fn settle(self, outcome: Outcome, reason: &str) {
-        let backoff = retry_delay(self.deliveries, self.sequence);
-        match outcome {
-            Outcome::DeadLetter { cause } => self.dead_letter(cause, reason).await,
-            Outcome::Retry { .. } | Outcome::GiveBack if self.deliveries >= MAX_DELIVER => {
-                self.dead_letter(EXHAUSTED, reason).await;
-            }
-            Outcome::Retry { after } => self.nak(after.unwrap_or(backoff)).await,
-            Outcome::GiveBack => self.nak(backoff).await,
-            Outcome::Terminate => self.term(reason).await,
-            Outcome::Exit => {}
+        let backoff = retry_delay(self.delivery_count, self.sequence);
+        match Settlement::of(outcome, self.delivery_count, backoff) {
+            Settlement::DeadLetter(cause) => self.dead_letter(cause, reason).await,
+            Settlement::Nak(delay) => self.nak(delay).await,
+            Settlement::Term => self.term(reason).await,
+            Settlement::Nothing => {}
         }
     }
 
     /// Stores the job in the DLQ, then takes it out of the stream. If it cannot be stored, the job is given back.
     pub async fn dead_letter(self, cause: &str, reason: &str) {
         if self.renewal.has_lapsed() {
-            return self.let_go();
+            return self.leave_to_others();
         }
         tracing::warn!(
             job.sequence = self.sequence,
@@ -221,7 +236,7 @@ impl Lease {
                 error = format!("{error:#}"),
                 "dead letter not stored"
             );
-            let delay = retry_delay(self.deliveries, self.sequence);
+            let delay = retry_delay(self.delivery_count, self.sequence);
             return self.nak(delay).await;
         }
         failpoint::pass("after-dead-letter");
@@ -241,8 +256,8 @@ impl Lease {
         self.settled("term");
     }
 
-    /// Another worker may have the job by now: what this one knows about it is old.
-    fn let_go(self) {
+    /// Settles nothing, because another worker may have the job by now.
+    fn leave_to_others(self) {
         tracing::warn!(
             job.sequence = self.sequence,
             "lease lapsed, job left to others"
@@ -275,12 +290,13 @@ impl Lease {
     /// client's own confirmed acknowledgement would take it for success.
     async fn confirm(&self, operation: &'static str, kind: Bytes) -> Result<(), String> {
         let started = Instant::now();
-        let told = self.tell(kind).await;
-        self.span.told(operation, started.elapsed(), told.is_ok());
-        told
+        let confirmed = self.request(kind).await;
+        self.span
+            .settle_requested(operation, started.elapsed(), confirmed.is_ok());
+        confirmed
     }
 
-    async fn tell(&self, kind: Bytes) -> Result<(), String> {
+    async fn request(&self, kind: Bytes) -> Result<(), String> {
         let reply = self
             .message
             .reply
@@ -291,6 +307,47 @@ impl Lease {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {SETTLE_TIMEOUT:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Duration = Duration::from_secs(5);
+
+    fn settled(outcome: Outcome, delivery_count: i64) -> Settlement {
+        Settlement::of(outcome, delivery_count, BACKOFF)
+    }
+
+    #[test]
+    fn what_may_succeed_later_is_given_back_with_the_delay_that_was_asked_for() {
+        let after = Duration::from_secs(60);
+        let asked = Outcome::Retry { after: Some(after) };
+        assert_eq!(settled(asked, 1), Settlement::Nak(after));
+        let retry = Outcome::Retry { after: None };
+        assert_eq!(settled(retry, 1), Settlement::Nak(BACKOFF));
+        assert_eq!(settled(Outcome::GiveBack, 1), Settlement::Nak(BACKOFF));
+    }
+
+    #[test]
+    fn the_last_delivery_becomes_a_dead_letter() {
+        let exhausted = Settlement::DeadLetter(EXHAUSTED);
+        for outcome in [Outcome::Retry { after: None }, Outcome::GiveBack] {
+            let before = settled(outcome, MAX_DELIVER - 1);
+            assert_eq!(before, Settlement::Nak(BACKOFF));
+            assert_eq!(settled(outcome, MAX_DELIVER), exhausted);
+        }
+    }
+
+    #[test]
+    fn what_is_permanent_does_not_depend_on_the_number_of_deliveries() {
+        for count in [1, MAX_DELIVER] {
+            let refused = Outcome::DeadLetter { cause: "invalid" };
+            assert_eq!(settled(refused, count), Settlement::DeadLetter("invalid"));
+            assert_eq!(settled(Outcome::Terminate, count), Settlement::Term);
+            assert_eq!(settled(Outcome::Exit, count), Settlement::Nothing);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Workshop: the temporary directory in which a model is made, on the volume of the target.
+//! The staging directory: a temporary directory in which a model is made, on the volume of the target.
 //!
-//! Whoever works in one holds a lock on a file in it, which ends with the process. What a killed process has left is
-//! removed by the next one, if nobody holds the lock and nothing was written for a while: on file systems whose locks
-//! are not seen by other machines, the time alone decides.
+//! The process that works in one holds a lock on a file in it. What a killed process has left is removed by the next one,
+//! if nobody holds the lock and nothing was written for a while: on file systems whose locks are not seen by other
+//! machines, the time alone decides.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
@@ -13,23 +13,21 @@ use anyhow::Context as _;
 use contract::names::ModelName;
 use tempfile::TempDir;
 
-/// Begin of the name of a workshop. No worker takes it for a model.
+/// Prefix of the name of a staging directory. No worker takes it for a model.
 const PREFIX: &str = ".staging-";
-/// File that is locked.
 const LOCK: &str = "lock";
-/// Nobody who still works is silent for so long.
+/// A process that still works writes more often than this.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// A workshop. Dropping it removes all that is left in it.
+/// Dropping it removes all that is left in it.
 #[derive(Debug)]
-pub(crate) struct Workshop {
+pub(crate) struct StagingDir {
     directory: TempDir,
-    /// Held until the end.
     _lock: File,
 }
 
-impl Workshop {
-    /// Opens a workshop in the directory of models, after removing those that were abandoned.
+impl StagingDir {
+    /// Opens one in the directory of models, after removing those that were abandoned.
     pub(crate) fn open(models: &Path, name: &ModelName) -> anyhow::Result<Self> {
         let unwritable = || format!("failed to write to `{}`", models.display());
         fs::create_dir_all(models).with_context(unwritable)?;
@@ -51,12 +49,12 @@ impl Workshop {
         })
     }
 
-    /// What is downloaded goes here.
+    /// For what is downloaded.
     pub(crate) fn source(&self) -> PathBuf {
         Self::source_in(&self.directory)
     }
 
-    /// The staged model is made here.
+    /// For the model that is made.
     pub(crate) fn model(&self) -> PathBuf {
         Self::model_in(&self.directory)
     }
@@ -70,8 +68,8 @@ impl Workshop {
     }
 }
 
-/// Writes a small file and sees it to the disk.
-pub(super) fn write_durably(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+/// Writes a small file and syncs it to the disk.
+pub(crate) fn write_durably(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let write = || {
         let mut file = File::create(path)?;
         file.write_all(content)?;
@@ -80,28 +78,28 @@ pub(super) fn write_durably(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     write().with_context(|| format!("failed to write `{}`", path.display()))
 }
 
-/// Removes the workshops that were abandoned. One that cannot be removed stays.
+/// Removes the staging directories that were abandoned. One that cannot be removed stays.
 pub(crate) fn sweep(models: &Path) {
     let entries = fs::read_dir(models).into_iter().flatten().flatten();
     for entry in entries {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        let workshop = entry.path();
-        match remove_abandoned(&workshop) {
+        let path = entry.path();
+        match remove_abandoned(&path) {
             Ok(true) => {
-                tracing::info!(path = %workshop.display(), "removed what a killed staging had left")
+                tracing::info!(path = %path.display(), "removed what a killed staging had left")
             }
             Ok(false) => {}
-            // Another one may be removing it as well.
-            Err(error) => tracing::debug!(path = %workshop.display(), %error, "failed to remove"),
+            // Another process may be removing it as well.
+            Err(error) => tracing::debug!(path = %path.display(), %error, "failed to remove"),
         }
     }
 }
 
-fn remove_abandoned(workshop: &Path) -> io::Result<bool> {
-    // Not truncated: who works in there would not be disturbed.
-    let lock = match File::options().write(true).open(workshop.join(LOCK)) {
+fn remove_abandoned(path: &Path) -> io::Result<bool> {
+    // The file is not truncated, so that a process that holds the lock is not disturbed.
+    let lock = match File::options().write(true).open(path.join(LOCK)) {
         Ok(lock) => Some(lock),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
@@ -109,12 +107,12 @@ fn remove_abandoned(workshop: &Path) -> io::Result<bool> {
     if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
         return Ok(false);
     }
-    let silent = SystemTime::now().duration_since(last_write(workshop)?);
-    // A write in the future is one of another machine's clock.
+    let silent = SystemTime::now().duration_since(last_write(path)?);
+    // A time in the future comes from the clock of another machine.
     if silent.unwrap_or_default() < ABANDONED {
         return Ok(false);
     }
-    fs::remove_dir_all(workshop)?;
+    fs::remove_dir_all(path)?;
     Ok(true)
 }
 
@@ -134,8 +132,8 @@ fn last_write(path: &Path) -> io::Result<SystemTime> {
 mod tests {
     use super::*;
 
-    /// A workshop with a file in a folder, written so long ago.
-    fn workshop(models: &Path, name: &str, age: Duration) -> PathBuf {
+    /// A staging directory whose files were written `age` ago.
+    fn staging(models: &Path, name: &str, age: Duration) -> PathBuf {
         let path = models.join(name);
         fs::create_dir_all(path.join("source/onnx")).unwrap();
         for file in [LOCK, "source/onnx/model.onnx"] {
@@ -155,26 +153,26 @@ mod tests {
     fn only_what_nobody_works_in_is_removed() {
         let models = tempfile::tempdir().unwrap();
         let old = ABANDONED * 2;
-        let abandoned = workshop(models.path(), ".staging-m.1", old);
-        let young = workshop(models.path(), ".staging-m.2", Duration::ZERO);
-        let held = workshop(models.path(), ".staging-m.3", old);
+        let abandoned = staging(models.path(), ".staging-m.1", old);
+        let young = staging(models.path(), ".staging-m.2", Duration::ZERO);
+        let held = staging(models.path(), ".staging-m.3", old);
         let lock = File::open(held.join(LOCK)).unwrap();
         lock.lock().unwrap();
-        let writing = workshop(models.path(), ".staging-m.4", old);
+        let writing = staging(models.path(), ".staging-m.4", old);
         fs::write(writing.join("source/onnx/model.onnx"), "more").unwrap();
-        let model = workshop(models.path(), "m-0123456789ab", old);
-        let without_lock = workshop(models.path(), ".staging-m.5", old);
+        let model = staging(models.path(), "m-0123456789ab", old);
+        let without_lock = staging(models.path(), ".staging-m.5", old);
         fs::remove_file(without_lock.join(LOCK)).unwrap();
         File::open(&without_lock)
             .unwrap()
             .set_modified(SystemTime::now() - old)
             .unwrap();
-        let opened = Workshop::open(models.path(), &"m".parse().unwrap()).unwrap();
+        let opened = StagingDir::open(models.path(), &"m".parse().unwrap()).unwrap();
         let stays = |path: &PathBuf| path.exists();
         assert_eq!([&abandoned, &without_lock].map(stays), [false, false]);
         assert_eq!([&young, &held, &writing, &model].map(stays), [true; 4]);
         drop(lock);
-        let second = Workshop::open(models.path(), &"m".parse().unwrap()).unwrap();
+        let second = StagingDir::open(models.path(), &"m".parse().unwrap()).unwrap();
         assert!(!held.exists() && opened.model().exists());
         assert_ne!(opened.model(), second.model());
     }

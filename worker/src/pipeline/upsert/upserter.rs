@@ -1,17 +1,14 @@
-//! Upsert: writes the points of a batch by the protocol of [`points::write`], and scores beside them.
+//! The upserter: writes the points of a batch by the protocol of [`points::write`], and scores beside them.
 //!
-//! Takes [`Vectors`], gives durable points; owns the Qdrant client. A score goes to its point only while that has the
-//! version that was scored, and touches nothing else of it.
+//! A score goes to its point only while that has the version that was scored, and touches nothing else of it.
 //!
 //! **Cost.** `cargo bench-ebb --only pipeline --profile` with 384 dimensions: a chunk takes about 35 us of a core here
 //! (making points, decoding jobs and HTTP/2 a third each), 10 us of nats-server and 80 us of the local store, of which
 //! the engine's payload indexes take most. Each step waits for the one before, so a single batch leaves all of them idle
-//! most of the time: the write stage has several on their way.
-
-mod counted;
-mod scores;
+//! most of the time: the stage has several on their way.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use contract::job::Job;
 use contract::model::Manifest;
@@ -20,17 +17,24 @@ use contract::topology::Task;
 use points::change::{Change, Kind};
 use points::connect::check_version;
 use points::point::Stamp;
+use points::store::Store;
 use points::write::Written;
 use points::{Points, collection};
-use qdrant_client::Qdrant;
+use qdrant_client::qdrant::points_update_operation::Operation;
+use qdrant_client::qdrant::{
+    CountPoints, CountResponse, GetCollectionInfoResponse, GetPoints, GetResponse, ScrollPoints,
+    ScrollResponse, UpdateBatchPoints, UpdateBatchResponse,
+};
+use qdrant_client::{Qdrant, QdrantError};
 
+use super::scores;
 use crate::batch::Vectors;
 use crate::error::UpsertError;
-use counted::Counted;
+use crate::metrics;
 
 /// Writes batches for one model.
 pub struct Upserter {
-    qdrant: Counted,
+    qdrant: Timed,
     manifest: Manifest,
 }
 
@@ -43,11 +47,9 @@ impl std::fmt::Debug for Upserter {
 }
 
 impl Upserter {
-    /// Writes with this client for this model.
-    #[must_use]
     pub fn new(qdrant: Qdrant, manifest: Manifest) -> Self {
         Self {
-            qdrant: Counted(qdrant),
+            qdrant: Timed(qdrant),
             manifest,
         }
     }
@@ -94,15 +96,12 @@ impl Upserter {
     }
 
     /// Whether the collection is there, is for this model, and takes writes.
-    ///
-    /// # Errors
-    /// [`UpsertError`].
     pub async fn probe(&self, collection: &CollectionName) -> Result<(), UpsertError> {
         self.check(collection).await?;
         Ok(self.points(collection).write_nothing().await?)
     }
 
-    fn points<'a>(&'a self, collection: &'a CollectionName) -> Points<'a, Counted> {
+    fn points<'a>(&'a self, collection: &'a CollectionName) -> Points<'a, Timed> {
         Points {
             store: &self.qdrant,
             collection,
@@ -119,24 +118,24 @@ impl Upserter {
     }
 }
 
-/// Sorts the documents of a batch by the collection that they go to.
+/// The changes of a batch, by the collection that they go to.
 fn changes(vectors: &Vectors) -> BTreeMap<&CollectionName, Vec<Change<'_>>> {
     let mut by_collection: BTreeMap<&CollectionName, Vec<Change<'_>>> = BTreeMap::new();
-    for (work, rows) in vectors.jobs.iter().zip(&vectors.vectors) {
-        let Some(collection) = work.job.collection() else {
+    for (decoded, rows) in vectors.jobs.iter().zip(&vectors.vectors) {
+        let Some(collection) = decoded.job.collection() else {
             continue;
         };
         let changes = by_collection.entry(collection).or_default();
-        let run = work.job.run();
+        let run = decoded.job.run();
         let mut change = |doc_id, version: Option<u64>, kind| {
             changes.push(Change {
                 doc_id,
-                version: version.unwrap_or(work.default_version),
+                version: version.unwrap_or(decoded.default_version),
                 run,
                 kind,
             });
         };
-        match &work.job {
+        match &decoded.job {
             Job::Embed(job) => {
                 let mut rest = rows.as_slice();
                 for document in &job.documents {
@@ -155,4 +154,49 @@ fn changes(vectors: &Vectors) -> BTreeMap<&CollectionName, Vec<Change<'_>>> {
         }
     }
     by_collection
+}
+
+/// The client of Qdrant, whose requests are timed in the metrics.
+struct Timed(Qdrant);
+
+impl Store for Timed {
+    async fn info(&self, collection: &str) -> Result<GetCollectionInfoResponse, QdrantError> {
+        timed("collection_info", self.0.info(collection)).await
+    }
+
+    async fn get(&self, request: GetPoints) -> Result<GetResponse, QdrantError> {
+        timed("get", self.0.get(request)).await
+    }
+
+    async fn scroll(&self, request: ScrollPoints) -> Result<ScrollResponse, QdrantError> {
+        timed("scroll", Store::scroll(&self.0, request)).await
+    }
+
+    async fn count(&self, request: CountPoints) -> Result<CountResponse, QdrantError> {
+        Store::count(&self.0, request).await
+    }
+
+    async fn update(&self, request: UpdateBatchPoints) -> Result<UpdateBatchResponse, QdrantError> {
+        timed(operation(&request), self.0.update(request)).await
+    }
+}
+
+/// Writes are named by their first operation: what follows in the same request belongs to it.
+fn operation(request: &UpdateBatchPoints) -> &'static str {
+    let first = request.operations.first();
+    match first.and_then(|first| first.operation.as_ref()) {
+        Some(Operation::Upsert(_)) => "upsert",
+        Some(Operation::DeletePoints(_)) => "delete",
+        _ => "set_payload",
+    }
+}
+
+async fn timed<T>(
+    operation: &'static str,
+    request: impl Future<Output = Result<T, QdrantError>>,
+) -> Result<T, QdrantError> {
+    let started = Instant::now();
+    let answer = request.await;
+    metrics::qdrant_answered(operation, started.elapsed(), answer.is_ok());
+    answer
 }

@@ -1,10 +1,10 @@
 //! Pull: takes jobs from both lanes, live before bulk.
 //!
-//! Takes nothing, gives batches; owns the consumers. A slot downstream is reserved before anything is pulled, so
-//! that the backlog stays in NATS, where the autoscaler sees it. Failures to pull are transient and retried.
+//! A slot downstream is reserved before anything is pulled, so that the backlog stays in NATS, where the autoscaler sees
+//! it. Failures to pull are transient and retried.
 //!
 //! A pull request that is dropped may still be answered, into an inbox that nobody reads. Requests are therefore read
-//! to their end: they are short, and one that waits runs by itself until somebody asks for what it has brought.
+//! to their end: most are short, and one that waits is a task of its own, whose result is taken when it has ended.
 
 mod size;
 
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::batch::Batch;
 use crate::health::Health;
-use crate::inflight::{InFlight, Lease, Queue};
+use crate::inflight::{Delivery, InFlight, Queue};
 use crate::metrics;
 use crate::shutdown::{Phase, Shutdown, Trigger};
 use crate::trace::Receive;
@@ -29,7 +29,7 @@ pub use size::PullSize;
 
 /// How long an idle worker waits for work in one request. It bounds how long an idle worker takes to stop.
 const IDLE_WAIT: Duration = Duration::from_secs(2);
-/// Time for an answer that should come at once, or right after [`IDLE_WAIT`].
+/// Time for an answer that should come at once, or right after [`IDLE_WAIT`] is over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed pull.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -40,26 +40,26 @@ type Pulled = Vec<InFlight<Batch>>;
 struct LaneSource {
     queue: Arc<Queue>,
     consumer: PullConsumer,
-    /// A request that waits for one job, if one is out. It runs by itself, so that what it brings is leased at once.
+    /// A request that waits for one job, if one is out. It is a task of its own, so that the job that it brings is kept
+    /// from redelivery at once.
     waiting: Option<JoinHandle<Pulled>>,
-    /// How large the jobs of this lane are.
     jobs: JobSize,
 }
 
-/// The pull stage.
-pub struct Pull {
+pub struct PullStage {
     live: LaneSource,
     bulk: LaneSource,
     size: PullSize,
+    controls: Controls,
     /// What was pulled and has not been sent on: more than one batch if some jobs travel alone.
     ready: VecDeque<InFlight<Batch>>,
     /// When the process began, until it has asked for its first job.
     began: Option<Instant>,
 }
 
-impl std::fmt::Debug for Pull {
+impl std::fmt::Debug for PullStage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pull")
+        f.debug_struct("PullStage")
             .field("ready", &self.ready.len())
             .finish_non_exhaustive()
     }
@@ -68,20 +68,24 @@ impl std::fmt::Debug for Pull {
 /// What tells the stage to stop or to wait.
 #[derive(Debug)]
 pub struct Controls {
-    /// Ends the stage.
     pub shutdown: Shutdown,
     /// `true` while pulling is pointless because writes fail.
     pub breaker: watch::Receiver<bool>,
-    /// Whether a stage hangs, so that pulling is pointless too.
+    /// Whether a stage hangs, so that pulling is pointless, too.
     pub health: Health,
-    /// Ends the input when both lanes are empty, if this is a run that drains.
+    /// Starts the shutdown when both lanes are empty, if this is a run that drains.
     pub drain: Option<Trigger>,
 }
 
-impl Pull {
-    /// Pulls from these consumers.
-    #[must_use]
-    pub fn new(queue: &Arc<Queue>, live: PullConsumer, bulk: PullConsumer, size: PullSize) -> Self {
+impl PullStage {
+    /// `began` is when the process began, for the metrics of its start.
+    pub fn new(
+        queue: &Arc<Queue>,
+        [live, bulk]: [PullConsumer; 2],
+        size: PullSize,
+        controls: Controls,
+        began: Instant,
+    ) -> Self {
         let jobs = JobSize::unknown(size);
         let source = |consumer| LaneSource {
             queue: queue.clone(),
@@ -93,39 +97,31 @@ impl Pull {
             live: source(live),
             bulk: source(bulk),
             size,
+            controls,
             ready: VecDeque::new(),
-            began: None,
-        }
-    }
-
-    /// Tells in the metrics how long after `began` the first job is asked for.
-    #[must_use]
-    pub fn since(self, began: Instant) -> Self {
-        Self {
             began: Some(began),
-            ..self
         }
     }
 
     /// Runs until shutdown; then gives back whatever was pulled and not sent on.
-    pub async fn run(mut self, batches: mpsc::Sender<InFlight<Batch>>, mut controls: Controls) {
-        while controls.shutdown.phase() == Phase::Running {
-            let Some(slot) = controls.slot(&batches).await else {
+    pub(super) async fn run(mut self, output: mpsc::Sender<InFlight<Batch>>) {
+        while self.controls.shutdown.phase() == Phase::Running {
+            let Some(slot) = self.controls.slot(&output).await else {
                 break;
             };
             if self.ready.is_empty() {
-                self.gather(&mut controls).await;
+                self.gather().await;
             }
             match self.ready.pop_front() {
                 Some(batch) => slot.send(batch),
-                None => controls.drain_if_empty(&mut self).await,
+                None => self.drain_if_empty().await,
             }
         }
         self.give_back().await;
     }
 
     /// Pulls what is there; waits for a job if nothing is.
-    async fn gather(&mut self, controls: &mut Controls) {
+    async fn gather(&mut self) {
         if let Some(began) = self.began.take() {
             metrics::startup_phase("first_pull", began.elapsed());
         }
@@ -135,22 +131,31 @@ impl Pull {
             pulled = self.bulk.take(self.size).await;
         }
         if pulled.is_empty() {
-            pulled = self.wait(&mut controls.shutdown).await;
+            pulled = self.wait().await;
         }
         self.ready.extend(pulled);
     }
 
     /// Waits for a job on either lane. The request on the other lane goes on waiting.
-    async fn wait(&mut self, shutdown: &mut Shutdown) -> Pulled {
+    async fn wait(&mut self) -> Pulled {
         let (live, bulk) = (self.live.waiting(), self.bulk.waiting());
         let (lane, pulled) = tokio::select! {
             biased;
             pulled = live => (&mut self.live, pulled),
             pulled = bulk => (&mut self.bulk, pulled),
-            () = shutdown.reached(Phase::Draining) => return Vec::new(),
+            () = self.controls.shutdown.reached(Phase::Draining) => return Vec::new(),
         };
         lane.waiting = None;
         pulled.unwrap_or_default()
+    }
+
+    /// Ends a run that drains once both lanes are empty.
+    async fn drain_if_empty(&mut self) {
+        if self.controls.drain.is_none() || !self.lanes_are_empty().await {
+            return;
+        }
+        tracing::info!("both lanes are empty");
+        self.controls.drain.iter().for_each(Trigger::drain);
     }
 
     /// Whether nothing is left to do on either lane, by this worker or any other.
@@ -168,7 +173,7 @@ impl Pull {
     async fn give_back(mut self) {
         let (live, bulk) = future::join(self.live.last_wait(), self.bulk.last_wait()).await;
         let left = self.ready.into_iter().chain(live).chain(bulk);
-        future::join_all(left.map(|batch| batch.leases.release())).await;
+        future::join_all(left.map(|batch| batch.deliveries.release())).await;
     }
 }
 
@@ -191,15 +196,6 @@ impl Controls {
             slot = reserve => slot,
         }
     }
-
-    async fn drain_if_empty(&self, pull: &mut Pull) {
-        if let Some(trigger) = &self.drain
-            && pull.lanes_are_empty().await
-        {
-            tracing::info!("both lanes are empty");
-            trigger.drain();
-        }
-    }
 }
 
 impl LaneSource {
@@ -207,9 +203,12 @@ impl LaneSource {
     async fn take(&mut self, size: PullSize) -> Pulled {
         let mut pulled = self.arrived().await;
         let consumer = self.consumer.clone();
-        let leases = lease(&self.queue, consumer, self.jobs.fit(size), None).await;
-        self.jobs.learn(&leases);
-        pulled.extend(InFlight::batches(leases, size.tokens));
+        let deliveries = pull(&self.queue, consumer, self.jobs.fit(size), None).await;
+        let sizes = deliveries
+            .iter()
+            .map(|it| (it.tokens(), it.payload().len()));
+        self.jobs.learn(sizes);
+        pulled.extend(InFlight::batches(deliveries, size.tokens));
         pulled
     }
 
@@ -227,8 +226,8 @@ impl LaneSource {
         self.waiting.get_or_insert_with(|| {
             let (queue, consumer) = (queue.clone(), consumer.clone());
             tokio::spawn(async move {
-                let leases = lease(&queue, consumer, 1, Some(IDLE_WAIT)).await;
-                InFlight::batches(leases, 1)
+                let deliveries = pull(&queue, consumer, 1, Some(IDLE_WAIT)).await;
+                InFlight::batches(deliveries, 1)
             })
         })
     }
@@ -242,19 +241,19 @@ impl LaneSource {
     }
 }
 
-/// Pulls, and takes the leases of what was brought.
-async fn lease(
+/// Sends one pull request, and takes what JetStream delivers for it.
+async fn pull(
     queue: &Arc<Queue>,
     consumer: PullConsumer,
     jobs: usize,
     wait: Option<Duration>,
-) -> Vec<Lease> {
+) -> Vec<Delivery> {
     let (name, started) = (consumer.cached_info().name.clone(), Instant::now());
     let messages = fetch(consumer, jobs, wait).await;
     let receive = Receive::ended(&name, &messages, started.elapsed());
     let taken = messages.into_iter();
     taken
-        .filter_map(|message| Lease::take(queue.clone(), message, &receive))
+        .filter_map(|message| Delivery::take(queue.clone(), message, &receive))
         .collect()
 }
 

@@ -1,9 +1,7 @@
-//! Encode: turns delivered bytes into tensors.
+//! The encoder: decodes and checks jobs, and tokenizes their texts.
 //!
-//! Takes a [`Batch`], gives [`Inputs`]; owns the tokenizer. Fails for single jobs only: a job that cannot be
-//! decoded, is not allowed or does not fit the model leaves the batch with its reason, and the others go on.
-
-mod rescore;
+//! It fails for single jobs only: a job that cannot be decoded, is not allowed or does not fit the model leaves the batch
+//! with its reason, and the others go on.
 
 use contract::digest::Digest;
 use contract::job::{Chunk, Embed, Job, KnownVector, MAX_JOB_BYTES};
@@ -12,7 +10,7 @@ use contract::names::CollectionName;
 use contract::tokenizer::{Tokenizer, Tokens};
 use contract::topology::Task;
 
-use crate::batch::{Batch, Delivery, Inputs, RowKey, Work};
+use crate::batch::{Batch, DecodedJob, Inputs, RawJob, RowKey};
 use crate::config::{GivenVectors, TooLong};
 use crate::error::Refusal;
 use crate::metrics;
@@ -25,12 +23,11 @@ const MAX_BYTES_PER_TOKEN: usize = 64;
 /// Bytes of a vector's element in an answer: nine digits, a sign, a point, a comma, an exponent at times.
 const ANSWER_BYTES_PER_ELEMENT: usize = 14;
 
-/// What encoding needs to know.
 #[derive(Debug)]
 pub struct Encoder {
-    tokenizer: Tokenizer,
+    pub(super) tokenizer: Tokenizer,
     tokenization: Digest,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     rules: Rules,
     shapes: Shapes,
 }
@@ -40,26 +37,21 @@ pub struct Encoder {
 pub struct Rules {
     /// Collections that jobs may write to, with the generations behind them.
     pub collections: Vec<CollectionName>,
-    /// What to do with a text that is too long for the model.
     pub too_long: TooLong,
-    /// What to do with a vector that comes with its chunk.
     pub given_vectors: GivenVectors,
 }
 
-/// What is known of each row of a job.
-type Rows = Vec<Encoded>;
+/// The rows of one job.
+pub(super) type Rows = Vec<Encoded>;
 
-/// A row that has been looked at.
-enum Encoded {
-    /// It is to be run.
+pub(super) enum Encoded {
+    /// The model is to be run on these tokens.
     Tokens(Tokens),
-    /// Its vector came with the job.
+    /// The vector came with the job.
     Known(Vec<f32>),
 }
 
 impl Encoder {
-    /// Encodes for a model.
-    #[must_use]
     pub fn new(tokenizer: Tokenizer, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
         Self {
             tokenization: manifest.tokenization(),
@@ -71,20 +63,19 @@ impl Encoder {
     }
 
     /// Encodes a batch. Gives back the jobs that are refused by their position, in ascending order.
-    #[must_use]
     pub fn encode(&self, batch: Batch) -> (Inputs, Vec<(usize, Refusal)>) {
         let (mut jobs, mut rows, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        for (position, delivery) in batch.into_iter().enumerate() {
-            match self.encode_job(&delivery) {
-                Ok((work, tokens)) => {
-                    jobs.push(work);
+        for (position, raw) in batch.into_iter().enumerate() {
+            match self.encode_job(&raw) {
+                Ok((job, tokens)) => {
+                    jobs.push(job);
                     rows.push(tokens);
                 }
                 Err(refusal) => refused.push((position, refusal)),
             }
         }
         let counts = rows.iter().map(Vec::len).collect();
-        let (to_run, known) = sorted_out(rows);
+        let (to_run, known) = separate(rows);
         (
             Inputs {
                 jobs,
@@ -96,9 +87,9 @@ impl Encoder {
         )
     }
 
-    fn encode_job(&self, delivery: &Delivery) -> Result<(Work, Rows), Refusal> {
-        let job = Job::decode(&delivery.payload)?;
-        let default_version = delivery.default_version.ok_or(Refusal::BadVersion)?;
+    fn encode_job(&self, raw: &RawJob) -> Result<(DecodedJob, Rows), Refusal> {
+        let job = Job::decode(&raw.payload)?;
+        let default_version = raw.default_version.ok_or(Refusal::BadVersion)?;
         self.check_task(&job)?;
         self.check_collection(&job)?;
         let rows = match &job {
@@ -107,7 +98,7 @@ impl Encoder {
             Job::Delete(_) => Vec::new(),
         };
         Ok((
-            Work {
+            DecodedJob {
                 job,
                 default_version,
             },
@@ -135,20 +126,11 @@ impl Encoder {
         let Some(collection) = job.collection() else {
             return Ok(());
         };
-        if self
-            .rules
-            .collections
-            .iter()
-            .any(|allowed| allowed.covers(collection))
-        {
+        let allowed = &self.rules.collections;
+        if allowed.iter().any(|allowed| allowed.covers(collection)) {
             return Ok(());
         }
-        let allowed: Vec<_> = self
-            .rules
-            .collections
-            .iter()
-            .map(CollectionName::as_str)
-            .collect();
+        let allowed: Vec<_> = allowed.iter().map(CollectionName::as_str).collect();
         Err(Refusal::CollectionNotAllowed {
             collection: collection.clone(),
             allowed: allowed.join(", "),
@@ -170,7 +152,7 @@ impl Encoder {
         chunk_rows.chain(query_rows).collect()
     }
 
-    /// What was made for another model is made again of the text.
+    /// Vectors and token ids that were made for another model are ignored: the text is tokenized again.
     fn chunk_row(&self, embed: &Embed, row: usize, chunk: &Chunk) -> Result<Encoded, Refusal> {
         let is_used = self.rules.given_vectors == GivenVectors::Use
             && embed.fingerprint.as_ref() == Some(&self.manifest.fingerprint);
@@ -189,7 +171,7 @@ impl Encoder {
     }
 
     /// One vector or one row of scores for each query or item must fit a message.
-    fn check_answer(&self, queries: usize) -> Result<(), Refusal> {
+    pub(super) fn check_answer(&self, queries: usize) -> Result<(), Refusal> {
         let most =
             MAX_JOB_BYTES / (self.manifest.identity.dimensions * ANSWER_BYTES_PER_ELEMENT).max(1);
         if queries > most {
@@ -198,7 +180,7 @@ impl Encoder {
         Ok(())
     }
 
-    fn tokenize(&self, row: usize, text: &str) -> Result<Tokens, Refusal> {
+    pub(super) fn tokenize(&self, row: usize, text: &str) -> Result<Tokens, Refusal> {
         let max = self.manifest.identity.max_tokens;
         let text = self.bound(row, text, max)?;
         let mut ids = self.tokenizer.encode(text)?;
@@ -219,17 +201,22 @@ impl Encoder {
     }
 
     /// As much of a text as the tokenizer may see.
-    fn within_bytes<'a>(&self, text: &'a str) -> &'a str {
+    pub(super) fn within_bytes<'a>(&self, text: &'a str) -> &'a str {
         let limit = self.manifest.identity.max_tokens * MAX_BYTES_PER_TOKEN;
         &text[..text.floor_char_boundary(limit)]
     }
 
     /// Tokens that a text of more bytes than the tokenizer may see has at least.
-    fn least_tokens(&self, bytes: usize) -> usize {
+    pub(super) fn least_tokens(&self, bytes: usize) -> usize {
         (bytes / MAX_BYTES_PER_TOKEN).max(self.manifest.identity.max_tokens + 1)
     }
 
-    fn refuse_or_count(&self, row: usize, tokens: usize, max: usize) -> Result<(), Refusal> {
+    pub(super) fn refuse_or_count(
+        &self,
+        row: usize,
+        tokens: usize,
+        max: usize,
+    ) -> Result<(), Refusal> {
         match self.rules.too_long {
             TooLong::Refuse => Err(Refusal::TooLong { row, tokens, max }),
             TooLong::Truncate => {
@@ -263,8 +250,8 @@ impl Encoder {
     }
 }
 
-/// Rows to run, and rows with their vectors.
-fn sorted_out(jobs: Vec<Rows>) -> (Vec<Row>, Vec<(RowKey, Vec<f32>)>) {
+/// Separates the rows that the model is to be run on from those that came with their vectors.
+fn separate(jobs: Vec<Rows>) -> (Vec<Row>, Vec<(RowKey, Vec<f32>)>) {
     let (mut to_run, mut known) = (Vec::new(), Vec::new());
     for (job, rows) in jobs.into_iter().enumerate() {
         for (row, encoded) in rows.into_iter().enumerate() {

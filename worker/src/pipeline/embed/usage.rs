@@ -1,4 +1,4 @@
-//! Usage: tells those who wait for a run what its rows have cost.
+//! Usage: tells the indexer's runs how many tokens their jobs have cost.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,8 @@ use contract::usage::Usage;
 use crate::batch::Inputs;
 use crate::inflight::Queue;
 
-/// What a batch costs each run whose jobs are in it. Jobs of no run are nobody's to wait for.
-#[must_use]
-pub fn usage(inputs: &Inputs) -> Vec<Usage> {
+/// What a batch costs each run whose jobs are in it. Jobs that belong to no run are left out.
+pub(super) fn usage(inputs: &Inputs) -> Vec<Usage> {
     let mut runs: BTreeMap<&str, Usage> = BTreeMap::new();
     for tensor in &inputs.tensors {
         let padded = tensor.input_ids.ncols() as u64;
@@ -27,8 +26,8 @@ pub fn usage(inputs: &Inputs) -> Vec<Usage> {
     runs.into_iter().map(named).collect()
 }
 
-/// Tells it. Nothing rests on its being heard.
-pub async fn tell(queue: &Queue, usage: Vec<Usage>) {
+/// Publishes usage without waiting for a confirmation: a run that misses some of it only reports too low a cost.
+pub(super) async fn publish(queue: &Queue, usage: Vec<Usage>) {
     for usage in usage {
         let json = serde_json::to_vec(&usage).expect("a usage has only integers and a name");
         if let Err(error) = queue.client.publish(USAGE, json.into()).await {
@@ -43,12 +42,12 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::batch::{RowKey, Tensor, Work};
+    use crate::batch::{DecodedJob, RowKey, Tensor};
 
-    fn work(run: &str) -> Work {
+    fn job(run: &str) -> DecodedJob {
         let json =
             format!(r#"{{"version":"1.0","kind":"embed",{run}"queries":["a","b"],"reply":"r"}}"#);
-        Work {
+        DecodedJob {
             job: Job::decode(json.as_bytes()).expect("a job"),
             default_version: 1,
         }
@@ -72,7 +71,7 @@ mod tests {
     #[test]
     fn each_run_is_told_what_its_own_rows_cost() {
         let inputs = Inputs {
-            jobs: vec![work(r#""run":"b","#), work(""), work(r#""run":"a","#)],
+            jobs: vec![job(r#""run":"b","#), job(""), job(r#""run":"a","#)],
             rows: vec![2, 2, 2],
             known: Vec::new(),
             tensors: vec![

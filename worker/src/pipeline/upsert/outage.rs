@@ -1,4 +1,4 @@
-//! Outage: what the stage does while Qdrant, or the stream of answers, takes no writes.
+//! The outage: what the stage does while Qdrant, or the stream of answers, takes no writes.
 //!
 //! The jobs of the batch are given back, because others may still reach the server, and the breaker opens: nothing is
 //! pulled until a write that changes nothing has succeeded. That reads succeed would say little: a server whose disk is
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use contract::topology::RESULTS;
 
-use super::{Failure, PAUSES, WriteStage};
+use super::{FIRST_RETRY_PAUSE, Failure, LONGEST_RETRY_PAUSE, UpsertStage};
 use crate::error::{Outcome, UpsertError, chain};
-use crate::inflight::Leases;
+use crate::inflight::Deliveries;
 use crate::metrics;
 use crate::shutdown::Phase;
 
@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Pause after the second failure in a row; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What is known about failing writes.
+/// Counts of the writes that fail at the moment.
 #[derive(Debug, Default)]
 pub struct Outages {
     /// Batches in a row that could not be written.
@@ -30,7 +30,7 @@ pub struct Outages {
     troubled: AtomicU32,
 }
 
-/// A batch is being tried again for as long as this lives.
+/// Counts a batch as one that is being tried again, until it is dropped.
 pub(super) struct Trouble<'a>(&'a AtomicU32);
 
 impl Drop for Trouble<'_> {
@@ -40,25 +40,24 @@ impl Drop for Trouble<'_> {
 }
 
 impl Outages {
-    /// A batch was written.
+    /// Ends the outage, because a batch was written.
     pub(super) fn end(&self) {
         self.failed.store(0, Ordering::Relaxed);
     }
 
-    /// A batch is to be tried again.
     pub(super) fn trouble(&self) -> Trouble<'_> {
         self.troubled.fetch_add(1, Ordering::Relaxed);
         Trouble(&self.troubled)
     }
 
-    /// Whether a batch could not be written lately.
+    /// Whether the last batch could not be written, or one is being tried again.
     pub(super) fn are_on(&self) -> bool {
         let counts = [&self.failed, &self.troubled];
         counts.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
-    /// A batch was not written; gives how long to wait at least.
-    fn go_on(&self) -> Duration {
+    /// Counts a batch that was not written, and returns how long to wait at least.
+    fn failed_again(&self) -> Duration {
         match self.failed.fetch_add(1, Ordering::Relaxed) {
             0 => Duration::ZERO,
             before => (FIRST_PAUSE * 2_u32.pow((before - 1).min(6))).min(LONGEST_PAUSE),
@@ -66,46 +65,43 @@ impl Outages {
     }
 }
 
-impl WriteStage {
-    /// Gives the jobs of a batch back and waits for the end of the outage, or of the process. Where another batch waits
+impl UpsertStage {
+    /// Gives the jobs of a batch back and waits for the end of the outage, or of the process. If another batch waits
     /// already, that is enough.
-    pub(super) async fn sit_out(&self, leases: Leases, failure: Failure) {
+    pub(super) async fn wait_out(&self, deliveries: Deliveries, failure: Failure) {
         // Opened before the jobs are given back, so that they do not come straight back here.
-        let known = self.break_circuit(true);
-        let pause = (!known).then(|| self.outages.go_on());
-        leases.settle(failure.outcome, &failure.reason).await;
+        let was_open = self.set_breaker(true);
+        let pause = (!was_open).then(|| self.outages.failed_again());
+        deliveries.settle(failure.outcome, &failure.reason).await;
         let Some(pause) = pause else {
             return;
         };
-        let asked = match failure.outcome {
-            Outcome::Retry { after } => after.unwrap_or_default(),
-            Outcome::DeadLetter { .. } | Outcome::GiveBack | Outcome::Terminate | Outcome::Exit => {
-                Duration::ZERO
-            }
-        };
-        let at_least = asked.max(pause);
+        let mut at_least = pause;
+        if let Outcome::Retry { after: Some(after) } = failure.outcome {
+            at_least = at_least.max(after);
+        }
         let mut shutdown = self.context.shutdown.clone();
         tokio::select! {
             () = shutdown.reached(Phase::Draining) => {}
             () = self.probe_until_written(at_least) => {}
         }
-        self.break_circuit(false);
+        self.set_breaker(false);
     }
 
-    /// While it is open nothing is pulled, so that an outage does not spend the deliveries of the backlog. Gives whether
-    /// it was open before.
-    fn break_circuit(&self, open: bool) -> bool {
+    /// While the breaker is open nothing is pulled, so that an outage does not spend the deliveries of the backlog.
+    /// Returns whether it was open before.
+    fn set_breaker(&self, open: bool) -> bool {
         metrics::breaker(open);
         self.breaker.send_replace(open)
     }
 
     async fn probe_until_written(&self, at_least: Duration) {
         tokio::time::sleep(at_least).await;
-        let mut pause = PAUSES.0;
+        let mut pause = FIRST_RETRY_PAUSE;
         while let Err(error) = self.probe().await {
             tracing::warn!(error, "waiting for the end of the outage");
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
         }
     }
 
@@ -113,7 +109,7 @@ impl WriteStage {
     async fn probe(&self) -> Result<(), String> {
         for collection in &self.collections {
             match self.upserter.probe(collection).await {
-                // The next batch meets a collection of another model, and ends the process.
+                // A collection of another model ends the process when the next batch is written.
                 Ok(()) | Err(UpsertError::Mismatch(_)) => {}
                 Err(error) => return Err(chain(&error)),
             }
@@ -130,10 +126,10 @@ mod tests {
     #[test]
     fn pauses_grow_while_one_batch_after_the_other_fails() {
         let outages = Outages::default();
-        let seconds: Vec<_> = (0..9).map(|_| outages.go_on().as_secs()).collect();
+        let seconds: Vec<_> = (0..9).map(|_| outages.failed_again().as_secs()).collect();
         assert_eq!(seconds, [0, 5, 10, 20, 40, 80, 160, 300, 300]);
         outages.end();
-        assert_eq!(outages.go_on(), Duration::ZERO);
+        assert_eq!(outages.failed_again(), Duration::ZERO);
     }
 
     #[test]
@@ -141,7 +137,7 @@ mod tests {
         let outages = Outages::default();
         let trouble = outages.trouble();
         assert!(outages.are_on());
-        outages.go_on();
+        outages.failed_again();
         drop(trouble);
         assert!(outages.are_on());
         outages.end();

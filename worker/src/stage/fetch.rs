@@ -1,4 +1,4 @@
-//! Bring: gets hold of the files of a source, and puts those that are wanted into the model that is made.
+//! Fetch: makes the files of a source available locally, and puts those of the model into the staging directory.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,30 +10,30 @@ use contract::model::{MANIFEST, Manifest, SIGNATURE, TOKENIZER};
 use super::StageConfig;
 use super::download::Download;
 use super::source::{Remote, Source};
-use super::workshop::Workshop;
 use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, pooling_config};
+use crate::staging_dir::StagingDir;
 
-/// The files of a source, at hand.
-pub(super) enum Arrival {
-    /// They stay where they are.
-    There(PathBuf),
+/// The files of a source, in a local directory.
+pub(super) enum SourceFiles {
+    /// They belong to the user, and are copied.
+    Local(PathBuf),
     /// They were downloaded, and may be moved.
     Downloaded(PathBuf),
 }
 
-/// Gets hold of all files of a source that a model may need.
-pub(super) fn bring(config: &StageConfig, workshop: &Workshop) -> anyhow::Result<Arrival> {
-    match Source::understand(&config.source).map_err(anyhow::Error::msg)? {
-        Source::Directory(directory) => Ok(Arrival::There(directory)),
+/// Downloads all files of a source that a model may need, unless they are local.
+pub(super) fn fetch(config: &StageConfig, staging: &StagingDir) -> anyhow::Result<SourceFiles> {
+    match Source::parse(&config.source).map_err(anyhow::Error::msg)? {
+        Source::Directory(directory) => Ok(SourceFiles::Local(directory)),
         Source::Remote(remote) => {
-            let directory = workshop.source();
+            let directory = staging.source();
             download(config, &remote, &directory)?;
-            Ok(Arrival::Downloaded(directory))
+            Ok(SourceFiles::Downloaded(directory))
         }
     }
 }
 
-/// What a file names is downloaded after it.
+/// Downloads the files that describe a model first, because they name the others.
 fn download(config: &StageConfig, remote: &Remote, to: &Path) -> anyhow::Result<()> {
     let mut download = Download::start(remote, to, config.max_download_bytes)?;
     if !download.get(CONFIG)? {
@@ -63,25 +63,23 @@ fn download_staged(download: &mut Download, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Arrival {
-    /// Where they are.
+impl SourceFiles {
     pub(super) fn directory(&self) -> &Path {
         match self {
-            Self::There(directory) | Self::Downloaded(directory) => directory,
+            Self::Local(directory) | Self::Downloaded(directory) => directory,
         }
     }
 
-    /// Whether they are those of a staged model.
     pub(super) fn is_staged(&self) -> bool {
         let has = |file: &str| self.directory().join(file).is_file();
         has(MANIFEST) && !has(CONFIG)
     }
 
-    /// Puts a file into the model; gives where it is then.
+    /// Puts a file into the model, and returns its new path.
     pub(super) fn place(&self, file: &str, model: &Path) -> anyhow::Result<PathBuf> {
         let (from, to) = (self.directory().join(file), model.join(file));
         let placed = create_parent(&to).and_then(|()| match self {
-            Self::There(_) => copy_durably(&from, &to),
+            Self::Local(_) => copy_durably(&from, &to),
             Self::Downloaded(_) => fs::rename(&from, &to),
         });
         placed.with_context(|| format!("failed to copy `{}`", from.display()))?;

@@ -1,4 +1,4 @@
-//! Answer: publishes the vectors of queries and the scores of items to whoever asked.
+//! Answers: the vectors of queries and the scores of items, and refusals, for whoever asked.
 //!
 //! Answers go through JetStream, so that one is either stored or the job is given back and answered again.
 
@@ -8,37 +8,51 @@ use contract::model::Manifest;
 use contract::names::ReplyId;
 use contract::topology::reply_subject;
 
+use super::Context;
 use crate::batch::Vectors;
 use crate::error::{AnswerError, Refusal};
-use crate::inflight::Queue;
+use crate::inflight::{Deliveries, Queue};
 
 /// Publishes the answers of all jobs in a batch that ask for one.
 ///
 /// # Errors
 /// [`AnswerError`] for the first answer that is not stored; answering again is harmless.
-pub async fn answer(
-    queue: &Queue,
-    manifest: &Manifest,
-    vectors: &Vectors,
-) -> Result<(), AnswerError> {
-    for (work, rows) in vectors.jobs.iter().zip(&vectors.vectors) {
-        let Some(reply) = reply_of(&work.job) else {
+pub(super) async fn answer(context: &Context, vectors: &Vectors) -> Result<(), AnswerError> {
+    for (decoded, rows) in vectors.jobs.iter().zip(&vectors.vectors) {
+        let Some(reply) = reply_of(&decoded.job) else {
             continue;
         };
-        let outcome = match &work.job {
+        let outcome = match &decoded.job {
             Job::Embed(embed) if embed.queries.is_empty() => continue,
             Job::Embed(_) => AnswerOutcome::Vectors(rows.clone()),
             Job::Rescore(_) => AnswerOutcome::Scores(rows.clone()),
             Job::Delete(_) => continue,
         };
-        publish(queue, manifest, reply, outcome).await?;
+        publish(&context.queue, &context.manifest, reply, outcome).await?;
     }
     Ok(())
 }
 
-/// Tells whoever asked that the job was refused, as far as the job can be read at all. The dead letter is what
-/// counts; an answer that is lost only lets somebody wait for their own timeout.
-pub async fn answer_refusal(queue: &Queue, manifest: &Manifest, payload: &[u8], refusal: &Refusal) {
+/// Dead-letters the jobs that a stage refused, tells those who asked, and returns the deliveries of the others.
+/// `refused` has the positions in the batch, in ascending order.
+pub(super) async fn refuse(
+    context: &Context,
+    mut deliveries: Deliveries,
+    refused: Vec<(usize, Refusal)>,
+) -> Deliveries {
+    let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
+    let removed = deliveries.remove(&positions);
+    for (delivery, (_, refusal)) in removed.into_iter().zip(refused) {
+        answer_refusal(context, delivery.payload(), &refusal).await;
+        let reason = refusal.to_string();
+        delivery.dead_letter(refusal.cause(), &reason).await;
+    }
+    deliveries
+}
+
+/// Tells whoever asked that the job was refused, as far as the job can be read at all. A lost answer is not sent again,
+/// because the dead letter records the refusal: whoever asked runs into their own timeout.
+async fn answer_refusal(context: &Context, payload: &[u8], refusal: &Refusal) {
     let Ok(job) = Job::decode(payload) else {
         return;
     };
@@ -47,7 +61,7 @@ pub async fn answer_refusal(queue: &Queue, manifest: &Manifest, payload: &[u8], 
         cause: refusal.cause().to_owned(),
         reason: refusal.to_string(),
     };
-    if let Err(error) = publish(queue, manifest, reply, outcome).await {
+    if let Err(error) = publish(&context.queue, &context.manifest, reply, outcome).await {
         tracing::warn!(%error, "refusal not answered");
     }
 }

@@ -15,7 +15,7 @@ use qdrant_client::qdrant::{Condition, Filter, PointId, Value};
 use serde_json::json;
 
 use crate::batch::Vectors;
-use crate::failpoint;
+use runtime::failpoint;
 
 /// Points of one request.
 const SCORES_PER_REQUEST: usize = 128;
@@ -29,14 +29,14 @@ pub(super) struct Score<'a> {
     value: serde_json::Value,
 }
 
-/// Sorts the scores of a batch by the collection that they go to, in the order of their jobs.
+/// The scores of a batch by the collection that they go to, in the order of their jobs.
 pub(super) fn scores<'a>(
     vectors: &'a Vectors,
     manifest: &Manifest,
 ) -> BTreeMap<&'a CollectionName, Vec<Score<'a>>> {
     let mut by_collection: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (work, rows) in vectors.jobs.iter().zip(&vectors.vectors) {
-        let Job::Rescore(job) = &work.job else {
+    for (decoded, rows) in vectors.jobs.iter().zip(&vectors.vectors) {
+        let Job::Rescore(job) = &decoded.job else {
             continue;
         };
         let Some(collection) = &job.collection else {
@@ -96,8 +96,8 @@ impl Score<'_> {
         })
     }
 
-    /// The point, if it is still what was scored. A selection by filter creates nothing, and fails for nothing that is
-    /// missing.
+    /// The point, if it is still what was scored. A selection by filter creates no point, and does not fail if the
+    /// point is missing.
     fn scored_point(&self) -> Filter {
         let id = match self.id.parse::<u64>() {
             Ok(number) => PointId::from(number),

@@ -1,27 +1,27 @@
-//! Bound: a session whose inputs and output are in memory that its device reaches by itself.
+//! I/O binding: a session whose inputs and output are in memory that its device reaches by itself.
 //!
-//! What lies in other memory goes through a buffer of the device's driver first. The memory comes from an arena of the
-//! runtime, which gives the same blocks again in later calls.
+//! Data in other memory is first copied to a buffer of the driver. The memory comes from an arena of the runtime, which
+//! gives the same blocks again in later calls.
 
 use ndarray::Array2;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session, SessionOutputs};
 use ort::value::Tensor;
 
-/// The memory of one session.
+/// The inputs and the output of one session.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(super) struct DeviceMemory {
     binding: IoBinding,
     memory: Allocator,
 }
 
-impl Bound {
+impl DeviceMemory {
     /// In pinned memory of a CUDA device.
     pub(super) fn pinned(session: &Session, device_id: i32) -> ort::Result<Self> {
         Self::on(session, AllocationDevice::CUDA_PINNED, device_id)
     }
 
-    /// In memory of this process, for a device that is a processor.
+    /// In memory of this process, for a CPU.
     pub(super) fn here(session: &Session) -> ort::Result<Self> {
         Self::on(session, AllocationDevice::CPU, 0)
     }
@@ -50,7 +50,7 @@ impl Bound {
         }
         self.binding
             .bind_output_to_device(output, self.memory.memory_info())?;
-        // Copies go beside the calls of the device.
+        // The copies run asynchronously.
         self.binding.synchronize_inputs()?;
         let outputs = session.run_binding(&self.binding)?;
         self.binding.synchronize_outputs()?;

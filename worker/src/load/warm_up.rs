@@ -1,10 +1,16 @@
 //! Warm up: the largest tensor is run before the first job is taken, so that too little memory is an error at the start
 //! and not in the middle of the night.
 
+use std::time::Instant;
+
 use thiserror::Error;
 
+use super::{Loaded, SessionFactory, load};
 use crate::batch::RowKey;
+use crate::calibration::shapes;
+use crate::config::{Provider, RunConfig};
 use crate::error::EmbedError;
+use crate::metrics;
 use crate::plan::{Row, Shapes, fill};
 use crate::session::Engine;
 
@@ -14,18 +20,38 @@ use crate::session::Engine;
     "a tensor of {rows} rows by {tokens} tokens does not run on this device; give it more memory, or smaller tensors by \
      --tensor-tokens"
 )]
-pub struct TooLarge {
+struct TooLarge {
     rows: usize,
     tokens: usize,
     #[source]
     source: EmbedError,
 }
 
-/// Runs a tensor of the largest shape.
+/// Loads the model of a worker, and warms up its sessions on a GPU. A CPU has memory when it is needed, and starts sooner
+/// without being warmed up. `since` is when the process began, for the metrics of its start.
 ///
 /// # Errors
-/// [`TooLarge`].
-pub fn warm_up(engine: &mut impl Engine, shapes: Shapes, padding_id: u32) -> Result<(), TooLarge> {
+/// [`LoadError`](super::LoadError), or the largest tensor does not fit the GPU.
+pub fn load_and_warm_up(config: &RunConfig, since: Instant) -> anyhow::Result<Loaded> {
+    let mut loaded = load(&config.model, &config.session, since)?;
+    if config.session.provider == Provider::Cuda {
+        let (model, batch) = (&config.model.staged.model, &config.batch);
+        let shapes = shapes(model, &loaded.manifest, batch, &config.session);
+        let padding = loaded.tokenizer.padding_id();
+        warm_up(&mut loaded.session, shapes, padding)?;
+        metrics::startup_phase("warm", since.elapsed());
+        let factory = loaded.factory.clone();
+        loaded.factory = SessionFactory::new(move || {
+            let mut session = factory.load()?;
+            warm_up(&mut session, shapes, padding)?;
+            Ok(session)
+        });
+    }
+    Ok(loaded)
+}
+
+/// Runs a tensor of the largest shape.
+fn warm_up(engine: &mut impl Engine, shapes: Shapes, padding_id: u32) -> Result<(), TooLarge> {
     let tokens = shapes.longest;
     let rows = (shapes.tokens / tokens.max(1)).max(1);
     let row = |row| Row {

@@ -1,8 +1,8 @@
-//! Halve: a tensor that is too large for the memory of its device is run in halves, and so is every later one of its
-//! size.
+//! Split on out of memory: a tensor that is too large for the memory of its device is run in halves, and so is every
+//! later one of its size.
 //!
-//! Memory that other processes of the device take, or an arena that is cut up, make a size fail that has run before.
-//! The rows are what they were, so that nothing but this process knows of it.
+//! A size that has run before may fail when other processes take memory of the device, or when the arena is fragmented.
+//! The vectors are the same, so that nobody outside of this process notices.
 
 use ndarray::{Array2, Axis, Slice};
 
@@ -12,17 +12,16 @@ use crate::metrics;
 use crate::pool::Recipe;
 use crate::session::Engine;
 
-/// An engine that halves what is too large for it.
+/// An engine that splits the tensors that are too large for it.
 #[derive(Debug)]
-pub struct Halving<E> {
+pub(super) struct SplitOnOom<E> {
     engine: E,
-    /// Smallest tensor that was too large, in padded tokens.
+    /// Padded tokens of the smallest tensor that was too large.
     too_large: usize,
 }
 
-impl<E: Engine> Halving<E> {
-    /// Halves nothing yet.
-    pub fn new(engine: E) -> Self {
+impl<E: Engine> SplitOnOom<E> {
+    pub(super) fn new(engine: E) -> Self {
         Self {
             engine,
             too_large: usize::MAX,
@@ -37,7 +36,7 @@ impl<E: Engine> Halving<E> {
     }
 }
 
-impl<E: Engine> Engine for Halving<E> {
+impl<E: Engine> Engine for SplitOnOom<E> {
     fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
         let (one, tokens) = (tensor.rows.len() < 2, tensor.padded_tokens());
         if tokens >= self.too_large && !one {
@@ -107,8 +106,8 @@ mod tests {
         }
     }
 
-    fn small(message: &'static str) -> Halving<Small> {
-        Halving::new(Small {
+    fn small(message: &'static str) -> SplitOnOom<Small> {
+        SplitOnOom::new(Small {
             most: 20,
             message,
             calls: Vec::new(),

@@ -1,0 +1,264 @@
+//! Embed: runs the tensors of batches on the engines.
+//!
+//! Takes [`Inputs`](crate::batch::Inputs), gives [`Vectors`]. Every engine has a thread of its own, because it has one
+//! user at a time. The `Dispatcher` hands each of them the next tensor.
+
+mod batch_run;
+mod dispatch;
+mod split_on_oom;
+mod usage;
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use futures::future::try_join_all;
+use runtime::failpoint::{self, Verdict};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::answer::refuse;
+use super::encode::Admitted;
+use super::{Context, joined};
+use crate::batch::{Tensor, Vectors};
+use crate::error::{EmbedError, Outcome, chain};
+use crate::inflight::{Deliveries, InFlight};
+use crate::load::{Canary, SessionFactory};
+use crate::pool::{Recipe, is_sound};
+use crate::session::Engine;
+use crate::shutdown::{Phase, Shutdown};
+use dispatch::{Dispatcher, InModel, Step, locked};
+use split_on_oom::SplitOnOom;
+
+#[derive(Debug)]
+pub struct EmbedStage<E> {
+    pub context: Context,
+    /// The engine that works from the start; the others join it as soon as they are loaded.
+    pub first: E,
+    pub factory: SessionFactory<E>,
+    /// Tells whether an engine still works at all.
+    pub canary: Canary,
+    /// Engines in all.
+    pub engines: usize,
+}
+
+impl<E: Engine + Send + 'static> EmbedStage<E> {
+    /// Runs to the end of its input. The first engine that fails ends the stage.
+    ///
+    /// # Errors
+    /// If the process must not go on.
+    pub(super) async fn run(
+        self,
+        input: mpsc::Receiver<Admitted>,
+        output: mpsc::Sender<InFlight<Vectors>>,
+    ) -> anyhow::Result<()> {
+        let dispatcher = Dispatcher::new(input, self.context.shutdown.clone());
+        let shutdown = self.context.shutdown.clone();
+        let shared = Arc::new(Shared {
+            context: self.context,
+            dispatcher: Mutex::new(dispatcher),
+            canary: self.canary,
+            output,
+        });
+        let first = self.first;
+        let mut threads = vec![serve(&shared, move || Some(first))];
+        for _ in 1..self.engines {
+            let (factory, shutdown) = (self.factory.clone(), shutdown.clone());
+            threads.push(serve(&shared, move || load_another(&factory, &shutdown)));
+        }
+        let ended = threads
+            .into_iter()
+            .map(|thread| async { joined("embed", thread).await? });
+        try_join_all(ended).await.map(drop)
+    }
+}
+
+/// Loads an engine on a thread of its own, and has it run tensors until the input ends.
+fn serve<E: Engine + 'static>(
+    shared: &Arc<Shared>,
+    load: impl FnOnce() -> Option<E> + Send + 'static,
+) -> JoinHandle<anyhow::Result<()>> {
+    let shared = shared.clone();
+    tokio::task::spawn_blocking(move || {
+        let Some(engine) = load() else {
+            return Ok(());
+        };
+        let served = shared.serve(&mut SplitOnOom::new(engine));
+        served.context("embedding failed")
+    })
+}
+
+/// Loads one more engine. If that fails, the worker goes on with those that it has: ending the process would count as a
+/// crash of the jobs in the model.
+fn load_another<E>(factory: &SessionFactory<E>, shutdown: &Shutdown) -> Option<E> {
+    let loaded = factory.load_if(|| shutdown.phase() == Phase::Running);
+    loaded.unwrap_or_else(|error| {
+        tracing::warn!("{error:#}; going on with fewer sessions");
+        None
+    })
+}
+
+/// What all engines share.
+#[derive(Debug)]
+struct Shared {
+    context: Context,
+    dispatcher: Mutex<Dispatcher>,
+    canary: Canary,
+    output: mpsc::Sender<InFlight<Vectors>>,
+}
+
+impl Shared {
+    /// Runs tensors on an engine until the input ends.
+    ///
+    /// # Errors
+    /// [`EmbedError`] if the process must not go on.
+    fn serve(&self, engine: &mut impl Engine) -> Result<(), EmbedError> {
+        let health = self.context.health.engine();
+        loop {
+            let step = locked(&self.dispatcher).next(&health);
+            let finished = match step {
+                None => return Ok(()),
+                Some(Step::Finish(finished)) => Some(finished),
+                Some(Step::Run(batch, tensor)) => {
+                    health.busy();
+                    let result = run(engine, &tensor, &self.canary).inspect_err(|error| {
+                        // A device that is broken by itself ends the process, and that must not count as a crash of the
+                        // job that is in it alone. Another error of the runtime may be that job's doing.
+                        if let EmbedError::Broken(_) = error
+                            && let Some(InModel { permit, .. }) = batch.take_out()
+                        {
+                            Handle::current().block_on(permit.release());
+                        }
+                    })?;
+                    health.idle();
+                    batch.put(&tensor, result)
+                }
+            };
+            if let Some(finished) = finished
+                && !self.finish(finished, engine.recipe())?
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands on a batch whose last tensor was run, or settles it if it failed. Returns `false` if nobody takes it any
+    /// more.
+    fn finish(&self, finished: InModel, recipe: Recipe) -> Result<bool, EmbedError> {
+        let runtime = Handle::current();
+        failpoint::pass("after-embed");
+        finished.deliveries.stage_done("embed", finished.started);
+        runtime.block_on(finished.permit.release());
+        match finished.run.finish(recipe) {
+            Ok((batch, refused)) => {
+                runtime.block_on(usage::publish(&self.context.queue, finished.usage));
+                let deliveries =
+                    runtime.block_on(refuse(&self.context, finished.deliveries, refused));
+                if deliveries.is_empty() {
+                    return Ok(true);
+                }
+                let embedded = InFlight { batch, deliveries };
+                Ok(self.output.blocking_send(embedded).is_ok())
+            }
+            Err(error) => runtime
+                .block_on(settle_failed(finished.deliveries, error))
+                .map(|()| true),
+        }
+    }
+}
+
+/// Runs a tensor. The outer error is about the device: not even a golden text can be embedded as it was at the start, so
+/// that the batch is not to blame. The inner one is about the tensor.
+fn run(
+    engine: &mut impl Engine,
+    tensor: &Tensor,
+    canary: &Canary,
+) -> Result<Result<Vec<Vec<f32>>, EmbedError>, EmbedError> {
+    if failpoint::reached("broken-device") == Verdict::Fail {
+        return Err(EmbedError::Broken("failpoint".into()));
+    }
+    let recipe = engine.recipe();
+    match engine.run(tensor) {
+        Err(error @ EmbedError::Run { .. }) if canary.check(engine).is_err() => Err(error),
+        Ok(vectors) if !vectors.iter().all(|vector| is_sound(vector, recipe)) => {
+            let working = canary.check(engine);
+            working.map_err(|error| EmbedError::Broken(error.into()))?;
+            Ok(Ok(vectors))
+        }
+        ran => Ok(ran),
+    }
+}
+
+async fn settle_failed(deliveries: Deliveries, error: EmbedError) -> Result<(), EmbedError> {
+    let outcome = error.outcome(deliveries.len(), deliveries.delivery_count());
+    if outcome == Outcome::Exit {
+        return Err(error);
+    }
+    tracing::warn!(
+        error = chain(&error),
+        jobs = deliveries.len(),
+        "batch not embedded"
+    );
+    match error {
+        EmbedError::Stopped => deliveries.release().await,
+        EmbedError::Run { .. } | EmbedError::Output { .. } | EmbedError::Broken(_) => {
+            deliveries.settle(outcome, &error.to_string()).await;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::batch::RowKey;
+
+    /// Gives not a number for the token 13, and for all once it is broken.
+    struct Fragile {
+        broken: bool,
+        calls: usize,
+    }
+
+    impl Engine for Fragile {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+            self.calls += 1;
+            let value = |id: &i64| match (self.broken, *id) {
+                (true, _) | (_, 13) => f32::NAN,
+                _ => 1.0,
+            };
+            Ok(tensor.input_ids.iter().map(|id| vec![value(id)]).collect())
+        }
+
+        fn recipe(&self) -> Recipe {
+            crate::session::small::Small(0).recipe()
+        }
+    }
+
+    fn tensor(id: i64) -> Tensor {
+        Tensor {
+            rows: vec![RowKey { job: 0, row: 0 }],
+            lengths: vec![1],
+            input_ids: Array2::from_elem((1, 1), id),
+            type_ids: None,
+        }
+    }
+
+    #[test]
+    fn a_vector_that_is_no_number_is_the_jobs_fault_only_where_a_golden_text_still_has_its_own() {
+        let canary = Canary::giving(tensor(7), &[1.0]);
+        let mut engine = Fragile {
+            broken: false,
+            calls: 0,
+        };
+        let ran = run(&mut engine, &tensor(13), &canary).unwrap().unwrap();
+        assert!(ran[0][0].is_nan());
+        assert_eq!(engine.calls, 2);
+        run(&mut engine, &tensor(5), &canary).unwrap().unwrap();
+        assert_eq!(engine.calls, 3, "sound vectors cost nothing more");
+        engine.broken = true;
+        let error = run(&mut engine, &tensor(5), &canary).unwrap_err();
+        assert!(matches!(error, EmbedError::Broken(_)), "{error}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Encode: turns delivered bytes into tensors, on a thread of its own.
+//!
+//! Takes a [`Batch`], gives [`Inputs`]. A job that is refused leaves its batch as a dead letter, and the others go on.
+//! Before a batch is decoded it is admitted to the model: a job that may have crashed a worker before must be alone there.
+
+mod encoder;
+mod rescore;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use runtime::failpoint;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::answer::refuse;
+use crate::batch::{Batch, Inputs};
+use crate::error::{Suspicion, chain};
+use crate::health::Stage;
+use crate::inflight::{Deliveries, InFlight};
+use crate::quarantine::Permit;
+use crate::shutdown::Phase;
+pub use encoder::{Encoder, Rules};
+
+/// Pause before the attempts of a job are looked up again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct EncodeStage {
+    pub context: Context,
+    pub encoder: Encoder,
+}
+
+/// A batch with the permit to be in the model.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) permit: Permit,
+    pub(super) work: InFlight<Inputs>,
+}
+
+impl EncodeStage {
+    /// Runs to the end of its input, or until nobody takes its output.
+    pub(super) fn run(
+        self,
+        mut input: mpsc::Receiver<InFlight<Batch>>,
+        output: &mpsc::Sender<Admitted>,
+    ) {
+        let runtime = Handle::current();
+        while let Some(work) = input.blocking_recv() {
+            let Some((permit, work)) = runtime.block_on(self.admit(work)) else {
+                continue;
+            };
+            let work = self.encode(work);
+            if work.deliveries.is_empty() {
+                runtime.block_on(permit.release());
+            } else if output.blocking_send(Admitted { permit, work }).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the batch may be in the model. Gives nothing if the jobs were settled instead.
+    async fn admit(&self, work: InFlight<Batch>) -> Option<(Permit, InFlight<Batch>)> {
+        if self.context.shutdown.phase() >= Phase::Draining {
+            work.deliveries.release().await;
+            return None;
+        }
+        match self.admit_when_known(&work.deliveries).await {
+            Ok(permit) => return Some((permit, work)),
+            Err(Suspicion::Unrecorded(_)) => work.deliveries.release().await,
+            Err(suspicion) => {
+                let reason = chain(&suspicion);
+                work.deliveries.settle(suspicion.outcome(), &reason).await;
+            }
+        }
+        None
+    }
+
+    /// Asks again for as long as NATS does not answer: otherwise the job would spend its deliveries on an outage. Gives
+    /// up only when the process is to end.
+    async fn admit_when_known(&self, deliveries: &Deliveries) -> Result<Permit, Suspicion> {
+        loop {
+            let admitted = self.context.quarantine.admit(deliveries).await;
+            let Err(error @ Suspicion::Unrecorded(_)) = &admitted else {
+                return admitted;
+            };
+            tracing::warn!(error = chain(error), "job not started, trying again");
+            let mut shutdown = self.context.shutdown.clone();
+            tokio::select! {
+                () = shutdown.reached(Phase::Draining) => return admitted,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    fn encode(&self, work: InFlight<Batch>) -> InFlight<Inputs> {
+        let started = Instant::now();
+        let InFlight { batch, deliveries } = work;
+        self.context.health.busy(Stage::Encode);
+        failpoint::pass_with("before-encode", || {
+            let payloads = batch.iter().map(|job| job.payload.clone());
+            payloads.collect::<Vec<_>>()
+        });
+        let (inputs, refused) = self.encoder.encode(batch);
+        failpoint::pass("after-encode");
+        deliveries.stage_done("encode", started);
+        self.context.health.idle(Stage::Encode);
+        let deliveries = Handle::current().block_on(refuse(&self.context, deliveries, refused));
+        InFlight {
+            batch: inputs,
+            deliveries,
+        }
+    }
+}
