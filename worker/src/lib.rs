@@ -24,6 +24,7 @@ pub mod batch;
 pub mod calibrate;
 pub mod calibration;
 pub mod check;
+pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod consumers;
