@@ -1,19 +1,21 @@
 //! Settings that several verbs share.
 
+use std::path::Path;
+
+use anyhow::Context as _;
 use clap::Args;
 use points::connect::QdrantConfig;
 use queue::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
 pub use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
+use serde::Serialize;
 
 /// The two servers.
 #[derive(Args, Clone, Debug)]
 pub struct Servers {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub nats: NatsConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub qdrant: QdrantConfig,
 }
 
@@ -35,4 +37,23 @@ impl Servers {
             self.nats.connect("indexer", FirstConnect::Fail).await?,
         ))
     }
+}
+
+/// Why a report could not be written at the end, if that can be known at the beginning.
+pub fn report_fault(path: Option<&Path>) -> Option<ConfigFault> {
+    let path = path?;
+    let mut options = std::fs::OpenOptions::new();
+    let error = options.append(true).create(true).open(path).err()?;
+    let problem = format!("`{}` cannot be written: {error}", path.display());
+    Some(ConfigFault::new("--report", problem))
+}
+
+/// Writes a report as JSON, if a file for it is given.
+pub fn save_report(path: Option<&Path>, report: &impl Serialize) -> anyhow::Result<()> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    let json = serde_json::to_vec_pretty(report)?;
+    std::fs::write(path, json)
+        .with_context(|| format!("failed to write the report `{}`", path.display()))
 }

@@ -7,9 +7,9 @@ use contract::topology::{Lane, Priority, Task};
 use points::Points;
 use runtime::settings::ConfigFault;
 
+use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
-use crate::publish::now_micros;
-use crate::store::store;
+use crate::jobs::store::store;
 
 /// Documents of one job: a removal costs Qdrant more than a write.
 const REMOVALS_PER_JOB: usize = 100;
@@ -27,10 +27,8 @@ pub struct DeleteConfig {
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 

@@ -11,8 +11,8 @@
 //! Dead letters are read one after the other, headers alone; a payload is fetched when it is needed. A million of
 //! them takes no more memory than ten.
 
+pub mod letter;
 pub mod list;
-pub mod read;
 pub mod remove;
 pub mod replay;
 pub mod select;
@@ -22,10 +22,6 @@ pub mod sweep;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{DeleteStatus, RawMessageError, RawMessageErrorKind, Stream};
-use async_nats::jetstream::{self, ErrorCode};
 use clap::{Args, Subcommand};
 use queue::nats::{FirstConnect, NatsConfig};
 use runtime::settings::ConfigFault;
@@ -41,10 +37,8 @@ use sweep::SweepConfig;
 #[derive(Args, Clone, Debug)]
 pub struct DlqConfig {
     #[command(subcommand)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub verb: DlqVerb,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub nats: NatsConfig,
 }
 
@@ -94,58 +88,8 @@ pub async fn dlq(config: &DlqConfig, out: &mut (dyn Write + Send)) -> anyhow::Re
     }
 }
 
-/// Whether a message was there to be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Removal {
-    Removed,
-    /// Somebody else was faster.
-    Gone,
-}
-
-/// Looks a stream up.
-pub(crate) async fn stream(jetstream: &jetstream::Context, name: &str) -> anyhow::Result<Stream> {
-    let found = jetstream.get_stream(name).await;
-    found.with_context(|| format!("failed to look up stream `{name}`; run `indexer provision`"))
-}
-
-/// Removes a message; that it is gone already is no error, whatever the server calls it.
-///
-/// The server only marks it as removed. The client's own call has the bytes overwritten, for which the server writes a
-/// whole block of messages anew, and which takes it eighty times as long.
-pub(crate) async fn remove_message(
-    jetstream: &jetstream::Context,
-    stream: &Stream,
-    sequence: u64,
-) -> anyhow::Result<Removal> {
-    let name = &stream.cached_info().config.name;
-    let request = serde_json::json!({ "seq": sequence, "no_erase": true });
-    let removed: Result<Response<DeleteStatus>, _> = jetstream
-        .request(format!("STREAM.MSG.DELETE.{name}"), &request)
-        .await;
-    let error = match removed {
-        Ok(Response::Ok(_)) => return Ok(Removal::Removed),
-        Ok(Response::Err { error }) => anyhow::Error::from(error),
-        Err(error) => anyhow::Error::from(error),
-    };
-    match stream.get_raw_message(sequence).await {
-        Err(missing) if is_missing(&missing) => Ok(Removal::Gone),
-        Ok(_) | Err(_) => {
-            Err(error).with_context(|| format!("failed to remove message {sequence} of `{name}`"))
-        }
-    }
-}
-
-/// Whether the stream answered that there is no such message.
-pub(crate) fn is_missing(error: &RawMessageError) -> bool {
-    match error.kind() {
-        RawMessageErrorKind::NoMessageFound => true,
-        RawMessageErrorKind::JetStream(error) => error.error_code() == ErrorCode::NO_MESSAGE_FOUND,
-        RawMessageErrorKind::InvalidSubject | RawMessageErrorKind::Other => false,
-    }
-}
-
 /// Characters that would move a terminal's cursor are shown, not obeyed: anybody may publish a dead letter.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let escape = |c: char| {
         if c.is_control() {
             c.escape_default().to_string()
@@ -156,10 +100,7 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-pub(crate) fn write_json(
-    out: &mut (dyn Write + Send),
-    value: &impl Serialize,
-) -> anyhow::Result<()> {
+pub fn write_json(out: &mut (dyn Write + Send), value: &impl Serialize) -> anyhow::Result<()> {
     writeln!(out, "{}", serde_json::to_string(value)?)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 pub mod blocks;
-pub(crate) mod markdown;
+pub mod markdown;
 
 pub use blocks::{Block, Blocks, TextFile};
 
@@ -146,7 +146,7 @@ impl std::fmt::Display for Origin {
 ///
 /// # Errors
 /// [`SourceError::IdLength`].
-pub(crate) fn check_id(id: String, origin: impl Fn() -> Origin) -> Result<String, SourceError> {
+pub fn check_id(id: String, origin: impl Fn() -> Origin) -> Result<String, SourceError> {
     if (1..=MAX_ID_BYTES).contains(&id.len()) {
         return Ok(id);
     }

@@ -87,7 +87,7 @@ pub fn max_ack_pending(workers: u64, in_flight: u64) -> u64 {
 }
 
 /// A duration for people: `30m`, not `1800s`.
-pub(crate) fn span(duration: Duration) -> impl fmt::Display {
+pub fn span(duration: Duration) -> impl fmt::Display {
     humantime::format_duration(duration)
 }
 

@@ -1,5 +1,7 @@
 //! The indexer of Ebb.
 
+#![allow(unreachable_pub, reason = "`pub` is what other modules may use")]
+
 mod print;
 mod print_doctor;
 mod print_rebuild;
@@ -17,7 +19,6 @@ use indexer::dlq::{DlqConfig, dlq};
 use indexer::doctor::{DoctorConfig, doctor};
 use indexer::eval::{EvalConfig, eval};
 use indexer::gc::{GcConfig, gc};
-use indexer::plan::{PlanConfig, plan};
 use indexer::provision::{ProvisionConfig, provision};
 use indexer::publish::{PublishConfig, publish};
 use indexer::rebuild::{RebuildConfig, dry_run, rebuild};
@@ -26,7 +27,7 @@ use indexer::rescore::{RescoreConfig, rescore};
 use indexer::rollback::{RollbackConfig, rollback};
 use indexer::search::{SearchConfig, search};
 use indexer::status::StatusConfig;
-use indexer::sync::{SyncConfig, sync};
+use indexer::sync::{self, PlanConfig, SyncConfig, sync};
 use points::connect::login_advice;
 use queue::denial::denied;
 use queue::trace;
@@ -186,12 +187,12 @@ impl Verb {
             }
             Self::Eval(config) => eval(&config, out).await,
             Self::Sync(config) if config.dry_run => {
-                let plan = plan(&config.comparison, &config.sizing).await?;
+                let plan = sync::dry_run(&config.comparison, &config.sizing).await?;
                 print_plan(&plan, config.json, out)
             }
             Self::Sync(config) => print_synced(&sync(&config).await?, config.json, out),
             Self::Plan(config) => {
-                let plan = plan(&config.comparison, &config.sizing).await?;
+                let plan = sync::dry_run(&config.comparison, &config.sizing).await?;
                 print_plan(&plan, config.json, out)
             }
             Self::Rebuild(config) if config.dry_run => {

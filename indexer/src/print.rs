@@ -11,13 +11,13 @@ use serde::Serialize;
 /// Standard output that may lose its reader. `head` has read enough then, which is no failure; the work goes on to its
 /// end, and the exit code tells how it ended.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub struct Output {
     stdout: BufWriter<Stdout>,
     closed: bool,
 }
 
 impl Output {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             stdout: BufWriter::new(io::stdout()),
             closed: false,
@@ -25,7 +25,7 @@ impl Output {
     }
 
     /// Whether the reader has gone: what never ends by itself ends then.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.closed
     }
 
@@ -59,11 +59,7 @@ impl Write for Output {
     }
 }
 
-pub(crate) fn print_steps(
-    steps: &[Step],
-    check: bool,
-    out: &mut Output,
-) -> anyhow::Result<ExitCode> {
+pub fn print_steps(steps: &[Step], check: bool, out: &mut Output) -> anyhow::Result<ExitCode> {
     for step in steps {
         writeln!(out, "{step}")?;
     }
@@ -84,7 +80,7 @@ pub(crate) fn print_steps(
 }
 
 /// Documents that were refused make the exit code 1: somebody has to look at them.
-pub(crate) fn print_published(
+pub fn print_published(
     published: &Published,
     json: bool,
     out: &mut Output,
@@ -128,7 +124,7 @@ pub(crate) fn print_published(
     })
 }
 
-pub(crate) fn print_hits(
+pub fn print_hits(
     query: &str,
     hits: &[Hit],
     json: bool,
@@ -170,7 +166,7 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-pub(crate) fn print_json(value: &impl Serialize, out: &mut Output) -> anyhow::Result<()> {
+pub fn print_json(value: &impl Serialize, out: &mut Output) -> anyhow::Result<()> {
     writeln!(out, "{}", serde_json::to_string(value)?)?;
     Ok(())
 }

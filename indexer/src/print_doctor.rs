@@ -8,7 +8,7 @@ use indexer::doctor::{Finding, Severity};
 use crate::print::{Output, print_json};
 
 /// Errors make the exit code 1.
-pub(crate) fn print_findings(
+pub fn print_findings(
     findings: &[Finding],
     json: bool,
     out: &mut Output,

@@ -4,17 +4,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use indexer::gc::{Fate, Generation};
-use indexer::rebuild::report::Report;
+use indexer::rebuild::Report;
 use indexer::rollback::RolledBack;
 
 use crate::print::{Output, print_json};
 
 /// A run that is not done makes the exit code 1.
-pub(crate) fn print_report(
-    report: &Report,
-    json: bool,
-    out: &mut Output,
-) -> anyhow::Result<ExitCode> {
+pub fn print_report(report: &Report, json: bool, out: &mut Output) -> anyhow::Result<ExitCode> {
     if json {
         print_json(report, out)?;
     } else {
@@ -32,7 +28,7 @@ pub(crate) fn print_report(
 
 /// Texts that became dead letters are named and do not make it a failure: the rollback is done, and doing it again would
 /// go a generation further back.
-pub(crate) fn print_rolled_back(
+pub fn print_rolled_back(
     rolled_back: &RolledBack,
     json: bool,
     out: &mut Output,
@@ -66,7 +62,7 @@ pub(crate) fn print_rolled_back(
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn print_generations(
+pub fn print_generations(
     generations: &[Generation],
     json: bool,
     out: &mut Output,

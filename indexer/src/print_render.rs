@@ -7,7 +7,7 @@ use indexer::render::{Rendered, State};
 
 use crate::print::{Output, print_json};
 
-pub(crate) fn print_rendered(
+pub fn print_rendered(
     rendered: &Rendered,
     check: bool,
     json: bool,

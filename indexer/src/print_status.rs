@@ -10,10 +10,7 @@ use indexer::status::{LaneStatus, Looker, Rate, RunStatus, Status, StatusConfig,
 use crate::print::{Output, print_json};
 
 /// Prints one look, or one after the other until the reader has gone.
-pub(crate) async fn print_status(
-    config: &StatusConfig,
-    out: &mut Output,
-) -> anyhow::Result<ExitCode> {
+pub async fn print_status(config: &StatusConfig, out: &mut Output) -> anyhow::Result<ExitCode> {
     if config.watch {
         return watch(config, out).await;
     }

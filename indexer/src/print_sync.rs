@@ -9,11 +9,7 @@ use indexer::sync::Report;
 use crate::print::{Output, print_json};
 
 /// A sync that a limit stopped makes the exit code 1.
-pub(crate) fn print_synced(
-    report: &Report,
-    json: bool,
-    out: &mut Output,
-) -> anyhow::Result<ExitCode> {
+pub fn print_synced(report: &Report, json: bool, out: &mut Output) -> anyhow::Result<ExitCode> {
     if json {
         print_json(report, out)?;
     } else {
@@ -27,7 +23,7 @@ pub(crate) fn print_synced(
 }
 
 /// A plan whose run would stop at a limit makes the exit code 1.
-pub(crate) fn print_plan(plan: &Plan, json: bool, out: &mut Output) -> anyhow::Result<ExitCode> {
+pub fn print_plan(plan: &Plan, json: bool, out: &mut Output) -> anyhow::Result<ExitCode> {
     if json {
         print_json(plan, out)?;
     } else {

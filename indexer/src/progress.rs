@@ -1,4 +1,4 @@
-//! Progress of long work: a bar on a terminal, a line now and then otherwise.
+//! Progress: how far long work is, on standard error. A count has a bar on a terminal, and a line now and then otherwise.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -55,4 +55,16 @@ impl Progress {
     pub fn finish(self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Tells people what is being done, apart from the report.
+pub fn note(line: &str) {
+    // Nobody reads it any more: no reason to stop.
+    drop(writeln!(std::io::stderr(), "· {line}"));
+}
+
+/// A count for people and ratios.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+pub fn as_double(count: u64) -> f64 {
+    count as f64
 }

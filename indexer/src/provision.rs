@@ -3,8 +3,8 @@
 //! Each thing is looked up, compared with what it should be, and created or updated if it differs. Running it twice
 //! changes nothing; with `--check` it never changes anything and only reports.
 
-pub(crate) mod collections;
-pub(crate) mod streams;
+pub mod collections;
+pub mod streams;
 
 use std::fmt;
 use std::time::Duration;
@@ -25,13 +25,10 @@ pub struct ProvisionConfig {
     #[arg(long)]
     pub check: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub installation: Installation,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 

@@ -25,13 +25,13 @@ use runtime::failpoint;
 use runtime::settings::ConfigFault;
 use tokio::sync::mpsc;
 
-use crate::alias;
+use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
 use crate::filter::PointFilter;
-use crate::pack::JOB_TOKENS;
+use crate::generation::alias;
+use crate::jobs::JOB_TOKENS;
 use crate::progress::Progress;
-use crate::publish::now_micros;
-use pack::{Heading, Limits, Packer};
+use pack::{Limits, RowPacker, Template};
 use publish::publish;
 use record::Purpose;
 pub use report::{Counts, Rescored};
@@ -68,10 +68,8 @@ pub struct RescoreConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
@@ -189,7 +187,7 @@ fn scroll(
     run_and_cursor: Option<(String, Option<String>)>,
 ) -> anyhow::Result<Scroll> {
     let (run, cursor) = run_and_cursor.unzip();
-    let heading = Heading {
+    let template = Template {
         run,
         collection: generation.clone(),
         field: config.field.clone(),
@@ -209,7 +207,7 @@ fn scroll(
             max_tokens: manifest.identity.max_tokens,
             query: config.query.clone(),
         },
-        packer: Packer::new(heading, limits),
+        packer: RowPacker::new(template, limits),
         cursor: cursor.flatten(),
     })
 }

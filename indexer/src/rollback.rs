@@ -3,38 +3,34 @@
 //! The generation before has everything up to the switch. What live writes have brought since lies in the one that is
 //! left; it is carried over after the alias has moved, as a rebuild does it in the other direction.
 //!
-//! The record of the run that is rolled back gets the intent before the alias moves, so that whoever comes later ends
+//! The record of the run that is rolled back says so before the alias moves, so that whoever comes later ends
 //! what was begun: a rollback that is run again goes on with the first, and goes no generation further back.
 //!
 //! Where to: to the collection that the run has recorded as serving when it began. It was behind the alias, and a
 //! recorded switch has left it; nothing else is ever a target. One without any document is refused, as the collection
 //! of a new installation before its first rebuild: to point people at nothing is no way back.
 
-use points::Points;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::JOBS;
+use points::Points;
 use qdrant_client::Qdrant;
 use runtime::failpoint;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
-use crate::alias;
-use crate::carry_over::Scene;
 use crate::config::Servers;
-use crate::dlq::stream;
-use crate::gc::run_of;
-use crate::intent::{Move, next_time};
-use crate::lease::{Lease, Purpose, silence_fault, skew_fault};
-use crate::rebuild::create::look_up;
-use crate::rebuild::say;
-use crate::rebuild::verify::documents;
-use crate::run::{Phase, Rollback, RunRecord, Runs, Stored};
-use crate::run_id::key_fault;
-use crate::unfinished::Unfinished;
+use crate::generation::collection::{documents, look_up};
+use crate::generation::lock::{Lock, Purpose, silence_fault, skew_fault};
+use crate::generation::move_alias::{Move, next_time};
+use crate::generation::record::{Phase, Rollback, RunRecord, Runs, StoredRun, key_fault};
+use crate::generation::retire::run_of;
+use crate::generation::{AliasContext, TimeLimits, alias};
+use crate::progress::note;
+use crate::streams::stream;
 
 /// Settings of `indexer rollback`.
 #[derive(Args, Clone, Debug)]
@@ -58,7 +54,6 @@ pub struct RollbackConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
@@ -110,32 +105,37 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
         let (stored, resumed) = found(&qdrant, &runs, &config.alias).await?;
         return Ok(rolled_back(stored.record, resumed, true));
     }
-    let lock = Lease::take(runs.bucket(), Purpose::Change, &config.alias, config.lease).await?;
-    let moved = begin(&qdrant, &runs, &config.alias, &lock).await;
-    lock.release().await;
-    let (stored, resumed) = moved?;
-    let jobs = stream(&jetstream, JOBS).await?;
-    let unfinished = Unfinished {
-        scene: Scene {
-            qdrant: &qdrant,
-            jetstream: &jetstream,
-            jobs: &jobs,
-            alias: &config.alias,
-            clock_skew: config.clock_skew,
-            stall_limit: config.stall_limit,
-        },
+    let (bucket, silence) = (runs.bucket(), config.lease);
+    let moved = Lock::holding(
+        bucket,
+        Purpose::Change,
+        &config.alias,
+        silence,
+        async |lock| begin(&qdrant, &runs, &config.alias, lock).await,
+    );
+    let (stored, resumed) = moved.await?;
+    let context = AliasContext {
+        alias: &config.alias,
+        qdrant: &qdrant,
+        jetstream: &jetstream,
+        jobs: &stream(&jetstream, JOBS).await?,
         runs: &runs,
-        silence: config.lease,
+        lock: None,
+        limits: TimeLimits {
+            clock_skew: config.clock_skew,
+            silence,
+            stall: config.stall_limit,
+        },
     };
     let mut report = rolled_back(stored.record.clone(), resumed, false);
-    let carried = unfinished.end(stored, || Ok(())).await;
+    let carried = context.end_rollback(stored).await;
     let carried = carried.with_context(|| {
         format!(
             "alias `{}` points to `{}`, but not all was carried over from `{}`; run it again to go on",
             report.alias, report.to, report.from
         )
     })?;
-    let serves = alias::target(&qdrant, &config.alias).await?;
+    let serves = context.target().await?;
     anyhow::ensure!(
         serves == report.to,
         "alias `{}` points to `{serves}` again",
@@ -164,10 +164,10 @@ async fn found(
     qdrant: &Qdrant,
     runs: &Runs,
     alias: &CollectionName,
-) -> anyhow::Result<(Stored, bool)> {
+) -> anyhow::Result<(StoredRun, bool)> {
     let current = alias::target(qdrant, alias).await?;
     let all = runs.of(alias).await?;
-    let is_moved = |run: &&Stored| run.record.is_rolling_back() && run.record.serving == current;
+    let is_moved = |run: &&StoredRun| run.record.is_rolling_back() && run.record.serving == current;
     if let Some(moved) = all.iter().find(is_moved) {
         return Ok((moved.clone(), true));
     }
@@ -189,7 +189,7 @@ async fn is_worth_it(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<()> {
         serving,
         ..
     } = run;
-    let there = look_up(qdrant, serving.as_str()).await?;
+    let there = look_up(qdrant, serving).await?;
     anyhow::ensure!(
         there.is_some(),
         "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, was dropped; rebuild instead"
@@ -207,16 +207,16 @@ async fn is_worth_it(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Records the intent, then points the alias back. Done already where an earlier rollback came so far.
+/// Records the move, then points the alias back. Done already where an earlier rollback came so far.
 async fn begin(
     qdrant: &Qdrant,
     runs: &Runs,
     alias: &CollectionName,
-    lock: &Lease,
-) -> anyhow::Result<(Stored, bool)> {
+    lock: &Lock,
+) -> anyhow::Result<(StoredRun, bool)> {
     let (mut stored, resumed) = found(qdrant, runs, alias).await?;
     if resumed {
-        say(&format!("ending the rollback of run {}", stored.record.run));
+        note(&format!("ending the rollback of run {}", stored.record.run));
         return Ok((stored, true));
     }
     let records = void_others(runs, &stored.record).await?;
@@ -235,13 +235,13 @@ async fn begin(
         runs,
         lock,
         to: &stored.record.serving,
-        points: ["rollback-before-switch", "rollback-after-switch"],
+        failpoints: ["rollback-before-switch", "rollback-after-switch"],
     };
     step.perform(&stored).await?;
     Ok((stored, false))
 }
 
-/// Takes back the intents of runs that have not moved the alias: their processes are dead, or find it when they wake.
+/// Takes back the recorded moves of runs that have not moved the alias: their processes are dead, or find it when they wake.
 async fn void_others(runs: &Runs, current: &RunRecord) -> anyhow::Result<Vec<RunRecord>> {
     let mut all = runs.of(&current.alias).await?;
     for stored in &mut all {

@@ -17,8 +17,8 @@ use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
-use crate::dlq::stream;
-use crate::unread::{Unread, unread};
+use crate::streams::orphaned::{Unread, unread};
+use crate::streams::stream;
 
 mod causes;
 mod lanes;
@@ -53,10 +53,8 @@ pub struct StatusConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 

@@ -19,16 +19,20 @@
 
 use std::time::Instant;
 
-use anyhow::Context as _;
 use async_nats::jetstream;
+use contract::names::CollectionName;
 use runtime::failpoint;
+use serde::{Deserialize, Serialize};
 
-use crate::lease::{Lease, Purpose};
-use crate::rebuild::{Stopped, say};
-use crate::run::Runs;
+use crate::config::save_report;
+use crate::generation::Stopped;
+use crate::generation::bucket::FORMAT;
+use crate::generation::lock::{Lock, Purpose};
+use crate::generation::record::Runs;
+use crate::progress::note;
 use attempt::Attempt;
-pub use config::{Comparison, SyncConfig};
-pub(crate) use dry_run::dry_run;
+pub use config::{Comparison, PlanConfig, SyncConfig};
+pub use dry_run::dry_run;
 pub use report::Report;
 
 mod attempt;
@@ -39,14 +43,22 @@ mod config;
 mod dry_run;
 mod gather;
 mod read;
-mod record;
 mod remove;
 mod report;
 mod reuse;
-mod settle;
 
 /// Attempts, each because the alias has moved, before it is an error.
 const MOVES: u32 = 5;
+
+/// What is recorded of a run that is done, so that a run with an id is not done again. Nothing is recorded of a run that
+/// is not done: what remains is the difference between source and collection, and whoever runs it again finds that.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    format: u32,
+    /// What records of all verbs tell: always true here.
+    finished: bool,
+    report: Report,
+}
 
 /// Makes the collection behind an alias equal to its sources. A sync that a limit stopped is reported as failed; it is
 /// no `Err`.
@@ -56,16 +68,12 @@ const MOVES: u32 = 5;
 pub async fn sync(config: &SyncConfig) -> anyhow::Result<Report> {
     let jetstream = config.comparison.servers.jetstream().await?;
     let runs = Runs::open(&jetstream).await?;
-    let alias = &config.comparison.alias;
-    let lease = Lease::take(runs.bucket(), Purpose::Sync, alias, config.lease).await?;
-    let synced = attempts(config, &jetstream, &runs, &lease).await;
-    lease.release().await;
-    let report = synced?;
-    if let Some(path) = &config.report {
-        let json = serde_json::to_vec_pretty(&report)?;
-        std::fs::write(path, json)
-            .with_context(|| format!("failed to write the report `{}`", path.display()))?;
-    }
+    let (bucket, alias) = (runs.bucket(), &config.comparison.alias);
+    let synced = Lock::holding(bucket, Purpose::Sync, alias, config.lease, async |lock| {
+        attempts(config, &jetstream, &runs, lock).await
+    });
+    let report = synced.await?;
+    save_report(config.report.as_deref(), &report)?;
     Ok(report)
 }
 
@@ -73,17 +81,17 @@ async fn attempts(
     config: &SyncConfig,
     jetstream: &jetstream::Context,
     runs: &Runs,
-    lease: &Lease,
+    lock: &Lock,
 ) -> anyhow::Result<Report> {
     let alias = &config.comparison.alias;
-    lease.check_clock(config.comparison.clock_skew)?;
+    lock.check_clock(config.comparison.clock_skew)?;
     if let Some(run) = &config.run_id
-        && let Some(report) = record::find(runs.bucket(), alias, run).await?
+        && let Some(done) = runs.bucket().find::<Record>(&key(alias, run)).await?
     {
-        return Ok(report);
+        return Ok(done.record.report);
     }
     for _ in 1..MOVES {
-        if let Some(report) = attempt(config, jetstream, runs, lease).await? {
+        if let Some(report) = attempt(config, jetstream, runs, lock).await? {
             return Ok(report);
         }
     }
@@ -95,14 +103,14 @@ async fn attempt(
     config: &SyncConfig,
     jetstream: &jetstream::Context,
     runs: &Runs,
-    lease: &Lease,
+    lock: &Lock,
 ) -> anyhow::Result<Option<Report>> {
     let started = Instant::now();
-    let mut attempt = Attempt::open(config, jetstream.clone(), lease).await?;
-    attempt.unfinished(runs).await?;
+    let mut attempt = Attempt::open(config, jetstream.clone(), runs, lock).await?;
+    attempt.recover().await?;
     let ended = attempt.perform().await;
     if let Some(found) = attempt.moved_to().await? {
-        say(&format!(
+        note(&format!(
             "alias `{}` points to `{found}` since: starting over",
             config.comparison.alias
         ));
@@ -116,7 +124,18 @@ async fn attempt(
     }
     failpoint::pass("sync-done");
     if report.done && config.run_id.is_some() {
-        record::save(runs.bucket(), &report).await?;
+        let record = Record {
+            format: FORMAT,
+            finished: true,
+            report: report.clone(),
+        };
+        let key = key(&report.alias, &report.run);
+        // One that is there says the same: the run was done while this process was taken for dead.
+        drop(runs.bucket().create(&key, record).await?);
     }
     Ok(Some(report))
+}
+
+fn key(alias: &CollectionName, run: &str) -> String {
+    format!("sync.{alias}/{run}")
 }

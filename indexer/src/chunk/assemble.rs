@@ -12,15 +12,15 @@ const REACH_BYTES: usize = 256;
 
 /// A chunk: `head`, then the block's text from `start` to `end`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span<'a> {
+pub struct Span<'a> {
     /// Prefix and context, as the model sees them.
-    pub(super) head: &'a str,
-    pub(super) start: usize,
-    pub(super) end: usize,
+    pub head: &'a str,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// The tokens of the chunk `span` of `text`, special tokens included; `None` where they have to be made anew.
-pub(super) fn assemble(
+pub fn assemble(
     tokenizer: &Tokenizer,
     text: &str,
     measure: &Measure,

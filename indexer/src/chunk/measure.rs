@@ -9,7 +9,7 @@ const WINDOW_BYTES: usize = 16 << 10;
 /// The tokens of a block and where they start, in order. Counts are exact for tokenizers that work word by word and
 /// good estimates for all others.
 #[derive(Debug)]
-pub(super) struct Measure {
+pub struct Measure {
     pieces: Pieces,
     /// Where windows meet that may have other tokens than their texts together.
     breaks: Vec<usize>,
@@ -18,7 +18,7 @@ pub(super) struct Measure {
 
 impl Measure {
     /// Of a text that is not measured yet.
-    pub(super) fn none() -> Self {
+    pub fn none() -> Self {
         Self {
             pieces: Pieces::default(),
             breaks: Vec::new(),
@@ -27,7 +27,7 @@ impl Measure {
     }
 
     /// Tokenizes `text`.
-    pub(super) fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
+    pub fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
         let mut pieces = Pieces::default();
         let mut breaks = Vec::new();
         let mut at = 0;
@@ -47,7 +47,7 @@ impl Measure {
     }
 
     /// The tokens from one seam to another; `None` where they are not those of the text between.
-    pub(super) fn between(&self, start: usize, end: usize) -> Option<&[u32]> {
+    pub fn between(&self, start: usize, end: usize) -> Option<&[u32]> {
         let next = self.breaks.partition_point(|&at| at <= start);
         let broken = self.breaks.get(next).is_some_and(|&at| at < end);
         if broken || end > self.end {
@@ -57,12 +57,12 @@ impl Measure {
     }
 
     /// Tokens from `start` to `end`.
-    pub(super) fn count(&self, start: usize, end: usize) -> usize {
+    pub fn count(&self, start: usize, end: usize) -> usize {
         self.before(end).saturating_sub(self.before(start))
     }
 
     /// The farthest place up to which there are at most `tokens` from `start`.
-    pub(super) fn reach(&self, start: usize, tokens: usize) -> usize {
+    pub fn reach(&self, start: usize, tokens: usize) -> usize {
         self.pieces
             .starts
             .get(self.before(start) + tokens)
@@ -71,7 +71,7 @@ impl Measure {
     }
 
     /// The first place from which there are at most `tokens` to `end`.
-    pub(super) fn reach_back(&self, end: usize, tokens: usize) -> usize {
+    pub fn reach_back(&self, end: usize, tokens: usize) -> usize {
         let first = self.before(end).saturating_sub(tokens);
         self.pieces
             .starts

@@ -12,16 +12,16 @@ use crate::document::{Block, Document};
 
 /// A chunk that does not know its number yet. Offsets are within the document.
 #[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) text: String,
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) context: Option<String>,
-    pub(super) token_ids: Vec<u32>,
+pub struct Draft {
+    pub text: String,
+    pub start: u64,
+    pub end: u64,
+    pub context: Option<String>,
+    pub token_ids: Vec<u32>,
 }
 
 /// A block being packed.
-pub(super) struct Packer<'a> {
+pub struct Packer<'a> {
     chunker: &'a Chunker,
     document: &'a Document,
     block: &'a Block<'a>,
@@ -47,7 +47,7 @@ struct Place {
 const LIKELY_BYTES_PER_TOKEN: usize = 5;
 
 /// The chunks of a block, in order.
-pub(super) fn pack(
+pub fn pack(
     chunker: &Chunker,
     document: &Document,
     block: &Block<'_>,

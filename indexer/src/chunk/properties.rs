@@ -59,7 +59,7 @@ fn options() -> impl Strategy<Value = ChunkOptions> {
 }
 
 /// Where a chunk is in its document.
-pub(super) fn range_of(chunk: &Chunk) -> Range<usize> {
+pub fn range_of(chunk: &Chunk) -> Range<usize> {
     usize::try_from(chunk.start).unwrap()..usize::try_from(chunk.end).unwrap()
 }
 

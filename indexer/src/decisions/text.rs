@@ -17,7 +17,7 @@ pub struct NotReadable {
 }
 
 impl NotReadable {
-    pub(super) fn new(text: &str, what: &'static str, rule: impl Into<String>) -> Self {
+    pub fn new(text: &str, what: &'static str, rule: impl Into<String>) -> Self {
         let text = text.chars().take(128).collect();
         let rule = rule.into();
         Self { text, what, rule }
@@ -204,7 +204,7 @@ impl fmt::Display for StorageClass {
 }
 
 /// Whether Kubernetes takes this as the name of an object: a DNS subdomain.
-pub(super) fn is_object_name(text: &str) -> bool {
+pub fn is_object_name(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=253).contains(&text.len())

@@ -8,9 +8,10 @@ use async_nats::jetstream;
 use clap::Args;
 use contract::topology::DLQ;
 
-use super::read::Stored;
+use super::letter::Stored;
 use super::select::{Selected, Selection};
-use super::{shown, stream};
+use super::shown;
+use crate::streams::stream;
 
 /// Characters of a reason in a line.
 const REASON: usize = 100;
@@ -22,7 +23,6 @@ pub struct ListConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub selection: Selection,
 }
 
@@ -58,7 +58,7 @@ async fn write_object(letters: &mut Selected, out: &mut (dyn Write + Send)) -> a
 }
 
 /// Writes a line for each; gives how many there were.
-pub(super) async fn write_table(
+pub async fn write_table(
     letters: &mut Selected,
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<u64> {
@@ -80,7 +80,7 @@ pub(super) async fn write_table(
     Ok(count)
 }
 
-pub(super) fn write_line(stored: &Stored, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+pub fn write_line(stored: &Stored, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
     let (deliveries, subject, reason) = match &stored.letter {
         Ok(letter) => (
             letter.deliveries.to_string(),

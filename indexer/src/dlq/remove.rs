@@ -11,10 +11,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
+use super::letter::Stored;
 use super::list::write_line;
-use super::read::Stored;
 use super::select::{Selected, Selection};
-use super::{Removal, remove_message, stream, write_json};
+use super::write_json;
+use crate::streams::{Removal, remove_message, stream};
 
 /// Removals on their way at any time.
 const WINDOW: usize = 64;
@@ -32,7 +33,6 @@ pub struct DropConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub selection: Selection,
 }
 

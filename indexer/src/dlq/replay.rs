@@ -17,10 +17,11 @@ use queue::dead_letter::{DeadLetter, job_headers, replay_id};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
+use super::letter::Stored;
 use super::list::write_line;
-use super::read::{Stored, message_at};
 use super::select::{Selected, Selection};
-use super::{Removal, remove_message, shown, stream, write_json};
+use super::{shown, write_json};
+use crate::streams::{Removal, message_at, remove_message, stream};
 
 /// Jobs on their way at any time; each may have almost a megabyte.
 const WINDOW: usize = 8;
@@ -38,7 +39,6 @@ pub struct ReplayConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub selection: Selection,
 }
 

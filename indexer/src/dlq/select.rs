@@ -8,7 +8,8 @@ use clap::Args;
 use contract::names::ModelName;
 use runtime::settings::ConfigFault;
 
-use super::read::{Range, Reader, Stored, message_at};
+use super::letter::Stored;
+use crate::streams::{Range, Reader, message_at};
 
 /// Which dead letters; all conditions must hold.
 #[derive(Args, Clone, Debug, Default)]

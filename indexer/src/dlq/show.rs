@@ -12,8 +12,9 @@ use contract::topology::DLQ;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::read::{Stored, message_at};
-use super::{shown, stream, write_json};
+use super::letter::Stored;
+use super::{shown, write_json};
+use crate::streams::{message_at, stream};
 
 /// Settings of `indexer dlq show`.
 #[derive(Args, Clone, Debug)]

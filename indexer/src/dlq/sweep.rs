@@ -25,8 +25,9 @@ use contract::topology::{DLQ, JOBS};
 use queue::dead_letter::{EXHAUSTED, Original, Verdict, store};
 use serde::Serialize;
 
-use super::{remove_message, shown, stream, write_json};
-use crate::unread::{Unread, unread};
+use super::{shown, write_json};
+use crate::streams::orphaned::{Unread, unread};
+use crate::streams::{remove_message, stream};
 
 /// Settings of `indexer dlq sweep`.
 #[derive(Args, Clone, Debug)]

@@ -35,7 +35,7 @@ pub struct Finding {
 
 impl Finding {
     /// An error.
-    pub(super) fn error(
+    pub fn error(
         what: impl Into<String>,
         found: impl ToString,
         wanted: impl ToString,
@@ -51,18 +51,18 @@ impl Finding {
     }
 
     /// The same, less severe.
-    pub(super) fn into_warning(mut self) -> Self {
+    pub fn into_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
     /// Something that did not answer, and should.
-    pub(super) fn failed(what: impl Into<String>, error: &anyhow::Error, advice: &str) -> Self {
+    pub fn failed(what: impl Into<String>, error: &anyhow::Error, advice: &str) -> Self {
         Self::error(what, format!("{error:#}"), "an answer", advice)
     }
 
     /// Something that was not looked at.
-    pub(super) fn unknown(
+    pub fn unknown(
         what: impl Into<String>,
         found: impl ToString,
         advice: impl Into<String>,
@@ -74,7 +74,7 @@ impl Finding {
     }
 
     /// A rule that is broken.
-    pub(super) fn of(broken: Broken) -> Self {
+    pub fn of(broken: Broken) -> Self {
         Self::error(broken.at, broken.found, broken.wanted, broken.rule)
     }
 }

@@ -9,7 +9,7 @@ use super::{DoctorConfig, Finding};
 use crate::fleet::{Fleet, Setting, broken, in_flight};
 
 /// Judges both consumers. One that is missing is found by comparing with what should be there.
-pub(super) async fn look(
+pub async fn look(
     config: &DoctorConfig,
     jetstream: &jetstream::Context,
     manifest: &Manifest,

@@ -17,7 +17,7 @@ use objects::Objects;
 ///
 /// # Errors
 /// If they cannot be read, or have nothing of Ebb in them.
-pub(super) fn look(path: &Path) -> anyhow::Result<Vec<Finding>> {
+pub fn look(path: &Path) -> anyhow::Result<Vec<Finding>> {
     let mut objects = Objects::default();
     if path == Path::new("-") {
         let mut yaml = String::new();

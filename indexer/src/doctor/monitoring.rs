@@ -29,7 +29,7 @@ struct Endpoint {
 }
 
 /// Looks at the endpoint, if one was named.
-pub(super) async fn look(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
+pub async fn look(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
     let Some(address) = &config.monitoring else {
         let what = [
             "what the autoscaler reads",

@@ -8,17 +8,18 @@ use async_nats::jetstream::{self, stream::Stream};
 use contract::topology::{ADVISORIES, DLQ, JOBS, SWEEP};
 
 use super::{DoctorConfig, Finding};
-use crate::dlq::read::{Range, Reader, Stored};
+use crate::dlq::letter::Stored;
 use crate::fleet::span;
-use crate::unread::unread;
+use crate::streams::orphaned::unread;
+use crate::streams::{Range, Reader};
 
 /// Dead letters that are read, from the newest back.
 const MOST_LETTERS: u64 = 10_000;
 /// Percent of the room from which on somebody should look, and from which on it is late.
-pub(super) const FULL: (u64, u64) = (80, 95);
+pub const FULL: (u64, u64) = (80, 95);
 
 /// Streams that are missing were found before.
-pub(super) async fn look(config: &DoctorConfig, jetstream: &jetstream::Context) -> Vec<Finding> {
+pub async fn look(config: &DoctorConfig, jetstream: &jetstream::Context) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Ok(jobs) = jetstream.get_stream(JOBS).await {
         findings.extend(nobody_reads(&jobs).await);
@@ -49,7 +50,7 @@ async fn nobody_reads(jobs: &Stream) -> Vec<Finding> {
         }
     };
     let advice = "provision the model that the subject names, or tell the publisher of its error";
-    let found = |subject: &crate::unread::UnreadSubject| {
+    let found = |subject: &crate::streams::orphaned::UnreadSubject| {
         let what = format!("subject `{}`", subject.subject);
         let found = format!("{} jobs that nobody reads", subject.jobs);
         Finding::error(what, found, "a consumer", advice)
@@ -66,7 +67,7 @@ fn room(jobs: &Stream) -> Option<Finding> {
 }
 
 /// Something that fills up.
-pub(super) fn fullness(what: &str, used: u64, most: u64, advice: &str) -> Option<Finding> {
+pub fn fullness(what: &str, used: u64, most: u64, advice: &str) -> Option<Finding> {
     let percent = used.saturating_mul(100).checked_div(most)?;
     if percent < FULL.0 {
         return None;

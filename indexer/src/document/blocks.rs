@@ -117,7 +117,7 @@ struct FileReader<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    pub(super) fn of_text(text: &'a str, block_bytes: usize) -> Self {
+    pub fn of_text(text: &'a str, block_bytes: usize) -> Self {
         Self {
             reader: Reader::Text(text),
             block_bytes,
@@ -125,7 +125,7 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    pub(super) fn of_file(info: &'a TextFile, block_bytes: usize) -> Result<Self, SourceError> {
+    pub fn of_file(info: &'a TextFile, block_bytes: usize) -> Result<Self, SourceError> {
         let fault = |source| SourceError::Read {
             origin: info.origin(),
             source,

@@ -67,10 +67,8 @@ pub struct EvalConfig {
     #[arg(long, default_value = "120s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
@@ -158,7 +156,7 @@ impl EvalConfig {
     }
 
     /// All cutoffs, rising.
-    pub(super) fn all_cutoffs(&self) -> Vec<usize> {
+    pub fn all_cutoffs(&self) -> Vec<usize> {
         let mut all = self.cutoffs.clone();
         all.push(self.at);
         all.sort_unstable();

@@ -27,10 +27,10 @@ const MOST_ROUNDS: usize = 1000;
 
 /// How to search.
 #[derive(Clone, Copy)]
-pub(super) struct Retriever<'a> {
-    pub(super) qdrant: &'a Qdrant,
+pub struct Retriever<'a> {
+    pub qdrant: &'a Qdrant,
     /// Documents that are wanted for each query.
-    pub(super) depth: usize,
+    pub depth: usize,
 }
 
 /// One query on its way.
@@ -42,7 +42,7 @@ struct Search<'a> {
 
 impl Retriever<'_> {
     /// The best documents of each vector, best first.
-    pub(super) async fn retrieve(
+    pub async fn retrieve(
         self,
         target: &Target,
         vectors: &[Vec<f32>],

@@ -15,13 +15,13 @@ use super::read::Topic;
 
 /// A collection to search.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) subject: Subject,
-    pub(super) manifest: Manifest,
+pub struct Target {
+    pub subject: Subject,
+    pub manifest: Manifest,
 }
 
 /// Finds what an alias leads to. The whole evaluation runs against that collection, even if the alias moves on.
-pub(super) async fn target(
+pub async fn target(
     qdrant: &Qdrant,
     alias: &CollectionName,
     manifest: Manifest,
@@ -55,7 +55,7 @@ pub(super) async fn target(
 }
 
 /// How many of the judged documents the collection does not have. Nothing can find them.
-pub(super) async fn missing(
+pub async fn missing(
     qdrant: &Qdrant,
     collection: &CollectionName,
     topics: &[Topic],

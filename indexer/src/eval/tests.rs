@@ -9,7 +9,7 @@ use super::measure::Measures;
 use super::read::{LeftOut, Topic, Topics};
 
 /// An evaluation of queries with these values of nDCG@10.
-pub(super) fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
+pub fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
     let name = |text: &str| text.parse().expect("a collection name");
     let mut evaluation = Evaluation::new(Subject {
         alias: name("docs"),
@@ -35,7 +35,7 @@ pub(super) fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
 }
 
 /// Queries with one relevant document each.
-pub(super) fn topics(ids: &[&str]) -> Topics {
+pub fn topics(ids: &[&str]) -> Topics {
     let topic = |id: &&str| Topic {
         id: (*id).to_owned(),
         text: format!("text of {id}"),

@@ -11,7 +11,7 @@ thread_local! {
 
 /// Runs `call`; `None` where it panics. Broken files make some libraries panic rather often: the hook of the process
 /// is told to keep quiet about this thread meanwhile, and is as it was for all others.
-pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+pub fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let loud = std::panic::take_hook();

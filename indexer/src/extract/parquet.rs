@@ -26,7 +26,7 @@ use blocks::Blocks;
 const ROWS_AT_ONCE: usize = 64;
 
 /// The rows of an input, in order. A bad row is an `Err` item; the next row follows. What cannot be decoded ends it.
-pub(super) struct Rows {
+pub struct Rows {
     rows: RowIter<'static>,
     origin: Origin,
     limit: Limit,
@@ -37,7 +37,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Opens the input and looks at its columns.
-    pub(super) fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
+    pub fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
         let origin = input.origin();
         let reader = match &input.place {
             Place::File(path) => {

@@ -8,7 +8,7 @@ use crate::document::{Document, Markup};
 use crate::source::{Input, SourceError};
 
 /// The document of a PDF input.
-pub(super) fn pdf(input: &Input, limit: Limit) -> Result<Document, SourceError> {
+pub fn pdf(input: &Input, limit: Limit) -> Result<Document, SourceError> {
     let bytes = read(input, limit)?;
     if bytes.is_empty() {
         return Err(SourceError::Empty {

@@ -16,7 +16,7 @@ use crate::document::{Document, Origin};
 use crate::source::{Input, SourceError};
 
 /// The rows of an input, in order. A bad row is an `Err` item; the next row follows.
-pub(super) struct Rows {
+pub struct Rows {
     reader: BufReader<Box<dyn Read + Send>>,
     parser: Reader,
     row: Row,
@@ -80,7 +80,7 @@ impl Row {
 
 impl Rows {
     /// Opens the input and reads its header.
-    pub(super) fn open(input: &Input, delimiter: u8, limit: Limit) -> Result<Self, SourceError> {
+    pub fn open(input: &Input, delimiter: u8, limit: Limit) -> Result<Self, SourceError> {
         let quoting = delimiter == b',';
         let mut rows = Self {
             reader: BufReader::with_capacity(1 << 16, bytes_of(input)?),

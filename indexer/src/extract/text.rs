@@ -10,7 +10,7 @@ use crate::source::{Format, Input, Place, SourceError};
 
 /// The document of a text or Markdown input. Of a large file only the first block is looked at: what is wrong
 /// further on shows when it is chunked, before its first chunk is given.
-pub(super) fn text(input: &Input, limit: Limit) -> Result<Document, SourceError> {
+pub fn text(input: &Input, limit: Limit) -> Result<Document, SourceError> {
     let content = match &input.place {
         Place::File(path) => content_of(path, input)?,
         // Standard input cannot be read twice and an object may change meanwhile, so these have to fit into memory.
@@ -72,7 +72,7 @@ fn first_block(content: &Content) -> Result<String, SourceError> {
 }
 
 /// The name of the file without its extension.
-pub(super) fn file_title(input: &Input) -> Option<String> {
+pub fn file_title(input: &Input) -> Option<String> {
     let path = match &input.place {
         Place::File(path) => path.as_path(),
         Place::Object(object) => Path::new(object.file_name()),
@@ -82,7 +82,7 @@ pub(super) fn file_title(input: &Input) -> Option<String> {
 }
 
 /// A document of a format whose text was extracted as a whole.
-pub(super) fn whole(
+pub fn whole(
     input: &Input,
     title: Option<String>,
     text: String,

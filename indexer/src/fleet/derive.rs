@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use super::{Fleet, Setting, in_flight, max_ack_pending, span};
 use crate::decisions::{Decisions, Gpu};
-use crate::pack::JOB_TOKENS;
+use crate::jobs::JOB_TOKENS;
 use crate::plan::jobs_within;
 
 /// Live work is to be picked up within this time once workers run: people wait for it.

@@ -14,7 +14,7 @@ use super::{Change, ProvisionConfig, Step};
 /// Suffix of the collection that is created empty. Rebuilds create the later ones.
 const FIRST_GENERATION: &str = "initial";
 
-pub(super) async fn provision(
+pub async fn provision(
     config: &ProvisionConfig,
     qdrant: &Qdrant,
     manifest: &Manifest,
@@ -27,7 +27,7 @@ pub(super) async fn provision(
 }
 
 /// One alias with what is behind it.
-pub(crate) async fn provision_alias(
+pub async fn provision_alias(
     config: &ProvisionConfig,
     qdrant: &Qdrant,
     manifest: &Manifest,

@@ -9,19 +9,21 @@ use points::Points;
 use runtime::failpoint;
 use tokio::sync::mpsc;
 
-use super::balance::DeadPoints;
-use super::dry_run::is_same_model;
-use super::publish::{Heading, Publisher};
-use super::report::{Gate, PhaseReport, as_double};
-use super::{Rebuild, say};
+use super::Rebuild;
 use crate::corpus::Corpus;
-use crate::lease::{Lease, Purpose};
-use crate::once::{Chunks, Once};
-use crate::read::Event;
-use crate::run::Phase;
-use crate::settle::{Awaited, Of};
-pub(super) use from_collection::Collection;
-pub(super) use resolve::Copier;
+use crate::corpus::read::Event;
+use crate::corpus::seen::{Chunks, SeenDocuments};
+use crate::generation::await_jobs::JobsOf;
+use crate::generation::collection::is_same_model;
+use crate::generation::ledger::DeadPoints;
+use crate::generation::lock::{Lock, Purpose};
+use crate::generation::record::{Gate, Phase, PhaseReport};
+use crate::jobs::JobTemplate;
+use crate::jobs::publisher::Publisher;
+use crate::progress::{as_double, note};
+use crate::source::Format;
+pub use from_collection::Collection;
+pub use resolve::Copier;
 
 mod from_collection;
 mod resolve;
@@ -30,18 +32,18 @@ mod resolve;
 const CONCURRENT: usize = 4;
 
 /// What a reading of the source came to.
-pub(super) struct Read {
-    pub(super) report: PhaseReport,
-    pub(super) refused: u64,
-    pub(super) jobs: u64,
+pub struct Read {
+    pub report: PhaseReport,
+    pub refused: u64,
+    pub jobs: u64,
     /// Chunks whose documents were replaced by something newer meanwhile.
-    pub(super) superseded: u64,
-    pub(super) source: Chunks,
+    pub superseded: u64,
+    pub source: Chunks,
 }
 
 impl Rebuild {
-    pub(super) async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
-        self.own_jobs_settled().await?;
+    pub async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
+        self.await_own_jobs().await?;
         let dead = self.dead_points().await?;
         let Read {
             report,
@@ -79,7 +81,7 @@ impl Rebuild {
         let (incoming, reader) = self.corpus().read(chunker)?;
         let copier = self.copier(dead).await?;
         let publisher = self.publisher(Priority::Bulk);
-        let read = copy_all(incoming, &copier, publisher, || self.lease.check()).await;
+        let read = copy_all(incoming, &copier, publisher, || self.lock.check()).await;
         let ended = reader.ended().await;
         let read = read?;
         ended?;
@@ -99,14 +101,17 @@ impl Rebuild {
             return self.copy_from(&from, dead).await;
         }
         let (bucket, silence) = (self.runs.bucket(), self.config.lease);
-        let syncs = Lease::take(bucket, Purpose::Sync, &self.record().alias, silence).await?;
-        let copied = async {
-            self.earlier_jobs_settled().await?;
-            self.copy_from(&from, dead).await
-        };
-        let copied = copied.await;
-        syncs.release().await;
-        copied
+        Lock::holding(
+            bucket,
+            Purpose::Sync,
+            &self.config.alias,
+            silence,
+            async |_| {
+                self.await_earlier_jobs().await?;
+                self.copy_from(&from, dead).await
+            },
+        )
+        .await
     }
 
     async fn copy_from(&self, from: &CollectionName, dead: &DeadPoints) -> anyhow::Result<Read> {
@@ -123,32 +128,26 @@ impl Rebuild {
         let publisher = self.publisher(Priority::Bulk);
         let packer = self.corpus().packer();
         collection
-            .copy(packer, publisher, || self.lease.check())
+            .copy(packer, publisher, || self.lock.check())
             .await
     }
 
     /// Documents of the serving collection get the version of the run. What is written there later must be newer: jobs
     /// that were published before have to be done, and no sync that began before may go on.
-    async fn earlier_jobs_settled(&self) -> anyhow::Result<()> {
-        let record = self.record();
-        say(&format!(
-            "waiting for jobs for `{}` that were published before",
-            record.alias
+    async fn await_earlier_jobs(&self) -> anyhow::Result<()> {
+        let (alias, last) = (&self.config.alias, self.record().first_sequence);
+        note(&format!(
+            "waiting for jobs for `{alias}` that were published before"
         ));
-        let awaited = Awaited {
-            stream: &self.jobs,
-            subject: &format!("jobs.{}.*.*", Task::Embed.as_str()),
-            first: 1,
-            last: record.first_sequence,
-            of: Of::Collection(record.alias.as_str()),
-            stall_limit: self.config.stall_limit,
-        };
-        awaited.settled(|| self.lease.check()).await
+        let all = Lane::all_of(Task::Embed, None);
+        let of = JobsOf::Collection(alias.as_str());
+        self.context().await_jobs(&all, 1..=last, of).await
     }
 
     fn corpus(&self) -> Corpus<'_> {
         Corpus {
             sources: &self.config.sources,
+            stdin: Format::Jsonl,
             extract: self.config.extract,
             collection: self.record().generation.clone(),
             tokenization: self.manifest.tokenization(),
@@ -170,51 +169,36 @@ impl Rebuild {
         })
     }
 
-    pub(super) fn publisher(&self, priority: Priority) -> Publisher {
+    pub fn publisher(&self, priority: Priority) -> Publisher {
         let lane = Lane {
             task: Task::Embed,
             model: self.manifest.name.clone(),
             priority,
         };
-        let heading = Heading {
-            subject: lane.subject(),
-            run: self.record().run.clone(),
+        let template = JobTemplate {
+            run: Some(self.record().run.clone()),
             collection: self.record().generation.clone(),
             tokenization: Some(self.manifest.tokenization()),
             fingerprint: Some(self.manifest.fingerprint.clone()),
-            job_tokens: self.config.chunking.job_tokens,
         };
-        Publisher::new(Some(self.jetstream.clone()), heading)
-    }
-
-    pub(super) fn target(&self) -> Points<'_> {
-        Points {
-            store: &self.qdrant,
-            collection: &self.record().generation,
-        }
-    }
-
-    pub(super) fn serving(&self) -> Points<'_> {
-        Points {
-            store: &self.qdrant,
-            collection: &self.record().serving,
-        }
+        let to = Some((self.jetstream.clone(), lane));
+        Publisher::new(to, template, self.config.chunking.job_tokens)
     }
 }
 
 /// Resolves all that is read, a few batches at a time, and publishes what is left in the order of the source.
 /// `check` is asked between batches.
-pub(super) async fn copy_all(
+pub async fn copy_all(
     mut incoming: mpsc::Receiver<Event>,
     copier: &Copier<'_>,
     mut publisher: Publisher,
     check: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Read> {
-    let (mut once, mut superseded) = (Once::default(), 0);
+    let (mut seen, mut superseded) = (SeenDocuments::default(), 0);
     let mut sum = PhaseReport::new(Phase::Copied);
     {
         let batches = stream::poll_fn(|context| incoming.poll_recv(context))
-            .filter_map(|event| std::future::ready(once.documents(event)))
+            .filter_map(|event| std::future::ready(seen.documents(event)))
             .map(|documents| copier.resolve(documents))
             .buffered(CONCURRENT);
         let mut batches = std::pin::pin!(batches);
@@ -233,12 +217,12 @@ pub(super) async fn copy_all(
         }
     }
     let jobs = publisher.finish().await?;
-    (sum.documents, sum.chunks, sum.tokens) = (once.documents, once.chunks, once.tokens);
+    (sum.documents, sum.chunks, sum.tokens) = (seen.documents, seen.chunks, seen.tokens);
     Ok(Read {
         report: sum,
-        refused: once.refused,
+        refused: seen.refused,
         jobs,
         superseded,
-        source: once.into_chunks(),
+        source: seen.into_chunks(),
     })
 }

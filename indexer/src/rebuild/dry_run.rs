@@ -1,21 +1,21 @@
 //! Dry run: what a rebuild that starts anew would copy and publish, counted by the code that does it.
 
-use anyhow::Context as _;
 use contract::model::{Manifest, TOKENIZER};
-use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use points::Points;
-use qdrant_client::Qdrant;
 
-use super::balance::DeadPoints;
+use super::RebuildConfig;
 use super::copy::{Collection, Copier, Read, copy_all};
-use super::publish::{Heading, Publisher};
-use super::verify::{documents, shrink};
-use super::{RebuildConfig, create};
-use crate::alias;
+use super::verify::shrink;
+use crate::clock::now_micros;
 use crate::corpus::Corpus;
+use crate::generation::alias;
+use crate::generation::collection::{documents, is_same_model};
+use crate::generation::ledger::DeadPoints;
+use crate::jobs::JobTemplate;
+use crate::jobs::publisher::Publisher;
 use crate::plan::{Plan, Verb, Work};
-use crate::publish::now_micros;
+use crate::source::Format;
 
 /// Plans a rebuild that starts now. What an unfinished run has done already is not taken into account.
 ///
@@ -53,6 +53,7 @@ async fn read(
     let version = now_micros();
     let corpus = Corpus {
         sources: &config.sources,
+        stdin: Format::Jsonl,
         extract: config.extract,
         collection: config.alias.clone(),
         tokenization: manifest.tokenization(),
@@ -68,7 +69,7 @@ async fn read(
         run: "",
         dead: &DeadPoints::new(),
     };
-    let publisher = Publisher::new(None, heading(config, manifest));
+    let publisher = Publisher::new(None, template(config, manifest), config.chunking.job_tokens);
     if let Some(name) = &config.from_collection {
         let collection = Collection {
             from: Points {
@@ -90,26 +91,12 @@ async fn read(
     Ok(read)
 }
 
-/// Whether vectors of the serving collection may be copied.
-pub(super) async fn is_same_model(
-    qdrant: &Qdrant,
-    serving: &CollectionName,
-    manifest: &Manifest,
-) -> anyhow::Result<bool> {
-    let info = create::look_up(qdrant, serving.as_str()).await?;
-    let info = info
-        .with_context(|| format!("collection `{serving}`, which served at the start, is gone"))?;
-    Ok(points::collection::check(serving, &info, manifest).is_ok())
-}
-
-fn heading(config: &RebuildConfig, manifest: &Manifest) -> Heading {
-    Heading {
-        subject: String::new(),
-        run: String::new(),
+fn template(config: &RebuildConfig, manifest: &Manifest) -> JobTemplate {
+    JobTemplate {
+        run: None,
         collection: config.alias.clone(),
         tokenization: Some(manifest.tokenization()),
         fingerprint: Some(manifest.fingerprint.clone()),
-        job_tokens: config.chunking.job_tokens,
     }
 }
 

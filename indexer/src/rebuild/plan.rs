@@ -1,48 +1,42 @@
 //! Plan: goes on with an unfinished run, or records a new one.
 
-use anyhow::Context as _;
-use async_nats::jetstream::{self, stream::Stream};
 use contract::digest::Digest;
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use qdrant_client::Qdrant;
 use runtime::failpoint;
 
-use super::discard::discard;
-use super::{RebuildConfig, say};
-use crate::alias;
-use crate::carry_over::Scene;
-use crate::lease::Lease;
-use crate::publish::now_micros;
-use crate::run::{FORMAT, Phase, RunRecord, Runs, Stored};
-use crate::run_id::{run_id, unused};
-use crate::source::{Format, Input, Place, Sources};
-use crate::unfinished::Unfinished;
+use super::RebuildConfig;
+use crate::clock::now_micros;
+use crate::corpus;
+use crate::generation::record::{FORMAT, Phase, RunRecord, StoredRun, run_id, unused};
+use crate::generation::recover::is_switched;
+use crate::generation::{AliasContext, alias};
+use crate::progress::note;
+use crate::source::{Format, Input, Place};
 
 /// What planning looks at.
-pub(super) struct Planning<'a> {
-    pub(super) config: &'a RebuildConfig,
-    pub(super) manifest: &'a Manifest,
-    pub(super) qdrant: &'a Qdrant,
-    pub(super) runs: &'a Runs,
-    pub(super) jetstream: &'a jetstream::Context,
-    pub(super) jobs: &'a Stream,
-    pub(super) lease: &'a Lease,
+pub struct Planning<'a> {
+    pub config: &'a RebuildConfig,
+    pub manifest: &'a Manifest,
+    pub context: AliasContext<'a>,
 }
 
 /// A run to work on.
-pub(super) struct Planned {
-    pub(super) stored: Stored,
+pub struct Planned {
+    pub stored: StoredRun,
     /// Whether it is the one that is wanted; another one has to be ended first.
-    pub(super) wanted: bool,
+    pub wanted: bool,
 }
 
 impl Planning<'_> {
     /// The run to work on. One that is done is given back as it is.
-    pub(super) async fn open(&self) -> anyhow::Result<Planned> {
-        self.lease.check_clock(self.config.clock_skew)?;
-        self.unfinished().rollbacks(|| self.lease.check()).await?;
-        let runs = self.runs.of(&self.config.alias).await?;
+    pub async fn open(&self) -> anyhow::Result<Planned> {
+        let context = &self.context;
+        if let Some(lock) = context.lock {
+            lock.check_clock(self.config.clock_skew)?;
+        }
+        context.recover_rollbacks().await?;
+        let runs = self.context.runs.of(&self.config.alias).await?;
         if let Some(done) = self.done(&runs) {
             return Ok(wanted(done));
         }
@@ -50,8 +44,8 @@ impl Planning<'_> {
         let unfinished = runs.iter().rfind(|run| run.record.is_unfinished());
         if let Some(run) = unfinished {
             let run = run.clone();
-            let found = alias::target(self.qdrant, &run.record.alias).await?;
-            if run.record.switched.is_some() && found == run.record.generation {
+            let found = context.target().await?;
+            if is_switched(&run.record, &found) {
                 return self.end(run, &source).await;
             }
             if self.goes_on(&run.record, &found, &source) {
@@ -59,28 +53,17 @@ impl Planning<'_> {
             }
             self.abandon(run).await?;
         }
-        let stored = self.runs.create(self.record(&runs, source).await?).await?;
+        let stored = self
+            .context
+            .runs
+            .create(self.record(&runs, source).await?)
+            .await?;
         failpoint::pass("rebuild-planned");
         Ok(wanted(stored))
     }
 
-    fn unfinished(&self) -> Unfinished<'_> {
-        Unfinished {
-            scene: Scene {
-                qdrant: self.qdrant,
-                jetstream: self.jetstream,
-                jobs: self.jobs,
-                alias: &self.config.alias,
-                clock_skew: self.config.clock_skew,
-                stall_limit: self.config.stall_limit,
-            },
-            runs: self.runs,
-            silence: self.config.lease,
-        }
-    }
-
     /// The run of the given id, if it is done.
-    fn done(&self, runs: &[Stored]) -> Option<Stored> {
+    fn done(&self, runs: &[StoredRun]) -> Option<StoredRun> {
         let id = self.config.run_id.as_ref()?;
         let mut named = runs.iter().filter(|run| run.record.is_named(id));
         named.rfind(|run| run.record.phase == Phase::Done).cloned()
@@ -88,7 +71,7 @@ impl Planning<'_> {
 
     /// A run that has moved the alias is ended in any case, because live writes may have been left behind. Its gates
     /// were passed, and are not asked again.
-    async fn end(&self, mut run: Stored, source: &Digest) -> anyhow::Result<Planned> {
+    async fn end(&self, mut run: StoredRun, source: &Digest) -> anyhow::Result<Planned> {
         let record = &mut run.record;
         anyhow::ensure!(
             record.fingerprint == self.manifest.fingerprint,
@@ -97,12 +80,12 @@ impl Planning<'_> {
             record.model,
             record.fingerprint
         );
-        say(&format!(
+        note(&format!(
             "going on with run {}, which was switched",
             record.run
         ));
         (record.phase, record.failed) = (Phase::Switched, None);
-        self.runs.save(&mut run).await?;
+        self.context.runs.save(&mut run).await?;
         let id = self.config.run_id.as_deref();
         let asked_for = id.is_none_or(|id| run.record.is_named(id));
         Ok(Planned {
@@ -120,7 +103,7 @@ impl Planning<'_> {
             &record.serving
         };
         if expected != found {
-            say(&format!(
+            note(&format!(
                 "run {} is given up: alias `{}` points to `{found}`, not to `{expected}` any more",
                 record.run, record.alias
             ));
@@ -128,7 +111,7 @@ impl Planning<'_> {
         }
         let same = record.source == *source;
         if !same {
-            say(&format!(
+            note(&format!(
                 "run {} is given up: the source or the options have changed since",
                 record.run
             ));
@@ -137,35 +120,34 @@ impl Planning<'_> {
     }
 
     /// What was published or carried over is looked at again from the beginning: the source says what must be there,
-    /// and gates speak about a moment that is over. An intent to switch is void, because the alias has not moved.
-    async fn resume(&self, mut run: Stored) -> anyhow::Result<Stored> {
+    /// and gates speak about a moment that is over. A recorded switch is void, because the alias has not moved.
+    async fn resume(&self, mut run: StoredRun) -> anyhow::Result<StoredRun> {
         let record = &mut run.record;
-        say(&format!(
+        note(&format!(
             "going on with run {}, which was {}",
             record.run,
-            super::report::name(record.phase)
+            record.phase.name()
         ));
         record.phase = record.phase.min(Phase::Created);
         (record.failed, record.switched) = (None, None);
         if let Some(id) = &self.config.run_id
             && !record.is_named(id)
         {
-            say(&format!("run {} is run {id} from now on, too", record.run));
+            note(&format!("run {} is run {id} from now on, too", record.run));
             record.asked.push(id.clone());
         }
-        self.runs.save(&mut run).await?;
+        self.context.runs.save(&mut run).await?;
         Ok(run)
     }
 
     /// Its jobs must not be embedded for nothing.
-    async fn abandon(&self, mut run: Stored) -> anyhow::Result<()> {
+    async fn abandon(&self, mut run: StoredRun) -> anyhow::Result<()> {
         let record = &mut run.record;
         (record.phase, record.switched) = (Phase::Abandoned, None);
-        self.runs.save(&mut run).await?;
-        let check = || self.lease.check();
-        let discarded = discard(self.jetstream, self.jobs, &run.record, check).await?;
+        self.context.runs.save(&mut run).await?;
+        let discarded = self.context.discard_jobs_of(&run.record).await?;
         if discarded > 0 {
-            say(&format!(
+            note(&format!(
                 "{discarded} jobs of run {} are removed",
                 run.record.run
             ));
@@ -175,12 +157,12 @@ impl Planning<'_> {
 
     /// A new run. Where one of the wanted id was given up, its jobs and its generation may still be there, so that the
     /// new one has a number behind it; so it has where the collection of that name is not ours.
-    async fn record(&self, runs: &[Stored], source: Digest) -> anyhow::Result<RunRecord> {
+    async fn record(&self, runs: &[StoredRun], source: Digest) -> anyhow::Result<RunRecord> {
         let alias = &self.config.alias;
         let started = now_micros();
         let skew = u64::try_from(self.config.clock_skew.as_micros()).unwrap_or(u64::MAX);
         let run = self.config.run_id.clone();
-        let there = alias::collections(self.qdrant).await?;
+        let there = alias::collections(self.context.qdrant).await?;
         let run = run.unwrap_or_else(|| run_id(started));
         let run = unused(
             runs,
@@ -191,16 +173,11 @@ impl Planning<'_> {
             },
             &run,
         );
-        let state = self
-            .jobs
-            .get_info()
-            .await
-            .context("failed to look at the jobs")?;
         Ok(RunRecord {
             format: FORMAT,
             alias: alias.clone(),
             generation: alias.generation(&run)?,
-            serving: alias::target(self.qdrant, alias).await?,
+            serving: self.context.target().await?,
             model: self.manifest.name.clone(),
             fingerprint: self.manifest.fingerprint.clone(),
             phase: Phase::Planned,
@@ -212,7 +189,7 @@ impl Planning<'_> {
             reads: self.reads().await?,
             asked: self.config.run_id.clone().into_iter().collect(),
             source,
-            first_sequence: state.state.last_sequence,
+            first_sequence: self.context.last_sequence().await?,
             expected: 0,
             superseded: 0,
             documents: 0,
@@ -228,9 +205,9 @@ impl Planning<'_> {
     async fn reads(&self) -> anyhow::Result<Option<CollectionName>> {
         match &self.config.from_collection {
             Some(name) if *name == self.config.alias => {
-                Ok(Some(alias::target(self.qdrant, name).await?))
+                Ok(Some(alias::target(self.context.qdrant, name).await?))
             }
-            Some(name) => Ok(Some(alias::resolved(self.qdrant, name).await?)),
+            Some(name) => Ok(Some(alias::resolved(self.context.qdrant, name).await?)),
             None => Ok(None),
         }
     }
@@ -249,7 +226,9 @@ impl Planning<'_> {
             // The serving collection at the start of the run, wherever the alias points by now.
             Some(name) if *name == config.alias => name.to_string(),
             // What changes in it while the run lasts is dealt with when it is read.
-            Some(name) => alias::resolved(self.qdrant, name).await?.to_string(),
+            Some(name) => alias::resolved(self.context.qdrant, name)
+                .await?
+                .to_string(),
             None => tokio::task::spawn_blocking(move || content(&config.sources))
                 .await??
                 .into(),
@@ -258,7 +237,7 @@ impl Planning<'_> {
     }
 }
 
-fn wanted(stored: Stored) -> Planned {
+fn wanted(stored: StoredRun) -> Planned {
     Planned {
         stored,
         wanted: true,
@@ -267,10 +246,8 @@ fn wanted(stored: Stored) -> Planned {
 
 /// Digest of all inputs, in their order.
 fn content(sources: &[String]) -> anyhow::Result<Digest> {
-    let sources = Sources::open(sources, Format::Jsonl);
-    let sources = sources.map_err(|mut errors| anyhow::Error::from(errors.remove(0)))?;
     let mut digest = Digest::of(b"");
-    for input in sources {
+    for input in corpus::open(sources, Format::Jsonl)? {
         // What cannot be read is refused later, by name; here it is only part of what the source is.
         let line = match input {
             Ok(input) => format!("{} {:?} {}", input.id, input.format, bytes(&input)),

@@ -3,59 +3,10 @@
 use std::fmt;
 
 use contract::names::CollectionName;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::run::{Phase, RunRecord};
-
-/// What one phase did. Phases that were repeated after a crash say what the last attempt did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PhaseReport {
-    /// The phase that ended.
-    pub phase: Phase,
-    /// Documents that were read or carried over.
-    pub documents: u64,
-    /// Their chunks.
-    pub chunks: u64,
-    /// Tokens of the chunks, as far as they were tokenized here.
-    pub tokens: u64,
-    /// Chunks whose vectors were copied from the serving collection.
-    pub reused: u64,
-    /// Chunks that were in the generation already, from an attempt that was interrupted.
-    pub present: u64,
-    /// Chunks that were published to be embedded.
-    pub published: u64,
-    /// Tokens of these.
-    pub published_tokens: u64,
-    /// Chunks in dead letters of this run.
-    pub dead_lettered: u64,
-    /// Texts that are longer than the model takes whole: workers refuse or cut them.
-    pub truncated: u64,
-    /// Tokens that workers have embedded for the run meanwhile, as far as they were heard.
-    #[serde(default)]
-    pub useful_tokens: u64,
-    /// Tokens that they have computed for it, padding included.
-    #[serde(default)]
-    pub padded_tokens: u64,
-    /// Time from the beginning of the phase to its end.
-    pub seconds: f64,
-    /// Tokens that were embedded or read in this time; 0 where nothing was.
-    pub tokens_per_second: f64,
-}
-
-/// What a gate found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gate {
-    /// What it looks at.
-    pub name: String,
-    /// What it found.
-    pub value: f64,
-    /// What it allows.
-    pub limit: f64,
-    /// Whether the value is within the limit.
-    pub passed: bool,
-    /// The same as a sentence.
-    pub finding: String,
-}
+use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord};
+use crate::progress::as_double;
 
 /// All of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -97,39 +48,6 @@ pub struct Report {
     pub gates: Vec<Gate>,
     /// Generations that were dropped at the end.
     pub dropped: Vec<CollectionName>,
-}
-
-impl PhaseReport {
-    /// A phase that has done nothing yet.
-    #[must_use]
-    pub fn new(phase: Phase) -> Self {
-        Self {
-            phase,
-            documents: 0,
-            chunks: 0,
-            tokens: 0,
-            reused: 0,
-            present: 0,
-            published: 0,
-            published_tokens: 0,
-            dead_lettered: 0,
-            truncated: 0,
-            useful_tokens: 0,
-            padded_tokens: 0,
-            seconds: 0.0,
-            tokens_per_second: 0.0,
-        }
-    }
-
-    /// Ends it.
-    #[must_use]
-    pub fn after(mut self, elapsed: std::time::Duration) -> Self {
-        self.seconds = elapsed.as_secs_f64();
-        if self.tokens > 0 && self.seconds > 0.0 {
-            self.tokens_per_second = as_double(self.tokens) / self.seconds;
-        }
-        self
-    }
 }
 
 impl Report {
@@ -208,7 +126,7 @@ impl Report {
             return writeln!(
                 f,
                 "not done: the last phase that ended is `{}`",
-                name(self.phase)
+                self.phase.name()
             );
         }
         writeln!(
@@ -242,7 +160,7 @@ impl fmt::Display for PhaseReport {
         writeln!(
             f,
             "{:<10} {:>9} {:>9} {:>11} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9.1} {:>9.0}",
-            name(self.phase),
+            self.phase.name(),
             self.documents,
             self.chunks,
             self.tokens,
@@ -255,27 +173,4 @@ impl fmt::Display for PhaseReport {
             self.tokens_per_second
         )
     }
-}
-
-/// The name of a phase, as in the record.
-#[must_use]
-pub fn name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Planned => "planned",
-        Phase::Created => "created",
-        Phase::Copied => "copied",
-        Phase::Balanced => "balanced",
-        Phase::CaughtUp => "caught_up",
-        Phase::Indexed => "indexed",
-        Phase::Verified => "verified",
-        Phase::Switched => "switched",
-        Phase::Done => "done",
-        Phase::Abandoned => "abandoned",
-    }
-}
-
-/// A count for people and ratios.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-pub(crate) fn as_double(count: u64) -> f64 {
-    count as f64
 }

@@ -7,7 +7,7 @@ use crate::decisions::Decisions;
 use crate::fleet::Derived;
 
 /// Its kustomization, beside the overlay's and not in it, because it may have to wait for the consumers.
-pub(super) fn kustomization(deploy: &str, decisions: &Decisions, derived: &Derived) -> String {
+pub fn kustomization(deploy: &str, decisions: &Decisions, derived: &Derived) -> String {
     let [live, bulk] = Lane::of(Task::Embed, &decisions.model.name).map(|lane| lane.consumer());
     let keda = quoted(&format!("{deploy}/../keda"));
     let (live, bulk) = (quoted(&live), quoted(&bulk));

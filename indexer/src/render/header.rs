@@ -8,7 +8,7 @@ const MARK: &str = "# Rendered by `indexer render`: change the decisions and ren
 const DIGEST: &str = "# Digest of what follows: ";
 
 /// Puts the header in front of a file.
-pub(super) fn on_top_of(content: &str, derived: &Derived) -> String {
+pub fn on_top_of(content: &str, derived: &Derived) -> String {
     let mut body = String::from("#\n");
     for (name, value, why) in derived.explained() {
         let line = format!("# {name:<20} {value:<32} {why}");
@@ -22,7 +22,7 @@ pub(super) fn on_top_of(content: &str, derived: &Derived) -> String {
 }
 
 /// Whether a file is as it was rendered, by this version or another.
-pub(super) fn is_ours(file: &str) -> bool {
+pub fn is_ours(file: &str) -> bool {
     let Some(rest) = file
         .strip_prefix(MARK)
         .and_then(|rest| rest.strip_prefix('\n'))

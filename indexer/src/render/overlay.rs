@@ -10,7 +10,7 @@ const MODELS: (&str, &str) = ("models", "/models");
 const SLICE: &str = "nvidia.com/mig-1g.10gb";
 
 /// Its kustomization.
-pub(super) fn kustomization(deploy: &str, decisions: &Decisions, derived: &Derived) -> String {
+pub fn kustomization(deploy: &str, decisions: &Decisions, derived: &Derived) -> String {
     let overlay = quoted(&format!("{deploy}/overlays/{}", decisions.gpu.overlay()));
     let head = format!(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - {overlay}\n  - keda\npatches:\n"

@@ -34,7 +34,7 @@ pub struct Written {
 ///
 /// # Errors
 /// All files of others that are in the way.
-pub(super) fn compare(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written>> {
+pub fn compare(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written>> {
     let looked: Vec<_> = files
         .iter()
         .map(|(path, content)| look(path, content))
@@ -51,7 +51,7 @@ pub(super) fn compare(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written
 ///
 /// # Errors
 /// All files of others that are in the way; then nothing is written.
-pub(super) fn write(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written>> {
+pub fn write(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written>> {
     let written = compare(files)?;
     for ((path, content), written) in files.iter().zip(&written) {
         if written.state != State::Unchanged {

@@ -12,20 +12,20 @@ use qdrant_client::Qdrant;
 use runtime::failpoint;
 use tokio::sync::mpsc;
 
-use super::record::Ledger;
+use super::record::HeldRecord;
 use super::report::{Counts, Rescored};
 use super::scroll::Ready;
 use super::{READ_AHEAD, RescoreConfig, counts_of, purpose, rescored, scroll};
-use crate::alias;
+use crate::generation::alias;
+use crate::jobs::store::{NotStored, store};
 use crate::progress::Progress;
-use crate::store::{NotStored, store};
 
 /// Jobs that wait for their acknowledgement at any time.
 const WINDOW: usize = 64;
 /// Jobs between two saved cursors.
 const JOBS_PER_SAVE: u64 = 16;
 
-pub(super) async fn publish(
+pub async fn publish(
     config: &RescoreConfig,
     manifest: &Manifest,
     qdrant: Qdrant,
@@ -34,10 +34,10 @@ pub(super) async fn publish(
     let jetstream = config.servers.jetstream().await?;
     let current = alias::resolved(&qdrant, &config.collection).await?;
     let purpose = purpose(config, manifest);
-    let mut ledger = Ledger::open(&jetstream, &run, purpose, current).await?;
-    let generation = ledger.record.generation.clone();
-    if !ledger.record.finished {
-        let run_and_cursor = Some((run.clone(), ledger.record.cursor.clone()));
+    let mut held = HeldRecord::open(&jetstream, &run, purpose, current).await?;
+    let generation = held.record().generation.clone();
+    if !held.record().finished {
+        let run_and_cursor = Some((run.clone(), held.record().cursor.clone()));
         let scroll = scroll(config, manifest, &generation, run_and_cursor)?;
         let progress = Progress::new("points", scroll.selection.count(&qdrant).await?);
         let (jobs, incoming) = mpsc::channel(READ_AHEAD);
@@ -48,13 +48,13 @@ pub(super) async fn publish(
             priority: Priority::Bulk,
         };
         let target = (&jetstream, lane.subject());
-        let stored = send_all(target, &mut ledger, incoming, &progress).await;
+        let stored = send_all(target, &mut held, incoming, &progress).await;
         let mut counts = stored.with_context(|| interrupted(&run))?;
         counts.add(&reading.await?.with_context(|| interrupted(&run))?);
-        ledger.save(None, counts, true).await?;
+        held.save(None, counts, true).await?;
         progress.finish();
     }
-    let counts = ledger.record.counts;
+    let counts = held.record().counts;
     Ok(rescored(config, manifest, (run, generation), counts))
 }
 
@@ -66,11 +66,11 @@ fn interrupted(run: &str) -> String {
 /// oldest job that is not known to be stored.
 async fn send_all(
     (jetstream, subject): (&jetstream::Context, String),
-    ledger: &mut Ledger,
+    held: &mut HeldRecord,
     mut incoming: mpsc::Receiver<Ready>,
     progress: &Progress,
 ) -> anyhow::Result<Counts> {
-    let mut counts = ledger.record.counts;
+    let mut counts = held.record().counts;
     let (mut window, mut firsts) = (FuturesOrdered::new(), VecDeque::new());
     let mut open = true;
     while open || !window.is_empty() {
@@ -82,7 +82,7 @@ async fn send_all(
                 failpoint::pass("rescore-stored");
                 let due = (counts.jobs + counts.duplicates).is_multiple_of(JOBS_PER_SAVE);
                 if let (true, Some(first)) = (due, firsts.front()) {
-                    ledger.save(Some(String::clone(first)), counts, false).await?;
+                    held.save(Some(String::clone(first)), counts, false).await?;
                     failpoint::pass("rescore-saved");
                 }
             }

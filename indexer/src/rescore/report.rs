@@ -42,7 +42,7 @@ pub struct Rescored {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.points += other.points;
         self.tokens += other.tokens;
         self.jobs += other.jobs;
@@ -54,7 +54,7 @@ impl Counts {
 }
 
 impl Rescored {
-    pub(super) fn print(&self, json: bool, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    pub fn print(&self, json: bool, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let Counts {
             points,
             tokens,

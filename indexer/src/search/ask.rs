@@ -19,8 +19,8 @@ use queue::nats::{FirstConnect, NatsConfig, NatsError};
 use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::publish::now_micros;
-use crate::store::{NotStored, store};
+use crate::clock::now_micros;
+use crate::jobs::store::{NotStored, store};
 
 /// How long to listen before looking whether the answer is stored already: what is published while the connection is
 /// down is heard by nobody, and the stream keeps it.
@@ -115,7 +115,7 @@ impl Asker {
     }
 
     /// Publishes a job on the live lane of a model, and waits for what is answered to it.
-    pub(super) async fn answer(
+    pub async fn answer(
         &self,
         manifest: &Manifest,
         reply: &ReplyId,
@@ -181,7 +181,7 @@ fn question(queries: Vec<String>, reply: ReplyId) -> Job {
 }
 
 /// An id that nobody else uses: of the queries, the time and the process.
-pub(super) fn reply_id(queries: &[String]) -> ReplyId {
+pub fn reply_id(queries: &[String]) -> ReplyId {
     let unique = format!("{queries:?}\n{}\n{}", now_micros(), std::process::id());
     let id = Digest::of(unique.as_bytes()).as_str()[..32].parse();
     id.expect("32 hexadecimal digits are a reply id")
@@ -206,7 +206,7 @@ fn vectors(payload: &[u8], manifest: &Manifest, queries: usize) -> Result<Vec<Ve
 }
 
 /// Reads an answer of the model that was asked.
-pub(super) fn read(payload: &[u8], manifest: &Manifest) -> Result<Answer, AskError> {
+pub fn read(payload: &[u8], manifest: &Manifest) -> Result<Answer, AskError> {
     let answer: Answer = serde_json::from_slice(payload).map_err(|error| AskError::Answer {
         reason: error.to_string(),
     })?;

@@ -26,7 +26,7 @@ pub enum Format {
 }
 
 /// The extensions that are known, for messages.
-pub(super) const EXTENSIONS: &str =
+pub const EXTENSIONS: &str =
     "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet";
 
 impl Format {

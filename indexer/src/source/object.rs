@@ -29,7 +29,7 @@ static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
 ///
 /// # Errors
 /// If the threads for it cannot be started.
-pub(super) fn wait<F: Future>(future: F) -> object_store::Result<F::Output> {
+pub fn wait<F: Future>(future: F) -> object_store::Result<F::Output> {
     match &*RUNTIME {
         Ok(runtime) => Ok(runtime.block_on(future)),
         Err(error) => Err(object_store::Error::Generic {
@@ -53,12 +53,7 @@ pub struct Object {
 }
 
 impl Object {
-    pub(super) fn new(
-        store: Arc<dyn ObjectStore>,
-        path: Path,
-        url: String,
-        meta: &ObjectMeta,
-    ) -> Self {
+    pub fn new(store: Arc<dyn ObjectStore>, path: Path, url: String, meta: &ObjectMeta) -> Self {
         let tag = meta.e_tag.as_deref().unwrap_or_default();
         let mark = format!(
             "{} {tag} {}",

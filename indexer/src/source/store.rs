@@ -14,14 +14,14 @@ use super::{Format, Input, Place, SourceError};
 
 /// A place in an object store: one object, or all below a prefix.
 #[derive(Clone, Debug)]
-pub(super) struct Location {
+pub struct Location {
     at: StorePlace,
     /// Set where the URL names one object.
     format: Option<Format>,
 }
 
 /// What a listing came across.
-pub(super) enum Listed {
+pub enum Listed {
     Input(Input),
     /// An object whose extension is unknown.
     Unknown,
@@ -32,7 +32,7 @@ pub(super) enum Listed {
 }
 
 /// The objects below a prefix, page by page.
-pub(super) struct Listing {
+pub struct Listing {
     location: Location,
     objects: BoxStream<'static, object_store::Result<ObjectMeta>>,
 }
@@ -42,7 +42,7 @@ impl Location {
     ///
     /// # Errors
     /// [`SourceError::Store`].
-    pub(super) fn understand(argument: &str) -> Result<Self, SourceError> {
+    pub fn understand(argument: &str) -> Result<Self, SourceError> {
         let at = StorePlace::of_url(argument)?;
         let of_name = Format::of_path(FilePath::new(at.path.filename().unwrap_or_default()));
         Ok(Self {
@@ -52,12 +52,12 @@ impl Location {
     }
 
     /// Whether it names one object.
-    pub(super) fn is_one(&self) -> bool {
+    pub fn is_one(&self) -> bool {
         self.format.is_some()
     }
 
     /// The URL, for messages.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.url_of(&self.at.path)
     }
 
@@ -65,7 +65,7 @@ impl Location {
     ///
     /// # Errors
     /// [`SourceError::Read`] if it is not there or the store refuses.
-    pub(super) fn one(&self) -> Result<Option<Input>, SourceError> {
+    pub fn one(&self) -> Result<Option<Input>, SourceError> {
         let Some(format) = self.format else {
             return Ok(None);
         };
@@ -83,7 +83,7 @@ impl Location {
     }
 
     /// Starts to list what is below a location that is a prefix.
-    pub(super) fn list(&self) -> Listing {
+    pub fn list(&self) -> Listing {
         let prefix = (!self.at.path.is_root()).then_some(&self.at.path);
         Listing {
             objects: self.at.store.list(prefix),
@@ -95,7 +95,7 @@ impl Location {
     ///
     /// # Errors
     /// [`SourceError::Read`] if the store refuses to tell.
-    pub(super) fn holder_of(&self, id: &str) -> Result<Option<String>, SourceError> {
+    pub fn holder_of(&self, id: &str) -> Result<Option<String>, SourceError> {
         if self.is_one() {
             let same = self.at.path.filename() == Some(id);
             return Ok(same.then(|| self.name()));
@@ -142,7 +142,7 @@ impl Location {
 
 impl Listing {
     /// The next object.
-    pub(super) fn step(&mut self) -> Listed {
+    pub fn step(&mut self) -> Listed {
         let next = match wait(self.objects.next()) {
             Ok(next) => next,
             Err(error) => Some(Err(error)),

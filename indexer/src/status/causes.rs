@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use async_nats::jetstream::stream::Stream;
 use serde::Serialize;
 
-use crate::dlq::read::{Range, Reader, Stored};
+use crate::dlq::letter::Stored;
+use crate::streams::{Range, Reader};
 
 /// Dead letters whose cause is read.
 const MOST_CAUSES: u64 = 10_000;
@@ -20,7 +21,7 @@ pub struct Causes {
     pub counts: BTreeMap<String, u64>,
 }
 
-pub(super) async fn causes(dlq: &Stream) -> anyhow::Result<Causes> {
+pub async fn causes(dlq: &Stream) -> anyhow::Result<Causes> {
     let range = Range {
         filter: ">".to_owned(),
         first: dlq

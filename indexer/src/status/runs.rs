@@ -10,8 +10,8 @@ use async_nats::jetstream::{self, Message};
 use contract::topology::RUNS;
 use serde::{Deserialize, Serialize};
 
-use crate::dlq::read::{Range, Reader};
-use crate::lease::Owner;
+use crate::generation::lock::Owner;
+use crate::streams::{Range, Reader};
 
 /// Runs that are over and shown nevertheless.
 const MOST_OVER: usize = 5;
@@ -59,7 +59,7 @@ struct Bucket {
 }
 
 /// Runs that are not over, then the newest of the others.
-pub(super) async fn runs(jetstream: &jetstream::Context) -> anyhow::Result<Vec<RunStatus>> {
+pub async fn runs(jetstream: &jetstream::Context) -> anyhow::Result<Vec<RunStatus>> {
     let bucket = jetstream.get_key_value(RUNS).await;
     let bucket = bucket
         .with_context(|| format!("failed to open bucket `{RUNS}`; run `indexer provision`"))?;
@@ -137,7 +137,7 @@ fn unrecorded(owners: &Owners, recorded: &[RunStatus]) -> Vec<RunStatus> {
             phase: "running".to_owned(),
             over: false,
             failed: None,
-            updated: rfc3339(crate::run::as_time(owner.since)),
+            updated: rfc3339(crate::clock::as_time(owner.since)),
             owner: Some(owner.clone()),
             renewed: Some(rfc3339(*renewed)),
         })

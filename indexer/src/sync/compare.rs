@@ -17,8 +17,8 @@ use serde_json::{Map, Number, Value as Json};
 use super::comparer::Comparer;
 use super::gather::Piece;
 use super::reuse::with_vectors;
-use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::catch_up::meta;
+use crate::generation::ledger::DeadPoints;
+use crate::generation::reembed::meta;
 
 /// What is looked at of a point.
 const FIELDS: [&str; 8] = [
@@ -38,7 +38,7 @@ const ROUNDING: f64 = 1e-12;
 
 /// What is to be done about a document. Of the slices of one document the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Nothing: it is there.
     Unchanged,
     /// It is published.
@@ -53,7 +53,7 @@ type Stored = HashMap<String, RetrievedPoint>;
 
 impl Comparer<'_> {
     /// Compares documents, or slices of them. What is going to be published has its known vectors.
-    pub(super) async fn compare(
+    pub async fn compare(
         &self,
         pieces: Vec<Piece>,
         dead: &DeadPoints,
@@ -149,7 +149,7 @@ fn point_ids(piece: &Piece) -> Vec<String> {
 }
 
 /// Digest of what the model sees of a chunk, without the prefix of the model.
-pub(super) fn digest(chunk: &Chunk) -> String {
+pub fn digest(chunk: &Chunk) -> String {
     let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
     Digest::of(input.as_bytes()).into()
 }

@@ -9,14 +9,14 @@ use contract::topology::Priority;
 use runtime::failpoint;
 use runtime::settings::ConfigFault;
 
-use crate::config::{ModelDir, Servers};
+use crate::config::{ModelDir, Servers, report_fault};
+use crate::corpus::{Chunking, source_faults};
 use crate::extract::ExtractOptions;
 use crate::filter::PointFilter;
-use crate::lease::{silence_fault, skew_fault};
+use crate::generation::lock::{silence_fault, skew_fault};
+use crate::generation::record::{key_fault, run_id_fault};
 use crate::plan::Sizing;
-use crate::rebuild::{Chunking, report_fault};
-use crate::run_id::{key_fault, run_id_fault};
-use crate::source::{Format, Sources};
+use crate::source::Format;
 
 /// What is compared with what, and what may become of it.
 #[derive(Args, Clone, Debug)]
@@ -45,16 +45,12 @@ pub struct Comparison {
     #[arg(long, default_value_t = 16 << 20)]
     pub hold_bytes: usize,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub chunking: Chunking,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub extract: ExtractOptions,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
@@ -62,7 +58,6 @@ pub struct Comparison {
 #[derive(Args, Clone, Debug)]
 pub struct SyncConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub comparison: Comparison,
     /// Lane of the jobs
     #[arg(long, value_enum, default_value_t = Priority::Bulk)]
@@ -92,7 +87,18 @@ pub struct SyncConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub sizing: Sizing,
+}
+
+/// Settings of `indexer plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanConfig {
+    #[command(flatten)]
+    pub comparison: Comparison,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
     pub sizing: Sizing,
 }
 
@@ -110,10 +116,7 @@ impl Comparison {
             let problem = "standard input cannot be read twice; give files";
             faults.push(ConfigFault::new("SOURCE", problem));
         }
-        if let Err(errors) = Sources::open(&self.sources, Format::Jsonl) {
-            let problems = errors.iter().map(ToString::to_string);
-            faults.extend(problems.map(|problem| ConfigFault::new("SOURCE", problem)));
-        }
+        faults.extend(source_faults(&self.sources, Format::Jsonl));
         faults
     }
 }
@@ -134,6 +137,16 @@ impl SyncConfig {
             faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }
         faults.extend(report_fault(self.report.as_deref()));
+        faults
+    }
+}
+
+impl PlanConfig {
+    /// Everything that is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.comparison.faults();
+        faults.extend(self.sizing.faults());
         faults
     }
 }

@@ -7,7 +7,7 @@ use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
 
 use super::read::Found;
-use crate::rebuild::report::as_double;
+use crate::progress::as_double;
 
 /// All of a sync. Where the source was read again because jobs were lost, what was published counts each time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub struct Report {
 
 impl Report {
     /// Adds a reading of the source; the first one says what the source has.
-    pub(super) fn add(&mut self, found: &Found, first: bool) {
+    pub fn add(&mut self, found: &Found, first: bool) {
         if first {
             (self.documents, self.chunks) = (found.documents, found.chunks);
             (self.tokens, self.refused) = (found.tokens, found.refused);
@@ -75,7 +75,7 @@ impl Report {
     }
 
     /// Notes how long the workers took.
-    pub(super) fn embedded_within(&mut self, elapsed: Duration) {
+    pub fn embedded_within(&mut self, elapsed: Duration) {
         if self.published_tokens > 0 && !elapsed.is_zero() {
             self.tokens_per_second = as_double(self.published_tokens) / elapsed.as_secs_f64();
         }

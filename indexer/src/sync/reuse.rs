@@ -8,12 +8,12 @@ use points::point_id;
 
 use super::compare::digest;
 use super::comparer::Comparer;
-use crate::rebuild::look_up::{Vectors, Wanted, vectors};
-use crate::rebuild::publish::MAX_DOCUMENTS_BYTES;
+use crate::generation::known_vectors::{Vectors, Wanted, vectors};
+use crate::jobs::packer::{MAX_ITEM_BYTES, json_bytes};
 
 impl Comparer<'_> {
     /// Vectors that the collection has of the texts of these slices.
-    pub(super) async fn known<'a>(
+    pub async fn known<'a>(
         &self,
         slices: impl Iterator<Item = &'a Document>,
     ) -> anyhow::Result<Vectors> {
@@ -33,7 +33,7 @@ impl Comparer<'_> {
 
 /// Gives the chunks of a slice their vectors. A chunk with a vector needs no token ids, but may take more room than they
 /// did: what does not fit a job any more is cut into smaller slices.
-pub(super) fn with_vectors(mut slice: Document, known: &Vectors) -> Vec<Document> {
+pub fn with_vectors(mut slice: Document, known: &Vectors) -> Vec<Document> {
     for chunk in &mut slice.chunks {
         if let Some(vector) = known.vector(&digest(chunk)) {
             chunk.vector = Some(KnownVector(vector.clone()));
@@ -45,8 +45,7 @@ pub(super) fn with_vectors(mut slice: Document, known: &Vectors) -> Vec<Document
 
 /// Slices that fit a job each. A single chunk does: its text and its vector are far smaller.
 fn fitting(mut slice: Document) -> Vec<Document> {
-    let bytes = serde_json::to_vec(&slice).map_or(0, |json| json.len());
-    if bytes <= MAX_DOCUMENTS_BYTES || slice.chunks.len() < 2 {
+    if json_bytes(&slice) <= MAX_ITEM_BYTES || slice.chunks.len() < 2 {
         return vec![slice];
     }
     let chunks = slice.chunks.split_off(slice.chunks.len() / 2);
@@ -83,7 +82,7 @@ mod tests {
         let slices = fitting(slice.clone());
         assert_eq!(slices.len(), 8);
         for slice in &slices {
-            assert!(serde_json::to_vec(slice).expect("json").len() <= MAX_DOCUMENTS_BYTES);
+            assert!(serde_json::to_vec(slice).expect("json").len() <= MAX_ITEM_BYTES);
             assert_eq!((slice.id.as_str(), slice.total), ("long", Some(1024)));
         }
         let chunks: Vec<_> = slices.into_iter().flat_map(|slice| slice.chunks).collect();

@@ -35,7 +35,7 @@ struct Stored {
 ///
 /// # Errors
 /// If JetStream does not answer, or answers something else.
-pub(super) async fn next_job(
+pub async fn next_job(
     jetstream: &jetstream::Context,
     filter: &str,
     sequence: u64,
@@ -49,7 +49,7 @@ pub(super) async fn next_job(
 ///
 /// # Errors
 /// If JetStream does not answer, or answers something else.
-pub(super) async fn job_at(
+pub async fn job_at(
     jetstream: &jetstream::Context,
     sequence: u64,
 ) -> anyhow::Result<Option<StreamMessage>> {

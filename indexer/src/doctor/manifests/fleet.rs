@@ -17,13 +17,13 @@ const MOST_REPLICAS: u64 = 100;
 
 /// Workers and what scales them; one of both may be elsewhere.
 #[derive(Clone, Copy)]
-pub(super) struct Pair<'a> {
-    pub(super) workers: Option<Object<'a>>,
-    pub(super) scaler: Option<Object<'a>>,
+pub struct Pair<'a> {
+    pub workers: Option<Object<'a>>,
+    pub scaler: Option<Object<'a>>,
 }
 
 /// All workers and all that scales them.
-pub(super) fn pairs(objects: &Objects) -> Vec<Pair<'_>> {
+pub fn pairs(objects: &Objects) -> Vec<Pair<'_>> {
     let runs = |object: &Object<'_>| objects.containers(*object).iter().any(|it| it.runs("run"));
     let workers: Vec<_> = objects.of_kind("Deployment").filter(runs).collect();
     let scalers: Vec<_> = objects
@@ -60,7 +60,7 @@ fn scales(scaler: Object<'_>, workers: Object<'_>) -> bool {
 }
 
 /// Judges a pair, and says what of it is elsewhere.
-pub(super) fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
+pub fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
     let mut fleet = Fleet::default();
     let mut findings = Vec::new();
     match pair.scaler {

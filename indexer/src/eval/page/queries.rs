@@ -16,7 +16,7 @@ const TEXT: usize = 300;
 const ID: usize = 120;
 
 /// Losses and wins against the baseline; without one, the queries with the lowest nDCG.
-pub(super) fn lists(report: &Report, baseline: Option<&Evaluation>) -> String {
+pub fn lists(report: &Report, baseline: Option<&Evaluation>) -> String {
     match (&report.baseline, baseline) {
         (Some(comparison), Some(baseline)) => {
             let list = List::new(report, Some(baseline));

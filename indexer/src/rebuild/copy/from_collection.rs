@@ -23,10 +23,11 @@ use tokio::sync::mpsc;
 
 use super::{Copier, Read, copy_all};
 use crate::corpus::READ_AHEAD;
-use crate::pack::{Packed, Packer, TooLarge, Whole};
-use crate::read::{Event, ReadError};
-use crate::rebuild::catch_up::Again;
-use crate::rebuild::publish::Publisher;
+use crate::corpus::read::{Event, ReadError};
+use crate::generation::reembed::Reembed;
+use crate::jobs::documents::Whole;
+use crate::jobs::publisher::Publisher;
+use crate::jobs::{DocumentPacker, Packed, TooLarge};
 
 /// Heads of one page.
 const HEADS_PER_PAGE: u32 = 128;
@@ -39,18 +40,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A collection as a source.
 #[derive(Clone, Copy)]
-pub(in crate::rebuild) struct Collection<'a> {
-    pub(in crate::rebuild) from: Points<'a>,
+pub struct Collection<'a> {
+    pub from: Points<'a>,
     /// What the alias points to: what changes there during the run is carried over later.
-    pub(in crate::rebuild) serving: &'a CollectionName,
-    pub(in crate::rebuild) tokenizer: &'a Tokenizer,
-    pub(in crate::rebuild) copier: &'a Copier<'a>,
+    pub serving: &'a CollectionName,
+    pub tokenizer: &'a Tokenizer,
+    pub copier: &'a Copier<'a>,
 }
 
 /// A collection that is read, and what became of it.
 struct Stored<'a> {
     source: Collection<'a>,
-    packer: Packer,
+    packer: DocumentPacker,
     output: mpsc::Sender<Event>,
     /// Chunks that the model does not take whole.
     truncated: u64,
@@ -64,9 +65,9 @@ struct Found {
 
 impl Collection<'_> {
     /// Reads all documents, and copies or publishes them. `check` is asked between batches.
-    pub(in crate::rebuild) async fn copy(
+    pub async fn copy(
         self,
-        packer: Packer,
+        packer: DocumentPacker,
         publisher: Publisher,
         check: impl Fn() -> anyhow::Result<()>,
     ) -> anyhow::Result<Read> {
@@ -193,10 +194,10 @@ impl Stored<'_> {
         found: &Found,
         point: &RetrievedPoint,
     ) -> anyhow::Result<Result<Option<Packed>, TooLarge>> {
-        let again = Again::of(point, self.source.copier.manifest, self.source.tokenizer)?;
-        self.truncated += u64::from(again.truncated);
-        let (meta, chunks) = (again.document.meta, again.document.chunks);
-        let tokens = usize::try_from(again.tokens).unwrap_or(usize::MAX);
+        let reembed = Reembed::of(point, self.source.copier.manifest, self.source.tokenizer)?;
+        self.truncated += u64::from(reembed.truncated);
+        let (meta, chunks) = (reembed.document.meta, reembed.document.chunks);
+        let tokens = usize::try_from(reembed.tokens).unwrap_or(usize::MAX);
         let whole = Whole {
             doc_id: &found.doc_id,
             meta: &meta,

@@ -12,9 +12,10 @@ use contract::field;
 use points::guard::{self, Head, tombstones};
 use qdrant_client::qdrant::{Condition, Filter};
 
-use crate::once::{Chunks, identity};
+use crate::corpus::seen::{Chunks, identity};
+use crate::generation::record::Gate;
+use crate::progress::as_double;
 use crate::rebuild::Rebuild;
-use crate::rebuild::report::{Gate, as_double};
 
 /// Looks before a difference is believed.
 const LOOKS: u32 = 5;
@@ -65,7 +66,7 @@ impl Tally<'_> {
 }
 
 impl Rebuild {
-    pub(super) async fn complete(&mut self) -> anyhow::Result<Gate> {
+    pub async fn complete(&mut self) -> anyhow::Result<Gate> {
         let mut found = self.found().await?;
         for _ in 1..LOOKS {
             if found.is_whole() {

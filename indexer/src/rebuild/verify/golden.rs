@@ -4,15 +4,15 @@ use anyhow::Context as _;
 
 use crate::eval::report::Report;
 use crate::eval::{EvalConfig, eval};
+use crate::generation::record::Gate;
 use crate::rebuild::Rebuild;
-use crate::rebuild::report::Gate;
 
 /// How many of the first documents count.
 const CUTOFF: usize = 10;
 
 impl Rebuild {
     /// The gate, if queries are given.
-    pub(super) async fn golden(&self) -> anyhow::Result<Option<Gate>> {
+    pub async fn golden(&self) -> anyhow::Result<Option<Gate>> {
         let Some(config) = self.evaluation() else {
             return Ok(None);
         };

@@ -9,8 +9,9 @@ use points::payload::vector;
 use qdrant_client::qdrant::{Filter, QueryPointsBuilder, RetrievedPoint, SearchParamsBuilder};
 use runtime::failpoint;
 
+use crate::generation::record::Gate;
+use crate::progress::as_double;
 use crate::rebuild::Rebuild;
-use crate::rebuild::report::{Gate, as_double};
 
 /// Vectors that are searched for.
 const QUERIES: usize = 200;
@@ -22,7 +23,7 @@ const CONCURRENT: usize = 4;
 const ROUNDING: f32 = 1e-5;
 
 impl Rebuild {
-    pub(super) async fn recall(&self, samples: &[RetrievedPoint]) -> anyhow::Result<Gate> {
+    pub async fn recall(&self, samples: &[RetrievedPoint]) -> anyhow::Result<Gate> {
         let name = self.manifest.name.as_str();
         let queries: Vec<_> = samples
             .iter()

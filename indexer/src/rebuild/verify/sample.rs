@@ -8,16 +8,17 @@ use points::payload::{id, text, vector};
 use points::point_id;
 use qdrant_client::qdrant::{Filter, PointId, RetrievedPoint};
 
+use crate::generation::known_vectors::unsound;
+use crate::generation::record::Gate;
+use crate::progress::as_double;
 use crate::rebuild::Rebuild;
-use crate::rebuild::look_up::unsound;
-use crate::rebuild::report::{Gate, as_double};
 
 /// Neighbouring points of one place.
 const POINTS_PER_PLACE: usize = 10;
 
 impl Rebuild {
     /// Points with their vectors, each once; fewer than asked for only where there are not more.
-    pub(super) async fn samples(&self) -> anyhow::Result<Vec<RetrievedPoint>> {
+    pub async fn samples(&self) -> anyhow::Result<Vec<RetrievedPoint>> {
         let wanted = self.config.limits.samples;
         // One more tells whether these were all.
         let first = self.points_from(None, wanted + 1).await?;
@@ -51,7 +52,7 @@ impl Rebuild {
     }
 
     /// Dimensions, numbers, lengths and fingerprints.
-    pub(super) fn sound(&self, samples: &[RetrievedPoint]) -> Gate {
+    pub fn sound(&self, samples: &[RetrievedPoint]) -> Gate {
         let faults: Vec<_> = samples
             .iter()
             .filter_map(|point| Some((id(point), self.fault(point)?)))

@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::chunk::{Chunk, ChunkError, Chunker};
 use crate::document::{Content, Document};
 use crate::extract::{ExtractOptions, extract};
-use crate::pack::{Packed, Packer, TooLarge};
+use crate::jobs::{DocumentPacker, Packed, TooLarge};
 use crate::source::{Format, Input, Place, SourceError, Sources};
 
 /// Text of a portion in bytes: enough that handing it on costs nothing, little enough that cores end together.
@@ -89,13 +89,13 @@ enum Chunked {
     Streamed(Box<Document>),
 }
 
-type Unread = Result<Chunked, ReadError>;
+type Outcome = Result<Chunked, ReadError>;
 
 /// A portion to chunk, and where its chunks go.
-type Work = (Vec<Unit>, SyncSender<Vec<Unread>>);
+type Work = (Vec<Unit>, SyncSender<Vec<Outcome>>);
 
 /// Where the chunks of the next portion come from.
-type Turn = Receiver<Vec<Unread>>;
+type Turn = Receiver<Vec<Outcome>>;
 
 /// Reads a corpus on threads of its own. Ends early when the receiver is gone.
 #[must_use]
@@ -103,7 +103,7 @@ pub fn read(
     sources: Sources,
     options: ExtractOptions,
     chunker: Chunker,
-    packer: Packer,
+    packer: DocumentPacker,
     output: tokio::sync::mpsc::Sender<Event>,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
@@ -174,7 +174,7 @@ fn walk(mut sources: Sources, options: ExtractOptions, portions: &Portions) -> u
 }
 
 /// Whether an input is one document with the id of the input, not records with ids of their own.
-pub(crate) fn is_one_document(input: &Input) -> bool {
+pub fn is_one_document(input: &Input) -> bool {
     match input.format {
         Format::Text | Format::Markdown | Format::Html | Format::Pdf => true,
         Format::Jsonl | Format::Csv | Format::Tsv | Format::Parquet => false,
@@ -219,7 +219,7 @@ fn chunk_portions(chunker: &Chunker, options: ExtractOptions, work: &Mutex<Recei
     }
 }
 
-fn chunk_unit(chunker: &Chunker, options: ExtractOptions, unit: Unit) -> Vec<Unread> {
+fn chunk_unit(chunker: &Chunker, options: ExtractOptions, unit: Unit) -> Vec<Outcome> {
     match unit {
         Unit::Refused(error) => vec![Err(error.into())],
         Unit::Document(document) => vec![chunk_document(chunker, document)],
@@ -229,7 +229,7 @@ fn chunk_unit(chunker: &Chunker, options: ExtractOptions, unit: Unit) -> Vec<Unr
     }
 }
 
-fn chunk_document(chunker: &Chunker, document: Box<Document>) -> Unread {
+fn chunk_document(chunker: &Chunker, document: Box<Document>) -> Outcome {
     match document.text {
         Content::File(_) => Ok(Chunked::Streamed(document)),
         Content::Text(_) => {
@@ -242,7 +242,7 @@ fn chunk_document(chunker: &Chunker, document: Box<Document>) -> Unread {
 /// Packs and sends. `None` when nobody listens any more.
 fn pack_portions(
     chunker: &Chunker,
-    mut packer: Packer,
+    mut packer: DocumentPacker,
     in_order: Receiver<Turn>,
     output: &tokio::sync::mpsc::Sender<Event>,
 ) -> Option<()> {
@@ -268,7 +268,7 @@ fn pack_portions(
 /// Packs one document. `None` when nobody listens any more.
 fn pack_document(
     chunker: &Chunker,
-    packer: &mut Packer,
+    packer: &mut DocumentPacker,
     chunked: Chunked,
     output: &tokio::sync::mpsc::Sender<Event>,
 ) -> Result<Option<u64>, ReadError> {
@@ -283,7 +283,7 @@ fn pack_document(
 }
 
 fn pack_chunks(
-    packer: &mut Packer,
+    packer: &mut DocumentPacker,
     document: &Document,
     chunks: impl Iterator<Item = Result<Chunk, ChunkError>>,
     output: &tokio::sync::mpsc::Sender<Event>,

@@ -1,41 +1,27 @@
-//! Publish: collects what has to be embedded into jobs, and keeps a window of them on their way to JetStream.
+//! Publisher: packs documents into jobs, and keeps a window of the jobs on their way to JetStream.
 
 use async_nats::jetstream;
 use bytes::Bytes;
 use contract::digest::Digest;
-use contract::job::{self, Chunk, Document, Embed, Job, MAX_JOB_BYTES, MAX_ROWS};
-use contract::names::CollectionName;
+use contract::job::{Chunk, Document};
+use contract::topology::Lane;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
-use crate::publish::now_micros;
-use crate::store::{NotStored, store_as};
+use super::documents::JobTemplate;
+use super::packer::{Filled, Packer, Size, json_bytes};
+use super::store::{NotStored, store_as};
+use crate::clock::now_micros;
 
 /// Jobs that wait for their acknowledgement at any time.
 const WINDOW: usize = 32;
-/// Most bytes of the documents of a job: the rest is room for headers and for what surrounds the documents.
-pub(crate) const MAX_DOCUMENTS_BYTES: usize = MAX_JOB_BYTES - 8 * 1024;
 
-/// What all jobs have in common.
-#[derive(Clone, Debug)]
-pub(crate) struct Heading {
-    pub(crate) subject: String,
-    pub(crate) run: String,
-    pub(crate) collection: CollectionName,
-    /// What made the token ids, if there are any.
-    pub(crate) tokenization: Option<Digest>,
-    /// What made the vectors, if there are any.
-    pub(crate) fingerprint: Option<Digest>,
-    pub(crate) job_tokens: usize,
-}
-
-/// Fills jobs with the chunks that are left of others, and publishes them.
-pub(crate) struct Publisher {
+/// Fills jobs with documents that fit a job each, and publishes the jobs.
+pub struct Publisher {
     /// `None` only counts the jobs.
-    jetstream: Option<jetstream::Context>,
-    heading: Heading,
-    documents: Vec<Document>,
-    size: Size,
+    to: Option<(jetstream::Context, Lane)>,
+    template: JobTemplate,
+    packer: Packer<Vec<Document>>,
     window: FuturesUnordered<BoxFuture<'static, Result<bool, NotStored>>>,
     jobs: u64,
     /// Part of each message id. Whoever publishes has waited for all earlier jobs of the run, so that a job that
@@ -43,21 +29,17 @@ pub(crate) struct Publisher {
     began: u64,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Size {
-    tokens: usize,
-    rows: usize,
-    bytes: usize,
-}
-
 impl Publisher {
-    /// Publishes; without JetStream it only counts.
-    pub(crate) fn new(jetstream: Option<jetstream::Context>, heading: Heading) -> Self {
+    /// Publishes to a lane. Without one, jobs are only counted.
+    pub fn new(
+        to: Option<(jetstream::Context, Lane)>,
+        template: JobTemplate,
+        job_tokens: usize,
+    ) -> Self {
         Self {
-            jetstream,
-            heading,
-            documents: Vec::new(),
-            size: Size::default(),
+            to,
+            template,
+            packer: Packer::new(job_tokens),
             window: FuturesUnordered::new(),
             jobs: 0,
             began: now_micros(),
@@ -66,49 +48,41 @@ impl Publisher {
 
     /// Adds documents that fit a job together, each with the chunks that are to be embedded. A text whose tokens nobody
     /// has counted gets a job of its own: the model may refuse it, and then nothing else is refused with it.
-    pub(crate) async fn add(&mut self, documents: Vec<Document>) -> anyhow::Result<()> {
+    pub async fn add(&mut self, documents: Vec<Document>) -> anyhow::Result<()> {
         let (counted, uncounted) = apart(documents);
-        if !uncounted.is_empty() {
-            self.flush().await?;
-        }
         for document in uncounted {
-            self.put(vec![document]).await?;
-            self.flush().await?;
+            let before = self.packer.finish();
+            self.publish(before).await?;
+            let documents = vec![document];
+            let size = size_of(&documents);
+            self.packer.push(documents, size);
+            let alone = self.packer.finish();
+            self.publish(alone).await?;
         }
-        self.put(counted).await
-    }
-
-    async fn put(&mut self, documents: Vec<Document>) -> anyhow::Result<()> {
-        let new = Size::of(&documents)?;
-        let sum = self.size.plus(new);
-        let full = sum.tokens > self.heading.job_tokens
-            || sum.rows > MAX_ROWS
-            || sum.bytes > MAX_DOCUMENTS_BYTES;
-        if full {
-            self.flush().await?;
+        if !counted.is_empty() {
+            let size = size_of(&counted);
+            let filled = self.packer.add(counted, size);
+            self.publish(filled).await?;
         }
-        self.size = self.size.plus(new);
-        self.documents.extend(documents);
         Ok(())
     }
 
     /// Publishes what is left and waits for all acknowledgements. Gives the number of jobs.
-    pub(crate) async fn finish(mut self) -> anyhow::Result<u64> {
-        self.flush().await?;
+    pub async fn finish(mut self) -> anyhow::Result<u64> {
+        let last = self.packer.finish();
+        self.publish(last).await?;
         while let Some(stored) = self.window.next().await {
             stored?;
         }
         Ok(self.jobs)
     }
 
-    async fn flush(&mut self) -> anyhow::Result<()> {
-        if self.documents.is_empty() {
+    async fn publish(&mut self, filled: Option<Filled<Vec<Document>>>) -> anyhow::Result<()> {
+        let Some(Filled { items, size }) = filled else {
             return Ok(());
-        }
+        };
         self.jobs += 1;
-        let Some(jetstream) = self.jetstream.clone() else {
-            self.documents.clear();
-            self.size = Size::default();
+        let Some((jetstream, lane)) = self.to.clone() else {
             return Ok(());
         };
         while self.window.len() >= WINDOW {
@@ -116,45 +90,21 @@ impl Publisher {
                 stored?;
             }
         }
-        let tokens = std::mem::take(&mut self.size).tokens;
-        let documents = std::mem::take(&mut self.documents);
-        let mut chunks = documents.iter().flat_map(|document| &document.chunks);
-        let with_vectors = chunks.any(|chunk| chunk.vector.is_some());
-        let job = Job::Embed(Embed {
-            version: job::VERSION.to_owned(),
-            run: Some(self.heading.run.clone()),
-            collection: Some(self.heading.collection.clone()),
-            tokenization: self.heading.tokenization.clone(),
-            fingerprint: self.heading.fingerprint.clone().filter(|_| with_vectors),
-            documents,
-            ..Embed::default()
-        });
-        let subject = self.heading.subject.clone();
-        let payload = Bytes::from(job.encode());
+        let payload = Bytes::from(self.template.job(items.concat()).encode());
         let id = format!("{}.{}", Digest::of(&payload), self.began);
         self.window.push(Box::pin(async move {
-            store_as(&jetstream, &subject, payload, tokens, &id).await
+            store_as(&jetstream, &lane.subject(), payload, size.tokens, &id).await
         }));
         Ok(())
     }
 }
 
-impl Size {
-    fn of(documents: &[Document]) -> anyhow::Result<Self> {
-        let chunks = documents.iter().flat_map(|document| &document.chunks);
-        Ok(Self {
-            tokens: chunks.clone().map(tokens).sum(),
-            rows: chunks.count(),
-            bytes: serde_json::to_vec(documents)?.len(),
-        })
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            tokens: self.tokens + other.tokens,
-            rows: self.rows + other.rows,
-            bytes: self.bytes + other.bytes,
-        }
+fn size_of(documents: &[Document]) -> Size {
+    let chunks = documents.iter().flat_map(|document| &document.chunks);
+    Size {
+        tokens: chunks.clone().map(tokens).sum(),
+        rows: chunks.count(),
+        bytes: json_bytes(documents),
     }
 }
 

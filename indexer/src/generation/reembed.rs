@@ -1,4 +1,4 @@
-//! Again: a stored chunk as a document to be embedded by another model.
+//! Reembed: a stored chunk as a document to be embedded by another model.
 
 use contract::field;
 use contract::job::{Chunk, Document};
@@ -10,16 +10,16 @@ use serde_json::{Map, Value as Json};
 use points::payload::{number, text};
 
 /// A chunk to be embedded again, alone in its document's slice.
-pub(crate) struct Again {
-    pub(crate) document: Document,
-    pub(crate) tokens: u64,
+pub struct Reembed {
+    pub document: Document,
+    pub tokens: u64,
     /// Whether the model does not take it whole: its tokens are left to the worker, which refuses it or cuts it.
-    pub(crate) truncated: bool,
+    pub truncated: bool,
 }
 
-impl Again {
-    /// Makes it of a point with its whole payload.
-    pub(crate) fn of(
+impl Reembed {
+    /// Of a point with its whole payload.
+    pub fn of(
         point: &RetrievedPoint,
         manifest: &Manifest,
         tokenizer: &Tokenizer,
@@ -40,8 +40,8 @@ impl Again {
         })
     }
 
-    /// Makes it of a point with its whole payload, for a worker to tokenize.
-    pub(crate) fn untokenized(point: &RetrievedPoint) -> Self {
+    /// Of a point with its whole payload, for a worker to tokenize.
+    pub fn untokenized(point: &RetrievedPoint) -> Self {
         Self {
             document: document(point, chunk(point)),
             tokens: 0,
@@ -77,7 +77,7 @@ fn chunk(point: &RetrievedPoint) -> Chunk {
 }
 
 /// What the publisher said about the document of a point.
-pub(crate) fn meta(point: &RetrievedPoint) -> Map<String, Json> {
+pub fn meta(point: &RetrievedPoint) -> Map<String, Json> {
     let meta = point.payload.get(field::META).cloned().map(Json::from);
     match meta {
         Some(Json::Object(meta)) => meta,

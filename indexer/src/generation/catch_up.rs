@@ -6,11 +6,12 @@
 //! newer in its place.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use contract::field;
 use contract::model::Manifest;
 use contract::tokenizer::Tokenizer;
+use contract::topology::DLQ_MAX_AGE;
 use points::Points;
 use points::change::Copied;
 use points::guard::{Guard, Head};
@@ -20,13 +21,11 @@ use qdrant_client::qdrant::{
     vectors::VectorsOptions,
 };
 
-use super::balance::DeadPoints;
-use super::publish::Publisher;
-use crate::carry_over::Space;
-
-mod again;
-
-pub(crate) use again::{Again, meta};
+use super::collection::CollectionModel;
+use super::ledger::DeadPoints;
+use super::reembed::Reembed;
+use crate::clock::as_time;
+use crate::jobs::publisher::Publisher;
 
 /// What is looked at of a point.
 const LOOK: [&str; 7] = [
@@ -42,52 +41,53 @@ const LOOK: [&str; 7] = [
 const POINTS_PER_PAGE: u32 = 256;
 
 /// From where to where, and what counts as changed.
-pub(crate) struct CatchUp<'a> {
-    pub(crate) from: Points<'a>,
-    pub(crate) to: Points<'a>,
+pub struct CatchUp<'a> {
+    pub from: Points<'a>,
+    pub to: Points<'a>,
     /// The model of the collection that is written to.
-    pub(crate) space: Space,
+    pub model: CollectionModel,
     /// Whether vectors of the first collection may be taken.
-    pub(crate) same_model: bool,
+    pub same_model: bool,
     /// Documents that are newer than this version have changed.
-    pub(crate) floor: u64,
-    /// Older versions have changed if they were written since, by others than `except`.
-    pub(crate) since: SystemTime,
+    pub floor: u64,
+    /// Start of the time in which writes may have been missed. Older versions have changed if they were written since, by
+    /// others than `except`.
+    pub began: u64,
+    /// How far the clocks of workers may be behind.
+    pub clock_skew: Duration,
     /// Run whose points are no changes.
-    pub(crate) except: Option<&'a str>,
-    /// Tombstones that were written since are kept, because a dead letter as old may be replayed.
-    pub(crate) tombstones_since: SystemTime,
+    pub except: Option<&'a str>,
     /// Chunks that were published and given up.
-    pub(crate) dead: &'a DeadPoints,
+    pub dead: &'a DeadPoints,
     /// That model with its tokenizer, where they are at hand; else texts are left to its workers to tokenize.
-    pub(crate) again: Option<(&'a Manifest, &'a Tokenizer)>,
+    pub tokenizing: Option<(&'a Manifest, &'a Tokenizer)>,
 }
 
 /// What a scan did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Scan {
+pub struct Scan {
     /// Documents with anything that was due.
-    pub(crate) documents: u64,
+    pub documents: u64,
     /// Points that were written.
-    pub(crate) carried: u64,
+    pub carried: u64,
     /// Texts that were published to be embedded.
-    pub(crate) published: u64,
+    pub published: u64,
     /// Their tokens.
-    pub(crate) tokens: u64,
+    pub tokens: u64,
     /// Of these, texts that the model does not take whole.
-    pub(crate) truncated: u64,
+    pub truncated: u64,
     /// Texts that would have to be embedded and are in dead letters.
-    pub(crate) left: u64,
+    pub left: u64,
 }
 
 impl Scan {
     /// Whether nothing was due.
-    pub(crate) fn is_clean(&self) -> bool {
+    pub fn is_clean(&self) -> bool {
         self.carried == 0 && self.published == 0
     }
 
     /// Adds another scan.
-    pub(crate) fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.documents += other.documents;
         self.carried += other.carried;
         self.published += other.published;
@@ -99,7 +99,7 @@ impl Scan {
 
 impl CatchUp<'_> {
     /// Looks at all that has changed and carries over what is due.
-    pub(crate) async fn scan(&self, publisher: &mut Publisher) -> anyhow::Result<Scan> {
+    pub async fn scan(&self, publisher: &mut Publisher) -> anyhow::Result<Scan> {
         let mut pages = self.from.pages(self.changed(), &LOOK, POINTS_PER_PAGE);
         let mut scan = Scan::default();
         while let Some(page) = pages.next().await? {
@@ -126,7 +126,10 @@ impl CatchUp<'_> {
             Condition::datetime_range(field::INDEXED_AT, range)
         };
         let late = Filter {
-            must: vec![written_since(self.since)],
+            // Points say when they were written in whole seconds.
+            must: vec![written_since(
+                as_time(self.began) - self.clock_skew - Duration::from_secs(1),
+            )],
             must_not: self
                 .except
                 .map(|run| Condition::matches(field::RUN, run.to_owned()))
@@ -134,9 +137,11 @@ impl CatchUp<'_> {
                 .collect(),
             ..Filter::default()
         };
+        // Younger tombstones are kept, because a dead letter as old may be replayed.
+        let kept_since = as_time(self.began).checked_sub(DLQ_MAX_AGE);
         let tombstones = Filter::must([
             Condition::matches(field::DELETED, true),
-            written_since(self.tombstones_since),
+            written_since(kept_since.unwrap_or(SystemTime::UNIX_EPOCH)),
         ]);
         Filter::should([
             Condition::range(field::VERSION, newer),
@@ -182,13 +187,13 @@ impl CatchUp<'_> {
                 continue;
             }
             scan.published += 1;
-            let again = match self.again {
-                Some((manifest, tokenizer)) => Again::of(&point, manifest, tokenizer)?,
-                None => Again::untokenized(&point),
+            let reembed = match self.tokenizing {
+                Some((manifest, tokenizer)) => Reembed::of(&point, manifest, tokenizer)?,
+                None => Reembed::untokenized(&point),
             };
-            scan.tokens += again.tokens;
-            scan.truncated += u64::from(again.truncated);
-            publisher.add(vec![again.document]).await?;
+            scan.tokens += reembed.tokens;
+            scan.truncated += u64::from(reembed.truncated);
+            publisher.add(vec![reembed.document]).await?;
         }
         scan.carried = drafts.len() as u64;
         if !scan.is_clean() {
@@ -203,13 +208,13 @@ impl CatchUp<'_> {
         let deleted = is_deleted(point);
         let mut payload = point.payload.clone();
         let vectors = if deleted {
-            let fingerprint = self.space.fingerprint.clone();
+            let fingerprint = self.model.fingerprint.clone();
             payload.insert(field::FINGERPRINT.to_owned(), fingerprint.into());
             NamedVectors::default()
         } else {
-            let name = self.space.model.as_str();
+            let name = self.model.model.as_str();
             let fingerprint = text(point, field::FINGERPRINT)?;
-            if !self.same_model || fingerprint != self.space.fingerprint {
+            if !self.same_model || fingerprint != self.model.fingerprint {
                 return None;
             }
             NamedVectors::default().add_vector(name, vector(point, name)?)
@@ -262,4 +267,106 @@ fn is_due(
 fn is_rewritten(old: &RetrievedPoint, new: &RetrievedPoint) -> bool {
     let content = |point| (number(point, field::CHUNKS), text(point, field::DIGEST));
     content(old) != content(new) && text(old, field::INDEXED_AT) < text(new, field::INDEXED_AT)
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::field::{CHUNK, CHUNKS, DELETED, DIGEST, DOC_ID, INDEXED_AT, VERSION};
+    use points::point_id;
+    use qdrant_client::qdrant::PointId;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Chunk `chunk` of document `a`, of two chunks.
+    fn point(chunk: u32, version: u64, other: Value) -> RetrievedPoint {
+        let mut payload = json!({
+            DOC_ID: "a", VERSION: version, CHUNK: chunk, CHUNKS: 2, DIGEST: "d", INDEXED_AT: "2026-01-01T00:00:00Z",
+        });
+        let fields = payload.as_object_mut().unwrap();
+        fields.extend(other.as_object().cloned().unwrap_or_default());
+        let fields = fields.iter().map(|(k, v)| (k.clone(), v.clone().into()));
+        RetrievedPoint {
+            id: Some(PointId::from(point_id("a", chunk).to_string())),
+            payload: fields.collect(),
+            ..RetrievedPoint::default()
+        }
+    }
+
+    fn live(chunk: u32, version: u64) -> RetrievedPoint {
+        point(chunk, version, json!({}))
+    }
+
+    fn tombstone(version: u64) -> RetrievedPoint {
+        point(0, version, json!({ DELETED: true }))
+    }
+
+    /// Whether a point is due where the other collection has these points of the same document.
+    fn due(new: &RetrievedPoint, there: Vec<RetrievedPoint>) -> bool {
+        let heads = there.iter().filter_map(Head::read).collect();
+        let there = there.into_iter().map(|it| (id(&it), it)).collect();
+        is_due(new, &heads, &there)
+    }
+
+    #[test]
+    fn what_is_not_there_is_due_and_what_is_there_is_not() {
+        assert!(due(&live(0, 5), vec![]));
+        assert!(due(&live(1, 5), vec![live(0, 5)]));
+        assert!(!due(&live(1, 5), vec![live(0, 5), live(1, 5)]));
+    }
+
+    #[test]
+    fn the_newer_version_wins() {
+        assert!(due(&live(0, 6), vec![live(0, 5)]));
+        assert!(!due(&live(0, 5), vec![live(0, 6)]));
+        assert!(!due(&live(1, 5), vec![live(0, 6)]), "by the head alone");
+    }
+
+    #[test]
+    fn a_delete_wins_at_its_own_version_and_not_against_a_newer_one() {
+        assert!(due(&tombstone(5), vec![live(0, 5)]));
+        assert!(!due(&live(0, 5), vec![tombstone(5)]));
+        assert!(!due(&live(1, 5), vec![tombstone(5)]));
+        assert!(!due(&tombstone(5), vec![live(0, 6)]));
+        assert!(!due(&tombstone(5), vec![tombstone(5)]));
+    }
+
+    #[test]
+    fn of_two_writes_of_one_version_the_later_wins_with_all_its_chunks() {
+        let later = |chunk| {
+            let other = json!({ DIGEST: "e", INDEXED_AT: "2026-01-01T00:00:01Z" });
+            point(chunk, 5, other)
+        };
+        assert!(due(&later(0), vec![live(0, 5)]));
+        assert!(!due(&live(0, 5), vec![later(0)]));
+        let same_text = point(0, 5, json!({ INDEXED_AT: "2026-01-01T00:00:01Z" }));
+        assert!(!due(&same_text, vec![live(0, 5)]));
+    }
+
+    #[test]
+    fn a_chunk_beyond_the_end_of_the_later_document_is_not_due() {
+        let shorter = point(0, 5, json!({ CHUNKS: 1 }));
+        assert!(!due(&live(1, 5), vec![shorter]));
+    }
+
+    #[test]
+    fn scans_add_up_and_one_that_has_carried_nothing_is_clean() {
+        let one = Scan {
+            documents: 1,
+            carried: 2,
+            published: 3,
+            tokens: 4,
+            truncated: 5,
+            left: 6,
+        };
+        let mut sum = one;
+        sum.add(one);
+        assert_eq!((sum.documents, sum.carried, sum.left), (2, 4, 12));
+        assert!(!one.is_clean());
+        let left = Scan {
+            left: 1,
+            ..Scan::default()
+        };
+        assert!(left.is_clean(), "what is left has died already");
+    }
 }

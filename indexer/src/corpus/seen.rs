@@ -1,4 +1,4 @@
-//! Once: the documents of the source, each one time, and how many there are.
+//! Seen: the documents of a source, each one time, and how many there are.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -6,34 +6,34 @@ use std::collections::{HashMap, HashSet};
 use contract::job::{Document, Job};
 use points::point_id;
 
-use crate::read::Event;
+use super::read::Event;
 
 /// Number of chunks of each document, by its [`identity`]: 20 bytes each.
-pub(crate) type Chunks = HashMap<u128, u32>;
+pub type Chunks = HashMap<u128, u32>;
 
 /// Documents that were seen: an id that comes twice would be counted twice and stored once.
 #[derive(Debug, Default)]
-pub(crate) struct Once {
+pub struct SeenDocuments {
     seen: Chunks,
     skipping: Option<String>,
     /// Documents, records and files that cannot be read, or come twice.
-    pub(crate) refused: u64,
+    pub refused: u64,
     /// Documents that were seen.
-    pub(crate) documents: u64,
+    pub documents: u64,
     /// Their chunks.
-    pub(crate) chunks: u64,
+    pub chunks: u64,
     /// Tokens of the chunks.
-    pub(crate) tokens: u64,
+    pub tokens: u64,
 }
 
 /// What tells documents apart: the id of their first point.
-pub(crate) fn identity(doc_id: &str) -> u128 {
+pub fn identity(doc_id: &str) -> u128 {
     point_id(doc_id, 0).as_u128()
 }
 
-impl Once {
+impl SeenDocuments {
     /// The documents of a job, those with an id that came before left out.
-    pub(crate) fn documents(&mut self, event: Event) -> Option<Vec<Document>> {
+    pub fn documents(&mut self, event: Event) -> Option<Vec<Document>> {
         let packed = match event {
             Event::Job(packed) => packed,
             Event::Refused(error) => {
@@ -56,12 +56,12 @@ impl Once {
     }
 
     /// The [`identity`] of each document that was seen.
-    pub(crate) fn into_seen(self) -> HashSet<u128> {
+    pub fn into_seen(self) -> HashSet<u128> {
         self.seen.into_keys().collect()
     }
 
     /// The number of chunks of each document that was seen.
-    pub(crate) fn into_chunks(self) -> Chunks {
+    pub fn into_chunks(self) -> Chunks {
         self.seen
     }
 

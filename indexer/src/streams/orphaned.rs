@@ -55,7 +55,7 @@ pub async fn unread(jobs: &Stream) -> anyhow::Result<Unread> {
 }
 
 /// Subjects that a consumer reads.
-pub(crate) fn filters(config: &Config) -> Vec<String> {
+pub fn filters(config: &Config) -> Vec<String> {
     if !config.filter_subjects.is_empty() {
         config.filter_subjects.clone()
     } else if config.filter_subject.is_empty() {

@@ -1,14 +1,16 @@
+use contract::job::MAX_JOB_BYTES;
 use proptest::prelude::*;
 
 use super::*;
 
-fn heading() -> Heading {
-    Heading {
+fn packer(job_tokens: usize) -> DocumentPacker {
+    let template = JobTemplate {
         collection: "docs".parse().unwrap(),
-        tokenization: Digest::of(b"tokenizer"),
-        version: 7,
+        tokenization: Some(Digest::of(b"tokenizer")),
+        fingerprint: None,
         run: None,
-    }
+    };
+    DocumentPacker::new(template, 7, job_tokens)
 }
 
 fn chunk(index: u32, chunks: u32, text: String, tokens: usize) -> Chunk {
@@ -26,7 +28,7 @@ fn chunk(index: u32, chunks: u32, text: String, tokens: usize) -> Chunk {
 
 /// Packs documents given as the lengths of their chunks in tokens.
 fn pack(documents: &[Vec<usize>], target: usize, text: &str) -> Vec<Packed> {
-    let mut packer = Packer::new(heading(), target);
+    let mut packer = packer(target);
     let mut packed = Vec::new();
     for (n, lengths) in documents.iter().enumerate() {
         let total = u32::try_from(lengths.len()).unwrap();
@@ -74,7 +76,7 @@ fn jobs_stay_below_the_limit_in_bytes() {
 
 #[test]
 fn a_chunk_that_fits_no_job_is_refused_by_name() {
-    let mut packer = Packer::new(heading(), 8192);
+    let mut packer = packer(8192);
     let meta = Map::from_iter([("notes".to_owned(), Value::from("x".repeat(MAX_JOB_BYTES)))]);
     let refused = packer
         .add("large", &meta, chunk(0, 1, "text".to_owned(), 3))

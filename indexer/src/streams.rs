@@ -1,19 +1,17 @@
-//! Read: messages of a stream one after the other, up to the one that was the last at the start.
+//! Streams: their messages are read in order, found by subject or sequence, and removed.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::HeaderMap;
-use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{DeleteStatus, RawMessageError, RawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, ErrorCode, Message};
 use futures::StreamExt as _;
-use queue::dead_letter::{DeadLetter, Unreadable};
-use serde::Serialize;
 
-use super::is_missing;
+pub mod orphaned;
 
 /// Silence after which the stream is asked whether anything is left.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -40,22 +38,54 @@ pub struct Reader {
     last: u64,
 }
 
-/// A message of the stream of dead letters, without its payload.
-#[derive(Clone, Debug, Serialize)]
-pub struct Stored {
-    /// Its sequence in the stream of dead letters: what people name it by.
-    pub id: u64,
-    /// Its own subject.
-    #[serde(rename = "dead_letter")]
-    pub subject: String,
-    /// When it was stored.
-    #[serde(serialize_with = "rfc3339")]
-    pub died: SystemTime,
-    /// Bytes of its job.
-    pub bytes: u64,
-    /// What its headers say.
-    #[serde(flatten, serialize_with = "letter_or_error")]
-    pub letter: Result<DeadLetter, Unreadable>,
+/// Whether a message was there to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    Removed,
+    /// Somebody else was faster.
+    Gone,
+}
+
+/// Looks a stream up.
+pub async fn stream(jetstream: &jetstream::Context, name: &str) -> anyhow::Result<Stream> {
+    let found = jetstream.get_stream(name).await;
+    found.with_context(|| format!("failed to look up stream `{name}`; run `indexer provision`"))
+}
+
+/// Removes a message; that it is gone already is no error, whatever the server calls it.
+///
+/// The server only marks it as removed. The client's own call has the bytes overwritten, for which the server writes a
+/// whole block of messages anew, and which takes it eighty times as long.
+pub async fn remove_message(
+    jetstream: &jetstream::Context,
+    stream: &Stream,
+    sequence: u64,
+) -> anyhow::Result<Removal> {
+    let name = &stream.cached_info().config.name;
+    let request = serde_json::json!({ "seq": sequence, "no_erase": true });
+    let removed: Result<Response<DeleteStatus>, _> = jetstream
+        .request(format!("STREAM.MSG.DELETE.{name}"), &request)
+        .await;
+    let error = match removed {
+        Ok(Response::Ok(_)) => return Ok(Removal::Removed),
+        Ok(Response::Err { error }) => anyhow::Error::from(error),
+        Err(error) => anyhow::Error::from(error),
+    };
+    match stream.get_raw_message(sequence).await {
+        Err(missing) if is_missing(&missing) => Ok(Removal::Gone),
+        Ok(_) | Err(_) => {
+            Err(error).with_context(|| format!("failed to remove message {sequence} of `{name}`"))
+        }
+    }
+}
+
+/// Whether the stream answered that there is no such message.
+pub fn is_missing(error: &RawMessageError) -> bool {
+    match error.kind() {
+        RawMessageErrorKind::NoMessageFound => true,
+        RawMessageErrorKind::JetStream(error) => error.error_code() == ErrorCode::NO_MESSAGE_FOUND,
+        RawMessageErrorKind::InvalidSubject | RawMessageErrorKind::Other => false,
+    }
 }
 
 impl std::fmt::Debug for Reader {
@@ -148,7 +178,7 @@ impl Reader {
 }
 
 /// The first message at or after a sequence.
-pub(crate) async fn next_message(
+pub async fn next_message(
     stream: &Stream,
     filter: &str,
     sequence: u64,
@@ -168,10 +198,7 @@ pub(crate) async fn next_message(
 }
 
 /// A message by its sequence, `None` if it is not there.
-pub(crate) async fn message_at(
-    stream: &Stream,
-    sequence: u64,
-) -> anyhow::Result<Option<StreamMessage>> {
+pub async fn message_at(stream: &Stream, sequence: u64) -> anyhow::Result<Option<StreamMessage>> {
     match stream.get_raw_message(sequence).await {
         Ok(message) => Ok(Some(message)),
         Err(error) if is_missing(&error) => Ok(None),
@@ -179,64 +206,5 @@ pub(crate) async fn message_at(
             let name = &stream.cached_info().config.name;
             Err(error).with_context(|| format!("failed to read message {sequence} of `{name}`"))
         }
-    }
-}
-
-impl Stored {
-    /// Of a message that was delivered without its payload.
-    ///
-    /// # Errors
-    /// If JetStream did not deliver it.
-    pub fn delivered(message: &Message) -> anyhow::Result<Self> {
-        let info = message.info().map_err(anyhow::Error::from_boxed)?;
-        let none = HeaderMap::new();
-        let headers = message.headers.as_ref().unwrap_or(&none);
-        let size = headers.get("Nats-Msg-Size");
-        let size = size.and_then(|size| size.as_str().parse().ok());
-        Ok(Self {
-            id: info.stream_sequence,
-            subject: message.subject.to_string(),
-            died: info.published.into(),
-            bytes: size.unwrap_or(message.payload.len() as u64),
-            letter: DeadLetter::parse(headers),
-        })
-    }
-
-    /// Of a message that was read whole.
-    #[must_use]
-    pub fn of(message: &StreamMessage) -> Self {
-        Self {
-            id: message.sequence,
-            subject: message.subject.to_string(),
-            died: message.time.into(),
-            bytes: message.payload.len() as u64,
-            letter: DeadLetter::parse(&message.headers),
-        }
-    }
-
-    /// Cause code; `unreadable` for what is no dead letter.
-    #[must_use]
-    pub fn cause(&self) -> &str {
-        self.letter
-            .as_ref()
-            .map_or(UNREADABLE, |letter| &letter.cause)
-    }
-}
-
-/// Cause under which messages without the headers of a dead letter are listed.
-pub const UNREADABLE: &str = "unreadable";
-
-fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
-}
-
-fn letter_or_error<S: serde::Serializer>(
-    letter: &Result<DeadLetter, Unreadable>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match letter {
-        Ok(letter) => letter.serialize(serializer),
-        Err(error) => serde_json::json!({ "cause": UNREADABLE, "reason": error.to_string() })
-            .serialize(serializer),
     }
 }

@@ -1,4 +1,4 @@
-//! Look up: vectors that a collection already has, by the digest of the text and the fingerprint of the model.
+//! Known vectors: those that a collection already has, by the digest of the text and the fingerprint of the model.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,20 +15,20 @@ const FIELDS: [&str; 3] = [field::DIGEST, field::FINGERPRINT, SCORES];
 /// Look-ups by digest at the same time.
 const CONCURRENT: usize = 8;
 /// Largest deviation of a vector's length from 1.
-pub(crate) const NORM_TOLERANCE: f64 = 1e-3;
+pub const NORM_TOLERANCE: f64 = 1e-3;
 
 /// What models have made of a text.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub struct Known {
     /// Its vector.
-    pub(crate) vector: Vec<f32>,
+    pub vector: Vec<f32>,
     /// Its scores by rescorers, if it has any.
-    pub(crate) scores: Option<Value>,
+    pub scores: Option<Value>,
 }
 
 /// What is known of texts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Vectors {
+pub struct Vectors {
     /// By the digest of the text.
     texts: HashMap<String, Known>,
     /// By the id of the point that has the text, its own scores: of two points with the same text, a rescorer may have
@@ -37,21 +37,21 @@ pub(crate) struct Vectors {
 }
 
 /// A chunk that a vector is looked for.
-pub(crate) struct Wanted<'a> {
+pub struct Wanted<'a> {
     /// Id of its point.
-    pub(crate) id: &'a str,
+    pub id: &'a str,
     /// Digest of its text.
-    pub(crate) digest: &'a str,
+    pub digest: &'a str,
 }
 
 impl Vectors {
     /// The vector of a text.
-    pub(crate) fn vector(&self, digest: &str) -> Option<&Vec<f32>> {
+    pub fn vector(&self, digest: &str) -> Option<&Vec<f32>> {
         self.texts.get(digest).map(|known| &known.vector)
     }
 
     /// The scores of a text at its point. Where it was elsewhere, it has moved with its scores.
-    pub(crate) fn scores(&self, wanted: &Wanted<'_>) -> Option<Value> {
+    pub fn scores(&self, wanted: &Wanted<'_>) -> Option<Value> {
         let own = self.scores.get(wanted.id).cloned();
         let moved = || self.texts.get(wanted.digest)?.scores.clone();
         own.unwrap_or_else(moved)
@@ -59,7 +59,7 @@ impl Vectors {
 }
 
 /// Finds vectors: first where the chunk was before, then wherever the same text is.
-pub(crate) async fn vectors(
+pub async fn vectors(
     serving: Points<'_>,
     manifest: &Manifest,
     wanted: &[Wanted<'_>],
@@ -116,7 +116,7 @@ fn entry(point: &RetrievedPoint, manifest: &Manifest) -> Option<(String, Known)>
 }
 
 /// What is wrong with a vector of this model, if anything.
-pub(crate) fn unsound(vector: &[f32], manifest: &Manifest) -> Option<String> {
+pub fn unsound(vector: &[f32], manifest: &Manifest) -> Option<String> {
     let expected = manifest.identity.dimensions;
     if vector.len() != expected {
         return Some(format!("{} dimensions, expected {expected}", vector.len()));
