@@ -19,8 +19,9 @@
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use thiserror::Error;
 
+use crate::document::Document;
 use crate::document::blocks::BLOCK_BYTES;
-use crate::document::{Document, Origin};
+use crate::source::Origin;
 use crate::source::SourceError;
 
 mod assemble;

@@ -20,7 +20,8 @@ pub use read::{Fault, read};
 pub use schedule::{Cron, TimeZone};
 pub use text::{NotReadable, Quantity, Span, StorageClass};
 
-use crate::fleet::MAX_WORKERS;
+/// Most workers, unless an installation decides otherwise.
+pub const MAX_WORKERS: u32 = 8;
 
 /// What an installation of Ebb has to decide. `indexer render` derives everything else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

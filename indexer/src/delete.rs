@@ -1,15 +1,19 @@
 //! Delete: publishes the removal of documents.
 
+use std::io::{self, Write};
+
 use clap::Args;
 use contract::job::{self, Delete, Job, Removal};
 use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
 use points::Points;
 use runtime::settings::ConfigFault;
+use serde::Serialize;
 
 use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
 use crate::jobs::store::store;
+use crate::outcome::Outcome;
 
 /// Documents of one job: a removal costs Qdrant more than a write.
 const REMOVALS_PER_JOB: usize = 100;
@@ -54,11 +58,48 @@ impl DeleteConfig {
     }
 }
 
-/// How many of the documents are there and not deleted.
+/// What a delete did.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Deleted {
+    /// Documents whose removal was published, or that are there to be removed.
+    pub documents: usize,
+    /// Documents that were named.
+    pub named: usize,
+    /// Whether nothing was published, because that was asked for.
+    pub dry_run: bool,
+}
+
+impl Outcome for Deleted {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (documents, named) = (self.documents, self.named);
+        if self.dry_run {
+            writeln!(out, "would delete {documents} of {named} documents")
+        } else {
+            writeln!(out, "published the removal of {documents} documents")
+        }
+    }
+}
+
+/// Publishes the removals, or only looks how many of the documents are there.
 ///
 /// # Errors
-/// If Qdrant cannot be asked.
-pub async fn dry_run(config: &DeleteConfig) -> anyhow::Result<usize> {
+/// If the model is none for documents, a job cannot be stored, or Qdrant cannot be asked.
+pub async fn delete(config: &DeleteConfig) -> anyhow::Result<Deleted> {
+    let named = config.documents.len();
+    Ok(Deleted {
+        documents: if config.dry_run {
+            count(config).await?
+        } else {
+            publish(config).await?;
+            named
+        },
+        named,
+        dry_run: config.dry_run,
+    })
+}
+
+/// How many of the documents are there and not deleted.
+async fn count(config: &DeleteConfig) -> anyhow::Result<usize> {
     let qdrant = config.servers.qdrant.client()?;
     let target = Points {
         store: &qdrant,
@@ -72,11 +113,7 @@ pub async fn dry_run(config: &DeleteConfig) -> anyhow::Result<usize> {
     Ok(there)
 }
 
-/// Publishes the removals; gives the number of documents.
-///
-/// # Errors
-/// If the model is none for documents, or a job cannot be stored.
-pub async fn delete(config: &DeleteConfig) -> anyhow::Result<usize> {
+async fn publish(config: &DeleteConfig) -> anyhow::Result<()> {
     let manifest = config.model.embedding()?;
     let jetstream = config.servers.jetstream().await?;
     let lane = Lane {
@@ -98,5 +135,5 @@ pub async fn delete(config: &DeleteConfig) -> anyhow::Result<usize> {
         });
         store(&jetstream, &lane.subject(), &job, 0).await?;
     }
-    Ok(config.documents.len())
+    Ok(())
 }

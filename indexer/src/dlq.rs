@@ -25,8 +25,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use queue::nats::{FirstConnect, NatsConfig};
 use runtime::settings::ConfigFault;
-use serde::Serialize;
 
+use crate::outcome::print;
 use list::ListConfig;
 use remove::DropConfig;
 use replay::ReplayConfig;
@@ -82,9 +82,15 @@ pub async fn dlq(config: &DlqConfig, out: &mut (dyn Write + Send)) -> anyhow::Re
     match &config.verb {
         DlqVerb::Ls(config) => list::list(&jetstream, config, out).await,
         DlqVerb::Show(config) => show::show(&jetstream, config, out).await,
-        DlqVerb::Replay(config) => replay::replay(&jetstream, config, out).await,
-        DlqVerb::Drop(config) => remove::remove(&jetstream, config, out).await,
-        DlqVerb::Sweep(config) => sweep::sweep(&jetstream, config, out).await,
+        DlqVerb::Replay(config) => {
+            let replayed = replay::replay(&jetstream, config, out).await?;
+            print(&replayed, config.json, out)
+        }
+        DlqVerb::Drop(config) => {
+            let dropped = remove::remove(&jetstream, config, out).await?;
+            print(&dropped, config.json, out)
+        }
+        DlqVerb::Sweep(config) => print(&sweep::sweep(&jetstream, config).await?, config.json, out),
     }
 }
 
@@ -98,9 +104,4 @@ pub fn shown(text: &str) -> String {
         }
     };
     text.chars().map(escape).collect()
-}
-
-pub fn write_json(out: &mut (dyn Write + Send), value: &impl Serialize) -> anyhow::Result<()> {
-    writeln!(out, "{}", serde_json::to_string(value)?)?;
-    Ok(())
 }

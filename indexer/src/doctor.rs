@@ -30,7 +30,7 @@ use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers};
 use crate::provision::{Installation, ProvisionConfig};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, Findings, Severity};
 
 /// Settings of `indexer doctor`.
 #[derive(Args, Clone, Debug)]
@@ -100,14 +100,14 @@ impl DoctorConfig {
 ///
 /// # Errors
 /// If there is nothing to look at: the manifests or the model cannot be read.
-pub async fn doctor(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {
+pub async fn doctor(config: &DoctorConfig) -> anyhow::Result<Findings> {
     let mut findings = match &config.manifests {
         Some(path) => manifests::look(path)?,
         None => system(config).await?,
     };
     // Stable: what belongs together stays together.
     findings.sort_by_key(|finding| finding.severity);
-    Ok(findings)
+    Ok(findings.into())
 }
 
 async fn system(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {

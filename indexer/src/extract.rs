@@ -7,7 +7,8 @@
 
 use clap::Args;
 
-use crate::document::{Document, Origin};
+use crate::document::Document;
+use crate::source::Origin;
 use crate::source::{Format, Input, Place, SourceError};
 
 mod decode;

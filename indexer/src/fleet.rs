@@ -15,9 +15,6 @@ use contract::topology::BATCHES_PER_WORKER;
 pub use derive::{Derived, Explained, derive};
 pub use rules::{Broken, broken};
 
-/// Most workers, unless an installation decides otherwise.
-pub const MAX_WORKERS: u32 = 8;
-
 /// Something that is set to a value somewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting<T> {

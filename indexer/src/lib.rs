@@ -50,6 +50,7 @@ pub mod fleet;
 pub mod gc;
 mod generation;
 pub mod jobs;
+pub mod outcome;
 pub mod plan;
 mod progress;
 pub mod provision;

@@ -4,6 +4,7 @@
 //! it costs is estimated by the formulas of [`Estimate`].
 
 use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use contract::names::CollectionName;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
+use crate::outcome::Outcome;
 use crate::progress::as_double;
 
 /// What is planned.
@@ -256,6 +258,17 @@ pub fn jobs_within(rate: u64, time: Duration, job_tokens: usize) -> u64 {
 )]
 fn threshold(tokens: f64, per_job: f64) -> u64 {
     ((tokens / per_job.max(1.0)).floor() as u64).max(1)
+}
+
+impl Outcome for Plan {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{self}")
+    }
+
+    /// The run would stop at a limit.
+    fn is_failure(&self) -> bool {
+        self.refusal.is_some()
+    }
 }
 
 impl fmt::Display for Estimate {

@@ -4,6 +4,8 @@
 //! the job, version included, so that a publish that is repeated with the same `--version` is recognised by
 //! JetStream, and a later publish of the same text is not: between the two, the document may have been deleted.
 
+use std::io::{self, Write};
+
 use async_nats::jetstream;
 use bytes::Bytes;
 use clap::Args;
@@ -26,6 +28,7 @@ use crate::corpus::{Chunking, Corpus, source_faults};
 use crate::extract::ExtractOptions;
 use crate::jobs::Packed;
 use crate::jobs::store::{NotStored, store_as};
+use crate::outcome::{Outcome, write_counts};
 use crate::source::Format;
 
 /// Jobs that wait for their acknowledgement at any time.
@@ -91,6 +94,35 @@ pub struct Published {
     pub refused: u64,
     /// Files that were passed over because of their extension.
     pub skipped: u64,
+}
+
+impl Outcome for Published {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let verb = match self.dry_run {
+            true => "would publish",
+            false => "published",
+        };
+        let (documents, chunks, tokens) = (self.documents, self.chunks, self.tokens);
+        let (jobs, version) = (self.jobs, self.version);
+        writeln!(
+            out,
+            "{verb} {documents} documents: {chunks} chunks, {tokens} tokens, {jobs} jobs, version {version}"
+        )?;
+        let counts = [
+            (self.duplicates, "jobs were stored already"),
+            (self.refused, "documents, records or files were refused"),
+            (
+                self.skipped,
+                "files have an unknown extension and were passed over",
+            ),
+        ];
+        write_counts(&counts, out)
+    }
+
+    /// Somebody has to look at documents that were refused.
+    fn is_failure(&self) -> bool {
+        self.refused > 0
+    }
 }
 
 impl PublishConfig {

@@ -12,6 +12,7 @@ mod overlay;
 mod relative;
 mod write;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use crate::decisions::{Decisions, Fault, read};
 use crate::fleet::{Broken, Derived, broken, derive};
+use crate::outcome::Outcome;
 pub use write::{State, Written};
 
 /// Settings of `indexer render`.
@@ -47,8 +49,32 @@ pub struct Rendered {
     /// The numbers that follow from the decisions.
     #[serde(flatten)]
     pub derived: Derived,
-    /// The files.
     pub files: Vec<Written>,
+    /// Whether nothing was written, because that was asked for.
+    #[serde(skip)]
+    pub check: bool,
+}
+
+impl Outcome for Rendered {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (name, value, why) in self.derived.explained() {
+            writeln!(out, "{name:<20} {value:<32} {why}")?;
+        }
+        for file in &self.files {
+            let sign = match file.state {
+                State::Unchanged => ' ',
+                State::Changed => '~',
+                State::Created => '+',
+            };
+            writeln!(out, "{sign} {}", file.path.display())?;
+        }
+        Ok(())
+    }
+
+    fn is_failure(&self) -> bool {
+        let differs = |file: &Written| file.state != State::Unchanged;
+        self.check && self.files.iter().any(differs)
+    }
 }
 
 impl RenderConfig {
@@ -131,7 +157,11 @@ pub fn render(config: &RenderConfig) -> anyhow::Result<Rendered> {
     } else {
         write::write(&files)?
     };
-    Ok(Rendered { derived, files })
+    Ok(Rendered {
+        derived,
+        files,
+        check: config.check,
+    })
 }
 
 /// Paths and contents, in the order in which they are written: what others refer to comes first.

@@ -10,8 +10,7 @@ mod record;
 mod report;
 mod scroll;
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::Write as _;
 
 use clap::Args;
 use contract::digest::Digest;
@@ -96,11 +95,11 @@ impl RescoreConfig {
     }
 }
 
-/// Publishes the points of a collection as jobs. A point that fits no job makes the exit code 1.
+/// Publishes the points of a collection as jobs, or only counts them.
 ///
 /// # Errors
 /// If a server cannot be reached, the model is no rescorer, or the run was started for something else.
-pub async fn rescore(config: &RescoreConfig, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+pub async fn rescore(config: &RescoreConfig) -> anyhow::Result<Rescored> {
     let manifest = config.model.manifest()?;
     anyhow::ensure!(
         manifest.identity.task == Task::Rescore,
@@ -108,13 +107,11 @@ pub async fn rescore(config: &RescoreConfig, out: &mut impl Write) -> anyhow::Re
         manifest.name
     );
     let qdrant = config.servers.qdrant.client()?;
-    let rescored = if config.dry_run {
-        count(config, &manifest, qdrant).await?
-    } else {
-        let run = config.run_id.clone().map_or_else(new_run, String::from);
-        publish(config, &manifest, qdrant, run).await?
-    };
-    rescored.print(config.json, out)
+    if config.dry_run {
+        return count(config, &manifest, qdrant).await;
+    }
+    let run = config.run_id.clone().map_or_else(new_run, String::from);
+    publish(config, &manifest, qdrant, run).await
 }
 
 /// The name of a run is needed to go on with it, even if the process is killed in the next moment.

@@ -10,6 +10,7 @@
 //! recorded switch has left it; nothing else is ever a target. One without any document is refused, as the collection
 //! of a new installation before its first rebuild: to point people at nothing is no way back.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,6 +30,7 @@ use crate::generation::move_alias::{Move, next_time};
 use crate::generation::record::{Phase, Rollback, RunRecord, Runs, StoredRun, key_fault};
 use crate::generation::retire::run_of;
 use crate::generation::{AliasContext, TimeLimits, alias};
+use crate::outcome::Outcome;
 use crate::progress::note;
 use crate::streams::stream;
 
@@ -76,6 +78,31 @@ pub struct RolledBack {
     pub embedded: u64,
     /// Texts that it could not embed: they are dead letters of the run `carried-<run>`.
     pub left: u64,
+}
+
+impl Outcome for RolledBack {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (alias, from, to) = (&self.alias, &self.from, &self.to);
+        let (carried, embedded) = (self.carried, self.embedded);
+        if self.dry_run {
+            return writeln!(out, "alias `{alias}` would go: {from} -> {to}");
+        }
+        writeln!(
+            out,
+            "alias `{alias}`: {from} -> {to}, {carried} points carried over, {embedded} texts embedded again"
+        )
+    }
+
+    /// Texts that became dead letters do not make it a failure: the rollback is done, and doing it again would go a
+    /// generation further back.
+    fn complaints(&self) -> Vec<String> {
+        let (from, to, left) = (&self.from, &self.to, self.left);
+        let complaint = format!(
+            "{left} texts of `{from}` were written since and are not in `{to}`, whose model could not embed them; they \
+             are dead letters, see `indexer dlq ls`"
+        );
+        (left > 0).then_some(complaint).into_iter().collect()
+    }
 }
 
 impl RollbackConfig {

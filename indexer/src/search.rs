@@ -3,6 +3,7 @@
 pub mod ask;
 mod rescore;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
+use crate::outcome::Outcome;
 use ask::Asker;
 
 /// Settings of `indexer search`.
@@ -76,6 +78,13 @@ pub struct Hit {
     /// Title and headings above the text.
     #[serde(skip)]
     pub context: Option<String>,
+}
+
+/// What a search found, the best first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hits {
+    pub hits: Vec<Hit>,
+    pub query: String,
 }
 
 /// Most hits that a cross-encoder scores: each is a row of a job.
@@ -135,7 +144,7 @@ impl SearchConfig {
 ///
 /// # Errors
 /// If no worker answers in time, the query is refused, or the collection is for another model.
-pub async fn search(config: &SearchConfig) -> anyhow::Result<Vec<Hit>> {
+pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     let manifest = config.model.manifest()?;
     let rescorer = config.rescorer()?;
     let qdrant = config.servers.qdrant.client()?;
@@ -155,7 +164,8 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Vec<Hit>> {
         hits = rescore::rescore(&asker, &rescorer, &config.query, hits).await?;
         hits.truncate(usize::try_from(config.limit).unwrap_or(usize::MAX));
     }
-    Ok(hits)
+    let query = config.query.clone();
+    Ok(Hits { query, hits })
 }
 
 async fn query(
@@ -173,6 +183,41 @@ async fn query(
     let found = qdrant.query(request).await;
     let found = found.with_context(|| format!("failed to search `{}`", config.collection))?;
     Ok(found.result.into_iter().map(Hit::from).collect())
+}
+
+impl Outcome for Hits {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (rank, hit) in (1..).zip(&self.hits) {
+            let place = match (hit.start, hit.end) {
+                (Some(start), Some(end)) => format!(", bytes {start} to {end}"),
+                _ => String::new(),
+            };
+            let scores = match hit.rescore {
+                Some(rescore) => format!("{rescore:.3}  {:.3}", hit.score),
+                None => format!("{:.3}", hit.score),
+            };
+            writeln!(
+                out,
+                "{rank}. {scores}  {}  (chunk {} of {}{place})",
+                hit.doc_id,
+                hit.chunk + 1,
+                hit.chunks
+            )?;
+            writeln!(out, "   {}", excerpt(&hit.text))?;
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of a text on one line.
+fn excerpt(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let short: String = words.chars().take(160).collect();
+    if short.len() < words.len() {
+        format!("{short}…")
+    } else {
+        short
+    }
 }
 
 impl From<ScoredPoint> for Hit {

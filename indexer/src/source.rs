@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 mod error;
 mod format;
 mod object;
+mod origin;
 mod store;
 mod walk;
 
@@ -17,7 +18,7 @@ pub use error::SourceError;
 pub use format::Format;
 pub use object::{Object, ObjectReader};
 
-use crate::document::{Origin, check_id};
+pub use origin::{MAX_ID_BYTES, Origin, check_id};
 use walk::{Source, Step, Walk, understand};
 
 /// Something that documents can be extracted from.

@@ -17,13 +17,14 @@ use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
-use crate::streams::orphaned::{Unread, unread};
+use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::stream;
 
 mod causes;
 mod lanes;
 mod rate;
 mod runs;
+mod table;
 mod tokens;
 
 pub use causes::Causes;
@@ -74,7 +75,8 @@ pub struct Status {
     /// Why the newest of them were.
     pub dead_letter_causes: Causes,
     /// Jobs that no consumer reads.
-    pub unread: Unread,
+    #[serde(rename = "unread")]
+    pub orphaned: Orphaned,
     /// The collections.
     pub collections: Vec<CollectionStatus>,
     /// Runs that are not over, and the newest that are.
@@ -201,7 +203,7 @@ impl Looker {
             jobs: jobs.cached_info().state.messages,
             dead_letters: dlq.cached_info().state.messages,
             dead_letter_causes: causes::causes(&dlq).await?,
-            unread: unread(&jobs).await?,
+            orphaned: orphaned(&jobs).await?,
             collections: collections(&self.qdrant, &self.config.collections).await?,
             runs: runs::runs(&self.jetstream).await?,
         })

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::tiny_tokenizer::{bytes, wordpiece};
 use super::{Chunk, ChunkOptions, Chunker};
-use crate::document::{Content, Document, Markup, Origin};
+use crate::document::{Content, Document, Markup};
+use crate::source::Origin;
 
 fn document(text: &str, title: Option<&str>, markup: Markup) -> Document {
     Document {

@@ -89,13 +89,13 @@ enum Chunked {
     Streamed(Box<Document>),
 }
 
-type Outcome = Result<Chunked, ReadError>;
+type ReadDocument = Result<Chunked, ReadError>;
 
 /// A portion to chunk, and where its chunks go.
-type Work = (Vec<Unit>, SyncSender<Vec<Outcome>>);
+type Work = (Vec<Unit>, SyncSender<Vec<ReadDocument>>);
 
 /// Where the chunks of the next portion come from.
-type Turn = Receiver<Vec<Outcome>>;
+type Turn = Receiver<Vec<ReadDocument>>;
 
 /// Reads a corpus on threads of its own. Ends early when the receiver is gone.
 #[must_use]
@@ -219,7 +219,7 @@ fn chunk_portions(chunker: &Chunker, options: ExtractOptions, work: &Mutex<Recei
     }
 }
 
-fn chunk_unit(chunker: &Chunker, options: ExtractOptions, unit: Unit) -> Vec<Outcome> {
+fn chunk_unit(chunker: &Chunker, options: ExtractOptions, unit: Unit) -> Vec<ReadDocument> {
     match unit {
         Unit::Refused(error) => vec![Err(error.into())],
         Unit::Document(document) => vec![chunk_document(chunker, document)],
@@ -229,7 +229,7 @@ fn chunk_unit(chunker: &Chunker, options: ExtractOptions, unit: Unit) -> Vec<Out
     }
 }
 
-fn chunk_document(chunker: &Chunker, document: Box<Document>) -> Outcome {
+fn chunk_document(chunker: &Chunker, document: Box<Document>) -> ReadDocument {
     match document.text {
         Content::File(_) => Ok(Chunked::Streamed(document)),
         Content::Text(_) => {

@@ -1,7 +1,6 @@
 //! Remove: takes dead letters out of the stream for good.
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{self, Write};
 
 use anyhow::Context as _;
 use async_nats::jetstream::{self, stream::Stream};
@@ -14,7 +13,7 @@ use serde::Serialize;
 use super::letter::Stored;
 use super::list::write_line;
 use super::select::{Selected, Selection};
-use super::write_json;
+use crate::outcome::{Outcome, write_counts};
 use crate::streams::{Removal, remove_message, stream};
 
 /// Removals on their way at any time.
@@ -55,7 +54,7 @@ impl DropConfig {
     }
 }
 
-/// Removes the selected dead letters.
+/// Removes the selected dead letters, or lists them in a dry run.
 ///
 /// # Errors
 /// If the stream cannot be read or changed, or `out` not written; it can be repeated then.
@@ -63,24 +62,18 @@ pub async fn remove(
     jetstream: &jetstream::Context,
     config: &DropConfig,
     out: &mut (dyn Write + Send),
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Dropped> {
     let dlq = stream(jetstream, DLQ).await?;
     let selection = &config.selection;
-    let dropped = if config.dry_run {
+    if config.dry_run {
         let letters = Selected::open(dlq, selection.clone()).await?;
-        look(letters, config.json, out).await?
+        look(letters, config.json, out).await
     } else if selection.is_everything() && selection.limit.is_none() {
-        purge(&dlq).await?
+        purge(&dlq).await
     } else {
         let letters = Selected::open(dlq.clone(), selection.clone()).await?;
-        remove_each(jetstream, &dlq, letters).await?
-    };
-    if config.json {
-        write_json(out, &dropped)?;
-    } else {
-        dropped.write(out)?;
+        remove_each(jetstream, &dlq, letters).await
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn look(
@@ -132,13 +125,10 @@ async fn remove_each(
     Ok(dropped)
 }
 
-impl Dropped {
-    fn write(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+impl Outcome for Dropped {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let would = if self.dry_run { "would be " } else { "" };
         writeln!(out, "{} {would}dropped", self.dropped)?;
-        if self.gone > 0 {
-            writeln!(out, "{} were removed by somebody else", self.gone)?;
-        }
-        Ok(())
+        write_counts(&[(self.gone, "were removed by somebody else")], out)
     }
 }

@@ -1,7 +1,7 @@
 //! Show: one dead letter, its headers and its job.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::letter::Stored;
-use super::{shown, write_json};
+use super::shown;
+use crate::outcome::{Outcome, print};
 use crate::streams::{message_at, stream};
 
 /// Settings of `indexer dlq show`.
@@ -63,12 +64,9 @@ pub async fn show(
     })?;
     if config.raw {
         out.write_all(&message.payload)?;
-    } else if config.json {
-        write_json(out, &Shown::of(&message))?;
-    } else {
-        Shown::of(&message).write(out)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::SUCCESS)
+    print(&Shown::of(&message), config.json, out)
 }
 
 impl Shown {
@@ -88,8 +86,10 @@ impl Shown {
             payload: Payload::of(&message.payload),
         }
     }
+}
 
-    fn write(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+impl Outcome for Shown {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let died = humantime::format_rfc3339_millis(self.stored.died);
         let subject = shown(&self.stored.subject);
         writeln!(
@@ -105,8 +105,7 @@ impl Shown {
                 writeln!(out, "{}: {}", shown(name), shown(value))?;
             }
         }
-        writeln!(out, "\n{}", self.payload.pretty()?)?;
-        Ok(())
+        writeln!(out, "\n{}", self.payload.pretty()?)
     }
 }
 
@@ -121,7 +120,7 @@ impl Payload {
         }
     }
 
-    fn pretty(&self) -> anyhow::Result<String> {
+    fn pretty(&self) -> serde_json::Result<String> {
         Ok(match self {
             Self::Json(json) => shown_lines(&serde_json::to_string_pretty(json)?),
             Self::Text(text) => shown_lines(text),

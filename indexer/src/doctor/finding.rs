@@ -1,10 +1,12 @@
 //! Finding: something that is wrong, for a person who has to do something about it.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use serde::Serialize;
 
 use crate::fleet::Broken;
+use crate::outcome::Outcome;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -101,5 +103,46 @@ impl fmt::Display for Finding {
         writeln!(f, "{severity:<8} {what}")?;
         writeln!(f, "         found {found}, wanted {wanted}")?;
         write!(f, "         {advice}")
+    }
+}
+
+/// What the doctor found, the worst first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Findings {
+    errors: usize,
+    findings: Vec<Finding>,
+    unknown: usize,
+    warnings: usize,
+}
+
+impl From<Vec<Finding>> for Findings {
+    fn from(findings: Vec<Finding>) -> Self {
+        let count = |severity| {
+            let of = findings.iter().filter(|found| found.severity == severity);
+            of.count()
+        };
+        Self {
+            errors: count(Severity::Error),
+            unknown: count(Severity::Unknown),
+            warnings: count(Severity::Warning),
+            findings,
+        }
+    }
+}
+
+impl Outcome for Findings {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for finding in &self.findings {
+            writeln!(out, "{finding}")?;
+        }
+        let (errors, warnings, unknown) = (self.errors, self.warnings, self.unknown);
+        writeln!(
+            out,
+            "{errors} errors, {warnings} warnings, {unknown} unknown"
+        )
+    }
+
+    fn is_failure(&self) -> bool {
+        self.errors > 0
     }
 }

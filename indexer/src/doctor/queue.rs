@@ -10,7 +10,7 @@ use contract::topology::{ADVISORIES, DLQ, JOBS, SWEEP};
 use super::{DoctorConfig, Finding};
 use crate::dlq::letter::Stored;
 use crate::fleet::span;
-use crate::streams::orphaned::unread;
+use crate::streams::orphaned::orphaned;
 use crate::streams::{Range, Reader};
 
 /// Dead letters that are read, from the newest back.
@@ -38,8 +38,8 @@ pub async fn look(config: &DoctorConfig, jetstream: &jetstream::Context) -> Vec<
 }
 
 async fn nobody_reads(jobs: &Stream) -> Vec<Finding> {
-    let unread = match unread(jobs).await {
-        Ok(unread) => unread,
+    let orphaned = match orphaned(jobs).await {
+        Ok(orphaned) => orphaned,
         Err(error) => {
             let advice = "may this user list consumers?";
             return vec![Finding::unknown(
@@ -50,12 +50,12 @@ async fn nobody_reads(jobs: &Stream) -> Vec<Finding> {
         }
     };
     let advice = "provision the model that the subject names, or tell the publisher of its error";
-    let found = |subject: &crate::streams::orphaned::UnreadSubject| {
+    let found = |subject: &crate::streams::orphaned::OrphanedSubject| {
         let what = format!("subject `{}`", subject.subject);
         let found = format!("{} jobs that nobody reads", subject.jobs);
         Finding::error(what, found, "a consumer", advice)
     };
-    unread.subjects.iter().map(found).collect()
+    orphaned.subjects.iter().map(found).collect()
 }
 
 /// A full stream refuses to take jobs.

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::{Limit, bytes_of};
-use crate::document::Origin;
+use crate::source::Origin;
 use crate::source::{Input, Place, SourceError};
 
 /// The byte order mark that some editors put in front of UTF-8.

@@ -8,7 +8,8 @@ use super::decode::BOM;
 use super::lines::{Line, Lines};
 use super::record::{document, kind_of};
 use super::{Limit, bytes_of};
-use crate::document::{Document, Origin};
+use crate::document::Document;
+use crate::source::Origin;
 use crate::source::{Input, SourceError};
 
 type Bytes = BufReader<Box<dyn std::io::Read + Send>>;

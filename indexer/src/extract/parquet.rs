@@ -15,7 +15,8 @@ use serde_json::{Map, Value};
 use super::Limit;
 use super::guard::guarded;
 use super::record::{ID, document};
-use crate::document::{Document, Origin};
+use crate::document::Document;
+use crate::source::Origin;
 use crate::source::{Input, Place, SourceError};
 
 mod blocks;

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::decode::has_text;
-use crate::document::{Content, Document, Markup, Origin, check_id};
+use crate::document::{Content, Document, Markup};
 use crate::source::SourceError;
+use crate::source::{Origin, check_id};
 
 /// The names an id may have, the first that is there counts.
 pub const ID: [&str; 2] = ["_id", "id"];

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 use super::decode::BOM;
 use super::record::{ID, document};
 use super::{Limit, bytes_of};
-use crate::document::{Document, Origin};
+use crate::document::Document;
+use crate::source::Origin;
 use crate::source::{Input, SourceError};
 
 /// The rows of an input, in order. A bad row is an `Err` item; the next row follows.

@@ -240,3 +240,9 @@ fn a_table_without_its_columns_is_refused() {
         [SourceError::Empty { .. }]
     ));
 }
+
+#[test]
+fn documents_can_be_sent_to_other_threads() {
+    fn sent<T: Send>() {}
+    sent::<Documents>();
+}

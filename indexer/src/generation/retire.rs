@@ -6,6 +6,7 @@
 //! hides none. Collections that no run knows are none of ours and stay.
 
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 
 use anyhow::Context as _;
 use contract::names::CollectionName;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::alias;
 use super::lock::Lock;
 use super::record::{RunRecord, Runs};
+use crate::outcome::Outcome;
 
 /// What becomes of a generation, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +41,19 @@ pub struct Generation {
     pub collection: CollectionName,
     /// What becomes of it.
     pub fate: Fate,
+}
+
+impl Outcome for Generation {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let fate = match self.fate {
+            Fate::Serving => "serving",
+            Fate::Previous => "previous",
+            Fate::InUse => "in use",
+            Fate::Unknown => "unknown",
+            Fate::Drop => "drop",
+        };
+        writeln!(out, "{fate:<10} {}", self.collection)
+    }
 }
 
 /// All generations of an alias with their fate.

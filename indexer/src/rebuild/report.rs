@@ -1,11 +1,13 @@
 //! Report: what a rebuild did, phase by phase, and what its gates found.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use contract::names::CollectionName;
 use serde::Serialize;
 
 use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord};
+use crate::outcome::Outcome;
 use crate::progress::as_double;
 
 /// All of a run.
@@ -78,6 +80,21 @@ impl Report {
             gates: record.gates.clone(),
             dropped,
         }
+    }
+}
+
+impl Outcome for Report {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{self}")
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let failed = |reason| format!("run {} failed: {reason}", self.run);
+        self.failed.iter().map(failed).collect()
+    }
+
+    fn is_failure(&self) -> bool {
+        !self.done
     }
 }
 

@@ -1,10 +1,11 @@
 //! Report: what a run did.
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{self, Write};
 
 use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
+
+use crate::outcome::{Outcome, write_counts};
 
 /// What was done with points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,36 +54,28 @@ impl Counts {
     }
 }
 
-impl Rescored {
-    pub fn print(&self, json: bool, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+impl Outcome for Rescored {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let Counts {
             points,
             tokens,
             jobs,
             ..
         } = self.counts;
-        if json {
-            writeln!(out, "{}", serde_json::to_string(self)?)?;
-        } else {
-            let verb = if self.dry_run {
-                "would publish"
-            } else {
-                "published"
-            };
-            let (collection, field) = (&self.collection, &self.field);
-            writeln!(
-                out,
-                "{verb} {points} points of {collection} for {field}: {tokens} tokens, {jobs} jobs"
-            )?;
-            for (count, what) in self.counts.remarks().iter().filter(|(count, _)| *count > 0) {
-                writeln!(out, "{count} {what}")?;
-            }
-        }
-        Ok(if self.counts.too_large > 0 {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        })
+        let verb = match self.dry_run {
+            true => "would publish",
+            false => "published",
+        };
+        let (collection, field) = (&self.collection, &self.field);
+        writeln!(
+            out,
+            "{verb} {points} points of {collection} for {field}: {tokens} tokens, {jobs} jobs"
+        )?;
+        write_counts(&self.counts.remarks(), out)
+    }
+
+    fn is_failure(&self) -> bool {
+        self.counts.too_large > 0
     }
 }
 

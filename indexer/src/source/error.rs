@@ -6,7 +6,7 @@ use runtime::object_stores::StoreError;
 use thiserror::Error;
 
 use super::format::EXTENSIONS;
-use crate::document::Origin;
+use crate::source::Origin;
 
 /// Why a source, an input or a document was refused. No variant carries text of a document.
 #[derive(Debug, Error)]

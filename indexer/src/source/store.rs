@@ -72,7 +72,7 @@ impl Location {
         let object = self
             .look(&self.at.path)
             .map_err(|error| SourceError::Read {
-                origin: crate::document::Origin::url(&self.name()),
+                origin: crate::source::Origin::url(&self.name()),
                 source: std::io::Error::other(reason(&error)),
             })?;
         Ok(Some(Input {
@@ -111,7 +111,7 @@ impl Location {
             Ok(_) => Ok(Some(self.url_of(&path))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(SourceError::Read {
-                origin: crate::document::Origin::url(&self.url_of(&path)),
+                origin: crate::source::Origin::url(&self.url_of(&path)),
                 source: std::io::Error::other(reason(&error)),
             }),
         }

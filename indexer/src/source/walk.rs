@@ -7,7 +7,7 @@ use runtime::object_stores::is_url;
 
 use super::store::{Listed, Listing, Location};
 use super::{Format, Input, Place, SourceError};
-use crate::document::Origin;
+use crate::source::Origin;
 
 /// How globs match: like a shell, so that `*.md` does not pick up hidden files.
 const GLOB: glob::MatchOptions = glob::MatchOptions {

@@ -1,4 +1,4 @@
-//! Unread: jobs on subjects that no consumer reads, as those for a model that nobody has provisioned.
+//! Orphaned: jobs on subjects that no consumer reads, as those for a model that nobody has provisioned.
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::{self, Config};
@@ -11,18 +11,18 @@ const NAMED: usize = 100;
 
 /// Subjects that no consumer reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Unread {
+pub struct Orphaned {
     /// Jobs on all of them.
     pub jobs: u64,
     /// Those with the most jobs, at most a hundred.
-    pub subjects: Vec<UnreadSubject>,
+    pub subjects: Vec<OrphanedSubject>,
     /// How many are not named.
     pub more_subjects: u64,
 }
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UnreadSubject {
+pub struct OrphanedSubject {
     /// The subject.
     pub subject: String,
     /// Jobs on it.
@@ -33,7 +33,7 @@ pub struct UnreadSubject {
 ///
 /// # Errors
 /// If NATS cannot be asked.
-pub async fn unread(jobs: &Stream) -> anyhow::Result<Unread> {
+pub async fn orphaned(jobs: &Stream) -> anyhow::Result<Orphaned> {
     let consumers: Vec<consumer::Info> = jobs
         .consumers()
         .try_collect()
@@ -44,7 +44,7 @@ pub async fn unread(jobs: &Stream) -> anyhow::Result<Unread> {
         .flat_map(|info| filters(&info.config))
         .collect();
     let mut subjects = jobs.info_with_subjects(">").await?;
-    let mut found = Unread::default();
+    let mut found = Orphaned::default();
     while let Some(subject) = subjects.next().await {
         let (subject, count) = subject.context("failed to list the subjects of jobs")?;
         if !read.iter().any(|filter| matches(filter, &subject)) {
@@ -65,11 +65,12 @@ pub fn filters(config: &Config) -> Vec<String> {
     }
 }
 
-impl Unread {
+impl Orphaned {
     fn add(&mut self, subject: String, jobs: u64) {
         self.jobs += jobs;
         let place = self.subjects.partition_point(|named| named.jobs >= jobs);
-        self.subjects.insert(place, UnreadSubject { subject, jobs });
+        self.subjects
+            .insert(place, OrphanedSubject { subject, jobs });
         if self.subjects.len() > NAMED {
             self.subjects.pop();
             self.more_subjects += 1;
@@ -114,12 +115,15 @@ mod tests {
 
     #[test]
     fn the_fullest_subjects_are_named_and_the_others_counted() {
-        let mut unread = Unread::default();
-        (0..250).for_each(|n| unread.add(format!("jobs.embed.m{n}.live"), n));
-        assert_eq!(unread.jobs, 249 * 250 / 2);
-        assert_eq!((unread.subjects.len(), unread.more_subjects), (100, 150));
+        let mut orphaned = Orphaned::default();
+        (0..250).for_each(|n| orphaned.add(format!("jobs.embed.m{n}.live"), n));
+        assert_eq!(orphaned.jobs, 249 * 250 / 2);
         assert_eq!(
-            (unread.subjects[0].jobs, unread.subjects[99].jobs),
+            (orphaned.subjects.len(), orphaned.more_subjects),
+            (100, 150)
+        );
+        assert_eq!(
+            (orphaned.subjects[0].jobs, orphaned.subjects[99].jobs),
             (249, 150)
         );
     }

@@ -1,12 +1,14 @@
 //! Report: what a sync found and did.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
 
 use super::read::Found;
+use crate::outcome::Outcome;
 use crate::progress::as_double;
 
 /// All of a sync. Where the source was read again because jobs were lost, what was published counts each time.
@@ -94,6 +96,21 @@ impl Report {
             None if self.done => writeln!(f, "done: {what}"),
             None => writeln!(f, "published, not waited for: {what}"),
         }
+    }
+}
+
+impl Outcome for Report {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{self}")
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let failed = |reason| format!("run {} failed: {reason}", self.run);
+        self.failed.iter().map(failed).collect()
+    }
+
+    fn is_failure(&self) -> bool {
+        self.failed.is_some()
     }
 }
 

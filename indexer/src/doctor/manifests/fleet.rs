@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::Finding;
 use super::objects::{Container, Object, Objects, list};
-use crate::fleet::{Fleet, MAX_WORKERS, Setting, broken, in_flight, max_ack_pending};
+use crate::decisions::MAX_WORKERS;
+use crate::fleet::{Fleet, Setting, broken, in_flight, max_ack_pending};
 
 /// What Kubernetes gives a pod, and KEDA a ScaledObject, that says nothing.
 const POD_GRACE: u64 = 30;

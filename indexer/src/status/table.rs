@@ -1,76 +1,54 @@
-//! Print: what `indexer status` sees, once or again and again.
+//! Table: the figures of a status for people.
 
 use std::fmt;
-use std::io::{IsTerminal as _, Write as _};
-use std::process::ExitCode;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use indexer::status::{LaneStatus, Looker, Rate, RunStatus, Status, StatusConfig, Tokens, status};
+use super::{LaneStatus, Rate, RunStatus, Status, Tokens};
+use crate::outcome::Outcome;
 
-use crate::print::{Output, print_json};
-
-/// Prints one look, or one after the other until the reader has gone.
-pub async fn print_status(config: &StatusConfig, out: &mut Output) -> anyhow::Result<ExitCode> {
-    if config.watch {
-        return watch(config, out).await;
+impl Outcome for Status {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{self}")
     }
-    let status = status(config).await?;
-    if config.json {
-        print_json(&status, out)?;
-    } else {
-        write!(out, "{}", Table(&status))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
-/// Ends when the reader has gone, or somebody ends the process.
-async fn watch(config: &StatusConfig, out: &mut Output) -> anyhow::Result<ExitCode> {
-    let in_place = std::io::stdout().is_terminal();
-    let mut looker = Looker::open(config).await?;
-    loop {
-        let status = looker.look().await?;
-        if config.json {
-            print_json(&status, out)?;
-        } else if in_place {
-            write!(out, "{}", in_place_of_the_last(&Table(&status).to_string()))?;
-        } else {
-            writeln!(out, "{}", line(&status))?;
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        lanes(f, self)?;
+        streams(f, self)?;
+        failures(f, self)?;
+        for collection in &self.collections {
+            writeln!(
+                f,
+                "{:<32} {:>10} points",
+                collection.name, collection.points
+            )?;
         }
-        out.flush()?;
-        if out.is_closed() {
-            return Ok(ExitCode::SUCCESS);
-        }
-        tokio::time::sleep(config.interval).await;
+        self.runs.iter().try_for_each(|found| run(f, found))
     }
 }
 
-/// Writes over what was there, line by line, so that nothing flickers, and removes what is left of it.
-fn in_place_of_the_last(table: &str) -> String {
-    let mut screen = String::from("\x1b[H");
-    for line in table.lines() {
-        screen.extend([line, "\x1b[K\n"]);
+impl Status {
+    /// The most important figures on one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let now = humantime::format_rfc3339_seconds(SystemTime::now());
+        let sum = |of: fn(&LaneStatus) -> usize| self.lanes.iter().map(of).sum::<usize>();
+        let tokens = all_tokens(&self.lanes);
+        let tokens = tokens.map_or_else(String::new, |told| {
+            format!(" ({} tokens)", Estimated(&told))
+        });
+        let rate = self.rate.as_ref();
+        format!(
+            "{now}  lag {} jobs{tokens}, {} in flight, {} waiting pulls, {}, {} dead letters",
+            self.lag(),
+            sum(|lane| lane.ack_pending),
+            sum(|lane| lane.waiting_pulls),
+            rate.map_or_else(|| "rate not known yet".to_owned(), pace),
+            self.dead_letters
+        )
     }
-    screen.push_str("\x1b[J");
-    screen
-}
-
-/// The most important figures on one line.
-fn line(status: &Status) -> String {
-    let now = humantime::format_rfc3339_seconds(SystemTime::now());
-    let sum = |of: fn(&LaneStatus) -> usize| status.lanes.iter().map(of).sum::<usize>();
-    let tokens = all_tokens(&status.lanes);
-    let tokens = tokens.map_or_else(String::new, |told| {
-        format!(" ({} tokens)", Estimated(&told))
-    });
-    let rate = status.rate.as_ref();
-    format!(
-        "{now}  lag {} jobs{tokens}, {} in flight, {} waiting pulls, {}, {} dead letters",
-        status.lag(),
-        sum(|lane| lane.ack_pending),
-        sum(|lane| lane.waiting_pulls),
-        rate.map_or_else(|| "rate not known yet".to_owned(), pace),
-        status.dead_letters
-    )
 }
 
 /// Tokens of both lanes; `None` where one of them does not tell.
@@ -105,26 +83,6 @@ impl fmt::Display for Estimated<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.0.estimate { "~" } else { "" };
         f.pad(&format!("{mark}{}", self.0.tokens))
-    }
-}
-
-/// Everything, for people.
-struct Table<'a>(&'a Status);
-
-impl fmt::Display for Table<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = self.0;
-        lanes(f, status)?;
-        streams(f, status)?;
-        failures(f, status)?;
-        for collection in &status.collections {
-            writeln!(
-                f,
-                "{:<32} {:>10} points",
-                collection.name, collection.points
-            )?;
-        }
-        status.runs.iter().try_for_each(|found| run(f, found))
     }
 }
 
@@ -178,11 +136,15 @@ fn failures(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     for (cause, count) in &causes.counts {
         writeln!(f, "  {:<30} {count:>10}", cause.escape_default())?;
     }
-    for unread in &status.unread.subjects {
-        let subject = unread.subject.escape_default();
-        writeln!(f, "{subject:<32} {:>10} jobs, read by nobody", unread.jobs)?;
+    for orphaned in &status.orphaned.subjects {
+        let subject = orphaned.subject.escape_default();
+        writeln!(
+            f,
+            "{subject:<32} {:>10} jobs, read by nobody",
+            orphaned.jobs
+        )?;
     }
-    match status.unread.more_subjects {
+    match status.orphaned.more_subjects {
         0 => Ok(()),
         more => writeln!(f, "{more} more subjects are read by nobody"),
     }
@@ -231,13 +193,5 @@ mod tests {
         assert_eq!(pace(&rate(2.0, Some(0.0))), "2.0 jobs/s, nothing left");
         assert_eq!(pace(&rate(0.0, None)), "0.0 jobs/s, nothing moves");
         pace(&rate(1e-300, Some(1e300)));
-    }
-
-    #[test]
-    fn a_screen_is_written_over_and_what_is_left_of_it_removed() {
-        assert_eq!(
-            in_place_of_the_last("a\nb\n"),
-            "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J"
-        );
     }
 }
