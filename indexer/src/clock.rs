@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use contract::job::MAX_VERSION;
 
-#[must_use]
 pub fn now_micros() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -14,7 +13,6 @@ pub fn now_micros() -> u64 {
         .clamp(1, MAX_VERSION)
 }
 
-#[must_use]
 pub fn as_time(micros: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(micros)
 }

@@ -10,7 +10,6 @@ pub use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
-/// The two servers.
 #[derive(Args, Clone, Debug)]
 pub struct Servers {
     #[command(flatten)]
@@ -20,8 +19,6 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
@@ -29,9 +26,6 @@ impl Servers {
     }
 
     /// Connects to NATS. A person waits, so an unreachable server is an error at once.
-    ///
-    /// # Errors
-    /// [`NatsError`].
     pub async fn jetstream(&self) -> Result<async_nats::jetstream::Context, NatsError> {
         Ok(jetstream(
             self.nats.connect("indexer", FirstConnect::Fail).await?,

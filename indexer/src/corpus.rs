@@ -42,7 +42,6 @@ pub struct Chunking {
 }
 
 impl Chunking {
-    /// Everything that is wrong with these settings.
     pub fn faults(&self) -> Vec<ConfigFault> {
         let fault = ConfigFault::new("--job-tokens", "must be at least 1");
         (self.job_tokens == 0)
@@ -77,7 +76,6 @@ pub struct Corpus<'a> {
     /// Format of standard input, where that is a source.
     pub stdin: Format,
     pub extract: ExtractOptions,
-    /// Where its documents go.
     pub collection: CollectionName,
     /// What makes the token ids.
     pub tokenization: Digest,
@@ -129,7 +127,6 @@ pub fn open(sources: &[String], stdin: Format) -> anyhow::Result<Sources> {
     Sources::open(sources, stdin).map_err(|mut errors| anyhow::Error::from(errors.remove(0)))
 }
 
-/// Everything that is wrong with source arguments. Verbs that read the sources again give no format of standard input.
 pub fn source_faults(sources: &[String], stdin: Format) -> Vec<ConfigFault> {
     let errors = Sources::open(sources, stdin).err().unwrap_or_default();
     let problems = errors.iter().map(ToString::to_string);

@@ -4,7 +4,7 @@
 //! [`read`](read()) takes nothing that it does not name.
 
 mod gpu;
-mod place;
+mod location;
 mod read;
 mod schedule;
 mod text;
@@ -14,11 +14,11 @@ use contract::names::{CollectionName, ModelName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use gpu::{Gpu, MigProfile};
-pub use place::{CorpusPlace, ModelPlace, Place};
+pub use gpu::Gpu;
+pub use location::{CorpusPlace, Location, ModelPlace};
 pub use read::{Fault, read};
 pub use schedule::{Cron, TimeZone};
-pub use text::{NotReadable, Quantity, Span, StorageClass};
+pub use text::{Quantity, Span, StorageClass};
 
 /// Most workers, unless an installation decides otherwise.
 pub const MAX_WORKERS: u32 = 8;

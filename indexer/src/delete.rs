@@ -18,7 +18,6 @@ use crate::outcome::Outcome;
 /// Documents of one job: a removal costs Qdrant more than a write.
 const REMOVALS_PER_JOB: usize = 100;
 
-/// Settings of `indexer delete`.
 #[derive(Args, Clone, Debug)]
 pub struct DeleteConfig {
     /// Ids of the documents
@@ -37,8 +36,6 @@ pub struct DeleteConfig {
 }
 
 impl DeleteConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -63,7 +60,6 @@ impl DeleteConfig {
 pub struct Deleted {
     /// Documents whose removal was published, or that are there to be removed.
     pub documents: usize,
-    /// Documents that were named.
     pub named: usize,
     /// Whether nothing was published, because that was asked for.
     pub dry_run: bool,
@@ -81,9 +77,6 @@ impl Outcome for Deleted {
 }
 
 /// Publishes the removals, or only looks how many of the documents are there.
-///
-/// # Errors
-/// If the model is none for documents, a job cannot be stored, or Qdrant cannot be asked.
 pub async fn delete(config: &DeleteConfig) -> anyhow::Result<Deleted> {
     let named = config.documents.len();
     Ok(Deleted {

@@ -11,13 +11,13 @@
 //! Dead letters are read one after the other, headers alone; a payload is fetched when it is needed. A million of
 //! them takes no more memory than ten.
 
-pub mod letter;
-pub mod list;
-pub mod remove;
-pub mod replay;
-pub mod select;
-pub mod show;
-pub mod sweep;
+pub(crate) mod letter;
+mod list;
+mod remove;
+mod replay;
+pub(crate) mod select;
+mod show;
+mod sweep;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -33,7 +33,6 @@ use replay::ReplayConfig;
 use show::ShowConfig;
 use sweep::SweepConfig;
 
-/// Settings of `indexer dlq`.
 #[derive(Args, Clone, Debug)]
 pub struct DlqConfig {
     #[command(subcommand)]
@@ -58,8 +57,6 @@ pub enum DlqVerb {
 }
 
 impl DlqConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         match &self.verb {
@@ -73,9 +70,6 @@ impl DlqConfig {
 }
 
 /// Does what was asked and writes the outcome.
-///
-/// # Errors
-/// If NATS cannot be reached or asked, something is not provisioned, or `out` takes nothing.
 pub async fn dlq(config: &DlqConfig, out: &mut (dyn Write + Send)) -> anyhow::Result<ExitCode> {
     let client = config.nats.connect("indexer", FirstConnect::Fail).await?;
     let jetstream = queue::nats::jetstream(client);

@@ -32,7 +32,6 @@ use crate::config::{ModelDir, Servers};
 use crate::provision::{Installation, ProvisionConfig};
 pub use finding::{Finding, Findings, Severity};
 
-/// Settings of `indexer doctor`.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorConfig {
     /// Look at manifests instead: a file of YAML, a directory of them, or - for standard input, as from
@@ -70,8 +69,6 @@ pub struct DoctorConfig {
 }
 
 impl DoctorConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         if self.manifests.is_some() {
             return Vec::new();
@@ -97,9 +94,6 @@ impl DoctorConfig {
 }
 
 /// Looks, and says what is wrong, the worst first.
-///
-/// # Errors
-/// If there is nothing to look at: the manifests or the model cannot be read.
 pub async fn doctor(config: &DoctorConfig) -> anyhow::Result<Findings> {
     let mut findings = match &config.manifests {
         Some(path) => manifests::look(path)?,

@@ -40,7 +40,6 @@ pub enum Content {
 
 impl Content {
     /// Length of the text in bytes.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
@@ -49,9 +48,6 @@ impl Content {
     }
 
     /// The text from its start, in blocks of at most `block_bytes`.
-    ///
-    /// # Errors
-    /// [`SourceError::Read`] and [`SourceError::Changed`] for a file.
     pub fn blocks(&self, block_bytes: usize) -> Result<Blocks<'_>, SourceError> {
         match self {
             Self::Text(text) => Ok(Blocks::of_text(text, block_bytes)),

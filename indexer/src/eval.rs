@@ -18,21 +18,21 @@ use evaluation::Evaluation;
 use gate::Limits;
 use read::Topics;
 pub use relevance::{measure, rank, read};
-use report::Report;
+pub use report::Report;
 use retrieve::Retriever;
 use run::{Limit, Run};
 use target::Target;
 
 mod batch;
-pub mod compare;
+mod compare;
 mod config;
-pub mod evaluation;
-pub mod gate;
+mod evaluation;
+mod gate;
 mod page;
-pub mod report;
+mod report;
 mod retrieve;
 mod run;
-pub mod scores;
+mod scores;
 mod table;
 mod target;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::document::Document;
 use crate::source::Origin;
-use crate::source::{Format, Input, Place, SourceError};
+use crate::source::{Format, Input, InputLocation, SourceError};
 
 mod decode;
 mod guard;
@@ -90,7 +90,6 @@ impl ExtractOptions {
 }
 
 /// The documents of `input`. Nothing is opened before the first one is asked for.
-#[must_use]
 pub fn extract(input: Input, options: ExtractOptions) -> Documents {
     Documents {
         state: State::Waiting(Box::new(input), options),
@@ -146,10 +145,10 @@ fn open(input: &Input, options: &ExtractOptions) -> Result<Stream, SourceError> 
 
 /// The bytes of an input, from its start.
 fn bytes_of(input: &Input) -> Result<Box<dyn std::io::Read + Send>, SourceError> {
-    match &input.place {
-        Place::Stdin => Ok(Box::new(std::io::stdin())),
-        Place::Object(object) => Ok(Box::new(object.reader())),
-        Place::File(path) => match std::fs::File::open(path) {
+    match &input.location {
+        InputLocation::Stdin => Ok(Box::new(std::io::stdin())),
+        InputLocation::Object(object) => Ok(Box::new(object.reader())),
+        InputLocation::File(path) => match std::fs::File::open(path) {
             Ok(file) => Ok(Box::new(file)),
             Err(source) => Err(SourceError::Read {
                 origin: input.origin(),

@@ -12,7 +12,6 @@ use crate::generation::record::{Runs, key_fault};
 pub use crate::generation::retire::{Fate, Generation};
 use crate::generation::retire::{all_with_fate, retire};
 
-/// Settings of `indexer gc`.
 #[derive(Args, Clone, Debug)]
 pub struct GcConfig {
     /// Alias whose generations are looked at
@@ -35,8 +34,6 @@ pub struct GcConfig {
 }
 
 impl GcConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(key_fault("--alias", self.alias.as_str()));
@@ -46,9 +43,6 @@ impl GcConfig {
 }
 
 /// Drops the generations of an alias that nobody needs; gives all of them with their fate.
-///
-/// # Errors
-/// If a server cannot be asked or refuses.
 pub async fn gc(config: &GcConfig) -> anyhow::Result<Vec<Generation>> {
     let jetstream = config.servers.jetstream().await?;
     let qdrant = config.servers.qdrant.client_to_write().await?;

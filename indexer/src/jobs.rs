@@ -7,8 +7,8 @@
 //! | [`publisher`] | packs documents that were compared or looked up, and publishes the jobs |
 //! | [`store`] | publishes one job until JetStream has it |
 
-pub mod documents;
-pub mod packer;
+pub(crate) mod documents;
+pub(crate) mod packer;
 pub(crate) mod publisher;
 pub mod store;
 

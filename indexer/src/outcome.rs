@@ -7,7 +7,6 @@ use serde::Serialize;
 
 /// What a verb gives. Its JSON is one object on one line.
 pub trait Outcome: Serialize {
-    /// Writes it for people.
     fn write(&self, out: &mut dyn Write) -> io::Result<()>;
 
     /// What somebody has to look at; said on standard error.
@@ -22,9 +21,6 @@ pub trait Outcome: Serialize {
 }
 
 /// Prints an outcome; gives the exit code that it means.
-///
-/// # Errors
-/// If `out` takes nothing.
 pub fn print(outcome: &impl Outcome, json: bool, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     if json {
         print_json(outcome, out)?;

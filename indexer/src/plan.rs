@@ -15,7 +15,6 @@ use serde::Serialize;
 use crate::outcome::Outcome;
 use crate::progress::as_double;
 
-/// What is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
@@ -30,9 +29,7 @@ pub enum Verb {
 pub struct Plan {
     /// By which verb.
     pub verb: Verb,
-    /// The alias.
     pub alias: CollectionName,
-    /// The collection behind it.
     pub collection: CollectionName,
     /// Why the run would stop at a limit, if it would.
     pub refusal: Option<String>,
@@ -49,23 +46,16 @@ pub struct Plan {
 /// How much is to be read and published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Work {
-    /// Documents of the source.
     pub documents: u64,
-    /// Their chunks.
     pub chunks: u64,
-    /// Tokens of the chunks.
     pub tokens: u64,
     /// Documents, records and files that cannot be read.
     pub refused: u64,
     /// Chunks that need no worker, because their vectors are there.
     pub reused_chunks: u64,
-    /// Chunks to be embedded.
     pub published_chunks: u64,
-    /// Tokens of these.
     pub published_tokens: u64,
-    /// Jobs that embed.
     pub embed_jobs: u64,
-    /// Jobs that delete.
     pub delete_jobs: u64,
     /// Both.
     pub jobs: u64,
@@ -78,9 +68,7 @@ pub struct Changes {
     pub unchanged: u64,
     /// They were written or deleted since the start, and stay as they are.
     pub newer: u64,
-    /// They would be published.
     pub published: u64,
-    /// They would be deleted.
     pub deleted: u64,
     /// They are not in the source, and would stay because parts of it cannot be read.
     pub kept: u64,
@@ -192,8 +180,6 @@ pub struct Estimate {
 }
 
 impl Sizing {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let mut faults = Vec::new();
@@ -212,8 +198,6 @@ impl Sizing {
         faults
     }
 
-    /// Estimates some work.
-    #[must_use]
     pub fn estimate(&self, work: &Work) -> Estimate {
         let tokens = as_double(work.published_tokens);
         let target = self.drain_target.as_secs_f64();
@@ -242,7 +226,6 @@ impl Sizing {
 }
 
 /// Jobs of so many tokens that one worker does within some time at a rate in tokens per second, at least one.
-#[must_use]
 pub fn jobs_within(rate: u64, time: Duration, job_tokens: usize) -> u64 {
     threshold(
         as_double(rate) * time.as_secs_f64(),

@@ -20,7 +20,6 @@ pub struct Progress {
 
 impl Progress {
     /// Counts things called `what`, like `points`, up to `total`.
-    #[must_use]
     pub fn new(what: &'static str, total: u64) -> Self {
         let style =
             ProgressStyle::with_template("{bar:30} {pos} of {len} {msg} [{elapsed}, {eta} left]");
@@ -33,7 +32,6 @@ impl Progress {
         }
     }
 
-    /// So many are done.
     pub fn set(&self, done: u64) {
         self.bar.set_position(done);
         let Some(Ok(mut said)) = self.said.as_ref().map(Mutex::lock) else {
@@ -51,7 +49,6 @@ impl Progress {
         }
     }
 
-    /// Removes the bar.
     pub fn finish(self) {
         self.bar.finish_and_clear();
     }

@@ -3,8 +3,8 @@
 //! Each thing is looked up, compared with what it should be, and created or updated if it differs. Running it twice
 //! changes nothing; with `--check` it never changes anything and only reports.
 
-pub mod collections;
-pub mod streams;
+pub(crate) mod collections;
+pub(crate) mod streams;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,7 +21,6 @@ use crate::config::{ModelDir, Servers};
 use crate::outcome::Outcome;
 use crate::{decisions, fleet};
 
-/// Settings of `indexer provision`.
 #[derive(Args, Clone, Debug)]
 pub struct ProvisionConfig {
     /// Change nothing; exit with 1 if anything would change
@@ -131,8 +130,6 @@ impl Outcome for Provisioned {
 }
 
 impl ProvisionConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -142,8 +139,6 @@ impl ProvisionConfig {
 }
 
 impl Installation {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let positive = [
             ("--jobs-max-bytes", self.jobs_max_bytes),
@@ -183,9 +178,6 @@ impl Installation {
 }
 
 /// Compares, and unless `--check` is given, creates and updates.
-///
-/// # Errors
-/// If a server refuses, or something is there that provisioning must not change.
 pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> {
     let manifest = config.model.manifest()?;
     let jetstream = config.servers.jetstream().await?;

@@ -36,7 +36,6 @@ const WINDOW: usize = 64;
 /// Jobs that are encoded before there is room in the window: at most a megabyte each.
 const ENCODED_AHEAD: usize = 8;
 
-/// Settings of `indexer publish`.
 #[derive(Args, Clone, Debug)]
 pub struct PublishConfig {
     /// Files, directories, globs, URLs of objects or prefixes (s3, gs, az, abfs, http, https), or `-` for standard input
@@ -80,11 +79,8 @@ pub struct Published {
     pub dry_run: bool,
     /// Documents in jobs.
     pub documents: u64,
-    /// Bytes of their text.
     pub bytes: u64,
-    /// Their chunks.
     pub chunks: u64,
-    /// Tokens of the chunks.
     pub tokens: u64,
     /// Jobs that JetStream has stored.
     pub jobs: u64,
@@ -126,8 +122,6 @@ impl Outcome for Published {
 }
 
 impl PublishConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());

@@ -6,8 +6,6 @@
 //! The same decisions make the same files, byte for byte. A file that somebody else wrote, or changed, is never
 //! overwritten.
 
-mod autoscaler;
-mod header;
 mod overlay;
 mod relative;
 mod write;
@@ -24,7 +22,6 @@ use crate::fleet::{Broken, Derived, broken, derive};
 use crate::outcome::Outcome;
 pub use write::{State, Written};
 
-/// Settings of `indexer render`.
 #[derive(Args, Clone, Debug)]
 pub struct RenderConfig {
     /// File with the decisions, YAML; deploy/decisions.yaml is one
@@ -43,7 +40,6 @@ pub struct RenderConfig {
     pub json: bool,
 }
 
-/// What was rendered.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rendered {
     /// The numbers that follow from the decisions.
@@ -78,8 +74,6 @@ impl Outcome for Rendered {
 }
 
 impl RenderConfig {
-    /// Everything that is wrong with these settings, and with the decisions.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = Vec::new();
         for folder in ["overlays", "../keda"] {
@@ -172,11 +166,11 @@ fn files(
 ) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let from = |folder: &Path| relative::path(folder, &config.deploy);
     let (top, keda) = (config.out.clone(), config.out.join("keda"));
-    let autoscaler = autoscaler::kustomization(&from(&keda)?, decisions, derived);
+    let autoscaler = overlay::autoscaler(&from(&keda)?, decisions, derived);
     let overlay = overlay::kustomization(&from(&top)?, decisions, derived);
     Ok([(keda, autoscaler), (top, overlay)]
         .map(|(folder, content)| {
-            let content = header::on_top_of(&content, derived);
+            let content = write::with_header(&content, derived);
             (folder.join("kustomization.yaml"), content)
         })
         .into())

@@ -39,7 +39,6 @@ use scroll::{Measure, Ready, Scroll, Selection};
 /// Jobs between the reader and the publisher.
 const READ_AHEAD: usize = 8;
 
-/// Settings of `indexer rescore`.
 #[derive(Args, Clone, Debug)]
 pub struct RescoreConfig {
     /// Alias or collection whose points are scored
@@ -73,8 +72,6 @@ pub struct RescoreConfig {
 }
 
 impl RescoreConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());

@@ -34,7 +34,6 @@ use crate::outcome::Outcome;
 use crate::progress::note;
 use crate::streams::stream;
 
-/// Settings of `indexer rollback`.
 #[derive(Args, Clone, Debug)]
 pub struct RollbackConfig {
     /// Alias to point back
@@ -62,11 +61,8 @@ pub struct RollbackConfig {
 /// What a rollback did.
 #[derive(Clone, Debug, Serialize)]
 pub struct RolledBack {
-    /// The alias.
     pub alias: CollectionName,
-    /// What it pointed to.
     pub from: CollectionName,
-    /// What it points to.
     pub to: CollectionName,
     /// Whether an earlier rollback had moved the alias, and this one has ended it.
     pub resumed: bool,
@@ -106,8 +102,6 @@ impl Outcome for RolledBack {
 }
 
 impl RollbackConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(key_fault("--alias", self.alias.as_str()));

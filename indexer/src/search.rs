@@ -1,6 +1,6 @@
 //! Search: embeds a query through the queue, then searches a collection. A rescorer may order what was found.
 
-pub mod ask;
+pub(crate) mod ask;
 mod rescore;
 
 use std::io::{self, Write};
@@ -24,7 +24,6 @@ use crate::config::{ModelDir, Servers};
 use crate::outcome::Outcome;
 use ask::Asker;
 
-/// Settings of `indexer search`.
 #[derive(Args, Clone, Debug)]
 pub struct SearchConfig {
     /// What to look for
@@ -59,7 +58,6 @@ pub struct Hit {
     /// Score of the pair of query and text, where a cross-encoder was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescore: Option<f32>,
-    /// Similarity to the query.
     pub score: f32,
     /// Document that it belongs to.
     pub doc_id: String,
@@ -73,7 +71,6 @@ pub struct Hit {
     pub start: Option<i64>,
     /// Byte after the last one.
     pub end: Option<i64>,
-    /// The text.
     pub text: String,
     /// Title and headings above the text.
     #[serde(skip)]
@@ -91,8 +88,6 @@ pub struct Hits {
 const MOST_CANDIDATES: u64 = 10_000;
 
 impl SearchConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());

@@ -26,28 +26,24 @@ use walk::{Source, Step, Walk, understand};
 pub struct Input {
     /// Id of the document where the input is one: the path below its source, with forward slashes.
     pub id: String,
-    /// What the bytes mean.
     pub format: Format,
-    /// Where the bytes are.
-    pub place: Place,
+    pub location: InputLocation,
 }
 
 impl Input {
     /// What errors and payloads call this input.
-    #[must_use]
     pub fn origin(&self) -> Origin {
-        match &self.place {
-            Place::File(path) => Origin::file(path),
-            Place::Object(object) => Origin::url(object.url()),
-            Place::Stdin => Origin::stdin(),
+        match &self.location {
+            InputLocation::File(path) => Origin::file(path),
+            InputLocation::Object(object) => Origin::url(object.url()),
+            InputLocation::Stdin => Origin::stdin(),
         }
     }
 }
 
 /// Where the bytes of an input are.
 #[derive(Debug, Clone)]
-pub enum Place {
-    /// A regular file.
+pub enum InputLocation {
     File(PathBuf),
     /// An object of an object store.
     Object(Object),
@@ -108,14 +104,12 @@ impl Sources {
     }
 
     /// Files passed over so far because their extension is not one of [`Format`]'s.
-    #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
     /// What the ids of documents would begin with in the folders so far that hold nothing: a mount may be missing there.
     /// Of a source that gave nothing at all it is empty, which every id begins with.
-    #[must_use]
     pub fn empty(&self) -> &[String] {
         &self.empty
     }
@@ -160,7 +154,7 @@ impl Sources {
             Ok(id) => self.unclaimed(Input {
                 id,
                 format,
-                place: Place::File(path),
+                location: InputLocation::File(path),
             }),
             Err(error) => Err(error),
         })
@@ -246,10 +240,10 @@ fn id_of(path: &Path) -> Result<String, SourceError> {
 
 /// The rules of [`id_of`] for an input that did not come as a path below a folder.
 fn id_fits(input: Input) -> Result<Input, SourceError> {
-    match &input.place {
-        Place::File(path) => drop(id_of(Path::new(path.file_name().unwrap_or_default()))?),
-        Place::Object(_) => drop(check_id(input.id.clone(), || input.origin())?),
-        Place::Stdin => {}
+    match &input.location {
+        InputLocation::File(path) => drop(id_of(Path::new(path.file_name().unwrap_or_default()))?),
+        InputLocation::Object(_) => drop(check_id(input.id.clone(), || input.origin())?),
+        InputLocation::Stdin => {}
     }
     Ok(input)
 }

@@ -33,7 +33,6 @@ pub use rate::Rate;
 pub use runs::RunStatus;
 pub use tokens::Tokens;
 
-/// Settings of `indexer status`.
 #[derive(Args, Clone, Debug)]
 pub struct StatusConfig {
     /// Aliases and collections to count, separated by commas
@@ -59,7 +58,6 @@ pub struct StatusConfig {
     pub servers: Servers,
 }
 
-/// All figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     /// The streams, that of the jobs first.
@@ -77,31 +75,24 @@ pub struct Status {
     /// Jobs that no consumer reads.
     #[serde(rename = "unread")]
     pub orphaned: Orphaned,
-    /// The collections.
     pub collections: Vec<CollectionStatus>,
     /// Runs that are not over, and the newest that are.
     pub runs: Vec<RunStatus>,
 }
 
-/// One stream.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamStatus {
-    /// Its name.
     pub stream: String,
     /// Messages in it.
     pub messages: u64,
-    /// Their bytes.
     pub bytes: u64,
     /// Sequence of the message that was stored last; it counts all that were ever stored.
     pub last_sequence: u64,
-    /// Consumers of it.
     pub consumers: usize,
 }
 
-/// One collection.
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectionStatus {
-    /// Its name or alias.
     pub name: String,
     /// Exact number of points, tombstones included.
     pub points: u64,
@@ -126,8 +117,6 @@ impl std::fmt::Debug for Looker {
 }
 
 impl StatusConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -140,9 +129,6 @@ impl StatusConfig {
 }
 
 /// Looks once, and where jobs wait or are in flight a second time, to tell how fast they go.
-///
-/// # Errors
-/// If a server cannot be reached, or something is not provisioned.
 pub async fn status(config: &StatusConfig) -> anyhow::Result<Status> {
     let mut looker = Looker::open(config).await?;
     let status = looker.look().await?;
@@ -155,7 +141,6 @@ pub async fn status(config: &StatusConfig) -> anyhow::Result<Status> {
 
 impl Status {
     /// Jobs that wait or are in flight, on both lanes.
-    #[must_use]
     pub fn lag(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.lag).sum()
     }
@@ -163,9 +148,6 @@ impl Status {
 
 impl Looker {
     /// Connects to both servers.
-    ///
-    /// # Errors
-    /// If NATS cannot be reached, or the model cannot be read.
     pub async fn open(config: &StatusConfig) -> anyhow::Result<Self> {
         Ok(Self {
             config: config.clone(),
@@ -177,9 +159,6 @@ impl Looker {
     }
 
     /// Looks at everything.
-    ///
-    /// # Errors
-    /// If a server cannot be asked, or something is not provisioned.
     pub async fn look(&mut self) -> anyhow::Result<Status> {
         let jobs = stream(&self.jetstream, JOBS).await?;
         let dlq = stream(&self.jetstream, DLQ).await?;

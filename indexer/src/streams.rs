@@ -18,7 +18,6 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Silences in a row after which reading fails.
 const MOST_SILENCES: u32 = 15;
 
-/// What to read.
 #[derive(Clone, Debug)]
 pub struct Range {
     /// Subjects to read; `>` for all.
@@ -46,7 +45,6 @@ pub enum Removal {
     Gone,
 }
 
-/// Looks a stream up.
 pub async fn stream(jetstream: &jetstream::Context, name: &str) -> anyhow::Result<Stream> {
     let found = jetstream.get_stream(name).await;
     found.with_context(|| format!("failed to look up stream `{name}`; run `indexer provision`"))
@@ -100,9 +98,6 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     /// Starts to read.
-    ///
-    /// # Errors
-    /// If the stream cannot be asked.
     pub async fn open(stream: Stream, range: Range) -> anyhow::Result<Self> {
         let state = stream.get_info().await?.state;
         let first = range.first.max(state.first_sequence).max(1);
@@ -136,9 +131,6 @@ impl Reader {
     }
 
     /// The next message, `None` at the end.
-    ///
-    /// # Errors
-    /// If the stream stops answering.
     pub async fn next(&mut self) -> anyhow::Result<Option<(u64, Message)>> {
         let mut silences = 0;
         while self.next <= self.last {

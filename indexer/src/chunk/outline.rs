@@ -11,9 +11,7 @@ const MAX_TITLE_BYTES: usize = 256;
 pub enum Kind {
     /// Stays with what follows it.
     Heading,
-    /// Sentences.
     Prose,
-    /// Lines.
     Verbatim,
 }
 

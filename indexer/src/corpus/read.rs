@@ -20,7 +20,7 @@ use crate::chunk::{Chunk, ChunkError, Chunker};
 use crate::document::{Content, Document};
 use crate::extract::{ExtractOptions, extract};
 use crate::jobs::{DocumentPacker, Packed, TooLarge};
-use crate::source::{Format, Input, Place, SourceError, Sources};
+use crate::source::{Format, Input, InputLocation, SourceError, Sources};
 
 /// Text of a portion in bytes: enough that handing it on costs nothing, little enough that cores end together.
 const PORTION_BYTES: u64 = 256 << 10;
@@ -32,26 +32,18 @@ const PORTIONS_AHEAD: usize = 4;
 /// Why a part of a corpus is not published; the rest goes on.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// A source, an input or a document cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// A document cannot be chunked.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
-    /// A document has metadata that no worker takes.
     #[error("{0}; shorten or flatten it")]
     Meta(String),
-    /// A document cannot be taken from the collection that holds it.
     #[error("document `{doc_id}` of `{collection}` {problem}; publish it again")]
     Stored {
-        /// Its id.
         doc_id: String,
-        /// The collection.
         collection: String,
-        /// What is wrong.
         problem: String,
     },
-    /// A document does not fit into jobs.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
 }
@@ -62,10 +54,7 @@ pub enum Event {
     /// A job to publish.
     Job(Box<Packed>),
     /// A document was read to its end.
-    Document {
-        /// Bytes of its text.
-        bytes: u64,
-    },
+    Document { bytes: u64 },
     /// Something is not published.
     Refused(ReadError),
     /// Files were passed over because their extension is unknown.
@@ -98,7 +87,6 @@ type Work = (Vec<Unit>, SyncSender<Vec<ReadDocument>>);
 type Turn = Receiver<Vec<ReadDocument>>;
 
 /// Reads a corpus on threads of its own. Ends early when the receiver is gone.
-#[must_use]
 pub fn read(
     sources: Sources,
     options: ExtractOptions,
@@ -182,10 +170,10 @@ pub fn is_one_document(input: &Input) -> bool {
 }
 
 fn size_of(input: &Input) -> u64 {
-    match &input.place {
-        Place::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
-        Place::Object(object) => object.bytes(),
-        Place::Stdin => 0,
+    match &input.location {
+        InputLocation::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        InputLocation::Object(object) => object.bytes(),
+        InputLocation::Stdin => 0,
     }
 }
 

@@ -18,11 +18,8 @@ pub struct SeenDocuments {
     skipping: Option<String>,
     /// Documents, records and files that cannot be read, or come twice.
     pub refused: u64,
-    /// Documents that were seen.
     pub documents: u64,
-    /// Their chunks.
     pub chunks: u64,
-    /// Tokens of the chunks.
     pub tokens: u64,
 }
 

@@ -54,9 +54,6 @@ pub static FIELDS: [Field; 13] = [
 ];
 
 /// Reads decisions.
-///
-/// # Errors
-/// Everything that is wrong.
 pub fn read(yaml: &str) -> Result<Decisions, Vec<Fault>> {
     let whole = |problem: String| {
         let field = String::new();

@@ -73,14 +73,11 @@ as_text!(
 );
 
 impl Span {
-    /// Whole minutes.
-    #[must_use]
     pub const fn minutes(minutes: u64) -> Self {
         Self(Duration::from_secs(minutes * 60))
     }
 
     /// As the standard library has it.
-    #[must_use]
     pub const fn duration(self) -> Duration {
         self.0
     }
@@ -142,8 +139,6 @@ as_text!(
 );
 
 impl Quantity {
-    /// Whole gibibytes.
-    #[must_use]
     pub const fn gibibytes(number: u32) -> Self {
         let unit = Unit::Gi;
         Self { number, unit }

@@ -13,24 +13,17 @@ use serde::Serialize;
 pub struct Stored {
     /// Its sequence in the stream of dead letters: what people name it by.
     pub id: u64,
-    /// Its own subject.
     #[serde(rename = "dead_letter")]
     pub subject: String,
-    /// When it was stored.
     #[serde(serialize_with = "rfc3339")]
     pub died: SystemTime,
-    /// Bytes of its job.
     pub bytes: u64,
-    /// What its headers say.
     #[serde(flatten, serialize_with = "letter_or_error")]
     pub letter: Result<DeadLetter, Unreadable>,
 }
 
 impl Stored {
     /// Of a message that was delivered without its payload.
-    ///
-    /// # Errors
-    /// If JetStream did not deliver it.
     pub fn delivered(message: &Message) -> anyhow::Result<Self> {
         let info = message.info().map_err(anyhow::Error::from_boxed)?;
         let none = HeaderMap::new();
@@ -47,7 +40,6 @@ impl Stored {
     }
 
     /// Of a message that was read whole.
-    #[must_use]
     pub fn of(message: &StreamMessage) -> Self {
         Self {
             id: message.sequence,
@@ -59,7 +51,6 @@ impl Stored {
     }
 
     /// Cause code; `unreadable` for what is no dead letter.
-    #[must_use]
     pub fn cause(&self) -> &str {
         self.letter
             .as_ref()

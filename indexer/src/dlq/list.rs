@@ -16,7 +16,6 @@ use crate::streams::stream;
 /// Characters of a reason in a line.
 const REASON: usize = 100;
 
-/// Settings of `indexer dlq ls`.
 #[derive(Args, Clone, Debug)]
 pub struct ListConfig {
     /// Print one JSON object
@@ -27,9 +26,6 @@ pub struct ListConfig {
 }
 
 /// Lists the selected dead letters.
-///
-/// # Errors
-/// If the stream cannot be read or `out` not written.
 pub async fn list(
     jetstream: &jetstream::Context,
     config: &ListConfig,

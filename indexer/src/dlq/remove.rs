@@ -19,7 +19,6 @@ use crate::streams::{Removal, remove_message, stream};
 /// Removals on their way at any time.
 const WINDOW: usize = 64;
 
-/// Settings of `indexer dlq drop`.
 #[derive(Args, Clone, Debug)]
 pub struct DropConfig {
     /// Drop every dead letter
@@ -35,29 +34,22 @@ pub struct DropConfig {
     pub selection: Selection,
 }
 
-/// What was dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Dropped {
     /// Whether it only looked.
     pub dry_run: bool,
-    /// Messages removed.
     pub dropped: u64,
     /// Messages that somebody else removed meanwhile.
     pub gone: u64,
 }
 
 impl DropConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.selection.faults_of_change(self.all)
     }
 }
 
 /// Removes the selected dead letters, or lists them in a dry run.
-///
-/// # Errors
-/// If the stream cannot be read or changed, or `out` not written; it can be repeated then.
 pub async fn remove(
     jetstream: &jetstream::Context,
     config: &DropConfig,

@@ -26,7 +26,6 @@ use crate::streams::{Removal, message_at, remove_message, stream};
 /// Jobs on their way at any time; each may have almost a megabyte.
 const WINDOW: usize = 8;
 
-/// Settings of `indexer dlq replay`.
 #[derive(Args, Clone, Debug)]
 pub struct ReplayConfig {
     /// Replay every dead letter
@@ -47,7 +46,6 @@ pub struct ReplayConfig {
 pub struct Replayed {
     /// Whether it only looked.
     pub dry_run: bool,
-    /// Jobs published.
     pub replayed: u64,
     /// Jobs that an earlier replay had published without removing their dead letters.
     pub recognised: u64,
@@ -72,17 +70,12 @@ enum Replay {
 }
 
 impl ReplayConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.selection.faults_of_change(self.all)
     }
 }
 
 /// Replays the selected dead letters, or lists them in a dry run.
-///
-/// # Errors
-/// If the stream cannot be read or `out` not written. What goes wrong on the way is reported in the outcome.
 pub async fn replay(
     jetstream: &jetstream::Context,
     config: &ReplayConfig,

@@ -54,8 +54,6 @@ enum Source {
 }
 
 impl Selection {
-    /// Everything that is wrong with it.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = Vec::new();
         if let (Some(older), Some(newer)) = (self.older_than, self.newer_than)
@@ -68,7 +66,6 @@ impl Selection {
     }
 
     /// What is wrong for a verb that changes something: everything has to be asked for by name.
-    #[must_use]
     pub fn faults_of_change(&self, all: bool) -> Vec<ConfigFault> {
         let mut faults = self.faults();
         if self.is_everything() && !all {
@@ -79,7 +76,6 @@ impl Selection {
     }
 
     /// Whether no condition is given. A limit is none: it does not say which.
-    #[must_use]
     pub fn is_everything(&self) -> bool {
         self.ids.is_empty()
             && self.cause.is_empty()
@@ -90,7 +86,6 @@ impl Selection {
     }
 
     /// Whether a dead letter is meant, if its id is. What cannot be read has no model and no run.
-    #[must_use]
     pub fn takes(&self, stored: &Stored, now: SystemTime) -> bool {
         let letter = stored.letter.as_ref().ok();
         let age = now.duration_since(stored.died).unwrap_or_default();
@@ -111,9 +106,6 @@ impl Selection {
 
 impl Selected {
     /// Starts to look for the selected dead letters.
-    ///
-    /// # Errors
-    /// If the stream cannot be asked.
     pub async fn open(stream: Stream, selection: Selection) -> anyhow::Result<Self> {
         let source = if selection.ids.is_empty() {
             let range = Range {
@@ -142,9 +134,6 @@ impl Selected {
     }
 
     /// The next one, `None` at the end.
-    ///
-    /// # Errors
-    /// If the stream stops answering.
     pub async fn next(&mut self) -> anyhow::Result<Option<Stored>> {
         while self.selection.limit.is_none_or(|limit| self.found < limit) {
             let Some(stored) = self.source.next().await? else {

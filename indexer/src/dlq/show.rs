@@ -17,7 +17,6 @@ use super::shown;
 use crate::outcome::{Outcome, print};
 use crate::streams::{message_at, stream};
 
-/// Settings of `indexer dlq show`.
 #[derive(Args, Clone, Debug)]
 pub struct ShowConfig {
     /// Id, as `ls` shows it
@@ -48,9 +47,6 @@ struct Shown {
 }
 
 /// Shows a dead letter.
-///
-/// # Errors
-/// If there is none with this id, or `out` takes nothing.
 pub async fn show(
     jetstream: &jetstream::Context,
     config: &ShowConfig,

@@ -29,7 +29,6 @@ use crate::outcome::Outcome;
 use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::{remove_message, stream};
 
-/// Settings of `indexer dlq sweep`.
 #[derive(Args, Clone, Debug)]
 pub struct SweepConfig {
     /// Change nothing; say what would be done
@@ -83,9 +82,6 @@ struct Exhausted<'a> {
 }
 
 /// Sweeps once.
-///
-/// # Errors
-/// If something is not provisioned, or NATS does not answer; it can be repeated then.
 pub async fn sweep(jetstream: &jetstream::Context, config: &SweepConfig) -> anyhow::Result<Swept> {
     let mut sweeper = Sweeper {
         jetstream: jetstream.clone(),

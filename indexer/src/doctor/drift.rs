@@ -27,7 +27,6 @@ const OPERATORS: [&str; 5] = [
 /// Fields that the rules about lanes judge: more of them is no fault.
 const JUDGED: [&str; 2] = ["max_ack_pending", "ack_wait"];
 
-/// Streams, consumers and buckets.
 pub async fn streams(
     wanted: &ProvisionConfig,
     jetstream: &jetstream::Context,

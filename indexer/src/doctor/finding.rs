@@ -23,20 +23,16 @@ pub enum Severity {
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
     pub severity: Severity,
     /// What it is about, like ``consumer `embed-minilm-live`: max_ack_pending``.
     pub what: String,
-    /// What is there.
     pub found: String,
-    /// What should be there.
     pub wanted: String,
     /// Why, and whose turn it is.
     pub advice: String,
 }
 
 impl Finding {
-    /// An error.
     pub fn error(
         what: impl Into<String>,
         found: impl ToString,
@@ -52,7 +48,6 @@ impl Finding {
         }
     }
 
-    /// The same, less severe.
     pub fn into_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self

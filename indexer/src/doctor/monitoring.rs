@@ -24,7 +24,6 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Where and how to ask.
 struct Endpoint {
     client: reqwest::Client,
-    /// Scheme, host and port.
     base: url::Url,
 }
 

@@ -66,7 +66,6 @@ fn room(jobs: &Stream) -> Option<Finding> {
     fullness(&format!("stream `{JOBS}`"), info.state.bytes, most, advice)
 }
 
-/// Something that fills up.
 pub fn fullness(what: &str, used: u64, most: u64, advice: &str) -> Option<Finding> {
     let percent = used.saturating_mul(100).checked_div(most)?;
     if percent < FULL.0 {

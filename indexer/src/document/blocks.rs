@@ -32,9 +32,6 @@ pub struct TextFile {
 
 impl TextFile {
     /// Notes the length and the time of change of a file.
-    ///
-    /// # Errors
-    /// [`SourceError::Read`].
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let fault = |source| SourceError::Read {
             origin: Origin::file(path),
@@ -57,7 +54,6 @@ impl TextFile {
     }
 
     /// Length of the text in bytes, without a byte order mark.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

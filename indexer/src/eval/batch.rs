@@ -16,7 +16,6 @@ const MOST_NUMBERS: usize = contract::job::MAX_JOB_BYTES / 14;
 pub struct Size {
     /// Tokens of the model that makes the most of them.
     pub tokens: usize,
-    /// Bytes of text.
     pub bytes: usize,
     /// Whether a worker may refuse it, which would refuse the rest of its job as well.
     pub alone: bool,

@@ -12,7 +12,6 @@ use crate::config::{ModelDir, Servers};
 /// Largest cutoff: every query asks for several times as many chunks.
 const MOST_K: usize = 1000;
 
-/// Settings of `indexer eval`.
 #[derive(Args, Clone, Debug)]
 pub struct EvalConfig {
     /// Alias or collection to evaluate
@@ -73,8 +72,6 @@ pub struct EvalConfig {
 }
 
 impl EvalConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -155,7 +152,6 @@ impl EvalConfig {
         faults
     }
 
-    /// All cutoffs, rising.
     pub fn all_cutoffs(&self) -> Vec<usize> {
         let mut all = self.cutoffs.clone();
         all.push(self.at);

@@ -12,7 +12,6 @@ use super::scores::Scores;
 /// Hits of a query that a report keeps: enough to see what went wrong.
 const KEPT_HITS: usize = 10;
 
-/// What was evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// The alias, or the collection, as it was asked for.
@@ -21,7 +20,6 @@ pub struct Subject {
     pub collection: CollectionName,
     /// Model of queries and vectors.
     pub model: ModelName,
-    /// Its fingerprint.
     pub fingerprint: Digest,
     /// Whether the search was exact, without the graph.
     pub exact: bool,
@@ -30,7 +28,6 @@ pub struct Subject {
 /// A hit with its grade.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgedHit {
-    /// The document.
     #[serde(flatten)]
     pub hit: Hit,
     /// Its grade; nothing if nobody has judged it, which counts as not relevant.
@@ -40,13 +37,10 @@ pub struct JudgedHit {
 /// What one query found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Id of the query.
     pub id: String,
-    /// Its text.
     pub text: String,
     /// How many documents are relevant.
     pub relevant: usize,
-    /// Measures at each cutoff.
     pub measures: Vec<Measures>,
     /// The first ten documents.
     pub hits: Vec<JudgedHit>,
@@ -55,7 +49,6 @@ pub struct Outcome {
 /// What all queries found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Where.
     pub subject: Subject,
     /// Means over the queries at each cutoff.
     pub means: Vec<Measures>,
@@ -71,7 +64,6 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// An evaluation without queries yet.
-    #[must_use]
     pub fn new(subject: Subject) -> Self {
         Self {
             subject,
@@ -119,7 +111,6 @@ impl Evaluation {
     }
 
     /// Mean nDCG at a cutoff.
-    #[must_use]
     pub fn ndcg(&self, k: usize) -> Option<f64> {
         at(&self.means, k).map(|mean| mean.ndcg)
     }
@@ -127,7 +118,6 @@ impl Evaluation {
 
 impl Outcome {
     /// nDCG at a cutoff, 0 at one that was not measured.
-    #[must_use]
     pub fn ndcg(&self, k: usize) -> f64 {
         at(&self.measures, k).map_or(0.0, |measures| measures.ndcg)
     }

@@ -25,7 +25,6 @@ const MOST_CHUNKS: usize = 16_384;
 /// Rounds after which documents that all have the same score are enough.
 const MOST_ROUNDS: usize = 1000;
 
-/// How to search.
 #[derive(Clone, Copy)]
 pub struct Retriever<'a> {
     pub qdrant: &'a Qdrant,

@@ -19,7 +19,6 @@ use crate::search::ask::{AskError, Asker};
 /// Jobs on their way at any time: enough to keep a worker busy, few enough for live work to come through.
 const IN_FLIGHT: usize = 4;
 
-/// What takes part.
 pub struct Run<'a> {
     pub asker: &'a Asker,
     pub retriever: Retriever<'a>,

@@ -12,9 +12,6 @@ use crate::dlq::shown;
 const LISTED: usize = 5;
 
 /// Writes the figures of a report.
-///
-/// # Errors
-/// If `out` takes nothing.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let evaluation = &report.evaluation;
     let queries = evaluation.queries.len();

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::{Limit, bytes_of};
 use crate::source::Origin;
-use crate::source::{Input, Place, SourceError};
+use crate::source::{Input, InputLocation, SourceError};
 
 /// The byte order mark that some editors put in front of UTF-8.
 pub const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -18,10 +18,10 @@ pub fn read(input: &Input, limit: Limit) -> Result<Vec<u8>, SourceError> {
         origin: input.origin(),
         source,
     };
-    let size = match &input.place {
-        Place::File(path) => std::fs::metadata(path).map_err(fault)?.len(),
-        Place::Object(object) => object.bytes(),
-        Place::Stdin => 0,
+    let size = match &input.location {
+        InputLocation::File(path) => std::fs::metadata(path).map_err(fault)?.len(),
+        InputLocation::Object(object) => object.bytes(),
+        InputLocation::Stdin => 0,
     };
     if size > limit.bytes as u64 {
         return Err(limit.exceeded(input.origin(), size));
@@ -64,9 +64,6 @@ pub fn decode(mut bytes: Vec<u8>, origin: &Origin) -> Result<String, SourceError
 }
 
 /// Gives `text` back unless it is all white space.
-///
-/// # Errors
-/// [`SourceError::EmptyText`].
 pub fn has_text(text: String, origin: &Origin) -> Result<String, SourceError> {
     if text.trim().is_empty() {
         return Err(SourceError::EmptyText {

@@ -26,7 +26,6 @@ pub struct Records {
 }
 
 impl Records {
-    /// Opens the input.
     pub fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
         let reader = BufReader::with_capacity(1 << 16, bytes_of(input)?);
         let lines = Lines::new(reader, limit.bytes);

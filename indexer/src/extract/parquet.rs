@@ -17,7 +17,7 @@ use super::guard::guarded;
 use super::record::{ID, document};
 use crate::document::Document;
 use crate::source::Origin;
-use crate::source::{Input, Place, SourceError};
+use crate::source::{Input, InputLocation, SourceError};
 
 mod blocks;
 
@@ -31,7 +31,6 @@ pub struct Rows {
     rows: RowIter<'static>,
     origin: Origin,
     limit: Limit,
-    /// Rows that were read.
     found: u64,
     ended: bool,
 }
@@ -40,8 +39,8 @@ impl Rows {
     /// Opens the input and looks at its columns.
     pub fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
         let origin = input.origin();
-        let reader = match &input.place {
-            Place::File(path) => {
+        let reader = match &input.location {
+            InputLocation::File(path) => {
                 let file = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
                 let (bytes, file) = file.map_err(|source| SourceError::Read {
                     origin: origin.clone(),
@@ -49,13 +48,13 @@ impl Rows {
                 })?;
                 open(bytes, &origin, || SerializedFileReader::new(file))?
             }
-            Place::Object(object) => {
+            InputLocation::Object(object) => {
                 let blocks = Blocks::of(object.clone());
                 open(object.bytes(), &origin, || {
                     SerializedFileReader::new(blocks)
                 })?
             }
-            Place::Stdin => return Err(SourceError::StdinParquet),
+            InputLocation::Stdin => return Err(SourceError::StdinParquet),
         };
         has_columns(reader.as_ref(), &origin)?;
         Ok(Self {

@@ -37,7 +37,6 @@ struct Row {
     ends: Vec<usize>,
     used: usize,
     cells: usize,
-    /// Where the row starts.
     line: u64,
     offset: u64,
     /// Bytes of a row that is too large to keep.

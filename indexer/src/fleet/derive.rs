@@ -80,7 +80,6 @@ pub struct Derived {
 }
 
 /// Derives everything from decisions.
-#[must_use]
 pub fn derive(decisions: &Decisions) -> Derived {
     let gpu = decisions.gpu;
     let measured = decisions.model.tokens_per_second;
@@ -125,7 +124,6 @@ fn whole_minutes(duration: Duration) -> Duration {
 
 impl Derived {
     /// The numbers that rules are about, each blamed on the decision that made it.
-    #[must_use]
     pub fn fleet(&self) -> Fleet {
         let decided = |field: &str, value| Some(Setting::new(field, value));
         Fleet {
@@ -144,7 +142,6 @@ impl Derived {
     }
 
     /// Each number with its value and how it came about, for people.
-    #[must_use]
     pub fn explained(&self) -> Vec<Explained> {
         [self.explained_capacity(), self.explained_times()].concat()
     }

@@ -19,7 +19,6 @@ pub struct Broken {
     pub rule: &'static str,
     /// Where the value is set that breaks it.
     pub at: String,
-    /// The value.
     pub found: String,
     /// What would keep the rule.
     pub wanted: String,
@@ -43,7 +42,6 @@ const RULES: [Rule; 12] = [
 ];
 
 /// All rules that a fleet breaks.
-#[must_use]
 pub fn broken(fleet: &Fleet) -> Vec<Broken> {
     RULES.iter().flat_map(|rule| rule(fleet)).collect()
 }

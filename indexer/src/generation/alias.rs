@@ -6,9 +6,6 @@ use qdrant_client::Qdrant;
 use qdrant_client::qdrant::CreateAliasBuilder;
 
 /// The collection behind an alias.
-///
-/// # Errors
-/// If Qdrant cannot be asked or there is no such alias.
 pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<CollectionName> {
     let aliases = qdrant.list_aliases().await;
     let aliases = aliases.context("failed to list the aliases")?.aliases;
@@ -22,9 +19,6 @@ pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<C
 }
 
 /// The collection behind a name, which may be an alias or a collection itself.
-///
-/// # Errors
-/// If Qdrant cannot be asked, or there is neither.
 pub async fn resolved(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<CollectionName> {
     if collections(qdrant).await?.contains(name) {
         return Ok(name.clone());
@@ -34,9 +28,6 @@ pub async fn resolved(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<
 }
 
 /// Names of all collections.
-///
-/// # Errors
-/// If Qdrant cannot be asked.
 pub async fn collections(qdrant: &Qdrant) -> anyhow::Result<Vec<CollectionName>> {
     let found = qdrant.list_collections().await;
     let found = found.context("failed to list the collections")?.collections;
@@ -48,9 +39,6 @@ pub async fn collections(qdrant: &Qdrant) -> anyhow::Result<Vec<CollectionName>>
 }
 
 /// Collections that any alias points to.
-///
-/// # Errors
-/// If Qdrant cannot be asked.
 pub async fn targets(qdrant: &Qdrant) -> anyhow::Result<Vec<String>> {
     let aliases = qdrant.list_aliases().await;
     let aliases = aliases.context("failed to list the aliases")?.aliases;
@@ -64,9 +52,6 @@ pub async fn targets(qdrant: &Qdrant) -> anyhow::Result<Vec<String>> {
 ///
 /// `CreateAlias` replaces an alias that exists, in one step. Deleting it first would be two, and a crash between them
 /// would leave none.
-///
-/// # Errors
-/// If Qdrant refuses, or says something else afterwards.
 pub async fn point(
     qdrant: &Qdrant,
     alias: &CollectionName,

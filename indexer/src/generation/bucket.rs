@@ -74,9 +74,6 @@ impl Bucket {
     }
 
     /// The entry of a key.
-    ///
-    /// # Errors
-    /// If NATS refuses, or the entry is of another version.
     pub async fn find<T: DeserializeOwned>(&self, key: &str) -> anyhow::Result<Option<Stored<T>>> {
         let entry = self.0.entry(key).await;
         let entry = entry.with_context(|| format!("failed to read `{key}` of bucket `{RUNS}`"))?;
@@ -87,9 +84,6 @@ impl Bucket {
     }
 
     /// All entries whose keys begin with `prefix`.
-    ///
-    /// # Errors
-    /// If NATS refuses, or an entry is of another version.
     pub async fn under<T: DeserializeOwned>(&self, prefix: &str) -> anyhow::Result<Vec<Stored<T>>> {
         let keys = self.0.keys().await;
         let keys = keys.with_context(|| format!("failed to list bucket `{RUNS}`"))?;

@@ -48,9 +48,6 @@ pub fn maker(record: &RunRecord) -> Option<&str> {
 impl AliasContext<'_> {
     /// After a switch: from the collection that the run has replaced to its generation. What the run has rerouted to
     /// the generation is awaited.
-    ///
-    /// # Errors
-    /// If a server refuses, workers make no progress, or the lock is lost.
     pub async fn carry_forwards(&self, run: &RunRecord) -> anyhow::Result<Scan> {
         let of = JobsOf::Collection(run.generation.as_str());
         self.await_published(&run.model, 1, of).await?;
@@ -66,9 +63,6 @@ impl AliasContext<'_> {
     }
 
     /// After a rollback: from the generation of the run to the collection that it had replaced.
-    ///
-    /// # Errors
-    /// If a server refuses, workers make no progress, or the lock is lost.
     pub async fn carry_backwards(&self, run: &RunRecord) -> anyhow::Result<Scan> {
         let transfer = Transfer {
             run,

@@ -68,11 +68,9 @@ pub struct CatchUp<'a> {
 pub struct Scan {
     /// Documents with anything that was due.
     pub documents: u64,
-    /// Points that were written.
     pub carried: u64,
     /// Texts that were published to be embedded.
     pub published: u64,
-    /// Their tokens.
     pub tokens: u64,
     /// Of these, texts that the model does not take whole.
     pub truncated: u64,
@@ -81,12 +79,10 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Whether nothing was due.
     pub fn is_clean(&self) -> bool {
         self.carried == 0 && self.published == 0
     }
 
-    /// Adds another scan.
     pub fn add(&mut self, other: Self) {
         self.documents += other.documents;
         self.carried += other.carried;

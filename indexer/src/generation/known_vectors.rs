@@ -20,7 +20,6 @@ pub const NORM_TOLERANCE: f64 = 1e-3;
 /// What models have made of a text.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Its vector.
     pub vector: Vec<f32>,
     /// Its scores by rescorers, if it has any.
     pub scores: Option<Value>,
@@ -38,9 +37,7 @@ pub struct Vectors {
 
 /// A chunk that a vector is looked for.
 pub struct Wanted<'a> {
-    /// Id of its point.
     pub id: &'a str,
-    /// Digest of its text.
     pub digest: &'a str,
 }
 

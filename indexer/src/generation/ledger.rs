@@ -28,18 +28,15 @@ pub struct Balance {
 }
 
 impl Balance {
-    #[must_use]
     pub fn found(&self) -> u64 {
         self.present + self.dead + self.superseded
     }
 
     /// Whether jobs were lost with their stream: reading the source again brings what is missing.
-    #[must_use]
     pub fn lacks_any(&self) -> bool {
         self.found() < self.expected
     }
 
-    #[must_use]
     pub fn is_even(&self) -> bool {
         self.found() == self.expected
     }

@@ -26,14 +26,12 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
 const RENEWALS: u32 = 5;
 
 /// What is wrong with the setting of how long an owner may be silent, if anything.
-#[must_use]
 pub fn silence_fault(silence: Duration) -> Option<ConfigFault> {
     let short = silence < Duration::from_millis(500);
     short.then(|| ConfigFault::new("--lease", "must be at least 500ms"))
 }
 
 /// What is wrong with the setting of how far clocks may be apart, if anything.
-#[must_use]
 pub fn skew_fault(skew: Duration) -> Option<ConfigFault> {
     let long = skew > Duration::from_secs(3600);
     long.then(|| ConfigFault::new("--clock-skew", "must be at most 1h"))
@@ -42,7 +40,6 @@ pub fn skew_fault(skew: Duration) -> Option<ConfigFault> {
 /// What a lock is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Rebuilding an alias.
     Rebuild,
     /// Making an alias equal to its sources. A rebuild may go on meanwhile: it carries over what a sync writes.
     Sync,
@@ -87,9 +84,6 @@ struct State {
 
 impl Lock {
     /// Takes a lock, does some work, and gives the lock back, however the work has ended.
-    ///
-    /// # Errors
-    /// Those of [`Self::take`], and those of the work.
     pub async fn holding<T>(
         bucket: &Bucket,
         purpose: Purpose,
@@ -223,7 +217,6 @@ impl std::fmt::Display for Owner {
 }
 
 impl Purpose {
-    #[must_use]
     pub fn verb(self) -> &'static str {
         match self {
             Self::Rebuild => "rebuild",

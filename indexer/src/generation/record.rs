@@ -16,10 +16,11 @@ use crate::progress::as_double;
 const KIND: &str = "rebuild.";
 
 /// How far a rebuild has come: the last phase that ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Its generation has a name; nothing was made.
+    #[default]
     Planned,
     /// The generation is there, empty.
     Created,
@@ -42,13 +43,11 @@ pub enum Phase {
 }
 
 /// What one phase did. Phases that were repeated after a crash say what the last attempt did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhaseReport {
-    /// The phase that ended.
     pub phase: Phase,
     /// Documents that were read or carried over.
     pub documents: u64,
-    /// Their chunks.
     pub chunks: u64,
     /// Tokens of the chunks, as far as they were tokenized here.
     pub tokens: u64,
@@ -58,7 +57,6 @@ pub struct PhaseReport {
     pub present: u64,
     /// Chunks that were published to be embedded.
     pub published: u64,
-    /// Tokens of these.
     pub published_tokens: u64,
     /// Chunks in dead letters of this run.
     pub dead_lettered: u64,
@@ -79,11 +77,8 @@ pub struct PhaseReport {
 /// What a gate found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
-    /// What it looks at.
     pub name: String,
-    /// What it found.
     pub value: f64,
-    /// What it allows.
     pub limit: f64,
     /// Whether the value is within the limit.
     pub passed: bool,
@@ -96,7 +91,6 @@ pub struct Gate {
 pub struct RunRecord {
     /// Version of this record, [`FORMAT`].
     pub format: u32,
-    /// Id of the run.
     pub run: String,
     /// The alias that is rebuilt.
     pub alias: CollectionName,
@@ -109,7 +103,6 @@ pub struct RunRecord {
     pub reads: Option<CollectionName>,
     /// The model of the generation.
     pub model: ModelName,
-    /// Fingerprint of that model.
     pub fingerprint: Digest,
     /// The last phase that ended.
     pub phase: Phase,
@@ -143,9 +136,7 @@ pub struct RunRecord {
     pub refused: u64,
     /// Whether the source was read a second time because jobs were lost with their stream.
     pub repeated: bool,
-    /// What each phase did.
     pub phases: Vec<PhaseReport>,
-    /// What the gates found.
     pub gates: Vec<Gate>,
 }
 
@@ -165,30 +156,37 @@ pub type StoredRun = Stored<RunRecord>;
 #[derive(Clone, Debug)]
 pub struct Runs(Bucket);
 
-impl PhaseReport {
-    /// A phase that has done nothing yet.
-    #[must_use]
-    pub fn new(phase: Phase) -> Self {
+impl Gate {
+    /// Passes where the value is not above the limit.
+    pub fn at_most(name: &str, value: f64, limit: f64, finding: String) -> Self {
+        let passed = value <= limit;
         Self {
-            phase,
-            documents: 0,
-            chunks: 0,
-            tokens: 0,
-            reused: 0,
-            present: 0,
-            published: 0,
-            published_tokens: 0,
-            dead_lettered: 0,
-            truncated: 0,
-            useful_tokens: 0,
-            padded_tokens: 0,
-            seconds: 0.0,
-            tokens_per_second: 0.0,
+            name: name.to_owned(),
+            value,
+            limit,
+            passed,
+            finding,
         }
     }
 
-    /// Ends the phase.
-    #[must_use]
+    /// Passes where the value is not below the limit.
+    pub fn at_least(name: &str, value: f64, limit: f64, finding: String) -> Self {
+        Self {
+            passed: value >= limit,
+            ..Self::at_most(name, value, limit, finding)
+        }
+    }
+}
+
+impl PhaseReport {
+    /// A phase that has done nothing yet.
+    pub fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            ..Self::default()
+        }
+    }
+
     pub fn after(mut self, elapsed: std::time::Duration) -> Self {
         self.seconds = elapsed.as_secs_f64();
         if self.tokens > 0 && self.seconds > 0.0 {
@@ -200,7 +198,6 @@ impl PhaseReport {
 
 impl Phase {
     /// The name of the phase, as in the record.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Phase::Planned => "planned",
@@ -219,19 +216,16 @@ impl Phase {
 
 impl RunRecord {
     /// Whether it still has something to do.
-    #[must_use]
     pub fn is_unfinished(&self) -> bool {
         self.phase < Phase::Done
     }
 
     /// Whether it was asked for by this id.
-    #[must_use]
     pub fn is_named(&self, id: &str) -> bool {
         self.run == id || self.asked.iter().any(|asked| asked == id)
     }
 
     /// Whether its rollback has begun and is not over.
-    #[must_use]
     pub fn is_rolling_back(&self) -> bool {
         self.rolled_back.is_some_and(|back| !back.finished)
     }
@@ -246,7 +240,6 @@ impl Runs {
         Ok(Self(Bucket::open(jetstream).await?))
     }
 
-    #[must_use]
     pub fn bucket(&self) -> &Bucket {
         &self.0
     }
@@ -326,7 +319,6 @@ pub fn unused(runs: &[StoredRun], is_there: impl Fn(&str) -> bool, id: &str) -> 
 
 /// What is wrong with a name as a part of keys, if anything: NATS takes no key that ends with a dot or has two in a row.
 /// In the name of a generation two dashes stand between alias and run.
-#[must_use]
 pub fn key_fault(setting: &'static str, name: &str) -> Option<ConfigFault> {
     let wrong = name.ends_with('.') || name.contains("..");
     wrong.then(|| {

@@ -35,9 +35,6 @@ pub struct Reroute<'a> {
 
 impl AliasContext<'_> {
     /// Reroutes all that waits by now.
-    ///
-    /// # Errors
-    /// If JetStream refuses, or the lock is lost.
     pub async fn reroute(&self, reroute: Reroute<'_>) -> anyhow::Result<()> {
         let mut rerouted = 0_u64;
         for lane in self.lanes().await? {

@@ -37,9 +37,7 @@ pub enum Fate {
 /// A collection behind an alias.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Generation {
-    /// Its name.
     pub collection: CollectionName,
-    /// What becomes of it.
     pub fate: Fate,
 }
 

@@ -27,7 +27,6 @@ pub struct TooLarge {
 /// What all jobs with documents of one publisher have in common.
 #[derive(Clone, Debug)]
 pub struct JobTemplate {
-    /// Where the points go.
     pub collection: CollectionName,
     /// What made the token ids, if there are any.
     pub tokenization: Option<Digest>,
@@ -64,7 +63,6 @@ pub struct DocumentPacker {
 
 impl JobTemplate {
     /// A job with these documents. Who made the vectors is said only where there are some.
-    #[must_use]
     pub fn job(&self, documents: Vec<job::Document>) -> Job {
         let mut chunks = documents.iter().flat_map(|document| &document.chunks);
         let with_vectors = chunks.any(|chunk| chunk.vector.is_some());
@@ -82,7 +80,6 @@ impl JobTemplate {
 
 impl DocumentPacker {
     /// Packs documents of one version into jobs of about `job_tokens`.
-    #[must_use]
     pub fn new(template: JobTemplate, version: u64, job_tokens: usize) -> Self {
         Self {
             template,

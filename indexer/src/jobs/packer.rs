@@ -38,12 +38,10 @@ pub struct Filled<T> {
 
 impl Size {
     /// Whether a job can hold it at all. A row with more tokens than a job aims at travels alone.
-    #[must_use]
     pub fn fits_alone(self) -> bool {
         self.rows <= MAX_ROWS && self.bytes <= MAX_ITEM_BYTES
     }
 
-    #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
             tokens: self.tokens + other.tokens,
@@ -55,7 +53,6 @@ impl Size {
 
 impl<T> Packer<T> {
     /// Packs jobs of about `job_tokens`.
-    #[must_use]
     pub fn new(job_tokens: usize) -> Self {
         Self {
             job_tokens,

@@ -48,16 +48,12 @@ impl Rebuild {
     pub fn judge_dead_letters(&mut self, dead: u64) -> anyhow::Result<()> {
         let limit = self.config.limits.max_dead_letters;
         let run = self.record().run.clone();
-        self.judge(Gate {
-            name: "dead letters".to_owned(),
-            value: as_double(dead),
-            limit: as_double(limit),
-            passed: dead <= limit,
-            finding: format!(
-                "{dead} chunks are in dead letters, {limit} are allowed (--max-dead-letters); see `indexer dlq ls \
-                 --run {run}`, replay them and run the rebuild again"
-            ),
-        })
+        let finding = format!(
+            "{dead} chunks are in dead letters, {limit} are allowed (--max-dead-letters); see `indexer dlq ls --run \
+             {run}`, replay them and run the rebuild again"
+        );
+        let (dead, limit) = (as_double(dead), as_double(limit));
+        self.judge(Gate::at_most("dead letters", dead, limit, finding))
     }
 
     /// Waits until no job of this run is left.

@@ -16,7 +16,6 @@ use crate::generation::record::{key_fault, run_id_fault};
 use crate::plan::Sizing;
 use crate::source::Format;
 
-/// Settings of `indexer rebuild`.
 #[derive(Args, Clone, Debug)]
 pub struct RebuildConfig {
     /// Files, directories, globs, and URLs of objects or prefixes: all that the alias is to hold
@@ -122,8 +121,6 @@ pub struct Golden {
 }
 
 impl RebuildConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());

@@ -60,16 +60,11 @@ impl Rebuild {
         (record.refused, record.superseded) = (refused, superseded);
         self.source = Some(source);
         let limit = self.config.limits.max_refused;
-        self.judge(Gate {
-            name: "refused".to_owned(),
-            value: as_double(refused),
-            limit: as_double(limit),
-            passed: refused <= limit,
-            finding: format!(
-                "{refused} documents, records and files of the source cannot be read, {limit} are allowed \
-                 (--max-refused)"
-            ),
-        })?;
+        let finding = format!(
+            "{refused} documents, records and files of the source cannot be read, {limit} are allowed (--max-refused)"
+        );
+        let (refused, limit) = (as_double(refused), as_double(limit));
+        self.judge(Gate::at_most("refused", refused, limit, finding))?;
         Ok(report)
     }
 

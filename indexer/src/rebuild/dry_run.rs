@@ -18,9 +18,6 @@ use crate::plan::{Plan, Verb, Work};
 use crate::source::Format;
 
 /// Plans a rebuild that starts now. What an unfinished run has done already is not taken into account.
-///
-/// # Errors
-/// If the source or Qdrant cannot be read.
 pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let manifest = config.model.embedding()?;
     let qdrant = config.servers.qdrant.client()?;

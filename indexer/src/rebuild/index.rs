@@ -27,7 +27,6 @@ const GREEN: u32 = 3;
 const DEFAULT_M: u64 = 16;
 
 impl Rebuild {
-    /// Creates the generation, empty.
     pub async fn create(&self) -> anyhow::Result<PhaseReport> {
         let name = self.record().generation.clone();
         match look_up(&self.qdrant, &name).await? {

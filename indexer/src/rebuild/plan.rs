@@ -12,7 +12,7 @@ use crate::generation::record::{FORMAT, Phase, RunRecord, StoredRun, run_id, unu
 use crate::generation::recover::is_switched;
 use crate::generation::{AliasContext, alias};
 use crate::progress::note;
-use crate::source::{Format, Input, Place};
+use crate::source::{Format, Input, InputLocation};
 
 /// What planning looks at.
 pub struct Planning<'a> {
@@ -259,11 +259,11 @@ fn content(sources: &[String]) -> anyhow::Result<Digest> {
 }
 
 fn bytes(input: &Input) -> String {
-    let path = match &input.place {
-        Place::File(path) => path,
+    let path = match &input.location {
+        InputLocation::File(path) => path,
         // To read all of it only for its digest would take as long as the rebuild itself.
-        Place::Object(object) => return object.mark().to_owned(),
-        Place::Stdin => return input.origin().to_string(),
+        InputLocation::Object(object) => return object.mark().to_owned(),
+        InputLocation::Stdin => return input.origin().to_string(),
     };
     let digest = std::fs::File::open(path).and_then(Digest::of_reader);
     digest.map_or_else(|error| error.to_string(), String::from)

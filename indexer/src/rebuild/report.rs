@@ -13,9 +13,7 @@ use crate::progress::as_double;
 /// All of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Id of the run.
     pub run: String,
-    /// The alias.
     pub alias: CollectionName,
     /// The collection that the run filled.
     pub generation: CollectionName,
@@ -23,15 +21,12 @@ pub struct Report {
     pub previous: CollectionName,
     /// How far the run has come.
     pub phase: Phase,
-    /// Whether everything is done.
     pub done: bool,
     /// Why it stopped, if a gate stopped it.
     pub failed: Option<String>,
     /// Version of the source's documents.
     pub version: u64,
-    /// Documents of the source.
     pub documents: u64,
-    /// Chunks of the source.
     pub chunks: u64,
     /// Documents, records and files that could not be read.
     pub refused: u64,
@@ -44,9 +39,7 @@ pub struct Report {
     /// Tokens that were embedded to tokens that were computed for it, padding included, as far as workers were heard;
     /// nothing where nothing was.
     pub useful_token_ratio: Option<f64>,
-    /// Each phase.
     pub phases: Vec<PhaseReport>,
-    /// Each gate.
     pub gates: Vec<Gate>,
     /// Generations that were dropped at the end.
     pub dropped: Vec<CollectionName>,
@@ -54,7 +47,6 @@ pub struct Report {
 
 impl Report {
     /// The report of a run as it is recorded.
-    #[must_use]
     pub fn of(record: &RunRecord, dropped: Vec<CollectionName>) -> Self {
         let copied = record.phases.iter();
         let copied = copied.filter(|report| report.phase == Phase::Copied);

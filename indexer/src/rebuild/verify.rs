@@ -45,14 +45,9 @@ impl Rebuild {
 /// Judges how many documents there are against how many there were; the limit is in percent.
 pub fn shrink(old: u64, new: u64, limit: f64) -> Gate {
     let less = as_double(old.saturating_sub(new)) / as_double(old.max(1)) * 100.0;
-    Gate {
-        name: "shrink".to_owned(),
-        value: less,
-        limit,
-        passed: less <= limit,
-        finding: format!(
-            "{new} documents, {old} in the serving collection: {less:.1} % less, {limit} % are allowed \
-             (--max-shrink); is a source missing?"
-        ),
-    }
+    let finding = format!(
+        "{new} documents, {old} in the serving collection: {less:.1} % less, {limit} % are allowed (--max-shrink); is a \
+         source missing?"
+    );
+    Gate::at_most("shrink", less, limit, finding)
 }

@@ -25,7 +25,6 @@ pub struct Purpose {
     pub job_tokens: usize,
 }
 
-/// What is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub purpose: Purpose,

@@ -29,15 +29,11 @@ pub struct Counts {
 /// What a run did, from its start on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rescored {
-    /// Its name.
     pub run: String,
-    /// Collection behind the alias.
     pub collection: CollectionName,
     /// Field that takes the scores.
     pub field: String,
-    /// Whether nothing was published.
     pub dry_run: bool,
-    /// Figures.
     #[serde(flatten)]
     pub counts: Counts,
 }

@@ -24,7 +24,6 @@ const MAX_BYTES_PER_TOKEN: usize = 64;
 /// A job, with the points that were passed over before the one after it.
 pub type Ready = (Packed, Counts);
 
-/// Which points.
 #[derive(Clone, Debug)]
 pub struct Selection {
     pub collection: CollectionName,
@@ -40,7 +39,6 @@ pub struct Measure {
     pub query: Option<String>,
 }
 
-/// Reads and packs.
 #[derive(Debug)]
 pub struct Scroll {
     pub selection: Selection,
@@ -76,9 +74,6 @@ impl Selection {
 
 impl Scroll {
     /// Runs to the end of the points, or until nobody takes the jobs. Gives what was passed over after the last job.
-    ///
-    /// # Errors
-    /// If Qdrant cannot be read.
     pub async fn run(
         mut self,
         qdrant: Qdrant,

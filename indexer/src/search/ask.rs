@@ -29,7 +29,6 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Why there are no vectors.
 #[derive(Debug, Error)]
 pub enum AskError {
-    /// Nobody answered.
     #[error(
         "no worker for model `{model}` answered within {}; is one running?",
         humantime::format_duration(*.timeout)
@@ -37,43 +36,25 @@ pub enum AskError {
     NoAnswer {
         /// The model that was asked for.
         model: ModelName,
-        /// How long was waited.
         timeout: Duration,
     },
-    /// A worker cannot do it; asking again would not help.
     #[error("the query was refused: {reason}")]
-    Refused {
-        /// What the worker says.
-        reason: String,
-    },
-    /// A worker with another model answered.
+    Refused { reason: String },
     #[error(
         "a worker with fingerprint {found} answered, expected {expected}; is a rollout under way?"
     )]
-    Fingerprint {
-        /// The worker's.
-        found: Digest,
-        /// That of the collection.
-        expected: Digest,
-    },
-    /// The answer does not fit the question.
+    Fingerprint { found: Digest, expected: Digest },
     #[error("a worker's answer is not readable: {reason}")]
     Answer {
         /// What is wrong with it.
         reason: String,
     },
-    /// The question could not be published.
     #[error(transparent)]
     Store(#[from] NotStored),
-    /// NATS does not take the subscription, or has closed it.
     #[error("failed to listen for the answer: {reason}")]
-    Listen {
-        /// What the client said.
-        reason: String,
-    },
+    Listen { reason: String },
 }
 
-/// Asks workers.
 #[derive(Clone, Debug)]
 pub struct Asker {
     client: Client,
@@ -83,9 +64,6 @@ pub struct Asker {
 
 impl Asker {
     /// Connects. `timeout` is for each question; a worker that is scaled to zero needs time to start.
-    ///
-    /// # Errors
-    /// [`NatsError`].
     pub async fn connect(nats: &NatsConfig, timeout: Duration) -> Result<Self, NatsError> {
         let client = nats.connect("indexer", FirstConnect::Fail).await?;
         let jetstream = queue::nats::jetstream(client.clone());

@@ -11,9 +11,6 @@ use super::ask::{AskError, Asker, read, reply_id};
 use crate::jobs::packer::{Packer, Size, json_bytes};
 
 /// Gives each hit its score and puts the best first. Hits without text come last.
-///
-/// # Errors
-/// [`AskError`].
 pub async fn rescore(
     asker: &Asker,
     manifest: &Manifest,

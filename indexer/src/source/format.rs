@@ -31,7 +31,6 @@ pub const EXTENSIONS: &str =
 
 impl Format {
     /// The format that a file's extension stands for, in any case.
-    #[must_use]
     pub fn of_path(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "txt" | "text" => Some(Self::Text),

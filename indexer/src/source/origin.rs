@@ -21,7 +21,6 @@ pub struct Origin {
 
 impl Origin {
     /// The origin of a whole file.
-    #[must_use]
     pub fn file(path: &Path) -> Self {
         Self {
             path: path.to_string_lossy().into(),
@@ -31,13 +30,11 @@ impl Origin {
     }
 
     /// The origin of an object, by its URL.
-    #[must_use]
     pub fn url(url: &str) -> Self {
         Self::file(Path::new(url))
     }
 
     /// The origin of all that comes through standard input.
-    #[must_use]
     pub fn stdin() -> Self {
         Self {
             path: "stdin".into(),
@@ -47,7 +44,6 @@ impl Origin {
     }
 
     /// The record that starts on `line` of the same input.
-    #[must_use]
     pub fn at(&self, line: u64) -> Self {
         Self {
             path: Arc::clone(&self.path),
@@ -57,7 +53,6 @@ impl Origin {
     }
 
     /// The record in row `row` of the same input.
-    #[must_use]
     pub fn at_row(&self, row: u64) -> Self {
         Self {
             unit: "row",
@@ -76,9 +71,6 @@ impl std::fmt::Display for Origin {
 }
 
 /// Gives `id` back if it may be a document id.
-///
-/// # Errors
-/// [`SourceError::IdLength`].
 pub fn check_id(id: String, origin: impl Fn() -> Origin) -> Result<String, SourceError> {
     if (1..=MAX_ID_BYTES).contains(&id.len()) {
         return Ok(id);

@@ -10,7 +10,7 @@ use object_store::{GetOptions, ObjectMeta};
 use runtime::object_stores::{Place as StorePlace, reason};
 
 use super::object::{Object, wait};
-use super::{Format, Input, Place, SourceError};
+use super::{Format, Input, InputLocation, SourceError};
 
 /// A place in an object store: one object, or all below a prefix.
 #[derive(Clone, Debug)]
@@ -39,9 +39,6 @@ pub struct Listing {
 
 impl Location {
     /// Understands a URL without asking the store. A URL that ends with a known extension is one object.
-    ///
-    /// # Errors
-    /// [`SourceError::Store`].
     pub fn understand(argument: &str) -> Result<Self, SourceError> {
         let at = StorePlace::of_url(argument)?;
         let of_name = Format::of_path(FilePath::new(at.path.filename().unwrap_or_default()));
@@ -56,15 +53,11 @@ impl Location {
         self.format.is_some()
     }
 
-    /// The URL, for messages.
     pub fn name(&self) -> String {
         self.url_of(&self.at.path)
     }
 
     /// The only object of a location that names one.
-    ///
-    /// # Errors
-    /// [`SourceError::Read`] if it is not there or the store refuses.
     pub fn one(&self) -> Result<Option<Input>, SourceError> {
         let Some(format) = self.format else {
             return Ok(None);
@@ -78,7 +71,7 @@ impl Location {
         Ok(Some(Input {
             id: self.at.path.filename().unwrap_or_default().to_owned(),
             format,
-            place: Place::Object(object),
+            location: InputLocation::Object(object),
         }))
     }
 
@@ -92,9 +85,6 @@ impl Location {
     }
 
     /// The URL of the object with the document id `id`, if there is one.
-    ///
-    /// # Errors
-    /// [`SourceError::Read`] if the store refuses to tell.
     pub fn holder_of(&self, id: &str) -> Result<Option<String>, SourceError> {
         if self.is_one() {
             let same = self.at.path.filename() == Some(id);
@@ -141,7 +131,6 @@ impl Location {
 }
 
 impl Listing {
-    /// The next object.
     pub fn step(&mut self) -> Listed {
         let next = match wait(self.objects.next()) {
             Ok(next) => next,
@@ -171,7 +160,7 @@ impl Listing {
             Some(format) => Listed::Input(Input {
                 id: id.to_owned(),
                 format,
-                place: Place::Object(self.location.object(&meta.location, meta)),
+                location: InputLocation::Object(self.location.object(&meta.location, meta)),
             }),
         }
     }

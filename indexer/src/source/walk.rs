@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use runtime::object_stores::is_url;
 
 use super::store::{Listed, Listing, Location};
-use super::{Format, Input, Place, SourceError};
+use super::{Format, Input, InputLocation, SourceError};
 use crate::source::Origin;
 
 /// How globs match: like a shell, so that `*.md` does not pick up hidden files.
@@ -58,7 +58,6 @@ pub enum Step {
 }
 
 impl Walk {
-    /// The next thing.
     pub fn step(&mut self) -> Step {
         match self {
             Self::One(input) => input.take().map_or(Step::End, Step::Input),
@@ -115,7 +114,6 @@ impl Source {
         }
     }
 
-    /// Starts at the beginning.
     pub fn walk(&self) -> Walk {
         match self {
             Self::File { path, format } => {
@@ -124,7 +122,7 @@ impl Source {
                 Walk::One(Some(Input {
                     id,
                     format: *format,
-                    place: Place::File(path.clone()),
+                    location: InputLocation::File(path.clone()),
                 }))
             }
             Self::Objects(location) if location.is_one() => Walk::Object(location.clone()),
@@ -134,7 +132,7 @@ impl Source {
                 Walk::One(Some(Input {
                     id,
                     format: *format,
-                    place: Place::Stdin,
+                    location: InputLocation::Stdin,
                 }))
             }
             Self::Directory { root } => Walk::Directory(Box::new(folder(root))),

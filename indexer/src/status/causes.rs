@@ -15,7 +15,6 @@ const MOST_CAUSES: u64 = 10_000;
 /// the same with a million of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Causes {
-    /// How many were read.
     pub read: u64,
     /// How many of these there are by cause code.
     pub counts: BTreeMap<String, u64>,

@@ -10,10 +10,8 @@ use serde::Serialize;
 use super::rate::Rate;
 use super::tokens::{Tokens, tokens};
 
-/// One lane.
 #[derive(Clone, Debug, Serialize)]
 pub struct LaneStatus {
-    /// Its consumer.
     pub consumer: String,
     /// Jobs that no worker has taken.
     pub pending: u64,
@@ -61,7 +59,6 @@ impl Found {
         self.info.num_pending + self.info.num_ack_pending as u64
     }
 
-    /// Everything about the lane.
     pub async fn status(&self, jobs: &Stream, rate: Option<Rate>) -> anyhow::Result<LaneStatus> {
         // Everything up to here is settled.
         let first = self.info.ack_floor.stream_sequence + 1;

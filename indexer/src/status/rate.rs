@@ -34,7 +34,6 @@ pub struct Look {
 
 #[derive(Clone, Copy, Debug)]
 struct Lane {
-    /// Deliveries that are over.
     settled: u64,
     lag: u64,
 }

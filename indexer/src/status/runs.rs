@@ -16,7 +16,6 @@ use crate::streams::{Range, Reader};
 /// Runs that are over and shown nevertheless.
 const MOST_OVER: usize = 5;
 
-/// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunStatus {
     /// The verb that runs: the part of the key before the first dot.

@@ -31,7 +31,6 @@ impl fmt::Display for Status {
 
 impl Status {
     /// The most important figures on one line.
-    #[must_use]
     pub fn line(&self) -> String {
         let now = humantime::format_rfc3339_seconds(SystemTime::now());
         let sum = |of: fn(&LaneStatus) -> usize| self.lanes.iter().map(of).sum::<usize>();

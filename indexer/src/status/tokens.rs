@@ -17,7 +17,6 @@ const SAMPLES: u64 = 16;
 /// Tokens of jobs that are not settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tokens {
-    /// How many.
     pub tokens: u64,
     /// Whether it is an estimate: the mean of the jobs that were read, for all.
     pub estimate: bool,

@@ -20,19 +20,13 @@ pub struct Orphaned {
     pub more_subjects: u64,
 }
 
-/// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrphanedSubject {
-    /// The subject.
     pub subject: String,
-    /// Jobs on it.
     pub jobs: u64,
 }
 
 /// Looks for subjects of a stream that none of its consumers reads.
-///
-/// # Errors
-/// If NATS cannot be asked.
 pub async fn orphaned(jobs: &Stream) -> anyhow::Result<Orphaned> {
     let consumers: Vec<consumer::Info> = jobs
         .consumers()

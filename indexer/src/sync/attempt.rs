@@ -77,7 +77,6 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Goes all the way.
     pub async fn perform(&mut self) -> anyhow::Result<()> {
         self.await_earlier_jobs().await?;
         self.first = self.context().last_sequence().await? + 1;

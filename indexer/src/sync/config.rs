@@ -54,7 +54,6 @@ pub struct Comparison {
     pub servers: Servers,
 }
 
-/// Settings of `indexer sync`.
 #[derive(Args, Clone, Debug)]
 pub struct SyncConfig {
     #[command(flatten)]
@@ -90,7 +89,6 @@ pub struct SyncConfig {
     pub sizing: Sizing,
 }
 
-/// Settings of `indexer plan`.
 #[derive(Args, Clone, Debug)]
 pub struct PlanConfig {
     #[command(flatten)]
@@ -103,8 +101,6 @@ pub struct PlanConfig {
 }
 
 impl Comparison {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -122,8 +118,6 @@ impl Comparison {
 }
 
 impl SyncConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.comparison.faults();
         faults.extend(self.sizing.faults());
@@ -142,8 +136,6 @@ impl SyncConfig {
 }
 
 impl PlanConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.comparison.faults();
         faults.extend(self.sizing.faults());

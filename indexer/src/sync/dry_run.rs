@@ -10,9 +10,6 @@ use crate::plan::{Changes, Plan, Sizing, Verb, Work};
 
 /// Plans a sync as if it began now. Jobs that wait for workers are not looked at: what they are going to write is
 /// planned once more.
-///
-/// # Errors
-/// If the source or Qdrant cannot be read.
 pub async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Result<Plan> {
     let comparer = Comparer::open(config).await?;
     let mut claimed = comparer.claim().await?;

@@ -28,7 +28,6 @@ pub struct Gather {
 }
 
 impl Piece {
-    /// Id of the document.
     pub fn doc_id(&self) -> &str {
         self.slices.first().map_or("", |slice| &slice.id)
     }

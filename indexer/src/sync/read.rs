@@ -44,7 +44,6 @@ pub struct Found {
     pub dead: Tally,
     /// Chunks of what has changed whose vectors are known.
     pub reused: u64,
-    /// Tokens of the others.
     pub changed_tokens: u64,
     /// Jobs that were published for it.
     pub jobs: u64,
@@ -71,7 +70,6 @@ struct Compared {
 }
 
 impl Reading<'_> {
-    /// Reads, compares and publishes.
     pub async fn perform(mut self) -> anyhow::Result<Found> {
         let mut found = Found::default();
         let (incoming, reader) = self.comparer.corpus()?;

@@ -56,7 +56,6 @@ pub struct Remover {
     pub most: u64,
 }
 
-/// What was published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     pub documents: u64,

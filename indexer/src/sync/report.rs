@@ -14,11 +14,8 @@ use crate::progress::as_double;
 /// All of a sync. Where the source was read again because jobs were lost, what was published counts each time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Id of the run.
     pub run: String,
-    /// The alias.
     pub alias: CollectionName,
-    /// The collection behind it.
     pub collection: CollectionName,
     /// Version of all that was published, in microseconds since the epoch: the start of the sync.
     pub version: u64,
@@ -26,11 +23,8 @@ pub struct Report {
     pub done: bool,
     /// Why it is not, if something has to be looked at.
     pub failed: Option<String>,
-    /// Documents of the source.
     pub documents: u64,
-    /// Their chunks.
     pub chunks: u64,
-    /// Tokens of the chunks.
     pub tokens: u64,
     /// Documents, records and files that cannot be read.
     pub refused: u64,
@@ -38,15 +32,12 @@ pub struct Report {
     pub unchanged: u64,
     /// Documents that were written or deleted by others since the start, and left as they are.
     pub newer: u64,
-    /// Documents that were published.
     pub published: u64,
     /// Their chunks that are to be embedded.
     pub published_chunks: u64,
-    /// Tokens of these.
     pub published_tokens: u64,
     /// Their other chunks: the collection has the vectors of these texts, and they travel with the jobs.
     pub reused_chunks: u64,
-    /// Documents that were deleted.
     pub deleted: u64,
     /// Documents that are not in the source and were not deleted.
     pub kept: u64,

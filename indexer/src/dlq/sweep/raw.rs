@@ -32,9 +32,6 @@ struct Stored {
 }
 
 /// The first job of a subject at or after a sequence.
-///
-/// # Errors
-/// If JetStream does not answer, or answers something else.
 pub async fn next_job(
     jetstream: &jetstream::Context,
     filter: &str,
@@ -46,9 +43,6 @@ pub async fn next_job(
 }
 
 /// A job by its sequence, `None` if it is not there.
-///
-/// # Errors
-/// If JetStream does not answer, or answers something else.
 pub async fn job_at(
     jetstream: &jetstream::Context,
     sequence: u64,

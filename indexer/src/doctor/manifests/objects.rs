@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// All objects.
 #[derive(Debug, Default)]
 pub struct Objects(Vec<Value>);
 

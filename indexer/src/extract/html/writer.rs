@@ -42,7 +42,6 @@ fn lines_around(name: &str) -> usize {
 }
 
 impl Writer {
-    /// An element starts.
     pub fn open(&mut self, name: &str) {
         match name {
             "br" => self.due(1),
@@ -66,7 +65,6 @@ impl Writer {
         }
     }
 
-    /// An element ends.
     pub fn close(&mut self, name: &str) {
         if marker_of(name).is_none() {
             return;
@@ -85,7 +83,6 @@ impl Writer {
         self.due(lines_around(name));
     }
 
-    /// Text between tags.
     pub fn text(&mut self, text: &str) {
         if self.verbatim > 0 {
             // Code is often set with an element per line.
@@ -107,7 +104,6 @@ impl Writer {
         }
     }
 
-    /// The whole text.
     pub fn finish(self) -> String {
         self.text
     }

@@ -22,7 +22,6 @@ const MOST_BLOCKS: usize = 32;
 trait Parts: Send + Sync + 'static {
     /// Size of the whole in bytes.
     fn bytes(&self) -> u64;
-    /// A part of it.
     fn part(&self, start: u64, bytes: u64) -> io::Result<Bytes>;
 }
 

@@ -65,7 +65,6 @@ struct Found {
 
 /// What the generation has of a chunk.
 enum State {
-    /// Nothing.
     Absent,
     /// The chunk, or a dead letter that was to make it.
     Present,

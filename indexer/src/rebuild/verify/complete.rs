@@ -127,7 +127,6 @@ impl Rebuild {
         })
     }
 
-    /// Looks at all heads.
     async fn heads(&self, tally: &mut Tally<'_>) -> anyhow::Result<()> {
         let mut pages = self
             .target()

@@ -43,16 +43,11 @@ impl Rebuild {
             recalls.iter().sum::<f64>() / as_double(searched)
         };
         let limit = self.config.limits.min_recall;
-        Ok(Gate {
-            name: "recall".to_owned(),
-            value: mean,
-            limit,
-            passed: mean >= limit,
-            finding: format!(
-                "the index finds {mean:.4} of the {HITS} best hits of {searched} exact searches, {limit} is needed \
-                 (--min-recall)"
-            ),
-        })
+        let finding = format!(
+            "the index finds {mean:.4} of the {HITS} best hits of {searched} exact searches, {limit} is needed \
+             (--min-recall)"
+        );
+        Ok(Gate::at_least("recall", mean, limit, finding))
     }
 
     async fn recall_of(&self, query: Vec<f32>) -> anyhow::Result<f64> {

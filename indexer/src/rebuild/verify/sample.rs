@@ -61,16 +61,9 @@ impl Rebuild {
         let example = faults.first().map_or(String::new(), |(id, fault)| {
             format!("; point `{id}` has {fault}")
         });
-        Gate {
-            name: "vectors".to_owned(),
-            value: as_double(bad),
-            limit: 0.0,
-            passed: faults.is_empty(),
-            finding: format!(
-                "{bad} of {} sampled points are wrong{example}",
-                samples.len()
-            ),
-        }
+        let sampled = samples.len();
+        let finding = format!("{bad} of {sampled} sampled points are wrong{example}");
+        Gate::at_most("vectors", as_double(bad), 0.0, finding)
     }
 
     fn fault(&self, point: &RetrievedPoint) -> Option<String> {

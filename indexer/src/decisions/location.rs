@@ -1,4 +1,4 @@
-//! Place: where a model or a corpus comes from, an address or a volume.
+//! Location: where a model or a corpus comes from, an address or a volume.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,10 +18,8 @@ const OF_MODELS: [&str; 3] = ["s3", "https", "http"];
 /// Schemes from which `indexer rebuild` takes documents.
 const OF_DOCUMENTS: [&str; 7] = ["s3", "gs", "az", "abfs", "abfss", "http", "https"];
 
-/// Where something is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// An address.
+pub enum Location {
     Url(String),
     /// A path on a volume.
     Claim {
@@ -35,12 +33,12 @@ pub enum Place {
 /// Where `worker stage` gets a model from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ModelPlace(Place);
+pub struct ModelPlace(Location);
 
 /// Where `indexer rebuild` gets documents from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct CorpusPlace(Place);
+pub struct CorpusPlace(Location);
 
 as_text!(
     ModelPlace,
@@ -62,16 +60,14 @@ as_text!(
 
 impl ModelPlace {
     /// As an address or a volume.
-    #[must_use]
-    pub fn place(&self) -> &Place {
+    pub fn location(&self) -> &Location {
         &self.0
     }
 }
 
 impl CorpusPlace {
     /// As an address or a volume.
-    #[must_use]
-    pub fn place(&self) -> &Place {
+    pub fn location(&self) -> &Location {
         &self.0
     }
 }
@@ -89,7 +85,7 @@ impl FromStr for ModelPlace {
             None => check_url(text, &OF_MODELS),
         };
         good.map_err(fault)?;
-        Ok(Self(Place::Url(text.to_owned())))
+        Ok(Self(Location::Url(text.to_owned())))
     }
 }
 
@@ -106,7 +102,7 @@ impl FromStr for CorpusPlace {
             return Err(fault(rule.to_owned()));
         }
         check_url(text, &OF_DOCUMENTS).map_err(fault)?;
-        Ok(Self(Place::Url(text.to_owned())))
+        Ok(Self(Location::Url(text.to_owned())))
     }
 }
 
@@ -153,7 +149,7 @@ fn check_hub(name: &str) -> Result<(), String> {
         .ok_or_else(|| "hf://owner/name or hf://owner/name@revision".to_owned())
 }
 
-fn claim(text: &str) -> Result<Place, String> {
+fn claim(text: &str) -> Result<Location, String> {
     let rest = text.strip_prefix(CLAIM).unwrap_or(text);
     let (claim, path) = rest.split_once('/').unwrap_or((rest, ""));
     let path = path.trim_end_matches('/');
@@ -163,7 +159,7 @@ fn claim(text: &str) -> Result<Place, String> {
     if !path.is_empty() && !is_path(path) {
         return Err("pvc://claim/path with a path without `..` and special characters".to_owned());
     }
-    Ok(Place::Claim {
+    Ok(Location::Claim {
         claim: claim.to_owned(),
         path: path.to_owned(),
     })
@@ -186,7 +182,7 @@ fn is_plain(text: &str) -> Result<(), String> {
         .ok_or_else(|| "no white space and no `$`: write %20 and %24".to_owned())
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(url) => f.write_str(url),
@@ -230,7 +226,7 @@ mod tests {
         }
         let claimed: CorpusPlace = "pvc://corpora/handbook/2026/".parse().unwrap();
         let (claim, path) = ("corpora".to_owned(), "handbook/2026".to_owned());
-        assert_eq!(claimed.place(), &Place::Claim { claim, path });
+        assert_eq!(claimed.location(), &Location::Claim { claim, path });
         assert!("pvc://corpora".parse::<CorpusPlace>().is_ok());
     }
 
