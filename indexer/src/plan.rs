@@ -3,7 +3,6 @@
 //! The work is counted by the code that does it, so that a run on the same source and collection does just that. What
 //! it costs is estimated by the formulas of [`Estimate`].
 
-use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -57,7 +56,7 @@ pub struct Work {
     pub published_tokens: u64,
     pub embed_jobs: u64,
     pub delete_jobs: u64,
-    /// Both.
+    /// Jobs of both kinds.
     pub jobs: u64,
 }
 
@@ -110,25 +109,6 @@ impl Changes {
             ("documents to delete", self.deleted),
             ("documents to keep", self.kept),
         ]
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = match self.verb {
-            Verb::Sync => "sync",
-            Verb::Rebuild => "rebuild",
-        };
-        writeln!(f, "a {verb} of `{}` ({})", self.alias, self.collection)?;
-        let changes = self.changes.iter().flat_map(Changes::counts);
-        for (name, count) in self.work.counts().into_iter().chain(changes) {
-            writeln!(f, "{name:<24} {count:>14}")?;
-        }
-        write!(f, "{}", self.estimate)?;
-        match &self.refusal {
-            Some(reason) => writeln!(f, "would fail: {reason}"),
-            None => writeln!(f, "nothing was changed"),
-        }
     }
 }
 
@@ -245,7 +225,20 @@ fn threshold(tokens: f64, per_job: f64) -> u64 {
 
 impl Outcome for Plan {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{self}")
+        let verb = match self.verb {
+            Verb::Sync => "sync",
+            Verb::Rebuild => "rebuild",
+        };
+        writeln!(out, "a {verb} of `{}` ({})", self.alias, self.collection)?;
+        let changes = self.changes.iter().flat_map(Changes::counts);
+        for (name, count) in self.work.counts().into_iter().chain(changes) {
+            writeln!(out, "{name:<24} {count:>14}")?;
+        }
+        self.estimate.write(out)?;
+        match &self.refusal {
+            Some(reason) => writeln!(out, "would fail: {reason}"),
+            None => writeln!(out, "nothing was changed"),
+        }
     }
 
     /// The run would stop at a limit.
@@ -254,34 +247,37 @@ impl Outcome for Plan {
     }
 }
 
-impl fmt::Display for Estimate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<24} {:>14.1}", "tokens per job", self.tokens_per_job)?;
+impl Estimate {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{:<24} {:>14.1}",
+            "tokens per job", self.tokens_per_job
+        )?;
         let Some(rate) = self.tokens_per_second else {
             return writeln!(
-                f,
+                out,
                 "give --tokens-per-second of one worker for hours and replicas"
             );
         };
-        writeln!(f, "{:<24} {rate:>14.0}", "tokens per second")?;
-        writeln!(
-            f,
-            "{:<24} {:>14.3}",
-            "GPU hours",
-            self.gpu_hours.unwrap_or(0.0)
-        )?;
+        writeln!(out, "{:<24} {rate:>14.0}", "tokens per second")?;
+        let hours = self.gpu_hours.unwrap_or(0.0);
+        writeln!(out, "{:<24} {hours:>14.3}", "GPU hours")?;
         if let Some(price) = self.price {
-            writeln!(f, "{:<24} {price:>14.2}", "price")?;
+            writeln!(out, "{:<24} {price:>14.2}", "price")?;
         }
         let Some((threshold, replicas)) = self.lag_threshold.zip(self.max_replicas) else {
-            return writeln!(f, "nothing is to be embedded: no lagThreshold to recommend");
+            return writeln!(
+                out,
+                "nothing is to be embedded: no lagThreshold to recommend"
+            );
         };
         let seconds = Duration::try_from_secs_f64(self.drain_seconds.unwrap_or(0.0).ceil());
         let seconds = seconds.unwrap_or(Duration::MAX);
-        writeln!(f, "{:<24} {threshold:>14}", "lagThreshold")?;
-        writeln!(f, "{:<24} {replicas:>14}", "maxReplicaCount")?;
+        writeln!(out, "{:<24} {threshold:>14}", "lagThreshold")?;
+        writeln!(out, "{:<24} {replicas:>14}", "maxReplicaCount")?;
         let drained = humantime::format_duration(seconds).to_string();
-        writeln!(f, "{:<24} {drained:>14}", "drained within")
+        writeln!(out, "{:<24} {drained:>14}", "drained within")
     }
 }
 

@@ -84,7 +84,7 @@ type ReadDocument = Result<Chunked, ReadError>;
 type Work = (Vec<Unit>, SyncSender<Vec<ReadDocument>>);
 
 /// Where the chunks of the next portion come from.
-type Turn = Receiver<Vec<ReadDocument>>;
+type NextPortion = Receiver<Vec<ReadDocument>>;
 
 /// Reads a corpus on threads of its own. Ends early when the receiver is gone.
 pub fn read(
@@ -122,7 +122,7 @@ pub fn read(
 /// The ways of a portion: to whoever is free, and to its turn.
 struct Portions {
     work: SyncSender<Work>,
-    turns: SyncSender<Turn>,
+    turns: SyncSender<NextPortion>,
 }
 
 impl Portions {
@@ -231,7 +231,7 @@ fn chunk_document(chunker: &Chunker, document: Box<Document>) -> ReadDocument {
 fn pack_portions(
     chunker: &Chunker,
     mut packer: DocumentPacker,
-    in_order: Receiver<Turn>,
+    in_order: Receiver<NextPortion>,
     output: &tokio::sync::mpsc::Sender<Event>,
 ) -> Option<()> {
     for turn in in_order {

@@ -32,7 +32,7 @@ mod resolve;
 const CONCURRENT: usize = 4;
 
 /// What a reading of the source came to.
-pub struct Read {
+pub struct CopyResult {
     pub report: PhaseReport,
     pub refused: u64,
     pub jobs: u64,
@@ -45,7 +45,7 @@ impl Rebuild {
     pub async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
         self.await_own_jobs().await?;
         let dead = self.dead_points().await?;
-        let Read {
+        let CopyResult {
             report,
             refused,
             superseded,
@@ -68,7 +68,7 @@ impl Rebuild {
         Ok(report)
     }
 
-    async fn copy_sources(&self, dead: &DeadPoints) -> anyhow::Result<Read> {
+    async fn copy_sources(&self, dead: &DeadPoints) -> anyhow::Result<CopyResult> {
         let chunker = self
             .config
             .chunking
@@ -88,7 +88,7 @@ impl Rebuild {
         &self,
         name: &CollectionName,
         dead: &DeadPoints,
-    ) -> anyhow::Result<Read> {
+    ) -> anyhow::Result<CopyResult> {
         // Wherever the alias points by now.
         let reads = self.record().reads.clone();
         let from = reads.unwrap_or_else(|| name.clone());
@@ -109,7 +109,11 @@ impl Rebuild {
         .await
     }
 
-    async fn copy_from(&self, from: &CollectionName, dead: &DeadPoints) -> anyhow::Result<Read> {
+    async fn copy_from(
+        &self,
+        from: &CollectionName,
+        dead: &DeadPoints,
+    ) -> anyhow::Result<CopyResult> {
         let copier = self.copier(dead).await?;
         let collection = Collection {
             from: Points {
@@ -188,7 +192,7 @@ pub async fn copy_all(
     copier: &Copier<'_>,
     mut publisher: Publisher,
     check: impl Fn() -> anyhow::Result<()>,
-) -> anyhow::Result<Read> {
+) -> anyhow::Result<CopyResult> {
     let (mut seen, mut superseded) = (SeenDocuments::default(), 0);
     let mut sum = PhaseReport::new(Phase::Copied);
     {
@@ -213,7 +217,7 @@ pub async fn copy_all(
     }
     let jobs = publisher.finish().await?;
     (sum.documents, sum.chunks, sum.tokens) = (seen.documents, seen.chunks, seen.tokens);
-    Ok(Read {
+    Ok(CopyResult {
         report: sum,
         refused: seen.refused,
         jobs,

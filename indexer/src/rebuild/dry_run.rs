@@ -5,7 +5,7 @@ use contract::tokenizer::Tokenizer;
 use points::Points;
 
 use super::RebuildConfig;
-use super::copy::{Collection, Copier, Read, copy_all};
+use super::copy::{Collection, Copier, CopyResult, copy_all};
 use super::verify::shrink;
 use crate::clock::now_micros;
 use crate::corpus::Corpus;
@@ -46,7 +46,7 @@ async fn read(
     config: &RebuildConfig,
     manifest: &Manifest,
     serving: Points<'_>,
-) -> anyhow::Result<Read> {
+) -> anyhow::Result<CopyResult> {
     let version = now_micros();
     let corpus = Corpus {
         sources: &config.sources,
@@ -97,7 +97,7 @@ fn template(config: &RebuildConfig, manifest: &Manifest) -> JobTemplate {
     }
 }
 
-fn work(read: &Read) -> Work {
+fn work(read: &CopyResult) -> Work {
     let report = &read.report;
     Work {
         documents: report.documents,

@@ -1,6 +1,5 @@
 //! Report: what a rebuild did, phase by phase, and what its gates found.
 
-use std::fmt;
 use std::io::{self, Write};
 
 use contract::names::CollectionName;
@@ -77,28 +76,11 @@ impl Report {
 
 impl Outcome for Report {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{self}")
-    }
-
-    fn complaints(&self) -> Vec<String> {
-        let failed = |reason| format!("run {} failed: {reason}", self.run);
-        self.failed.iter().map(failed).collect()
-    }
-
-    fn is_failure(&self) -> bool {
-        !self.done
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (run, alias) = (&self.run, &self.alias);
+        let (previous, generation) = (&self.previous, &self.generation);
+        writeln!(out, "run {run} of `{alias}`: {previous} -> {generation}")?;
         writeln!(
-            f,
-            "run {} of `{}`: {} -> {}",
-            self.run, self.alias, self.previous, self.generation
-        )?;
-        writeln!(
-            f,
+            out,
             "{:<10} {:>9} {:>9} {:>11} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9} {:>9}",
             "phase",
             "documents",
@@ -112,34 +94,39 @@ impl fmt::Display for Report {
             "seconds",
             "tokens/s"
         )?;
-        for phase in &self.phases {
-            write!(f, "{phase}")?;
-        }
+        self.phases.iter().try_for_each(|it| write_phase(it, out))?;
         for gate in &self.gates {
             let verdict = if gate.passed { "passed" } else { "FAILED" };
-            writeln!(f, "{verdict}  {}: {}", gate.name, gate.finding)?;
+            writeln!(out, "{verdict}  {}: {}", gate.name, gate.finding)?;
         }
         for dropped in &self.dropped {
-            writeln!(f, "dropped {dropped}")?;
+            writeln!(out, "dropped {dropped}")?;
         }
-        self.last_line(f)
+        self.write_end(out)
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let failed = |reason| format!("run {} failed: {reason}", self.run);
+        self.failed.iter().map(failed).collect()
+    }
+
+    fn is_failure(&self) -> bool {
+        !self.done
     }
 }
 
 impl Report {
-    fn last_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// How the run has ended.
+    fn write_end(&self, out: &mut dyn Write) -> io::Result<()> {
         if let Some(reason) = &self.failed {
-            return writeln!(f, "failed: {reason}");
+            return writeln!(out, "failed: {reason}");
         }
         if !self.done {
-            return writeln!(
-                f,
-                "not done: the last phase that ended is `{}`",
-                self.phase.name()
-            );
+            let phase = self.phase.name();
+            return writeln!(out, "not done: the last phase that ended is `{phase}`");
         }
         writeln!(
-            f,
+            out,
             "done: {} documents, {} chunks, {} reused, {} published to be embedded ({:.2} %)",
             self.documents,
             self.chunks,
@@ -147,14 +134,10 @@ impl Report {
             self.published,
             self.published_share * 100.0
         )?;
-        match self.useful_token_ratio {
-            Some(ratio) => writeln!(
-                f,
-                "{:.1} % of the computed tokens were useful",
-                ratio * 100.0
-            ),
-            None => Ok(()),
-        }
+        let ratio = self.useful_token_ratio.map(|ratio| ratio * 100.0);
+        ratio.map_or(Ok(()), |ratio| {
+            writeln!(out, "{ratio:.1} % of the computed tokens were useful")
+        })
     }
 }
 
@@ -164,22 +147,20 @@ fn useful_token_ratio(phases: &[PhaseReport]) -> Option<f64> {
     (padded > 0).then(|| as_double(sum(|phase| phase.useful_tokens)) / as_double(padded))
 }
 
-impl fmt::Display for PhaseReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<10} {:>9} {:>9} {:>11} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9.1} {:>9.0}",
-            self.phase.name(),
-            self.documents,
-            self.chunks,
-            self.tokens,
-            self.reused,
-            self.present,
-            self.published,
-            self.dead_lettered,
-            self.truncated,
-            self.seconds,
-            self.tokens_per_second
-        )
-    }
+fn write_phase(phase: &PhaseReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:<10} {:>9} {:>9} {:>11} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9.1} {:>9.0}",
+        phase.phase.name(),
+        phase.documents,
+        phase.chunks,
+        phase.tokens,
+        phase.reused,
+        phase.present,
+        phase.published,
+        phase.dead_lettered,
+        phase.truncated,
+        phase.seconds,
+        phase.tokens_per_second
+    )
 }

@@ -64,6 +64,11 @@ impl RowPacker {
         }
     }
 
+    /// All jobs from now on are of this run.
+    pub fn begin(&mut self, run: &str) {
+        self.template.run = Some(run.to_owned());
+    }
+
     /// Adds a point. Gives the jobs that are full, in order; `None` if the point fits no job even alone.
     pub fn add(&mut self, row: Row) -> Option<Vec<Packed>> {
         let size = Size {

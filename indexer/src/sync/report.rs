@@ -1,6 +1,5 @@
 //! Report: what a sync found and did.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -33,10 +32,10 @@ pub struct Report {
     /// Documents that were written or deleted by others since the start, and left as they are.
     pub newer: u64,
     pub published: u64,
-    /// Their chunks that are to be embedded.
+    /// Chunks of published documents that are to be embedded.
     pub published_chunks: u64,
     pub published_tokens: u64,
-    /// Their other chunks: the collection has the vectors of these texts, and they travel with the jobs.
+    /// The other chunks of published documents: the collection has the vectors of these texts, and they travel with the jobs.
     pub reused_chunks: u64,
     pub deleted: u64,
     /// Documents that are not in the source and were not deleted.
@@ -73,49 +72,14 @@ impl Report {
             self.tokens_per_second = as_double(self.published_tokens) / elapsed.as_secs_f64();
         }
     }
-
-    fn last_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            unchanged,
-            published,
-            deleted,
-            ..
-        } = self;
-        let what = format!("{unchanged} unchanged, {published} published, {deleted} deleted");
-        match &self.failed {
-            Some(reason) => writeln!(f, "failed: {reason}"),
-            None if self.done => writeln!(f, "done: {what}"),
-            None => writeln!(f, "published, not waited for: {what}"),
-        }
-    }
 }
 
 impl Outcome for Report {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{self}")
-    }
-
-    fn complaints(&self) -> Vec<String> {
-        let failed = |reason| format!("run {} failed: {reason}", self.run);
-        self.failed.iter().map(failed).collect()
-    }
-
-    fn is_failure(&self) -> bool {
-        self.failed.is_some()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            run,
-            alias,
-            collection,
-            version,
-            ..
-        } = self;
+        let (run, alias, collection, version) =
+            (&self.run, &self.alias, &self.collection, self.version);
         writeln!(
-            f,
+            out,
             "run {run} of `{alias}` ({collection}), version {version}"
         )?;
         let counts = [
@@ -135,14 +99,26 @@ impl fmt::Display for Report {
             ("dead letters", self.dead_letters),
         ];
         for (name, count) in counts {
-            writeln!(f, "{name:<22} {count:>14}")?;
+            writeln!(out, "{name:<22} {count:>14}")?;
         }
-        writeln!(f, "{:<22} {:>14.1}", "seconds", self.seconds)?;
-        writeln!(
-            f,
-            "{:<22} {:>14.0}",
-            "tokens per second", self.tokens_per_second
-        )?;
-        self.last_line(f)
+        writeln!(out, "{:<22} {:>14.1}", "seconds", self.seconds)?;
+        let rate = self.tokens_per_second;
+        writeln!(out, "{:<22} {rate:>14.0}", "tokens per second")?;
+        let (unchanged, published, deleted) = (self.unchanged, self.published, self.deleted);
+        let what = format!("{unchanged} unchanged, {published} published, {deleted} deleted");
+        match &self.failed {
+            Some(reason) => writeln!(out, "failed: {reason}"),
+            None if self.done => writeln!(out, "done: {what}"),
+            None => writeln!(out, "published, not waited for: {what}"),
+        }
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let failed = |reason| format!("run {} failed: {reason}", self.run);
+        self.failed.iter().map(failed).collect()
+    }
+
+    fn is_failure(&self) -> bool {
+        self.failed.is_some()
     }
 }

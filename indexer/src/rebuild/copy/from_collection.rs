@@ -21,7 +21,7 @@ use points::{Points, point_id};
 use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint};
 use tokio::sync::mpsc;
 
-use super::{Copier, Read, copy_all};
+use super::{Copier, CopyResult, copy_all};
 use crate::corpus::READ_AHEAD;
 use crate::corpus::read::{Event, ReadError};
 use crate::generation::reembed::Reembed;
@@ -70,7 +70,7 @@ impl Collection<'_> {
         packer: DocumentPacker,
         publisher: Publisher,
         check: impl Fn() -> anyhow::Result<()>,
-    ) -> anyhow::Result<Read> {
+    ) -> anyhow::Result<CopyResult> {
         let (output, incoming) = mpsc::channel(READ_AHEAD);
         let stored = Stored {
             source: self,
