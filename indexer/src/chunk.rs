@@ -24,7 +24,6 @@ use crate::document::blocks::BLOCK_BYTES;
 use crate::source::Origin;
 use crate::source::SourceError;
 
-mod assemble;
 mod context;
 mod cut;
 mod emit;

@@ -5,14 +5,7 @@
 //! records are streamed record by record; text stays in its file beyond one block; everything else is read whole
 //! up to a limit that an option sets.
 
-use clap::Args;
-
-use crate::document::Document;
-use crate::source::Origin;
-use crate::source::{Format, Input, InputLocation, SourceError};
-
 mod decode;
-mod guard;
 mod html;
 mod json;
 mod lines;
@@ -21,6 +14,16 @@ mod pdf;
 mod record;
 mod table;
 mod text;
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use clap::Args;
+
+use crate::document::Document;
+use crate::source::Origin;
+use crate::source::{Format, Input, InputLocation, SourceError};
 
 /// How large the things may be that have to be in memory as a whole.
 #[derive(Debug, Clone, Copy, Args)]
@@ -160,3 +163,26 @@ fn bytes_of(input: &Input) -> Result<Box<dyn std::io::Read + Send>, SourceError>
 
 #[cfg(test)]
 mod tests;
+
+thread_local! {
+    /// Whether a panic on this thread is expected and becomes an error.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `call`; `None` where it panics. Broken files make some libraries panic rather often: the hook of the process
+/// is told to keep quiet about this thread meanwhile, and is as it was for all others.
+pub fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                loud(info);
+            }
+        }));
+    });
+    GUARDED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(false);
+    result.ok()
+}

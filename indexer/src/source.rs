@@ -5,19 +5,17 @@
 //! used is an `Err` item and the walk goes on. Nothing is remembered about inputs already given: whether an earlier
 //! source holds the same document id is asked of the file system, or of the store.
 
-use std::path::{Path, PathBuf};
-
 mod error;
-mod format;
 mod object;
 mod origin;
 mod store;
 mod walk;
 
-pub use error::SourceError;
-pub use format::Format;
-pub use object::{Object, ObjectReader};
+use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+pub use error::SourceError;
+pub use object::{Object, ObjectReader};
 pub use origin::{MAX_ID_BYTES, Origin, check_id};
 use walk::{Source, Step, Walk, understand};
 
@@ -250,3 +248,45 @@ fn id_fits(input: Input) -> Result<Input, SourceError> {
 
 #[cfg(test)]
 mod tests;
+
+/// What the bytes of an input mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Plain text: one document.
+    Text,
+    /// Markdown: one document.
+    Markdown,
+    /// HTML: one document.
+    Html,
+    /// One JSON object per line: many documents.
+    Jsonl,
+    /// Comma-separated values with a header: many documents.
+    Csv,
+    /// Tab-separated values with a header, without quoting: many documents.
+    Tsv,
+    /// PDF: one document.
+    Pdf,
+    /// Parquet: many documents, one in each row.
+    Parquet,
+}
+
+/// The extensions that are known, for messages.
+pub const EXTENSIONS: &str =
+    "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet";
+
+impl Format {
+    /// The format that a file's extension stands for, in any case.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "txt" | "text" => Some(Self::Text),
+            "md" | "markdown" => Some(Self::Markdown),
+            "html" | "htm" => Some(Self::Html),
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
+            "pdf" => Some(Self::Pdf),
+            "parquet" => Some(Self::Parquet),
+            _ => None,
+        }
+    }
+}

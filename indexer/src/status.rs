@@ -3,6 +3,13 @@
 //! One look tells what there is; how fast it goes takes two. A [`Looker`] remembers its last look, so that each of its
 //! looks tells the rate since the one before.
 
+mod lanes;
+mod rate;
+mod runs;
+mod table;
+mod tokens;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream::Stream};
@@ -10,28 +17,20 @@ use clap::Args;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
+pub use lanes::LaneStatus;
 use points::Points;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::Filter;
-use runtime::settings::ConfigFault;
-use serde::Serialize;
-
-use crate::config::{ModelDir, Servers};
-use crate::streams::orphaned::{Orphaned, orphaned};
-use crate::streams::stream;
-
-mod causes;
-mod lanes;
-mod rate;
-mod runs;
-mod table;
-mod tokens;
-
-pub use causes::Causes;
-pub use lanes::LaneStatus;
 pub use rate::Rate;
 pub use runs::RunStatus;
+use runtime::settings::ConfigFault;
+use serde::Serialize;
 pub use tokens::Tokens;
+
+use crate::config::{ModelDir, Servers};
+use crate::dlq::letter::Stored;
+use crate::streams::orphaned::{Orphaned, orphaned};
+use crate::streams::{Range, Reader, stream};
 
 #[derive(Args, Clone, Debug)]
 pub struct StatusConfig {
@@ -181,7 +180,7 @@ impl Looker {
             rate,
             jobs: jobs.cached_info().state.messages,
             dead_letters: dlq.cached_info().state.messages,
-            dead_letter_causes: causes::causes(&dlq).await?,
+            dead_letter_causes: causes(&dlq).await?,
             orphaned: orphaned(&jobs).await?,
             collections: collections(&self.qdrant, &self.config.collections).await?,
             runs: runs::runs(&self.jetstream).await?,
@@ -217,4 +216,36 @@ async fn collections(
         });
     }
     Ok(collections)
+}
+
+/// Dead letters whose cause is read.
+const MOST_CAUSES: u64 = 10_000;
+
+/// Dead letters by cause. Only headers are read, and of the newest 10,000 alone, so that a look at the figures costs
+/// the same with a million of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Causes {
+    pub read: u64,
+    /// How many of these there are by cause code.
+    pub counts: BTreeMap<String, u64>,
+}
+
+pub async fn causes(dlq: &Stream) -> anyhow::Result<Causes> {
+    let range = Range {
+        filter: ">".to_owned(),
+        first: dlq
+            .cached_info()
+            .state
+            .last_sequence
+            .saturating_sub(MOST_CAUSES - 1),
+        headers_only: true,
+    };
+    let mut reader = Reader::open(dlq.clone(), range).await?;
+    let mut causes = Causes::default();
+    while let Some((_, message)) = reader.next().await? {
+        let stored = Stored::delivered(&message)?;
+        causes.read += 1;
+        *causes.counts.entry(stored.cause().to_owned()).or_default() += 1;
+    }
+    Ok(causes)
 }

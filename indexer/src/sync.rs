@@ -45,7 +45,6 @@ mod gather;
 mod read;
 mod remove;
 mod report;
-mod reuse;
 
 /// Attempts, each because the alias has moved, before it is an error.
 const MOVES: u32 = 5;

@@ -2,10 +2,9 @@
 
 use contract::tokenizer::TokenizerError;
 
-use super::assemble::{Span, assemble};
 use super::context::Contexts;
 use super::cut::{self, Cut};
-use super::measure::Measure;
+use super::measure::{Measure, Span, assemble};
 use super::outline::Outline;
 use super::{ChunkError, Chunker};
 use crate::document::{Block, Document};

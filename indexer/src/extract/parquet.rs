@@ -13,7 +13,7 @@ use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 
 use super::Limit;
-use super::guard::guarded;
+use super::guarded;
 use super::record::{ID, document};
 use crate::document::Document;
 use crate::source::Origin;

@@ -1,9 +1,8 @@
 //! PDF: one document per file, its pages as paragraphs.
 
-use super::Limit;
 use super::decode::read;
-use super::guard::guarded;
 use super::text::whole;
+use super::{Limit, guarded};
 use crate::document::{Document, Markup};
 use crate::source::{Input, SourceError};
 

@@ -10,7 +10,6 @@ use crate::progress::as_double;
 
 mod complete;
 mod golden;
-mod recall;
 mod sample;
 
 impl Rebuild {

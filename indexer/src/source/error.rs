@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use runtime::object_stores::StoreError;
 use thiserror::Error;
 
-use super::format::EXTENSIONS;
+use super::EXTENSIONS;
 use crate::source::Origin;
 
 /// Why a source, an input or a document was refused. No variant carries text of a document.

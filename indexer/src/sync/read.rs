@@ -7,10 +7,9 @@ use futures::stream::{self, StreamExt as _};
 use runtime::failpoint;
 use tokio::sync::mpsc;
 
-use super::compare::Verdict;
+use super::compare::{Verdict, with_vectors};
 use super::comparer::Comparer;
 use super::gather::{Gather, Piece};
-use super::reuse::with_vectors;
 use crate::corpus::read::Event;
 use crate::corpus::seen::{SeenDocuments, identity};
 use crate::generation::ledger::DeadPoints;
