@@ -12,6 +12,7 @@ use qdrant_client::Qdrant;
 
 use super::evaluation::Subject;
 use super::read::Topic;
+use crate::generation::alias;
 
 /// A collection to search.
 #[derive(Clone, Debug)]
@@ -32,15 +33,8 @@ pub async fn target(
         "model `{}` is a rescorer; a search needs an embedding model",
         manifest.name
     );
-    let aliases = qdrant.list_aliases().await;
-    let aliases = aliases
-        .context("failed to list the aliases of qdrant")?
-        .aliases;
-    let behind = aliases.iter().find(|it| it.alias_name == alias.as_str());
-    let collection = match behind {
-        Some(found) => found.collection_name.parse()?,
-        None => alias.clone(),
-    };
+    let collection = alias::find(qdrant, alias).await?;
+    let collection = collection.unwrap_or_else(|| alias.clone());
     let info = qdrant.collection_info(collection.as_str()).await;
     let info = info.with_context(|| format!("failed to look up collection `{alias}`"))?;
     collection::check(&collection, &info.result.unwrap_or_default(), &manifest)?;

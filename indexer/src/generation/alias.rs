@@ -3,19 +3,27 @@
 use anyhow::Context as _;
 use contract::names::CollectionName;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::CreateAliasBuilder;
+use qdrant_client::qdrant::{AliasDescription, CreateAliasBuilder};
+
+/// The collection behind an alias, `None` if there is no such alias.
+pub async fn find(
+    qdrant: &Qdrant,
+    alias: &CollectionName,
+) -> anyhow::Result<Option<CollectionName>> {
+    let aliases = list(qdrant).await?;
+    let found = aliases
+        .into_iter()
+        .find(|it| it.alias_name == *alias.as_str());
+    Ok(found
+        .map(|found| found.collection_name.parse())
+        .transpose()?)
+}
 
 /// The collection behind an alias.
 pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<CollectionName> {
-    let aliases = qdrant.list_aliases().await;
-    let aliases = aliases.context("failed to list the aliases")?.aliases;
-    let found = aliases
-        .into_iter()
-        .find(|found| found.alias_name == alias.as_str());
-    let found = found.with_context(|| {
+    find(qdrant, alias).await?.with_context(|| {
         format!("there is no alias `{alias}`; run `indexer provision` with it first")
-    })?;
-    Ok(found.collection_name.parse()?)
+    })
 }
 
 /// The collection behind a name, which may be an alias or a collection itself.
@@ -40,12 +48,13 @@ pub async fn collections(qdrant: &Qdrant) -> anyhow::Result<Vec<CollectionName>>
 
 /// Collections that any alias points to.
 pub async fn targets(qdrant: &Qdrant) -> anyhow::Result<Vec<String>> {
+    let aliases = list(qdrant).await?.into_iter();
+    Ok(aliases.map(|found| found.collection_name).collect())
+}
+
+async fn list(qdrant: &Qdrant) -> anyhow::Result<Vec<AliasDescription>> {
     let aliases = qdrant.list_aliases().await;
-    let aliases = aliases.context("failed to list the aliases")?.aliases;
-    Ok(aliases
-        .into_iter()
-        .map(|found| found.collection_name)
-        .collect())
+    Ok(aliases.context("failed to list the aliases")?.aliases)
 }
 
 /// Points an alias to a collection and reads it back.
