@@ -101,7 +101,6 @@ pub enum ChunkError {
     TooMany { origin: Origin, chunks: u64 },
 }
 
-/// One chunk of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
     /// Number within the document, from 0.
@@ -182,7 +181,6 @@ impl Chunker {
         &self.tokenizer
     }
 
-    /// The options in force.
     pub fn options(&self) -> &ChunkOptions {
         &self.options
     }

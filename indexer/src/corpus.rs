@@ -50,7 +50,6 @@ impl Chunking {
             .collect()
     }
 
-    /// Cuts documents for a model.
     pub fn chunker(&self, manifest: &Manifest, model: &ModelDir) -> anyhow::Result<Chunker> {
         let tokenizer = Tokenizer::load(&model.model.join(TOKENIZER))?;
         let options = ChunkOptions {

@@ -55,7 +55,6 @@ impl DeleteConfig {
     }
 }
 
-/// What a delete did.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Deleted {
     /// Documents whose removal was published, or that are there to be removed.

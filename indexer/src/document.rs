@@ -12,7 +12,6 @@ pub use blocks::{Block, Blocks, TextFile};
 
 use crate::source::{Origin, SourceError};
 
-/// One document of a corpus.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// Identity within the collection: 1 to [`MAX_ID_BYTES`](crate::source::MAX_ID_BYTES) bytes of any Unicode.
@@ -29,7 +28,6 @@ pub struct Document {
     pub origin: Origin,
 }
 
-/// The text of a document.
 #[derive(Debug, Clone)]
 pub enum Content {
     /// In memory, of bounded size.

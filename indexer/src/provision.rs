@@ -97,7 +97,6 @@ impl fmt::Display for Step {
     }
 }
 
-/// What provisioning found and did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Provisioned {
     pub steps: Vec<Step>,

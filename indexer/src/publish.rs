@@ -70,7 +70,6 @@ pub struct PublishConfig {
     pub servers: Servers,
 }
 
-/// What a publish did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Published {
     /// Version that the documents got.

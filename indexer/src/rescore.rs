@@ -97,7 +97,6 @@ impl RescoreConfig {
     }
 }
 
-/// What was done with points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Points in jobs.
@@ -182,7 +181,6 @@ impl Counts {
     }
 }
 
-/// What a run works with.
 struct Rescoring<'a> {
     config: &'a RescoreConfig,
     manifest: Manifest,

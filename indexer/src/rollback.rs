@@ -58,7 +58,6 @@ pub struct RollbackConfig {
     pub servers: Servers,
 }
 
-/// What a rollback did.
 #[derive(Clone, Debug, Serialize)]
 pub struct RolledBack {
     pub alias: CollectionName,

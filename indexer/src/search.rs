@@ -52,7 +52,6 @@ pub struct SearchConfig {
     pub servers: Servers,
 }
 
-/// A chunk that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hit {
     /// Score of the pair of query and text, where a cross-encoder was asked.

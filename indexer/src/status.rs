@@ -146,7 +146,6 @@ impl Status {
 }
 
 impl Looker {
-    /// Connects to both servers.
     pub async fn open(config: &StatusConfig) -> anyhow::Result<Self> {
         Ok(Self {
             config: config.clone(),
@@ -157,7 +156,6 @@ impl Looker {
         })
     }
 
-    /// Looks at everything.
     pub async fn look(&mut self) -> anyhow::Result<Status> {
         let jobs = stream(&self.jetstream, JOBS).await?;
         let dlq = stream(&self.jetstream, DLQ).await?;

@@ -97,7 +97,6 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Starts to read.
     pub async fn open(stream: Stream, range: Range) -> anyhow::Result<Self> {
         let state = stream.get_info().await?.state;
         let first = range.first.max(state.first_sequence).max(1);

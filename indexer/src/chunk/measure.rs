@@ -26,7 +26,6 @@ impl Measure {
         }
     }
 
-    /// Tokenizes `text`.
     pub fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
         let mut pieces = Pieces::default();
         let mut breaks = Vec::new();
@@ -56,7 +55,6 @@ impl Measure {
         self.pieces.ids.get(self.before(start)..self.before(end))
     }
 
-    /// Tokens from `start` to `end`.
     pub fn count(&self, start: usize, end: usize) -> usize {
         self.before(end).saturating_sub(self.before(start))
     }

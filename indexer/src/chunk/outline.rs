@@ -49,7 +49,6 @@ pub struct Carry {
     started: bool,
 }
 
-/// The structure of a block.
 #[derive(Debug, Default)]
 pub struct Outline {
     pub pieces: Vec<Piece>,

@@ -19,7 +19,6 @@ pub struct Draft {
     pub token_ids: Vec<u32>,
 }
 
-/// A block being packed.
 pub struct Packer<'a> {
     chunker: &'a Chunker,
     document: &'a Document,

@@ -48,7 +48,6 @@ pub enum ReadError {
     TooLarge(#[from] TooLarge),
 }
 
-/// What reading gives, in order.
 #[derive(Debug)]
 pub enum Event {
     /// A job to publish.

@@ -53,7 +53,6 @@ pub static FIELDS: [Field; 13] = [
     Field::optional("storage.size", is::<Quantity>),
 ];
 
-/// Reads decisions.
 pub fn read(yaml: &str) -> Result<Decisions, Vec<Fault>> {
     let whole = |problem: String| {
         let field = String::new();

@@ -25,7 +25,6 @@ pub struct ListConfig {
     pub selection: Selection,
 }
 
-/// Lists the selected dead letters.
 pub async fn list(
     jetstream: &jetstream::Context,
     config: &ListConfig,

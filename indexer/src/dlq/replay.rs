@@ -41,7 +41,6 @@ pub struct ReplayConfig {
     pub selection: Selection,
 }
 
-/// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Replayed {
     /// Whether it only looked.

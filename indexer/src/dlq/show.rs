@@ -46,7 +46,6 @@ struct Shown {
     payload: Payload,
 }
 
-/// Shows a dead letter.
 pub async fn show(
     jetstream: &jetstream::Context,
     config: &ShowConfig,

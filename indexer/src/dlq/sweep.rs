@@ -39,7 +39,6 @@ pub struct SweepConfig {
     pub json: bool,
 }
 
-/// What a sweep found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Swept {
     /// Whether it only looked.
@@ -81,7 +80,6 @@ struct Exhausted<'a> {
     deliveries: i64,
 }
 
-/// Sweeps once.
 pub async fn sweep(jetstream: &jetstream::Context, config: &SweepConfig) -> anyhow::Result<Swept> {
     let mut sweeper = Sweeper {
         jetstream: jetstream.clone(),

@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::fleet::Broken;
 use crate::outcome::Outcome;
 
-/// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -20,7 +19,6 @@ pub enum Severity {
     Unknown,
 }
 
-/// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub severity: Severity,
@@ -70,7 +68,6 @@ impl Finding {
         }
     }
 
-    /// A rule that is broken.
     pub fn of(broken: Broken) -> Self {
         Self::error(broken.at, broken.found, broken.wanted, broken.rule)
     }

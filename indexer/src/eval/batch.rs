@@ -11,7 +11,6 @@ const MOST_BYTES: usize = 128 * 1024;
 /// An answer has at most this many numbers: each takes at most 14 bytes of a message.
 const MOST_NUMBERS: usize = contract::job::MAX_JOB_BYTES / 14;
 
-/// How large a query is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
     /// Tokens of the model that makes the most of them.

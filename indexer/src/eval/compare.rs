@@ -45,7 +45,7 @@ pub fn compare(now: &Evaluation, baseline: &Evaluation, k: usize) -> Comparison 
         .iter()
         .map(|query| (query.id.as_str(), query.ndcg(k)))
         .collect();
-    let delta = |query: &super::evaluation::Outcome| {
+    let delta = |query: &super::evaluation::QueryOutcome| {
         let (ndcg, baseline) = (query.ndcg(k), *before.get(query.id.as_str())?);
         let delta = if (ndcg - baseline).abs() < TOLERANCE {
             0.0

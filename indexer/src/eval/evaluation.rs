@@ -34,9 +34,8 @@ pub struct JudgedHit {
     pub grade: Option<i64>,
 }
 
-/// What one query found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct QueryOutcome {
     pub id: String,
     pub text: String,
     /// How many documents are relevant.
@@ -46,7 +45,6 @@ pub struct Outcome {
     pub hits: Vec<JudgedHit>,
 }
 
-/// What all queries found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     pub subject: Subject,
@@ -59,7 +57,7 @@ pub struct Evaluation {
     /// Scores of relevant and of other documents.
     pub scores: Scores,
     /// Each query, in the order of its file.
-    pub queries: Vec<Outcome>,
+    pub queries: Vec<QueryOutcome>,
 }
 
 impl Evaluation {
@@ -86,7 +84,7 @@ impl Evaluation {
             grade: grade(&hit),
             hit,
         };
-        self.queries.push(Outcome {
+        self.queries.push(QueryOutcome {
             id: topic.id.clone(),
             text: topic.text.clone(),
             relevant: topic.ideal.len(),
@@ -116,7 +114,7 @@ impl Evaluation {
     }
 }
 
-impl Outcome {
+impl QueryOutcome {
     /// nDCG at a cutoff, 0 at one that was not measured.
     pub fn ndcg(&self, k: usize) -> f64 {
         at(&self.measures, k).map_or(0.0, |measures| measures.ndcg)

@@ -15,7 +15,6 @@ use super::read::{LeftOut, Topics};
 /// Version of this file that the program reads and writes.
 const FORMAT: u32 = 1;
 
-/// Everything about one evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub format: u32,

@@ -32,7 +32,6 @@ pub struct Retriever<'a> {
     pub depth: usize,
 }
 
-/// One query on its way.
 struct Search<'a> {
     vector: &'a [f32],
     found: HashMap<String, f32>,

@@ -55,7 +55,6 @@ impl Limit {
 }
 
 impl Run<'_> {
-    /// An evaluation of each target.
     pub async fn evaluate(&self, limits: &[Limit]) -> anyhow::Result<Vec<Evaluation>> {
         let sizes = self.topics.iter().map(|topic| size(topic, limits));
         let sizes: Vec<_> = sizes.collect::<anyhow::Result<_>>()?;

@@ -14,7 +14,6 @@ use super::evaluation::Subject;
 use super::read::Topic;
 use crate::generation::alias;
 
-/// A collection to search.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub subject: Subject,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use contract::digest::Digest;
 
-use super::evaluation::{Evaluation, Outcome, Subject};
+use super::evaluation::{Evaluation, QueryOutcome, Subject};
 use super::measure::Measures;
 use super::read::{LeftOut, Topic, Topics};
 
@@ -18,7 +18,7 @@ pub fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
         fingerprint: Digest::of(b"model"),
         exact: false,
     });
-    let outcome = |(id, ndcg): &(&str, f64)| Outcome {
+    let outcome = |(id, ndcg): &(&str, f64)| QueryOutcome {
         id: (*id).to_owned(),
         text: format!("text of {id}"),
         relevant: 1,

@@ -40,7 +40,6 @@ const MODELS: &str = "/models";
 /// A number for people: its name, its value, and how it came about.
 pub type Explained = (&'static str, String, String);
 
-/// What follows from decisions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Derived {
     /// Directory of the staged model.
@@ -79,7 +78,6 @@ pub struct Derived {
     pub drain_target: Duration,
 }
 
-/// Derives everything from decisions.
 pub fn derive(decisions: &Decisions) -> Derived {
     let gpu = decisions.gpu;
     let measured = decisions.model.tokens_per_second;

@@ -12,7 +12,6 @@ use super::{Fleet, Setting, max_ack_pending, span};
 /// with so many that is a megabyte or two each time.
 const MOST_IN_FLIGHT: u64 = 100_000;
 
-/// A rule that is broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Broken {
     /// The rule, as a sentence.

@@ -35,7 +35,6 @@ pub async fn resolved(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<
     found.with_context(|| format!("there is neither a collection nor an alias `{name}`"))
 }
 
-/// Names of all collections.
 pub async fn collections(qdrant: &Qdrant) -> anyhow::Result<Vec<CollectionName>> {
     let found = qdrant.list_collections().await;
     let found = found.context("failed to list the collections")?.collections;

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 /// Version of the records that this code reads and writes.
 pub const FORMAT: u32 = 1;
 
-/// The bucket of runs.
 #[derive(Clone, Debug)]
 pub struct Bucket(Store);
 
@@ -73,7 +72,6 @@ impl Bucket {
         Ok(())
     }
 
-    /// The entry of a key.
     pub async fn find<T: DeserializeOwned>(&self, key: &str) -> anyhow::Result<Option<Stored<T>>> {
         let entry = self.0.entry(key).await;
         let entry = entry.with_context(|| format!("failed to read `{key}` of bucket `{RUNS}`"))?;

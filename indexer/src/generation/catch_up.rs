@@ -63,7 +63,6 @@ pub struct CatchUp<'a> {
     pub tokenizing: Option<(&'a Manifest, &'a Tokenizer)>,
 }
 
-/// What a scan did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// Documents with anything that was due.

@@ -42,7 +42,6 @@ pub struct Wanted<'a> {
 }
 
 impl Vectors {
-    /// The vector of a text.
     pub fn vector(&self, digest: &str) -> Option<&Vec<f32>> {
         self.texts.get(digest).map(|known| &known.vector)
     }

@@ -74,7 +74,6 @@ pub struct PhaseReport {
     pub tokens_per_second: f64,
 }
 
-/// What a gate found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     pub name: String,
@@ -152,7 +151,6 @@ pub struct Rollback {
 /// A record as it was read or written.
 pub type StoredRun = Stored<RunRecord>;
 
-/// The records of rebuilds.
 #[derive(Clone, Debug)]
 pub struct Runs(Bucket);
 

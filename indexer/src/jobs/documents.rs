@@ -53,7 +53,6 @@ pub struct Packed {
     pub chunks: usize,
 }
 
-/// Fills jobs with chunks.
 #[derive(Debug)]
 pub struct DocumentPacker {
     template: JobTemplate,

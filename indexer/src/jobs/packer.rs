@@ -29,7 +29,6 @@ pub struct Packer<T> {
     size: Size,
 }
 
-/// The items of one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filled<T> {
     pub items: Vec<T>,

@@ -9,7 +9,6 @@ use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord};
 use crate::outcome::Outcome;
 use crate::progress::as_double;
 
-/// All of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub run: String,
@@ -116,7 +115,6 @@ impl Outcome for Report {
 }
 
 impl Report {
-    /// How the run has ended.
     fn write_end(&self, out: &mut dyn Write) -> io::Result<()> {
         if let Some(reason) = &self.failed {
             return writeln!(out, "failed: {reason}");

@@ -25,7 +25,6 @@ pub enum State {
     Created,
 }
 
-/// A file that was rendered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Written {
     pub path: PathBuf,

@@ -27,7 +27,6 @@ pub struct Limits {
     pub row_tokens: usize,
 }
 
-/// A point to score.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub item: Item,

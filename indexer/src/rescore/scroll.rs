@@ -49,7 +49,6 @@ pub struct Scroll {
 }
 
 impl Selection {
-    /// How many points there are.
     pub async fn count(&self, qdrant: &Qdrant) -> anyhow::Result<u64> {
         Ok(self.points(qdrant).count(self.all()).await?)
     }

@@ -20,7 +20,6 @@ pub struct Location {
     format: Option<Format>,
 }
 
-/// What a listing came across.
 pub enum Listed {
     Input(Input),
     /// An object whose extension is unknown.

@@ -45,7 +45,6 @@ pub enum Walk {
     Glob(glob::Paths),
 }
 
-/// What a walk came across.
 pub enum Step {
     Input(Input),
     Path(PathBuf),

@@ -12,7 +12,6 @@ use serde::Serialize;
 use super::lanes::Found;
 use crate::progress::as_double;
 
-/// How fast jobs are settled.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
     /// Time between the two looks, in seconds.
@@ -59,7 +58,6 @@ impl Look {
         self.rate(settled.sum(), lag, before)
     }
 
-    /// The rate of one lane.
     pub fn of_lane(&self, lane: usize, before: &Self) -> Rate {
         self.rate(self.settled(lane, before), self.lanes[lane].lag, before)
     }

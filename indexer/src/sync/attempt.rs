@@ -28,7 +28,6 @@ use crate::streams::stream;
 /// Readings of the source, the first included, before jobs that are lost again and again are an error.
 const ROUNDS: u32 = 4;
 
-/// One attempt at a sync.
 pub struct Attempt<'a> {
     config: &'a SyncConfig,
     comparer: Comparer<'a>,

@@ -48,7 +48,6 @@ impl Claimed {
         self.sort();
     }
 
-    /// Whether a document is claimed.
     pub fn holds(&self, identity: u128) -> bool {
         self.sorted.binary_search(&identity).is_ok()
     }

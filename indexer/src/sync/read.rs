@@ -50,7 +50,6 @@ pub struct Found {
     pub seen: HashSet<u128>,
 }
 
-/// Documents and their chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub documents: u64,

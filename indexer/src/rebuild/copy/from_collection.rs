@@ -57,7 +57,6 @@ struct Stored<'a> {
     truncated: u64,
 }
 
-/// A document by its head.
 struct Found {
     doc_id: String,
     head: Head,
@@ -235,7 +234,6 @@ impl Stored<'_> {
 }
 
 impl Found {
-    /// Ids of all its points.
     fn ids(&self) -> impl Iterator<Item = String> {
         (0..self.head.chunks).map(|chunk| point_id(&self.doc_id, chunk).to_string())
     }
