@@ -4,6 +4,7 @@
 
 use contract::digest::Digest;
 use contract::job::{self, Embed, Job};
+use contract::model::Manifest;
 use contract::names::CollectionName;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -61,6 +62,16 @@ pub struct DocumentPacker {
 }
 
 impl JobTemplate {
+    /// Of texts that are tokenized here and vectors that are there already, both by one model.
+    pub fn of(manifest: &Manifest, collection: CollectionName, run: Option<String>) -> Self {
+        Self {
+            collection,
+            tokenization: Some(manifest.tokenization()),
+            fingerprint: Some(manifest.fingerprint.clone()),
+            run,
+        }
+    }
+
     /// A job with these documents. Who made the vectors is said only where there are some.
     pub fn job(&self, documents: Vec<job::Document>) -> Job {
         let mut chunks = documents.iter().flat_map(|document| &document.chunks);

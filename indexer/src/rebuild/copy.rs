@@ -3,16 +3,17 @@
 //! Batches are looked up side by side and published in the order of the source.
 
 use contract::names::CollectionName;
+use contract::tokenizer::Tokenizer;
 use contract::topology::{Lane, Priority, Task};
 use futures::stream::{self, StreamExt as _};
 use points::Points;
 use runtime::failpoint;
 use tokio::sync::mpsc;
 
-use super::Rebuild;
-use crate::corpus::Corpus;
+use super::{Rebuild, RebuildConfig};
 use crate::corpus::read::Event;
 use crate::corpus::seen::{Chunks, SeenDocuments};
+use crate::corpus::{Corpus, READ_AHEAD};
 use crate::generation::await_jobs::JobsOf;
 use crate::generation::collection::is_same_model;
 use crate::generation::ledger::DeadPoints;
@@ -22,7 +23,7 @@ use crate::jobs::JobTemplate;
 use crate::jobs::publisher::Publisher;
 use crate::progress::{as_double, note};
 use crate::source::Format;
-pub use from_collection::Collection;
+use from_collection::CollectionReader;
 pub use resolve::Copier;
 
 mod from_collection;
@@ -53,7 +54,7 @@ impl Rebuild {
             ..
         } = match &self.config.from_collection {
             Some(name) => self.copy_collection(name, &dead).await?,
-            None => self.copy_sources(&dead).await?,
+            None => self.copying(&dead).await?.sources().await?,
         };
         let record = &mut self.stored.record;
         (record.documents, record.expected) = (report.documents, report.chunks);
@@ -66,21 +67,6 @@ impl Rebuild {
         let (refused, limit) = (as_double(refused), as_double(limit));
         self.judge(Gate::at_most("refused", refused, limit, finding))?;
         Ok(report)
-    }
-
-    async fn copy_sources(&self, dead: &DeadPoints) -> anyhow::Result<CopyResult> {
-        let chunker = self
-            .config
-            .chunking
-            .chunker(&self.manifest, &self.config.model)?;
-        let (incoming, reader) = self.corpus().read(chunker)?;
-        let copier = self.copier(dead).await?;
-        let publisher = self.publisher(Priority::Bulk);
-        let read = copy_all(incoming, &copier, publisher, || self.lock.check()).await;
-        let ended = reader.ended().await;
-        let read = read?;
-        ended?;
-        Ok(read)
     }
 
     /// Takes the documents from another collection, or from the serving one.
@@ -96,17 +82,11 @@ impl Rebuild {
             return self.copy_from(&from, dead).await;
         }
         let (bucket, silence) = (self.runs.bucket(), self.config.lease);
-        Lock::holding(
-            bucket,
-            Purpose::Sync,
-            &self.config.alias,
-            silence,
-            async |_| {
-                self.await_earlier_jobs().await?;
-                self.copy_from(&from, dead).await
-            },
-        )
-        .await
+        let work = async |_: &Lock| {
+            self.await_earlier_jobs().await?;
+            self.copy_from(&from, dead).await
+        };
+        Lock::holding(bucket, Purpose::Sync, &self.config.alias, silence, work).await
     }
 
     async fn copy_from(
@@ -114,20 +94,9 @@ impl Rebuild {
         from: &CollectionName,
         dead: &DeadPoints,
     ) -> anyhow::Result<CopyResult> {
-        let copier = self.copier(dead).await?;
-        let collection = Collection {
-            from: Points {
-                store: &self.qdrant,
-                collection: from,
-            },
-            serving: &self.record().serving,
-            tokenizer: &self.tokenizer,
-            copier: &copier,
-        };
-        let publisher = self.publisher(Priority::Bulk);
-        let packer = self.corpus().packer();
-        collection
-            .copy(packer, publisher, || self.lock.check())
+        let copying = self.copying(dead).await?;
+        copying
+            .collection(from, self.serving(), &self.tokenizer)
             .await
     }
 
@@ -143,28 +112,21 @@ impl Rebuild {
         self.context().await_jobs(&all, 1..=last, of).await
     }
 
-    fn corpus(&self) -> Corpus<'_> {
-        Corpus {
-            sources: &self.config.sources,
-            stdin: Format::Jsonl,
-            extract: self.config.extract,
-            collection: self.record().generation.clone(),
-            tokenization: self.manifest.tokenization(),
-            version: self.record().version,
-            job_tokens: self.config.chunking.job_tokens,
-        }
-    }
-
-    async fn copier<'a>(&'a self, dead: &'a DeadPoints) -> anyhow::Result<Copier<'a>> {
+    async fn copying<'a>(&'a self, dead: &'a DeadPoints) -> anyhow::Result<Copying<'a>> {
         let record = self.record();
         let same = is_same_model(&self.qdrant, &record.serving, &self.manifest).await?;
-        Ok(Copier {
-            target: Some(self.target()),
-            serving: (same && !self.config.full).then_some(self.serving()),
-            manifest: &self.manifest,
-            version: record.version,
-            run: &record.run,
-            dead,
+        Ok(Copying {
+            config: &self.config,
+            copier: Copier {
+                target: Some(self.target()),
+                serving: (same && !self.config.full).then_some(self.serving()),
+                manifest: &self.manifest,
+                version: record.version,
+                run: &record.run,
+                dead,
+            },
+            publisher: self.publisher(Priority::Bulk),
+            lock: Some(&self.lock),
         })
     }
 
@@ -174,54 +136,107 @@ impl Rebuild {
             model: self.manifest.name.clone(),
             priority,
         };
-        let template = JobTemplate {
-            run: Some(self.record().run.clone()),
-            collection: self.record().generation.clone(),
-            tokenization: Some(self.manifest.tokenization()),
-            fingerprint: Some(self.manifest.fingerprint.clone()),
-        };
+        let (record, manifest) = (self.record(), &self.manifest);
+        let run = Some(record.run.clone());
+        let template = JobTemplate::of(manifest, record.generation.clone(), run);
         let to = Some((self.jetstream.clone(), lane));
         Publisher::new(to, template, self.config.chunking.job_tokens)
     }
 }
 
-/// Resolves all that is read, a few batches at a time, and publishes what is left in the order of the source.
-/// `check` is asked between batches.
-pub async fn copy_all(
-    mut incoming: mpsc::Receiver<Event>,
-    copier: &Copier<'_>,
-    mut publisher: Publisher,
-    check: impl Fn() -> anyhow::Result<()>,
-) -> anyhow::Result<CopyResult> {
-    let (mut seen, mut superseded) = (SeenDocuments::default(), 0);
-    let mut sum = PhaseReport::new(Phase::Copied);
-    {
-        let batches = stream::poll_fn(|context| incoming.poll_recv(context))
-            .filter_map(|event| std::future::ready(seen.documents(event)))
-            .map(|documents| copier.resolve(documents))
-            .buffered(CONCURRENT);
-        let mut batches = std::pin::pin!(batches);
-        while let Some(copied) = batches.next().await {
-            check()?;
-            let copied = copied?;
-            sum.reused += copied.reused;
-            sum.present += copied.present;
-            superseded += copied.superseded;
-            for chunk in copied.rest.iter().flat_map(|document| &document.chunks) {
-                sum.published += 1;
-                sum.published_tokens += chunk.token_ids.len() as u64;
-            }
-            publisher.add(copied.rest).await?;
-            failpoint::pass("rebuild-copying");
+/// The source on its way into the generation.
+pub struct Copying<'a> {
+    pub config: &'a RebuildConfig,
+    pub copier: Copier<'a>,
+    pub publisher: Publisher,
+    /// Looked at between batches. A dry run has none.
+    pub lock: Option<&'a Lock>,
+}
+
+impl Copying<'_> {
+    /// Copies the documents of the sources.
+    pub async fn sources(self) -> anyhow::Result<CopyResult> {
+        let (config, manifest) = (self.config, self.copier.manifest);
+        let chunker = config.chunking.chunker(manifest, &config.model)?;
+        let (incoming, reader) = self.corpus().read(chunker)?;
+        let copied = self.copy_all(incoming).await;
+        let ended = reader.ended().await;
+        let copied = copied?;
+        ended?;
+        Ok(copied)
+    }
+
+    /// Copies the documents of a collection.
+    pub async fn collection(
+        self,
+        from: &CollectionName,
+        serving: Points<'_>,
+        tokenizer: &Tokenizer,
+    ) -> anyhow::Result<CopyResult> {
+        let (output, incoming) = mpsc::channel(READ_AHEAD);
+        let reader = CollectionReader {
+            from: Points {
+                collection: from,
+                ..serving
+            },
+            serving: serving.collection,
+            tokenizer,
+            copier: self.copier,
+            packer: self.corpus().packer(),
+            output,
+            truncated: 0,
+        };
+        // The reading ends with the copying: whoever fails first ends both.
+        let (truncated, mut copied) = tokio::try_join!(reader.read(), self.copy_all(incoming))?;
+        copied.report.truncated = truncated;
+        Ok(copied)
+    }
+
+    fn corpus(&self) -> Corpus<'_> {
+        Corpus {
+            sources: &self.config.sources,
+            stdin: Format::Jsonl,
+            extract: self.config.extract,
+            collection: self.config.alias.clone(),
+            tokenization: self.copier.manifest.tokenization(),
+            version: self.copier.version,
+            job_tokens: self.config.chunking.job_tokens,
         }
     }
-    let jobs = publisher.finish().await?;
-    (sum.documents, sum.chunks, sum.tokens) = (seen.documents, seen.chunks, seen.tokens);
-    Ok(CopyResult {
-        report: sum,
-        refused: seen.refused,
-        jobs,
-        superseded,
-        source: seen.into_chunks(),
-    })
+
+    /// Resolves all that is read, a few batches at a time, and publishes what is left in the order of the source.
+    async fn copy_all(self, mut incoming: mpsc::Receiver<Event>) -> anyhow::Result<CopyResult> {
+        let (copier, mut publisher) = (self.copier, self.publisher);
+        let (mut seen, mut superseded) = (SeenDocuments::default(), 0);
+        let mut sum = PhaseReport::new(Phase::Copied);
+        {
+            let batches = stream::poll_fn(|context| incoming.poll_recv(context))
+                .filter_map(|event| std::future::ready(seen.documents(event)))
+                .map(|documents| copier.resolve(documents))
+                .buffered(CONCURRENT);
+            let mut batches = std::pin::pin!(batches);
+            while let Some(copied) = batches.next().await {
+                self.lock.map_or(Ok(()), Lock::check)?;
+                let copied = copied?;
+                sum.reused += copied.reused;
+                sum.present += copied.present;
+                superseded += copied.superseded;
+                for chunk in copied.rest.iter().flat_map(|document| &document.chunks) {
+                    sum.published += 1;
+                    sum.published_tokens += chunk.token_ids.len() as u64;
+                }
+                publisher.add(copied.rest).await?;
+                failpoint::pass("rebuild-copying");
+            }
+        }
+        let jobs = publisher.finish().await?;
+        (sum.documents, sum.chunks, sum.tokens) = (seen.documents, seen.chunks, seen.tokens);
+        Ok(CopyResult {
+            report: sum,
+            refused: seen.refused,
+            jobs,
+            superseded,
+            source: seen.into_chunks(),
+        })
+    }
 }

@@ -5,17 +5,15 @@ use contract::tokenizer::Tokenizer;
 use points::Points;
 
 use super::RebuildConfig;
-use super::copy::{Collection, Copier, CopyResult, copy_all};
+use super::copy::{Copier, CopyResult, Copying};
 use super::verify::shrink;
 use crate::clock::now_micros;
-use crate::corpus::Corpus;
 use crate::generation::alias;
 use crate::generation::collection::{documents, is_same_model};
 use crate::generation::ledger::DeadPoints;
 use crate::jobs::JobTemplate;
 use crate::jobs::publisher::Publisher;
 use crate::plan::{Plan, Verb, Work};
-use crate::source::Format;
 
 /// Plans a rebuild that starts now. What an unfinished run has done already is not taken into account.
 pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
@@ -47,54 +45,27 @@ async fn read(
     manifest: &Manifest,
     serving: Points<'_>,
 ) -> anyhow::Result<CopyResult> {
-    let version = now_micros();
-    let corpus = Corpus {
-        sources: &config.sources,
-        stdin: Format::Jsonl,
-        extract: config.extract,
-        collection: config.alias.clone(),
-        tokenization: manifest.tokenization(),
-        version,
-        job_tokens: config.chunking.job_tokens,
-    };
     let same = is_same_model(serving.store, serving.collection, manifest).await?;
-    let copier = Copier {
-        target: None,
-        serving: (same && !config.full).then_some(serving),
-        manifest,
-        version,
-        run: "",
-        dead: &DeadPoints::new(),
+    let template = JobTemplate::of(manifest, config.alias.clone(), None);
+    let copying = Copying {
+        config,
+        copier: Copier {
+            target: None,
+            serving: (same && !config.full).then_some(serving),
+            manifest,
+            version: now_micros(),
+            run: "",
+            dead: &DeadPoints::new(),
+        },
+        publisher: Publisher::new(None, template, config.chunking.job_tokens),
+        lock: None,
     };
-    let publisher = Publisher::new(None, template(config, manifest), config.chunking.job_tokens);
-    if let Some(name) = &config.from_collection {
-        let collection = Collection {
-            from: Points {
-                collection: &alias::resolved(serving.store, name).await?,
-                ..serving
-            },
-            serving: serving.collection,
-            tokenizer: &Tokenizer::load(&config.model.model.join(TOKENIZER))?,
-            copier: &copier,
-        };
-        return collection.copy(corpus.packer(), publisher, || Ok(())).await;
-    }
-    let chunker = config.chunking.chunker(manifest, &config.model)?;
-    let (incoming, reader) = corpus.read(chunker)?;
-    let read = copy_all(incoming, &copier, publisher, || Ok(())).await;
-    let ended = reader.ended().await;
-    let read = read?;
-    ended?;
-    Ok(read)
-}
-
-fn template(config: &RebuildConfig, manifest: &Manifest) -> JobTemplate {
-    JobTemplate {
-        run: None,
-        collection: config.alias.clone(),
-        tokenization: Some(manifest.tokenization()),
-        fingerprint: Some(manifest.fingerprint.clone()),
-    }
+    let Some(name) = &config.from_collection else {
+        return copying.sources().await;
+    };
+    let from = alias::resolved(serving.store, name).await?;
+    let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
+    copying.collection(&from, serving, &tokenizer).await
 }
 
 fn work(read: &CopyResult) -> Work {

@@ -67,12 +67,7 @@ impl<'a> Comparer<'a> {
 
     /// What the jobs of a run have in common. They name the alias, as those of all publishers do.
     pub fn template(&self, run: Option<String>) -> JobTemplate {
-        JobTemplate {
-            collection: self.config.alias.clone(),
-            tokenization: Some(self.manifest.tokenization()),
-            fingerprint: Some(self.manifest.fingerprint.clone()),
-            run,
-        }
+        JobTemplate::of(&self.manifest, self.config.alias.clone(), run)
     }
 
     pub async fn claim(&self) -> anyhow::Result<Claimed> {

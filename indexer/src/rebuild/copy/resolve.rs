@@ -17,6 +17,7 @@ use crate::generation::known_vectors::{Known, Wanted, vectors};
 use crate::generation::ledger::DeadPoints;
 
 /// Tells for each batch of chunks what has to be done about it.
+#[derive(Clone, Copy)]
 pub struct Copier<'a> {
     /// The generation; `None` only counts.
     pub target: Option<Points<'a>>,
