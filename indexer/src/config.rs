@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use points::connect::QdrantConfig;
 use queue::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
+use runtime::failpoint;
 pub use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
@@ -31,6 +32,12 @@ impl Servers {
             self.nats.connect("indexer", FirstConnect::Fail).await?,
         ))
     }
+}
+
+/// What is wrong with the failpoints that are asked for, if anything.
+pub fn failpoint_fault() -> Option<ConfigFault> {
+    let problem = failpoint::check().err()?;
+    Some(ConfigFault::new("EBB_FAILPOINTS", problem))
 }
 
 /// Why a report could not be written at the end, if that can be known at the beginning.

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::clock::now_micros;
-use crate::config::{ModelDir, Servers};
+use crate::config::{ModelDir, Servers, failpoint_fault};
 use crate::filter::PointFilter;
 use crate::generation::alias;
 use crate::jobs::JOB_TOKENS;
@@ -90,9 +90,7 @@ impl RescoreConfig {
         if self.job_tokens == 0 {
             faults.push(ConfigFault::new("--job-tokens", "must be at least 1"));
         }
-        if let Err(problem) = failpoint::check() {
-            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
-        }
+        faults.extend(failpoint_fault());
         faults
     }
 }

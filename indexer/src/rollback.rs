@@ -19,11 +19,10 @@ use contract::names::CollectionName;
 use contract::topology::JOBS;
 use points::Points;
 use qdrant_client::Qdrant;
-use runtime::failpoint;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
-use crate::config::Servers;
+use crate::config::{Servers, failpoint_fault};
 use crate::generation::collection::{documents, look_up};
 use crate::generation::lock::{Lock, Purpose, silence_fault, skew_fault};
 use crate::generation::move_alias::{Move, next_time};
@@ -106,9 +105,7 @@ impl RollbackConfig {
         faults.extend(key_fault("--alias", self.alias.as_str()));
         faults.extend(silence_fault(self.lease));
         faults.extend(skew_fault(self.clock_skew));
-        if let Err(problem) = failpoint::check() {
-            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
-        }
+        faults.extend(failpoint_fault());
         faults
     }
 }

@@ -28,7 +28,7 @@ use serde::Serialize;
 pub use tokens::Tokens;
 
 use crate::config::{ModelDir, Servers};
-use crate::dlq::letter::Stored;
+use crate::dlq::letter::StoredLetter;
 use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::{Range, Reader, stream};
 
@@ -241,7 +241,7 @@ pub async fn causes(dlq: &Stream) -> anyhow::Result<Causes> {
     let mut reader = Reader::open(dlq.clone(), range).await?;
     let mut causes = Causes::default();
     while let Some((_, message)) = reader.next().await? {
-        let stored = Stored::delivered(&message)?;
+        let stored = StoredLetter::delivered(&message)?;
         causes.read += 1;
         *causes.counts.entry(stored.cause().to_owned()).or_default() += 1;
     }

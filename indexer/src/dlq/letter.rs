@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// A message of the stream of dead letters, without its payload.
 #[derive(Clone, Debug, Serialize)]
-pub struct Stored {
+pub struct StoredLetter {
     /// Its sequence in the stream of dead letters: what people name it by.
     pub id: u64,
     #[serde(rename = "dead_letter")]
@@ -22,7 +22,7 @@ pub struct Stored {
     pub letter: Result<DeadLetter, Unreadable>,
 }
 
-impl Stored {
+impl StoredLetter {
     /// Of a message that was delivered without its payload.
     pub fn delivered(message: &Message) -> anyhow::Result<Self> {
         let info = message.info().map_err(anyhow::Error::from_boxed)?;

@@ -8,7 +8,7 @@ use async_nats::jetstream;
 use clap::Args;
 use contract::topology::DLQ;
 
-use super::letter::Stored;
+use super::letter::StoredLetter;
 use super::select::{Selected, Selection};
 use super::shown;
 use crate::streams::stream;
@@ -75,7 +75,7 @@ pub async fn write_table(
     Ok(count)
 }
 
-pub fn write_line(stored: &Stored, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+pub fn write_line(stored: &StoredLetter, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
     let (deliveries, subject, reason) = match &stored.letter {
         Ok(letter) => (
             letter.deliveries.to_string(),

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
-use super::letter::Stored;
+use super::letter::StoredLetter;
 use super::list::write_line;
 use super::select::{Selected, Selection};
 use crate::outcome::{Outcome, write_counts};
@@ -101,7 +101,7 @@ async fn remove_each(
     dlq: &Stream,
     letters: Selected,
 ) -> anyhow::Result<Dropped> {
-    let one = |stored: Stored| remove_message(jetstream, dlq, stored.id);
+    let one = |stored: StoredLetter| remove_message(jetstream, dlq, stored.id);
     let mut removals = letters
         .into_stream()
         .map_ok(one)

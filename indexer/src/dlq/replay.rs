@@ -16,7 +16,7 @@ use queue::dead_letter::{DeadLetter, job_headers, replay_id};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
-use super::letter::Stored;
+use super::letter::StoredLetter;
 use super::list::write_line;
 use super::select::{Selected, Selection};
 use super::shown;
@@ -110,7 +110,7 @@ async fn look(
 }
 
 async fn replay_all(jetstream: &jetstream::Context, dlq: &Stream, letters: Selected) -> Replayed {
-    let one = |stored: Stored| replay_one(jetstream, dlq, stored.id);
+    let one = |stored: StoredLetter| replay_one(jetstream, dlq, stored.id);
     let mut outcomes = letters
         .into_stream()
         .map_ok(one)

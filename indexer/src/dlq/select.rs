@@ -8,7 +8,7 @@ use clap::Args;
 use contract::names::ModelName;
 use runtime::settings::ConfigFault;
 
-use super::letter::Stored;
+use super::letter::StoredLetter;
 use crate::streams::{Range, Reader, message_at};
 
 /// Which dead letters; all conditions must hold.
@@ -27,10 +27,10 @@ pub struct Selection {
     /// Run that published the job
     #[arg(long)]
     pub run: Option<String>,
-    /// Stored longer ago than this, like `2h` or `3days`
+    /// StoredLetter longer ago than this, like `2h` or `3days`
     #[arg(long, value_parser = humantime::parse_duration)]
     pub older_than: Option<Duration>,
-    /// Stored within this time
+    /// StoredLetter within this time
     #[arg(long, value_parser = humantime::parse_duration)]
     pub newer_than: Option<Duration>,
     /// At most so many
@@ -86,7 +86,7 @@ impl Selection {
     }
 
     /// Whether a dead letter is meant, if its id is. What cannot be read has no model and no run.
-    pub fn takes(&self, stored: &Stored, now: SystemTime) -> bool {
+    pub fn takes(&self, stored: &StoredLetter, now: SystemTime) -> bool {
         let letter = stored.letter.as_ref().ok();
         let age = now.duration_since(stored.died).unwrap_or_default();
         let cause = self.cause.is_empty() || self.cause.iter().any(|cause| cause == stored.cause());
@@ -126,7 +126,7 @@ impl Selected {
     }
 
     /// The same as a stream. Dropping it between two dead letters loses nothing.
-    pub fn into_stream(self) -> impl futures::Stream<Item = anyhow::Result<Stored>> {
+    pub fn into_stream(self) -> impl futures::Stream<Item = anyhow::Result<StoredLetter>> {
         futures::stream::try_unfold(self, async |mut selected| {
             let next = selected.next().await?;
             Ok(next.map(|stored| (stored, selected)))
@@ -134,7 +134,7 @@ impl Selected {
     }
 
     /// The next one, `None` at the end.
-    pub async fn next(&mut self) -> anyhow::Result<Option<Stored>> {
+    pub async fn next(&mut self) -> anyhow::Result<Option<StoredLetter>> {
         while self.selection.limit.is_none_or(|limit| self.found < limit) {
             let Some(stored) = self.source.next().await? else {
                 return Ok(None);
@@ -149,17 +149,17 @@ impl Selected {
 }
 
 impl Source {
-    async fn next(&mut self) -> anyhow::Result<Option<Stored>> {
+    async fn next(&mut self) -> anyhow::Result<Option<StoredLetter>> {
         match self {
             Self::All(reader) => match reader.next().await? {
-                Some((_, message)) => Stored::delivered(&message).map(Some),
+                Some((_, message)) => StoredLetter::delivered(&message).map(Some),
                 None => Ok(None),
             },
             Self::Ids(stream, ids) => {
                 for id in ids {
                     let message = message_at(stream, id).await;
                     match message.with_context(|| format!("failed to read dead letter {id}"))? {
-                        Some(message) => return Ok(Some(Stored::of(&message))),
+                        Some(message) => return Ok(Some(StoredLetter::of(&message))),
                         None => tracing::warn!("dead letter {id} is not there"),
                     }
                 }

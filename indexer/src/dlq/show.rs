@@ -12,7 +12,7 @@ use contract::topology::DLQ;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::letter::Stored;
+use super::letter::StoredLetter;
 use super::shown;
 use crate::outcome::{Outcome, print};
 use crate::streams::{message_at, stream};
@@ -41,7 +41,7 @@ enum Payload {
 #[derive(Debug, Serialize)]
 struct Shown {
     #[serde(flatten)]
-    stored: Stored,
+    stored: StoredLetter,
     headers: BTreeMap<String, Vec<String>>,
     payload: Payload,
 }
@@ -74,7 +74,7 @@ impl Shown {
         };
         let headers = message.headers.iter();
         Self {
-            stored: Stored::of(message),
+            stored: StoredLetter::of(message),
             headers: headers
                 .map(|(name, values)| (name.to_string(), text(values)))
                 .collect(),

@@ -9,7 +9,7 @@ use contract::model::Manifest;
 use contract::topology::{ADVISORIES, DLQ, JOBS, Lane, SWEEP};
 
 use super::{DoctorConfig, Finding};
-use crate::dlq::letter::Stored;
+use crate::dlq::letter::StoredLetter;
 use crate::fleet::{Fleet, Setting, broken, in_flight, span};
 use crate::streams::orphaned::orphaned;
 use crate::streams::{Range, Reader};
@@ -106,7 +106,7 @@ async fn recent(config: &DoctorConfig, letters: &Stream) -> anyhow::Result<Optio
     let mut reader = Reader::open(letters.clone(), range).await?;
     let mut causes = BTreeMap::<String, u64>::new();
     while let Some((_, message)) = reader.next().await? {
-        let stored = Stored::delivered(&message)?;
+        let stored = StoredLetter::delivered(&message)?;
         if since.is_none_or(|since| stored.died >= since) {
             *causes.entry(stored.cause().to_owned()).or_default() += 1;
         }

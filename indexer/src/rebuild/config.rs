@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use contract::names::CollectionName;
-use runtime::failpoint;
 use runtime::settings::ConfigFault;
 
-use crate::config::{ModelDir, Servers, report_fault};
+use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
 use crate::corpus::{Chunking, source_faults};
 use crate::extract::ExtractOptions;
 use crate::generation::lock::{silence_fault, skew_fault};
@@ -145,9 +144,7 @@ impl RebuildConfig {
             faults.push(ConfigFault::new("--from-collection", problem));
         }
         faults.extend(source_faults(&self.sources, Format::Jsonl));
-        if let Err(problem) = failpoint::check() {
-            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
-        }
+        faults.extend(failpoint_fault());
         faults.extend(report_fault(self.report.as_deref()));
         faults
     }

@@ -10,7 +10,7 @@ use async_nats::jetstream::{self, Message};
 use contract::topology::RUNS;
 use serde::{Deserialize, Serialize};
 
-use crate::generation::lock::Owner;
+use crate::generation::lock::{self, Owner};
 use crate::streams::{Range, Reader};
 
 /// Runs that are over and shown nevertheless.
@@ -88,7 +88,7 @@ impl Bucket {
 
     /// Takes an entry. One that was deleted is empty, and what is none of ours cannot be read: both are left out.
     fn put(&mut self, key: &str, stored: SystemTime, value: &[u8]) {
-        if let Some(lease) = key.strip_prefix("lease.") {
+        if let Some(lease) = key.strip_prefix(lock::PREFIX) {
             if let Ok(owner) = serde_json::from_slice(value) {
                 self.owners.insert(lease.to_owned(), (stored, owner));
             }

@@ -89,7 +89,9 @@ impl<'a> Attempt<'a> {
             self.balance(&mut claimed, most, expected).await?;
             self.report.embedded_within(began.elapsed());
         }
-        self.judge(&claimed)?;
+        if let Some(reason) = self.refusal(&claimed) {
+            return Err(Stopped(reason).into());
+        }
         self.report.done = !self.config.no_wait;
         Ok(())
     }
@@ -194,38 +196,31 @@ impl<'a> Attempt<'a> {
         Ok(removed)
     }
 
-    /// Fails if something has to be looked at.
-    fn judge(&self, claimed: &Claimed) -> anyhow::Result<()> {
+    /// Why somebody has to look at the sync, if anything is wrong.
+    fn refusal(&self, claimed: &Claimed) -> Option<String> {
         let (dead, refused) = (self.report.dead_letters, self.report.refused);
-        let (most_dead, most_refused) = (
-            self.config.max_dead_letters,
-            self.config.comparison.max_refused,
-        );
+        let most_dead = self.config.max_dead_letters;
+        let most_refused = self.config.comparison.max_refused;
+        let (run, kept, behind) = (&self.run, self.report.kept, self.behind);
         if dead > most_dead {
-            let run = &self.run;
-            return Err(Stopped(format!(
+            return Some(format!(
                 "dead letters: {dead} chunks and deletions, {most_dead} are allowed (--max-dead-letters); see \
                  `indexer dlq ls --run {run}`"
-            ))
-            .into());
+            ));
         }
         if refused > most_refused {
-            let kept = self.report.kept;
-            return Err(Stopped(format!(
+            return Some(format!(
                 "refused: {refused} documents, records and files of the source cannot be read, {most_refused} are \
                  allowed (--max-refused); {kept} documents were not deleted because of that"
-            ))
-            .into());
+            ));
         }
-        if self.behind > 0 {
-            let (behind, empty) = (self.behind, &claimed.empty);
-            return Err(Stopped(format!(
+        let empty = &claimed.empty;
+        (behind > 0).then(|| {
+            format!(
                 "empty: {behind} documents may be behind folders that hold nothing ({empty:?}), and were not deleted; \
                  is a mount missing? remove the folder if they are gone"
-            ))
-            .into());
-        }
-        Ok(())
+            )
+        })
     }
 
     /// Where the alias points, if that is not where it pointed at the start.

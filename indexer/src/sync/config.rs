@@ -6,10 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::Priority;
-use runtime::failpoint;
 use runtime::settings::ConfigFault;
 
-use crate::config::{ModelDir, Servers, report_fault};
+use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
 use crate::corpus::{Chunking, source_faults};
 use crate::extract::ExtractOptions;
 use crate::filter::PointFilter;
@@ -127,9 +126,7 @@ impl SyncConfig {
         faults.extend(key_fault("--alias", alias.as_str()));
         let run_id = self.run_id.as_ref();
         faults.extend(run_id.and_then(|run| run_id_fault(alias, run)));
-        if let Err(problem) = failpoint::check() {
-            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
-        }
+        faults.extend(failpoint_fault());
         faults.extend(report_fault(self.report.as_deref()));
         faults
     }

@@ -31,7 +31,7 @@ pub struct Reading<'a> {
 
 /// What a reading found, and what it published of it.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct ReadResult {
     pub documents: u64,
     pub chunks: u64,
     pub tokens: u64,
@@ -68,8 +68,8 @@ struct Compared {
 }
 
 impl Reading<'_> {
-    pub async fn perform(mut self) -> anyhow::Result<Found> {
-        let mut found = Found::default();
+    pub async fn perform(mut self) -> anyhow::Result<ReadResult> {
+        let mut found = ReadResult::default();
         let (incoming, reader) = self.comparer.corpus()?;
         let large = self.compare_all(incoming, &mut found).await;
         let ended = reader.ended().await;
@@ -89,7 +89,7 @@ impl Reading<'_> {
     async fn compare_all(
         &mut self,
         mut incoming: mpsc::Receiver<Event>,
-        found: &mut Found,
+        found: &mut ReadResult,
     ) -> anyhow::Result<Large> {
         let (comparer, dead) = (self.comparer, self.dead);
         let mut seen = SeenDocuments::default();
@@ -124,7 +124,7 @@ impl Reading<'_> {
         &mut self,
         piece: Piece,
         verdict: Verdict,
-        found: &mut Found,
+        found: &mut ReadResult,
         large: &mut Large,
     ) -> anyhow::Result<()> {
         if !piece.whole {
@@ -145,7 +145,7 @@ impl Reading<'_> {
         &mut self,
         mut incoming: mpsc::Receiver<Event>,
         changed: &HashSet<u128>,
-        found: &mut Found,
+        found: &mut ReadResult,
     ) -> anyhow::Result<()> {
         let mut seen = SeenDocuments::default();
         while let Some(event) = incoming.recv().await {
@@ -164,7 +164,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    async fn publish(&mut self, slice: Document, found: &mut Found) -> anyhow::Result<()> {
+    async fn publish(&mut self, slice: Document, found: &mut ReadResult) -> anyhow::Result<()> {
         let tokens = slice.chunks.iter().map(|chunk| chunk.token_ids.len());
         found.changed_tokens += tokens.sum::<usize>() as u64;
         let known = slice.chunks.iter().filter(|chunk| chunk.vector.is_some());
@@ -173,7 +173,7 @@ impl Reading<'_> {
     }
 }
 
-impl Found {
+impl ReadResult {
     fn of(&mut self, verdict: Verdict) -> &mut Tally {
         match verdict {
             Verdict::Unchanged => &mut self.unchanged,
@@ -204,7 +204,7 @@ impl Large {
     }
 
     /// Counts them; gives those that have changed. One whose rest was refused is left out.
-    fn count(self, found: &mut Found) -> HashSet<u128> {
+    fn count(self, found: &mut ReadResult) -> HashSet<u128> {
         let mut changed = HashSet::new();
         for (identity, compared) in self.0 {
             if compared.chunks != compared.total {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
 
-use super::read::Found;
+use super::read::ReadResult;
 use crate::outcome::Outcome;
 use crate::progress::as_double;
 
@@ -52,7 +52,7 @@ pub struct Report {
 
 impl Report {
     /// Adds a reading of the source; the first one says what the source has.
-    pub fn add(&mut self, found: &Found, first: bool) {
+    pub fn add(&mut self, found: &ReadResult, first: bool) {
         if first {
             (self.documents, self.chunks) = (found.documents, found.chunks);
             (self.tokens, self.refused) = (found.tokens, found.refused);
