@@ -27,7 +27,7 @@ pub struct Known {
 
 /// What is known of texts.
 #[derive(Clone, Debug, Default)]
-pub struct Vectors {
+pub struct KnownVectors {
     /// By the digest of the text.
     texts: HashMap<String, Known>,
     /// By the id of the point that has the text, its own scores: of two points with the same text, a rescorer may have
@@ -41,7 +41,7 @@ pub struct Wanted<'a> {
     pub digest: &'a str,
 }
 
-impl Vectors {
+impl KnownVectors {
     pub fn vector(&self, digest: &str) -> Option<&Vec<f32>> {
         self.texts.get(digest).map(|known| &known.vector)
     }
@@ -55,14 +55,14 @@ impl Vectors {
 }
 
 /// Finds vectors: first where the chunk was before, then wherever the same text is.
-pub async fn vectors(
+pub async fn find(
     serving: Points<'_>,
     manifest: &Manifest,
     wanted: &[Wanted<'_>],
-) -> anyhow::Result<Vectors> {
+) -> anyhow::Result<KnownVectors> {
     let ids = wanted.iter().map(|wanted| wanted.id);
     let points = serving.get(ids, &FIELDS, true).await?;
-    let mut found = Vectors::default();
+    let mut found = KnownVectors::default();
     let digests: HashMap<_, _> = wanted.iter().map(|it| (it.id, it.digest)).collect();
     for point in &points {
         let Some((digest, known)) = entry(point, manifest) else {

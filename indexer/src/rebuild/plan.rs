@@ -94,29 +94,13 @@ impl Planning<'_> {
         })
     }
 
-    /// Whether an unfinished run that has not moved the alias is still what is wanted. It is not where somebody else has
-    /// moved the alias since: what the run has copied and compared was of another collection.
+    /// Whether an unfinished run that has not moved the alias is still what is wanted.
     fn goes_on(&self, record: &RunRecord, found: &CollectionName, source: &Digest) -> bool {
-        let expected = if record.phase >= Phase::Switched {
-            &record.generation
-        } else {
-            &record.serving
-        };
-        if expected != found {
-            note(&format!(
-                "run {} is given up: alias `{}` points to `{found}`, not to `{expected}` any more",
-                record.run, record.alias
-            ));
-            return false;
+        let outdated = outdated(record, found, source);
+        if let Some(reason) = &outdated {
+            note(&format!("run {} is given up: {reason}", record.run));
         }
-        let same = record.source == *source;
-        if !same {
-            note(&format!(
-                "run {} is given up: the source or the options have changed since",
-                record.run
-            ));
-        }
-        same && !self.config.fresh
+        outdated.is_none() && !self.config.fresh
     }
 
     /// What was published or carried over is looked at again from the beginning: the source says what must be there,
@@ -237,6 +221,24 @@ impl Planning<'_> {
     }
 }
 
+/// Why an unfinished run is of no use any more. So it is where somebody else has moved the alias since: what the run has
+/// copied and compared was of another collection.
+fn outdated(record: &RunRecord, found: &CollectionName, source: &Digest) -> Option<String> {
+    let expected = if record.phase >= Phase::Switched {
+        &record.generation
+    } else {
+        &record.serving
+    };
+    if expected != found {
+        let alias = &record.alias;
+        return Some(format!(
+            "alias `{alias}` points to `{found}`, not to `{expected}` any more"
+        ));
+    }
+    let changed = record.source != *source;
+    changed.then(|| "the source or the options have changed since".to_owned())
+}
+
 fn wanted(stored: StoredRun) -> Planned {
     Planned {
         stored,
@@ -267,4 +269,28 @@ fn bytes(input: &Input) -> String {
     };
     let digest = std::fs::File::open(path).and_then(Digest::of_reader);
     digest.map_or_else(|error| error.to_string(), String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::record::tests::run;
+
+    #[test]
+    fn a_run_is_outdated_when_the_alias_or_the_source_is_another_than_at_its_start() {
+        let run = run("docs--a", "b");
+        assert_eq!(outdated(&run, &run.serving, &run.source), None);
+        let moved = outdated(&run, &"docs--c".parse().unwrap(), &run.source).unwrap();
+        assert!(moved.contains("points to `docs--c`"), "{moved}");
+        let changed = outdated(&run, &run.serving, &Digest::of(b"other")).unwrap();
+        assert!(changed.contains("have changed"), "{changed}");
+    }
+
+    #[test]
+    fn a_run_that_has_switched_is_outdated_when_the_alias_has_left_its_generation() {
+        let mut run = run("docs--a", "b");
+        run.phase = Phase::Switched;
+        assert_eq!(outdated(&run, &run.generation, &run.source), None);
+        assert!(outdated(&run, &run.serving, &run.source).is_some());
+    }
 }

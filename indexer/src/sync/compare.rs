@@ -16,7 +16,7 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::comparer::Comparer;
 use super::gather::Piece;
-use crate::generation::known_vectors::{Vectors, Wanted, vectors};
+use crate::generation::known_vectors::{self, KnownVectors, Wanted};
 use crate::generation::ledger::DeadPoints;
 use crate::generation::reembed::meta;
 use crate::jobs::packer::{MAX_ITEM_BYTES, json_bytes};
@@ -197,7 +197,7 @@ impl Comparer<'_> {
     pub async fn known<'a>(
         &self,
         slices: impl Iterator<Item = &'a Document>,
-    ) -> anyhow::Result<Vectors> {
+    ) -> anyhow::Result<KnownVectors> {
         let chunks = slices.flat_map(|slice| {
             let chunks = slice.chunks.iter();
             chunks.map(|chunk| (&slice.id, chunk))
@@ -208,13 +208,13 @@ impl Comparer<'_> {
         });
         let chunks: Vec<_> = chunks.collect();
         let wanted = chunks.iter().map(|(id, digest)| Wanted { id, digest });
-        vectors(self.target(), &self.manifest, &wanted.collect::<Vec<_>>()).await
+        known_vectors::find(self.target(), &self.manifest, &wanted.collect::<Vec<_>>()).await
     }
 }
 
 /// Gives the chunks of a slice their vectors. A chunk with a vector needs no token ids, but may take more room than they
 /// did: what does not fit a job any more is cut into smaller slices.
-pub fn with_vectors(mut slice: Document, known: &Vectors) -> Vec<Document> {
+pub fn with_vectors(mut slice: Document, known: &KnownVectors) -> Vec<Document> {
     for chunk in &mut slice.chunks {
         if let Some(vector) = known.vector(&digest(chunk)) {
             chunk.vector = Some(KnownVector(vector.clone()));

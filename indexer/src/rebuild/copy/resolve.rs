@@ -13,7 +13,7 @@ use points::payload::{id, number, text};
 use points::point::{self, Stamp};
 use points::{Points, point_id};
 
-use crate::generation::known_vectors::{Known, Wanted, vectors};
+use crate::generation::known_vectors::{self, Known, Wanted};
 use crate::generation::ledger::DeadPoints;
 
 /// Tells for each batch of chunks what has to be done about it.
@@ -110,7 +110,7 @@ impl Copier<'_> {
         let mut drafts = Vec::new();
         if let Some(serving) = self.serving {
             let wanted: Vec<_> = pieces.iter().map(Piece::wanted).collect();
-            let found = vectors(serving, self.manifest, &wanted).await?;
+            let found = known_vectors::find(serving, self.manifest, &wanted).await?;
             let stamp = self.stamp();
             pieces.retain(|piece| {
                 let Some(vector) = found.vector(&piece.digest) else {
