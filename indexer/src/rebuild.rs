@@ -18,13 +18,11 @@
 
 use std::time::Instant;
 
-use async_nats::jetstream::{self, stream::Stream};
 use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use contract::topology::JOBS;
 use points::Points;
-use qdrant_client::Qdrant;
 use runtime::failpoint;
 
 use crate::config::save_report;
@@ -52,16 +50,12 @@ mod switch;
 mod usage;
 mod verify;
 
-/// A rebuild under way: its record, its lock, and what it works with.
-struct Rebuild {
-    config: RebuildConfig,
-    manifest: Manifest,
-    tokenizer: Tokenizer,
-    jetstream: jetstream::Context,
-    jobs: Stream,
-    qdrant: Qdrant,
-    runs: Runs,
-    lock: Lock,
+/// A rebuild under way: its record, and what it works with.
+struct Rebuild<'a> {
+    config: &'a RebuildConfig,
+    manifest: &'a Manifest,
+    tokenizer: &'a Tokenizer,
+    context: AliasContext<'a>,
     stored: StoredRun,
     usage: UsageListener,
     /// Chunks of each document of the source; known in the process that has read it.
@@ -81,59 +75,46 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;
     let usage = UsageListener::open(&jetstream).await?;
-    let lock = Lock::take(runs.bucket(), Purpose::Rebuild, &config.alias, config.lease).await?;
-    let planning = Planning {
-        config,
-        manifest: &manifest,
-        context: AliasContext {
-            alias: &config.alias,
+    let (bucket, alias, silence) = (runs.bucket(), &config.alias, config.lease);
+    let rebuilt = Lock::holding(bucket, Purpose::Rebuild, alias, silence, async |lock| {
+        let context = AliasContext {
+            alias,
             qdrant: &qdrant,
             jetstream: &jetstream,
             jobs: &jobs,
             runs: &runs,
-            lock: Some(&lock),
-            limits: config.time_limits(),
-        },
-    };
-    let Planned { stored, wanted } = match planning.open().await {
-        Ok(planned) => planned,
-        Err(error) => {
-            lock.release().await;
-            return Err(error);
-        }
-    };
-    let mut rebuild = Rebuild {
-        config: config.clone(),
-        manifest,
-        tokenizer,
-        jetstream,
-        jobs,
-        qdrant,
-        runs,
-        lock,
-        stored,
-        usage,
-        source: None,
-        dropped: Vec::new(),
-    };
-    let ended = rebuild.perform_all(wanted).await;
-    let report = Report::of(&rebuild.stored.record, rebuild.dropped);
-    rebuild.lock.release().await;
+            lock: Some(lock),
+            limits: TimeLimits {
+                clock_skew: config.clock_skew,
+                silence,
+                stall: config.stall_limit,
+            },
+        };
+        let planning = Planning {
+            config,
+            manifest: &manifest,
+            context,
+        };
+        let Planned { stored, wanted } = planning.open().await?;
+        let mut rebuild = Rebuild {
+            config,
+            manifest: &manifest,
+            tokenizer: &tokenizer,
+            context,
+            stored,
+            usage,
+            source: None,
+            dropped: Vec::new(),
+        };
+        let ended = rebuild.perform_all(wanted).await;
+        Ok((ended, Report::of(&rebuild.stored.record, rebuild.dropped)))
+    });
+    let (ended, report) = rebuilt.await?;
     save_report(config.report.as_deref(), &report)?;
     ended.map(|()| report)
 }
 
-impl RebuildConfig {
-    fn time_limits(&self) -> TimeLimits {
-        TimeLimits {
-            clock_skew: self.clock_skew,
-            silence: self.lease,
-            stall: self.stall_limit,
-        }
-    }
-}
-
-impl Rebuild {
+impl Rebuild<'_> {
     /// Ends the run at hand, and unless that is what is wanted, goes on with the one that is.
     async fn perform_all(&mut self, mut wanted: bool) -> anyhow::Result<()> {
         self.perform().await?;
@@ -147,28 +128,16 @@ impl Rebuild {
 
     fn planning(&self) -> Planning<'_> {
         Planning {
-            config: &self.config,
-            manifest: &self.manifest,
-            context: self.context(),
-        }
-    }
-
-    fn context(&self) -> AliasContext<'_> {
-        AliasContext {
-            alias: &self.config.alias,
-            qdrant: &self.qdrant,
-            jetstream: &self.jetstream,
-            jobs: &self.jobs,
-            runs: &self.runs,
-            lock: Some(&self.lock),
-            limits: self.config.time_limits(),
+            config: self.config,
+            manifest: self.manifest,
+            context: self.context,
         }
     }
 
     /// The points of the generation.
     fn target(&self) -> Points<'_> {
         Points {
-            store: &self.qdrant,
+            store: self.context.qdrant,
             collection: &self.record().generation,
         }
     }
@@ -176,7 +145,7 @@ impl Rebuild {
     /// The points of the collection that served when the run began.
     fn serving(&self) -> Points<'_> {
         Points {
-            store: &self.qdrant,
+            store: self.context.qdrant,
             collection: &self.record().serving,
         }
     }
@@ -206,7 +175,7 @@ impl Rebuild {
 
     /// Runs the next phase; gives the phase that it ends.
     async fn next(&mut self) -> anyhow::Result<(Phase, PhaseReport)> {
-        self.lock.check()?;
+        self.context.check()?;
         match self.record().phase {
             Phase::Planned => Ok((Phase::Created, self.create().await?)),
             Phase::Created => Ok((Phase::Copied, self.copy().await?)),
@@ -226,11 +195,11 @@ impl Rebuild {
             return Err(error);
         };
         self.stored.record.failed = Some(reason.clone());
-        self.runs.save(&mut self.stored).await
+        self.context.runs.save(&mut self.stored).await
     }
 
     async fn advance(&mut self, phase: Phase, mut report: PhaseReport) -> anyhow::Result<()> {
-        self.lock.check()?;
+        self.context.check()?;
         let usage = self.usage.take(&self.record().run);
         (report.useful_tokens, report.padded_tokens) = (usage.tokens, usage.padded_tokens);
         let record = &mut self.stored.record;
@@ -252,7 +221,7 @@ impl Rebuild {
         record.phases.push(report);
         record.phase = phase;
         record.failed = None;
-        self.runs.save(&mut self.stored).await
+        self.context.runs.save(&mut self.stored).await
     }
 
     /// Notes what a gate found, and stops the run if it does not pass.

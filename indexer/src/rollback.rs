@@ -17,8 +17,6 @@ use anyhow::Context as _;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::JOBS;
-use points::Points;
-use qdrant_client::Qdrant;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
@@ -28,7 +26,7 @@ use crate::generation::lock::{Lock, Purpose, silence_fault, skew_fault};
 use crate::generation::move_alias::{Move, next_time};
 use crate::generation::record::{Phase, Rollback, RunRecord, Runs, StoredRun, key_fault};
 use crate::generation::retire::run_of;
-use crate::generation::{AliasContext, TimeLimits, alias};
+use crate::generation::{AliasContext, TimeLimits};
 use crate::outcome::Outcome;
 use crate::progress::note;
 use crate::streams::stream;
@@ -116,34 +114,27 @@ impl RollbackConfig {
 /// If there is no previous generation, or a server refuses.
 pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let jetstream = config.servers.jetstream().await?;
-    let qdrant = config.servers.qdrant.client_to_write().await?;
-    let runs = Runs::open(&jetstream).await?;
-    if config.dry_run {
-        let (stored, resumed) = found(&qdrant, &runs, &config.alias).await?;
-        return Ok(rolled_back(stored.record, resumed, true));
-    }
-    let (bucket, silence) = (runs.bucket(), config.lease);
-    let moved = Lock::holding(
-        bucket,
-        Purpose::Change,
-        &config.alias,
-        silence,
-        async |lock| begin(&qdrant, &runs, &config.alias, lock).await,
-    );
-    let (stored, resumed) = moved.await?;
     let context = AliasContext {
         alias: &config.alias,
-        qdrant: &qdrant,
+        qdrant: &config.servers.qdrant.client_to_write().await?,
         jetstream: &jetstream,
         jobs: &stream(&jetstream, JOBS).await?,
-        runs: &runs,
+        runs: &Runs::open(&jetstream).await?,
         lock: None,
         limits: TimeLimits {
             clock_skew: config.clock_skew,
-            silence,
+            silence: config.lease,
             stall: config.stall_limit,
         },
     };
+    if config.dry_run {
+        let (stored, resumed) = found(context).await?;
+        return Ok(rolled_back(stored.record, resumed, true));
+    }
+    let (bucket, silence) = (context.runs.bucket(), config.lease);
+    let begin = async |lock: &Lock| begin(context, lock).await;
+    let moved = Lock::holding(bucket, Purpose::Change, &config.alias, silence, begin);
+    let (stored, resumed) = moved.await?;
     let mut report = rolled_back(stored.record.clone(), resumed, false);
     let carried = context.end_rollback(stored).await;
     let carried = carried.with_context(|| {
@@ -177,13 +168,9 @@ fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {
 }
 
 /// The run to roll back, and whether a rollback of it has moved the alias already.
-async fn found(
-    qdrant: &Qdrant,
-    runs: &Runs,
-    alias: &CollectionName,
-) -> anyhow::Result<(StoredRun, bool)> {
-    let current = alias::target(qdrant, alias).await?;
-    let all = runs.of(alias).await?;
+async fn found(context: AliasContext<'_>) -> anyhow::Result<(StoredRun, bool)> {
+    let (alias, current) = (context.alias, context.target().await?);
+    let all = context.runs.of(alias).await?;
     let is_moved = |run: &&StoredRun| run.record.is_rolling_back() && run.record.serving == current;
     if let Some(moved) = all.iter().find(is_moved) {
         return Ok((moved.clone(), true));
@@ -192,30 +179,26 @@ async fn found(
     let run = run_of(&records, &current).with_context(|| {
         format!("alias `{alias}` points to `{current}`, which no rebuild has put there; there is nothing before it")
     })?;
-    is_worth_it(qdrant, run).await?;
+    is_worth_it(context, run).await?;
     let stored = all.into_iter().find(|stored| stored.record.run == run.run);
     let stored = stored.context("a run that was found is gone")?;
     Ok((stored, false))
 }
 
 /// A collection that is gone, or empty, is no way back.
-async fn is_worth_it(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<()> {
+async fn is_worth_it(context: AliasContext<'_>, run: &RunRecord) -> anyhow::Result<()> {
     let RunRecord {
         alias,
         generation,
         serving,
         ..
     } = run;
-    let there = look_up(qdrant, serving).await?;
+    let there = look_up(context.qdrant, serving).await?;
     anyhow::ensure!(
         there.is_some(),
         "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, was dropped; rebuild instead"
     );
-    let target = |collection| Points {
-        store: qdrant,
-        collection,
-    };
-    let documents_of = async |name| target(name).count(documents()).await;
+    let documents_of = async |name| context.points(name).count(documents()).await;
     anyhow::ensure!(
         documents_of(serving).await? > 0 || documents_of(generation).await? == 0,
         "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, holds no document; rebuild \
@@ -225,13 +208,9 @@ async fn is_worth_it(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<()> {
 }
 
 /// Records the move, then points the alias back. Done already where an earlier rollback came so far.
-async fn begin(
-    qdrant: &Qdrant,
-    runs: &Runs,
-    alias: &CollectionName,
-    lock: &Lock,
-) -> anyhow::Result<(StoredRun, bool)> {
-    let (mut stored, resumed) = found(qdrant, runs, alias).await?;
+async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<(StoredRun, bool)> {
+    let (runs, alias) = (context.runs, context.alias);
+    let (mut stored, resumed) = found(context).await?;
     if resumed {
         note(&format!("ending the rollback of run {}", stored.record.run));
         return Ok((stored, true));
@@ -248,8 +227,7 @@ async fn begin(
     }
     runs.save(&mut stored).await?;
     let step = Move {
-        qdrant,
-        runs,
+        context,
         lock,
         to: &stored.record.serving,
         failpoints: ["rollback-before-switch", "rollback-after-switch"],

@@ -19,17 +19,18 @@
 
 use std::time::Instant;
 
-use async_nats::jetstream;
 use contract::names::CollectionName;
+use contract::topology::JOBS;
 use runtime::failpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::config::save_report;
-use crate::generation::Stopped;
 use crate::generation::bucket::FORMAT;
 use crate::generation::lock::{Lock, Purpose};
 use crate::generation::record::Runs;
+use crate::generation::{AliasContext, Stopped, TimeLimits};
 use crate::progress::note;
+use crate::streams::stream;
 use attempt::Attempt;
 pub use config::{Comparison, PlanConfig, SyncConfig};
 pub use dry_run::dry_run;
@@ -65,32 +66,43 @@ struct Record {
 /// # Errors
 /// If something fails that is not about the content. Running it again goes on.
 pub async fn sync(config: &SyncConfig) -> anyhow::Result<Report> {
-    let jetstream = config.comparison.servers.jetstream().await?;
+    let (servers, alias) = (&config.comparison.servers, &config.comparison.alias);
+    let jetstream = servers.jetstream().await?;
+    let qdrant = servers.qdrant.client_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
-    let (bucket, alias) = (runs.bucket(), &config.comparison.alias);
-    let synced = Lock::holding(bucket, Purpose::Sync, alias, config.lease, async |lock| {
-        attempts(config, &jetstream, &runs, lock).await
+    let jobs = stream(&jetstream, JOBS).await?;
+    let (bucket, silence) = (runs.bucket(), config.lease);
+    let synced = Lock::holding(bucket, Purpose::Sync, alias, silence, async |lock| {
+        lock.check_clock(config.comparison.clock_skew)?;
+        let context = AliasContext {
+            alias,
+            qdrant: &qdrant,
+            jetstream: &jetstream,
+            jobs: &jobs,
+            runs: &runs,
+            lock: Some(lock),
+            limits: TimeLimits {
+                clock_skew: config.comparison.clock_skew,
+                silence,
+                stall: config.stall_limit,
+            },
+        };
+        attempts(config, context).await
     });
     let report = synced.await?;
     save_report(config.report.as_deref(), &report)?;
     Ok(report)
 }
 
-async fn attempts(
-    config: &SyncConfig,
-    jetstream: &jetstream::Context,
-    runs: &Runs,
-    lock: &Lock,
-) -> anyhow::Result<Report> {
-    let alias = &config.comparison.alias;
-    lock.check_clock(config.comparison.clock_skew)?;
+async fn attempts(config: &SyncConfig, context: AliasContext<'_>) -> anyhow::Result<Report> {
+    let (bucket, alias) = (context.runs.bucket(), context.alias);
     if let Some(run) = &config.run_id
-        && let Some(done) = runs.bucket().find::<Record>(&key(alias, run)).await?
+        && let Some(done) = bucket.find::<Record>(&key(alias, run)).await?
     {
         return Ok(done.record.report);
     }
     for _ in 1..MOVES {
-        if let Some(report) = attempt(config, jetstream, runs, lock).await? {
+        if let Some(report) = attempt(config, context).await? {
             return Ok(report);
         }
     }
@@ -98,20 +110,15 @@ async fn attempts(
 }
 
 /// One attempt; `None` if the alias has moved meanwhile.
-async fn attempt(
-    config: &SyncConfig,
-    jetstream: &jetstream::Context,
-    runs: &Runs,
-    lock: &Lock,
-) -> anyhow::Result<Option<Report>> {
+async fn attempt(config: &SyncConfig, context: AliasContext<'_>) -> anyhow::Result<Option<Report>> {
     let started = Instant::now();
-    let mut attempt = Attempt::open(config, jetstream.clone(), runs, lock).await?;
+    let mut attempt = Attempt::open(config, context).await?;
     attempt.recover().await?;
     let ended = attempt.perform().await;
     if let Some(found) = attempt.moved_to().await? {
         note(&format!(
             "alias `{}` points to `{found}` since: starting over",
-            config.comparison.alias
+            context.alias
         ));
         return Ok(None);
     }
@@ -130,7 +137,7 @@ async fn attempt(
         };
         let key = key(&report.alias, &report.run);
         // One that is there says the same: the run was done while this process was taken for dead.
-        drop(runs.bucket().create(&key, record).await?);
+        drop(context.runs.bucket().create(&key, record).await?);
     }
     Ok(Some(report))
 }

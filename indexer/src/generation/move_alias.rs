@@ -12,18 +12,16 @@
 //! that its record was written by them. Then the newest recorded move holds, and the process puts the alias there.
 
 use contract::names::CollectionName;
-use qdrant_client::Qdrant;
 use runtime::failpoint;
 
-use super::alias;
 use super::lock::Lock;
 use super::record::{RunRecord, Runs, StoredRun};
+use super::{AliasContext, alias};
 use crate::clock::now_micros;
 
 /// A move of an alias that is recorded.
 pub struct Move<'a> {
-    pub qdrant: &'a Qdrant,
-    pub runs: &'a Runs,
+    pub context: AliasContext<'a>,
     /// The lock for changes of the alias.
     pub lock: &'a Lock,
     pub to: &'a CollectionName,
@@ -40,15 +38,15 @@ impl Move<'_> {
         let record = &stored.record;
         self.lock.check()?;
         failpoint::pass(self.failpoints[0]);
-        alias::point(self.qdrant, &record.alias, self.to).await?;
+        alias::point(self.context.qdrant, &record.alias, self.to).await?;
         failpoint::pass(self.failpoints[1]);
-        if self.runs.is_current(stored).await? {
+        if self.context.runs.is_current(stored).await? {
             return Ok(());
         }
-        let records = records(self.runs, &record.alias).await?;
+        let records = records(self.context.runs, &record.alias).await?;
         let meant = newest(&records).map_or(&record.serving, |(_, collection)| collection);
         if meant != self.to {
-            alias::point(self.qdrant, &record.alias, meant).await?;
+            alias::point(self.context.qdrant, &record.alias, meant).await?;
         }
         anyhow::bail!(
             "another process has gone on with run `{}` meanwhile; alias `{}` points to `{meant}`, as recorded",

@@ -11,7 +11,7 @@ use crate::generation::ledger::{Balance, DeadPoints, dead_points, missing};
 use crate::generation::record::{Gate, Phase, PhaseReport};
 use crate::progress::{Progress, as_double, note};
 
-impl Rebuild {
+impl Rebuild<'_> {
     /// Ends with the phase before it when jobs were lost with their stream: the source is read again then, once.
     pub async fn balance(&mut self) -> anyhow::Result<(Phase, PhaseReport)> {
         let progress = Progress::new("chunks present", self.record().expected);
@@ -60,7 +60,7 @@ impl Rebuild {
     pub async fn await_own_jobs(&self) -> anyhow::Result<()> {
         let (record, of) = (self.record(), JobsOf::Run(&self.record().run));
         let first = record.first_sequence + 1;
-        let context = self.context();
+        let context = self.context;
         context
             .await_published(&self.manifest.name, first, of)
             .await
@@ -68,7 +68,7 @@ impl Rebuild {
 
     /// The points that dead letters of this run were to make.
     pub async fn dead_points(&self) -> anyhow::Result<DeadPoints> {
-        dead_points(&self.jetstream, &self.record().run).await
+        dead_points(self.context.jetstream, &self.record().run).await
     }
 
     /// How many of these points the generation does not have.

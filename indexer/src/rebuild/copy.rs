@@ -42,7 +42,7 @@ pub struct CopyResult {
     pub source: Chunks,
 }
 
-impl Rebuild {
+impl Rebuild<'_> {
     pub async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
         self.await_own_jobs().await?;
         let dead = self.dead_points().await?;
@@ -81,7 +81,7 @@ impl Rebuild {
         if from != self.record().serving {
             return self.copy_from(&from, dead).await;
         }
-        let (bucket, silence) = (self.runs.bucket(), self.config.lease);
+        let (bucket, silence) = (self.context.runs.bucket(), self.config.lease);
         let work = async |_: &Lock| {
             self.await_earlier_jobs().await?;
             self.copy_from(&from, dead).await
@@ -96,7 +96,7 @@ impl Rebuild {
     ) -> anyhow::Result<CopyResult> {
         let copying = self.copying(dead).await?;
         copying
-            .collection(from, self.serving(), &self.tokenizer)
+            .collection(from, self.serving(), self.tokenizer)
             .await
     }
 
@@ -109,24 +109,24 @@ impl Rebuild {
         ));
         let all = Lane::all_of(Task::Embed, None);
         let of = JobsOf::Collection(alias.as_str());
-        self.context().await_jobs(&all, 1..=last, of).await
+        self.context.await_jobs(&all, 1..=last, of).await
     }
 
     async fn copying<'a>(&'a self, dead: &'a DeadPoints) -> anyhow::Result<Copying<'a>> {
         let record = self.record();
-        let same = is_same_model(&self.qdrant, &record.serving, &self.manifest).await?;
+        let same = is_same_model(self.context.qdrant, &record.serving, self.manifest).await?;
         Ok(Copying {
-            config: &self.config,
+            config: self.config,
             copier: Copier {
                 target: Some(self.target()),
                 serving: (same && !self.config.full).then_some(self.serving()),
-                manifest: &self.manifest,
+                manifest: self.manifest,
                 version: record.version,
                 run: &record.run,
                 dead,
             },
             publisher: self.publisher(Priority::Bulk),
-            lock: Some(&self.lock),
+            lock: self.context.lock,
         })
     }
 
@@ -136,10 +136,10 @@ impl Rebuild {
             model: self.manifest.name.clone(),
             priority,
         };
-        let (record, manifest) = (self.record(), &self.manifest);
+        let (record, manifest) = (self.record(), self.manifest);
         let run = Some(record.run.clone());
         let template = JobTemplate::of(manifest, record.generation.clone(), run);
-        let to = Some((self.jetstream.clone(), lane));
+        let to = Some((self.context.jetstream.clone(), lane));
         Publisher::new(to, template, self.config.chunking.job_tokens)
     }
 }

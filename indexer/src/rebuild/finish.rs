@@ -13,7 +13,7 @@ use crate::generation::record::{Phase, PhaseReport};
 use crate::generation::reroute::Reroute;
 use crate::generation::retire::{Fate, retire};
 
-impl Rebuild {
+impl Rebuild<'_> {
     pub async fn finish(&mut self) -> anyhow::Result<PhaseReport> {
         self.still_switched().await?;
         self.reroute().await?;
@@ -29,7 +29,7 @@ impl Rebuild {
     /// A rollback meanwhile ends the run.
     async fn still_switched(&mut self) -> anyhow::Result<()> {
         let record = self.record();
-        let found = self.context().target().await?;
+        let found = self.context.target().await?;
         if found == record.generation {
             return Ok(());
         }
@@ -38,7 +38,7 @@ impl Rebuild {
             record.alias
         );
         // Whoever has rolled it back has written the record.
-        let now = self.runs.find(&record.alias, &record.run).await?;
+        let now = self.context.runs.find(&record.alias, &record.run).await?;
         self.stored = now.unwrap_or_else(|| self.stored.clone());
         self.stored.record.phase = Phase::Abandoned;
         Err(Stopped(reason).into())
@@ -47,7 +47,7 @@ impl Rebuild {
     /// Jobs of publishers that still write for the model before. They name the generation, and are awaited: the worker
     /// that has filled it takes them in any case.
     async fn reroute(&self) -> anyhow::Result<()> {
-        let (context, record) = (self.context(), self.record());
+        let (context, record) = (self.context, self.record());
         let reroute = Reroute {
             left: None,
             model: &record.model,
@@ -63,20 +63,20 @@ impl Rebuild {
     /// Waits until no worker writes to the previous generation any more.
     async fn previous_at_rest(&self) -> anyhow::Result<()> {
         let record = self.record();
-        let serving = look_up(&self.qdrant, &record.serving).await?;
+        let serving = look_up(self.context.qdrant, &record.serving).await?;
         let serving = serving.as_ref().and_then(CollectionModel::of);
         let mut models = vec![record.model.clone()];
         models.extend(serving.map(|serving| serving.model));
         models.sort();
         models.dedup();
-        self.context().await_delivered(&models).await
+        self.context.await_delivered(&models).await
     }
 
     async fn retire(&mut self) -> anyhow::Result<()> {
         let (alias, keep, silence) = (&self.config.alias, self.config.keep, self.config.lease);
-        let bucket = self.runs.bucket();
+        let bucket = self.context.runs.bucket();
         let all = Lock::holding(bucket, Purpose::Change, alias, silence, async |lock| {
-            retire(&self.qdrant, &self.runs, alias, keep, lock).await
+            retire(self.context.qdrant, self.context.runs, alias, keep, lock).await
         });
         let dropped = all.await?.into_iter().filter(|it| it.fate == Fate::Drop);
         self.dropped = dropped.map(|generation| generation.collection).collect();

@@ -17,7 +17,7 @@ use crate::generation::record::{Phase, PhaseReport, StoredRun};
 /// Scans in a row before the switch. While live writes go on none may be clean; what is left is carried over after it.
 const ROUNDS: u32 = 5;
 
-impl Rebuild {
+impl Rebuild<'_> {
     /// Carries over what has changed in the serving collection.
     pub async fn catch_up(&mut self) -> anyhow::Result<PhaseReport> {
         let scan = self.catch_up_rounds().await?;
@@ -26,8 +26,8 @@ impl Rebuild {
 
     pub async fn switch(&mut self) -> anyhow::Result<PhaseReport> {
         let scan = self.catch_up_rounds().await?;
-        self.lock.check()?;
-        let (bucket, silence) = (self.runs.bucket(), self.config.lease);
+        self.context.check()?;
+        let (bucket, silence) = (self.context.runs.bucket(), self.config.lease);
         let moving = async |lock: &Lock| self.move_alias(lock).await;
         let moved = Lock::holding(bucket, Purpose::Change, &self.config.alias, silence, moving);
         self.stored = moved.await?;
@@ -39,7 +39,7 @@ impl Rebuild {
     /// Records the move, then moves the alias. Gives the record.
     async fn move_alias(&self, lock: &Lock) -> anyhow::Result<StoredRun> {
         let record = self.record();
-        let found = self.context().target().await?;
+        let found = self.context.target().await?;
         if found != record.serving && found != record.generation {
             return Err(Stopped(format!(
                 "alias `{}` points to `{found}`, it pointed to `{}` when the run began; give --fresh to start anew",
@@ -47,14 +47,13 @@ impl Rebuild {
             ))
             .into());
         }
-        self.lock.check()?;
-        let records = move_alias::records(&self.runs, &record.alias).await?;
+        self.context.check()?;
+        let records = move_alias::records(self.context.runs, &record.alias).await?;
         let mut stored = self.stored.clone();
         stored.record.switched = Some(move_alias::next_time(&records));
-        self.runs.save(&mut stored).await?;
+        self.context.runs.save(&mut stored).await?;
         let step = Move {
-            qdrant: &self.qdrant,
-            runs: &self.runs,
+            context: self.context,
             lock,
             to: &stored.record.generation,
             failpoints: ["rebuild-before-switch", "rebuild-after-switch"],
@@ -77,12 +76,12 @@ impl Rebuild {
 
     /// One scan; what it published is settled when this returns.
     pub async fn catch_up_once(&mut self) -> anyhow::Result<Scan> {
-        self.lock.check()?;
+        self.context.check()?;
         failpoint::pass("rebuild-catching-up");
         let record = self.record();
-        let serving = look_up(&self.qdrant, &record.serving).await?;
+        let serving = look_up(self.context.qdrant, &record.serving).await?;
         let info = serving.unwrap_or_default();
-        let same_model = collection::check(&record.serving, &info, &self.manifest).is_ok();
+        let same_model = collection::check(&record.serving, &info, self.manifest).is_ok();
         // Within one model nothing is published, so that nothing can have died.
         let dead = if same_model {
             DeadPoints::new()
@@ -117,7 +116,7 @@ impl Rebuild {
             clock_skew: self.config.clock_skew,
             except: maker(record),
             dead,
-            tokenizing: Some((&self.manifest, &self.tokenizer)),
+            tokenizing: Some((self.manifest, self.tokenizer)),
         }
     }
 }

@@ -12,7 +12,7 @@ mod complete;
 mod golden;
 mod sample;
 
-impl Rebuild {
+impl Rebuild<'_> {
     pub async fn verify(&mut self) -> anyhow::Result<PhaseReport> {
         let complete = self.complete().await?;
         self.judge(complete)?;

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use async_nats::jetstream::{self, stream::Stream};
 use contract::field;
 use contract::names::CollectionName;
 use contract::topology::{JOBS, Lane};
@@ -17,13 +16,11 @@ use super::remove::{Removed, Remover};
 use super::report::Report;
 use crate::generation::await_jobs::{JobsOf, in_sight};
 use crate::generation::ledger::{DeadPoints, dead_points, missing};
-use crate::generation::lock::Lock;
-use crate::generation::record::{Runs, run_id};
+use crate::generation::record::run_id;
 use crate::generation::reroute::Reroute;
-use crate::generation::{AliasContext, Stopped, TimeLimits};
+use crate::generation::{AliasContext, Stopped};
 use crate::jobs::publisher::Publisher;
 use crate::progress::{Progress, note};
-use crate::streams::stream;
 
 /// Readings of the source, the first included, before jobs that are lost again and again are an error.
 const ROUNDS: u32 = 4;
@@ -31,10 +28,7 @@ const ROUNDS: u32 = 4;
 pub struct Attempt<'a> {
     config: &'a SyncConfig,
     comparer: Comparer<'a>,
-    jetstream: jetstream::Context,
-    jobs: Stream,
-    runs: &'a Runs,
-    lock: &'a Lock,
+    context: AliasContext<'a>,
     run: String,
     /// Sequence of the first job of this attempt.
     first: u64,
@@ -45,13 +39,8 @@ pub struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub async fn open(
-        config: &'a SyncConfig,
-        jetstream: jetstream::Context,
-        runs: &'a Runs,
-        lock: &'a Lock,
-    ) -> anyhow::Result<Self> {
-        let comparer = Comparer::open(&config.comparison).await?;
+    pub async fn open(config: &'a SyncConfig, context: AliasContext<'a>) -> anyhow::Result<Self> {
+        let comparer = Comparer::open(&config.comparison, context.qdrant).await?;
         let run = config.run_id.clone();
         let run = run.unwrap_or_else(|| run_id(comparer.version));
         let report = Report {
@@ -64,10 +53,7 @@ impl<'a> Attempt<'a> {
         Ok(Self {
             config,
             comparer,
-            jobs: stream(&jetstream, JOBS).await?,
-            jetstream,
-            runs,
-            lock,
+            context,
             run,
             first: 0,
             dead: DeadPoints::new(),
@@ -78,7 +64,7 @@ impl<'a> Attempt<'a> {
 
     pub async fn perform(&mut self) -> anyhow::Result<()> {
         self.await_earlier_jobs().await?;
-        self.first = self.context().last_sequence().await? + 1;
+        self.first = self.context.last_sequence().await? + 1;
         failpoint::pass("sync-waited");
         let mut claimed = self.comparer.claim().await?;
         let most = self.removable(&claimed).await?;
@@ -150,14 +136,14 @@ impl<'a> Attempt<'a> {
     ) -> anyhow::Result<u64> {
         let comparer = &self.comparer;
         let lane = comparer.lane(self.config.lane);
-        let to = Some((self.jetstream.clone(), lane.clone()));
+        let to = Some((self.context.jetstream.clone(), lane.clone()));
         let template = comparer.template(Some(self.run.clone()));
         let job_tokens = self.config.comparison.chunking.job_tokens;
         let reading = Reading {
             comparer,
             dead: &self.dead,
             publisher: Publisher::new(to, template, job_tokens),
-            lock: Some(self.lock),
+            lock: self.context.lock,
         };
         let mut found = reading.perform().await?;
         claimed.extend(std::mem::take(&mut found.seen));
@@ -168,7 +154,7 @@ impl<'a> Attempt<'a> {
             found.documents
         ));
         failpoint::pass("sync-read");
-        self.lock.check()?;
+        self.context.check()?;
         let removed = self.remove(claimed, most, lane).await?;
         failpoint::pass("sync-published");
         Ok(chunks + removed.documents)
@@ -184,7 +170,7 @@ impl<'a> Attempt<'a> {
             return Ok(Removed::default());
         }
         let remover = Remover {
-            to: Some((self.jetstream.clone(), lane)),
+            to: Some((self.context.jetstream.clone(), lane)),
             run: self.run.clone(),
             alias: self.config.comparison.alias.clone(),
             version: self.comparer.version,
@@ -225,30 +211,14 @@ impl<'a> Attempt<'a> {
 
     /// Where the alias points, if that is not where it pointed at the start.
     pub async fn moved_to(&self) -> anyhow::Result<Option<CollectionName>> {
-        let found = self.context().target().await?;
+        let found = self.context.target().await?;
         Ok((found != self.comparer.serving).then_some(found))
-    }
-
-    fn context(&self) -> AliasContext<'_> {
-        AliasContext {
-            alias: &self.config.comparison.alias,
-            qdrant: &self.comparer.qdrant,
-            jetstream: &self.jetstream,
-            jobs: &self.jobs,
-            runs: self.runs,
-            lock: Some(self.lock),
-            limits: TimeLimits {
-                clock_skew: self.config.comparison.clock_skew,
-                silence: self.config.lease,
-                stall: self.config.stall_limit,
-            },
-        }
     }
 
     /// What earlier moves of the alias have left behind comes first: it is older than the source. So do jobs of
     /// publishers that still write for another model.
     pub async fn recover(&self) -> anyhow::Result<()> {
-        let context = self.context();
+        let context = self.context;
         context.recover_rollbacks().await?;
         context.recover_switches().await?;
         let reroute = Reroute {
@@ -262,7 +232,7 @@ impl<'a> Attempt<'a> {
     /// Waits for all jobs for the alias that were published before the start. The source counts as of the start, so
     /// that what they write is compared with it and not written after the comparison.
     async fn await_earlier_jobs(&self) -> anyhow::Result<()> {
-        let context = self.context();
+        let context = self.context;
         let alias = context.alias.as_str();
         note(&format!(
             "waiting for jobs for `{alias}` that were published before"
@@ -278,12 +248,12 @@ impl<'a> Attempt<'a> {
     /// Waits for the jobs of this run. Gives whether all that was published is in the collection or a dead letter;
     /// otherwise something newer was written in its place, or jobs were lost with their stream.
     async fn is_balanced(&mut self, expected: u64) -> anyhow::Result<bool> {
-        let (context, model) = (self.context(), &self.comparer.manifest.name);
+        let (context, model) = (self.context, &self.comparer.manifest.name);
         let own = context.await_published(model, self.first, JobsOf::Run(&self.run));
         let progress = Progress::new("chunks and deletions", expected);
         in_sight(own, progress, || self.written()).await?;
         let version = self.comparer.version;
-        let mut dead = dead_points(&self.jetstream, &self.run).await?;
+        let mut dead = dead_points(self.context.jetstream, &self.run).await?;
         // The others are of an earlier attempt, which this one has made good or repeated.
         dead.retain(|_, chunk| chunk.version >= version);
         let target = self.comparer.target();

@@ -23,7 +23,7 @@ use crate::source::Format;
 pub struct Comparer<'a> {
     pub config: &'a Comparison,
     pub manifest: Manifest,
-    pub qdrant: Qdrant,
+    pub qdrant: &'a Qdrant,
     pub serving: CollectionName,
     /// The start, in microseconds since the epoch.
     pub version: u64,
@@ -31,13 +31,12 @@ pub struct Comparer<'a> {
 
 impl<'a> Comparer<'a> {
     /// Looks at the collection behind the alias. What happens after this is newer than the source.
-    pub async fn open(config: &'a Comparison) -> anyhow::Result<Self> {
+    pub async fn open(config: &'a Comparison, qdrant: &'a Qdrant) -> anyhow::Result<Self> {
         let skew = u64::try_from(config.clock_skew.as_micros()).unwrap_or(u64::MAX);
         let version = now_micros().saturating_sub(skew).max(1);
         let manifest = config.model.embedding()?;
-        let qdrant = config.servers.qdrant.client_to_write().await?;
-        let serving = alias::target(&qdrant, &config.alias).await?;
-        let info = look_up(&qdrant, &serving).await?;
+        let serving = alias::target(qdrant, &config.alias).await?;
+        let info = look_up(qdrant, &serving).await?;
         let info = info.with_context(|| format!("collection `{serving}` is gone"))?;
         let same = collection::check(&serving, &info, &manifest);
         same.context("a sync keeps the model of a collection; `indexer rebuild` changes it")?;
@@ -52,7 +51,7 @@ impl<'a> Comparer<'a> {
 
     pub fn target(&self) -> Points<'_> {
         Points {
-            store: &self.qdrant,
+            store: self.qdrant,
             collection: &self.serving,
         }
     }

@@ -65,7 +65,7 @@ impl Tally<'_> {
     }
 }
 
-impl Rebuild {
+impl Rebuild<'_> {
     pub async fn complete(&mut self) -> anyhow::Result<Gate> {
         let mut found = self.found().await?;
         for _ in 1..LOOKS {

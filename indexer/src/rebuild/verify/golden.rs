@@ -9,7 +9,7 @@ use crate::rebuild::Rebuild;
 /// How many of the first documents count.
 const CUTOFF: usize = 10;
 
-impl Rebuild {
+impl Rebuild<'_> {
     /// The gate, if queries are given.
     pub async fn golden(&self) -> anyhow::Result<Option<Gate>> {
         let Some(config) = self.evaluation() else {

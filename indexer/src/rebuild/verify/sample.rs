@@ -24,7 +24,7 @@ use crate::rebuild::Rebuild;
 /// Neighbouring points of one place.
 const POINTS_PER_PLACE: usize = 10;
 
-impl Rebuild {
+impl Rebuild<'_> {
     /// Points with their vectors, each once; fewer than asked for only where there are not more.
     pub async fn samples(&self) -> anyhow::Result<Vec<RetrievedPoint>> {
         let wanted = self.config.limits.samples;
@@ -80,7 +80,7 @@ impl Rebuild {
             return Some(format!("fingerprint `{fingerprint}`"));
         }
         match vector(point, self.manifest.name.as_str()) {
-            Some(vector) => unsound(&vector, &self.manifest),
+            Some(vector) => unsound(&vector, self.manifest),
             None => Some("no vector".to_owned()),
         }
     }
@@ -95,7 +95,7 @@ const CONCURRENT: usize = 4;
 /// Scores of the same point may differ by rounding.
 const ROUNDING: f32 = 1e-5;
 
-impl Rebuild {
+impl Rebuild<'_> {
     pub async fn recall(&self, samples: &[RetrievedPoint]) -> anyhow::Result<Gate> {
         let name = self.manifest.name.as_str();
         let queries: Vec<_> = samples
@@ -140,7 +140,7 @@ impl Rebuild {
             .limit(HITS)
             .filter(Filter::must_not([tombstones()]))
             .params(SearchParamsBuilder::default().exact(exact));
-        let found = self.qdrant.query(request).await;
+        let found = self.context.qdrant.query(request).await;
         let found =
             found.with_context(|| format!("failed to search `{}`", self.record().generation))?;
         Ok(found.result.iter().map(|hit| hit.score).collect())
