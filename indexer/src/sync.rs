@@ -9,7 +9,7 @@
 //!
 //! - Versions are the start of the sync. What publishers have written or deleted since is newer, and stays.
 //! - A document is compared and published as a whole, because its chunks are of one version. Chunks whose text the
-//!   collection has already travel with their vectors (`reuse`), and are not embedded again.
+//!   collection has already travel with their vectors (`compare`), and are not embedded again.
 //! - The ids that the source claims are known before anything is published (`claim`): a source that lacks too
 //!   many documents stops the sync before it has changed anything. Where something cannot be read behind which there
 //!   may be documents, nothing is deleted at all.

@@ -26,6 +26,7 @@ use super::ledger::DeadPoints;
 use super::reembed::Reembed;
 use crate::clock::as_time;
 use crate::jobs::publisher::Publisher;
+use crate::progress::as_double;
 
 /// What is looked at of a point.
 const LOOK: [&str; 7] = [
@@ -104,11 +105,8 @@ impl CatchUp<'_> {
     }
 
     fn changed(&self) -> Filter {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "versions are at most 2^53 - 1, which is exact"
-        )]
-        let floor = self.floor as f64;
+        // Versions are at most 2^53 - 1, which is exact.
+        let floor = as_double(self.floor);
         let newer = Range {
             gt: Some(floor),
             ..Range::default()

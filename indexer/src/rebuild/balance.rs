@@ -58,12 +58,9 @@ impl Rebuild<'_> {
 
     /// Waits until no job of this run is left.
     pub async fn await_own_jobs(&self) -> anyhow::Result<()> {
-        let (record, of) = (self.record(), JobsOf::Run(&self.record().run));
-        let first = record.first_sequence + 1;
-        let context = self.context;
-        context
-            .await_published(&self.manifest.name, first, of)
-            .await
+        let (record, model) = (self.record(), &self.manifest.name);
+        let (first, of) = (record.first_sequence + 1, JobsOf::Run(&record.run));
+        self.context.await_published(model, first, of).await
     }
 
     /// The points that dead letters of this run were to make.
