@@ -86,15 +86,18 @@ pub struct Corpus<'a> {
 
 /// The threads that read a corpus.
 #[derive(Debug)]
-pub struct Reader(JoinHandle<()>);
+pub struct ReadingThreads(JoinHandle<()>);
 
 impl Corpus<'_> {
     /// Starts to read. Dropping the receiver ends it early.
-    pub fn read(&self, chunker: Chunker) -> anyhow::Result<(mpsc::Receiver<Event>, Reader)> {
+    pub fn read(
+        &self,
+        chunker: Chunker,
+    ) -> anyhow::Result<(mpsc::Receiver<Event>, ReadingThreads)> {
         let sources = open(self.sources, self.stdin)?;
         let (events, incoming) = mpsc::channel(READ_AHEAD);
         let reader = read(sources, self.extract, chunker, self.packer(), events);
-        Ok((incoming, Reader(reader)))
+        Ok((incoming, ReadingThreads(reader)))
     }
 
     /// Cuts documents into slices that fit a job.
@@ -109,7 +112,7 @@ impl Corpus<'_> {
     }
 }
 
-impl Reader {
+impl ReadingThreads {
     /// Waits for the end of the threads, which comes soon after the receiver has got everything or is dropped.
     ///
     /// # Errors

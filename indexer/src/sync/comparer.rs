@@ -13,7 +13,7 @@ use super::claim::Claimed;
 use super::config::Comparison;
 use crate::clock::now_micros;
 use crate::corpus::read::Event;
-use crate::corpus::{Corpus, Reader};
+use crate::corpus::{Corpus, ReadingThreads};
 use crate::generation::alias;
 use crate::generation::collection::look_up;
 use crate::jobs::JobTemplate;
@@ -74,7 +74,7 @@ impl<'a> Comparer<'a> {
         tokio::task::spawn_blocking(move || Claimed::by(&sources, extract)).await?
     }
 
-    pub fn corpus(&self) -> anyhow::Result<(mpsc::Receiver<Event>, Reader)> {
+    pub fn corpus(&self) -> anyhow::Result<(mpsc::Receiver<Event>, ReadingThreads)> {
         let config = self.config;
         let corpus = Corpus {
             sources: &config.sources,
