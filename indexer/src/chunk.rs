@@ -19,11 +19,11 @@
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use thiserror::Error;
 
+use crate::document::Document;
 use crate::document::blocks::BLOCK_BYTES;
-use crate::document::{Document, Origin};
+use crate::source::Origin;
 use crate::source::SourceError;
 
-mod assemble;
 mod context;
 mod cut;
 mod emit;
@@ -41,7 +41,6 @@ const MAX_BYTES_PER_TOKEN: usize = 16;
 /// Fewest tokens of text a chunk must have room for: below, single characters do not fit.
 const MIN_TEXT_TOKENS: usize = 8;
 
-/// How to cut.
 #[derive(Debug, Clone)]
 pub struct ChunkOptions {
     /// The model's limit in tokens, special tokens included: no chunk is longer.
@@ -61,7 +60,6 @@ pub struct ChunkOptions {
 /// Why a document could not be chunked, or nothing can be.
 #[derive(Debug, Error)]
 pub enum ChunkError {
-    /// The limit leaves no room for text.
     #[error(
         "a limit of {limit} tokens leaves no room for text: special tokens, prefix and context take {taken}, at \
          least {MIN_TEXT_TOKENS} are needed for text"
@@ -72,60 +70,37 @@ pub enum ChunkError {
         /// Tokens that are not text, at worst.
         taken: usize,
     },
-    /// The target is above the limit.
     #[error("a target of {target} tokens is above the limit of {limit}")]
-    Target {
-        /// The target.
-        target: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Chunks would consist of repetition.
+    Target { target: usize, limit: usize },
     #[error("an overlap of {overlap} tokens is too large: expected at most {most}")]
     Overlap {
-        /// The overlap.
         overlap: usize,
         /// Half of the room for text.
         most: usize,
     },
-    /// The tokenizer failed.
     #[error("failed to tokenize {origin}")]
     Tokenizer {
-        /// The document.
         origin: Origin,
-        /// What it said.
         #[source]
         source: TokenizerError,
     },
-    /// The tokenizer failed on the prefix.
     #[error("failed to tokenize the prefix")]
     Prefix(#[source] TokenizerError),
-    /// The text could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// A single character has more tokens than the limit allows.
     #[error("{origin} has a character of {tokens} tokens at byte {offset}, the limit is {limit}")]
     Character {
-        /// The document.
         origin: Origin,
         /// Where in the text, in bytes.
         offset: u64,
         /// Tokens of the character, with special tokens and prefix.
         tokens: usize,
-        /// The limit.
         limit: usize,
     },
-    /// There are more chunks than can be numbered.
     #[error("{origin} has {chunks} chunks, at most {} are possible", u32::MAX)]
-    TooMany {
-        /// The document.
-        origin: Origin,
-        /// Its chunks.
-        chunks: u64,
-    },
+    TooMany { origin: Origin, chunks: u64 },
 }
 
-/// One chunk of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
     /// Number within the document, from 0.
@@ -146,7 +121,6 @@ pub struct Chunk {
 
 impl Chunk {
     /// Exactly what the tokens are of: `prefix`, context and text.
-    #[must_use]
     pub fn input(&self, prefix: &str) -> String {
         contract::job::Chunk::model_input(prefix, self.context.as_deref(), &self.text)
     }
@@ -165,10 +139,6 @@ pub struct Chunker {
 
 impl Chunker {
     /// A chunker of documents for the model that `tokenizer` belongs to.
-    ///
-    /// # Errors
-    /// [`ChunkError::Limit`], [`ChunkError::Target`] and [`ChunkError::Overlap`] for options that contradict each
-    /// other; [`ChunkError::Prefix`].
     pub fn new(tokenizer: Tokenizer, options: ChunkOptions) -> Result<Self, ChunkError> {
         let limit = options.max_tokens;
         let target = options.target_tokens.unwrap_or(limit);
@@ -207,19 +177,15 @@ impl Chunker {
     }
 
     /// The tokenizer that the token ids are from.
-    #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// The options in force.
-    #[must_use]
     pub fn options(&self) -> &ChunkOptions {
         &self.options
     }
 
     /// The chunks of `document`, in order; ends after the first error.
-    #[must_use]
     pub fn chunks<'a>(&'a self, document: &'a Document) -> Chunks<'a> {
         Chunks::new(self, document)
     }

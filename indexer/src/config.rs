@@ -1,25 +1,25 @@
 //! Settings that several verbs share.
 
+use std::path::Path;
+
+use anyhow::Context as _;
 use clap::Args;
 use points::connect::QdrantConfig;
 use queue::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
+use runtime::failpoint;
 pub use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
+use serde::Serialize;
 
-/// The two servers.
 #[derive(Args, Clone, Debug)]
 pub struct Servers {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub nats: NatsConfig,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub qdrant: QdrantConfig,
 }
 
 impl Servers {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         faults.extend(self.qdrant.faults());
@@ -27,12 +27,34 @@ impl Servers {
     }
 
     /// Connects to NATS. A person waits, so an unreachable server is an error at once.
-    ///
-    /// # Errors
-    /// [`NatsError`].
     pub async fn jetstream(&self) -> Result<async_nats::jetstream::Context, NatsError> {
         Ok(jetstream(
             self.nats.connect("indexer", FirstConnect::Fail).await?,
         ))
     }
+}
+
+/// What is wrong with the failpoints that are asked for, if anything.
+pub fn failpoint_fault() -> Option<ConfigFault> {
+    let problem = failpoint::check().err()?;
+    Some(ConfigFault::new("EBB_FAILPOINTS", problem))
+}
+
+/// Why a report could not be written at the end, if that can be known at the beginning.
+pub fn report_fault(path: Option<&Path>) -> Option<ConfigFault> {
+    let path = path?;
+    let mut options = std::fs::OpenOptions::new();
+    let error = options.append(true).create(true).open(path).err()?;
+    let problem = format!("`{}` cannot be written: {error}", path.display());
+    Some(ConfigFault::new("--report", problem))
+}
+
+/// Writes a report as JSON, if a file for it is given.
+pub fn save_report(path: Option<&Path>, report: &impl Serialize) -> anyhow::Result<()> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    let json = serde_json::to_vec_pretty(report)?;
+    std::fs::write(path, json)
+        .with_context(|| format!("failed to write the report `{}`", path.display()))
 }

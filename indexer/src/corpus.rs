@@ -1,73 +1,138 @@
-//! Corpus: the documents of sources, read and cut on threads of their own, for verbs that look at each before they
-//! publish it.
+//! Corpus: the documents of sources, read and cut into jobs on threads of their own.
 
 use std::thread::JoinHandle;
 
+use clap::Args;
 use contract::digest::Digest;
+use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
+use contract::tokenizer::Tokenizer;
+use runtime::settings::ConfigFault;
 use tokio::sync::mpsc;
 
-use crate::chunk::Chunker;
+use crate::chunk::{ChunkOptions, Chunker};
+use crate::config::ModelDir;
 use crate::extract::ExtractOptions;
-use crate::pack::{Heading, Packer};
-use crate::read::{Event, read};
+use crate::jobs::{DocumentPacker, JOB_TOKENS, JobTemplate};
 use crate::source::{Format, Sources};
+use read::{Event, read};
+
+pub mod read;
+pub mod seen;
 
 /// Events between the reading threads and whoever takes them.
-pub(crate) const READ_AHEAD: usize = 16;
+pub const READ_AHEAD: usize = 32;
 
-/// A corpus that can be read from its beginning.
-pub(crate) struct Corpus<'a> {
-    pub(crate) sources: &'a [String],
-    pub(crate) extract: ExtractOptions,
-    /// Where its documents go.
-    pub(crate) collection: CollectionName,
-    /// What makes the token ids.
-    pub(crate) tokenization: Digest,
-    /// Version of its documents, in microseconds since the epoch.
-    pub(crate) version: u64,
-    /// Tokens of the jobs that documents are cut for: a slice of a document fits a job.
-    pub(crate) job_tokens: usize,
+/// How documents become chunks and jobs.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Chunks")]
+pub struct Chunking {
+    /// Longest chunk in tokens; by default the model's limit
+    #[arg(long)]
+    pub chunk_tokens: Option<usize>,
+    /// Tokens that a chunk repeats from the end of the one before it
+    #[arg(long, default_value_t = 0)]
+    pub overlap_tokens: usize,
+    /// Embed chunks without the title and headings above them
+    #[arg(long)]
+    pub no_context: bool,
+    /// Tokens of a job
+    #[arg(long, default_value_t = JOB_TOKENS)]
+    pub job_tokens: usize,
 }
 
-/// A corpus that is being read.
-pub(crate) struct Reader(JoinHandle<()>);
+impl Chunking {
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let fault = ConfigFault::new("--job-tokens", "must be at least 1");
+        (self.job_tokens == 0)
+            .then_some(fault)
+            .into_iter()
+            .collect()
+    }
+
+    pub fn chunker(&self, manifest: &Manifest, model: &ModelDir) -> anyhow::Result<Chunker> {
+        let tokenizer = Tokenizer::load(&model.model.join(TOKENIZER))?;
+        let options = ChunkOptions {
+            max_tokens: manifest.identity.max_tokens,
+            target_tokens: self.chunk_tokens,
+            overlap_tokens: self.overlap_tokens,
+            prefix: manifest.identity.prefixes.document.clone(),
+            context: !self.no_context,
+        };
+        Ok(Chunker::new(tokenizer, options)?)
+    }
+
+    /// Whether anything is said about how documents are cut.
+    pub fn is_set(&self) -> bool {
+        self.chunk_tokens.is_some() || self.overlap_tokens > 0 || self.no_context
+    }
+}
+
+/// A corpus that can be read from its beginning.
+#[derive(Debug)]
+pub struct Corpus<'a> {
+    pub sources: &'a [String],
+    /// Format of standard input, where that is a source.
+    pub stdin: Format,
+    pub extract: ExtractOptions,
+    pub collection: CollectionName,
+    /// What makes the token ids.
+    pub tokenization: Digest,
+    /// Version of its documents, in microseconds since the epoch.
+    pub version: u64,
+    /// Tokens of the jobs that documents are cut for: a slice of a document fits a job.
+    pub job_tokens: usize,
+}
+
+/// The threads that read a corpus.
+#[derive(Debug)]
+pub struct ReadingThreads(JoinHandle<()>);
 
 impl Corpus<'_> {
     /// Starts to read. Dropping the receiver ends it early.
-    pub(crate) fn read(&self, chunker: Chunker) -> anyhow::Result<(mpsc::Receiver<Event>, Reader)> {
-        let sources = open(self.sources)?;
+    pub fn read(
+        &self,
+        chunker: Chunker,
+    ) -> anyhow::Result<(mpsc::Receiver<Event>, ReadingThreads)> {
+        let sources = open(self.sources, self.stdin)?;
         let (events, incoming) = mpsc::channel(READ_AHEAD);
         let reader = read(sources, self.extract, chunker, self.packer(), events);
-        Ok((incoming, Reader(reader)))
+        Ok((incoming, ReadingThreads(reader)))
     }
 
     /// Cuts documents into slices that fit a job.
-    pub(crate) fn packer(&self) -> Packer {
-        let heading = Heading {
+    pub fn packer(&self) -> DocumentPacker {
+        let template = JobTemplate {
             collection: self.collection.clone(),
-            tokenization: self.tokenization.clone(),
-            version: self.version,
+            tokenization: Some(self.tokenization.clone()),
+            fingerprint: None,
             run: None,
         };
-        Packer::new(heading, self.job_tokens)
+        DocumentPacker::new(template, self.version, self.job_tokens)
     }
 }
 
-impl Reader {
-    /// Waits for its end, which comes soon after the receiver has got everything or is dropped.
+impl ReadingThreads {
+    /// Waits for the end of the threads, which comes soon after the receiver has got everything or is dropped.
     ///
     /// # Errors
     /// If a thread died: what was read is not all then.
-    pub(crate) async fn ended(self) -> anyhow::Result<()> {
+    pub async fn ended(self) -> anyhow::Result<()> {
         let died = tokio::task::spawn_blocking(move || self.0.join().is_err()).await?;
         anyhow::ensure!(!died, "a reading thread died; run it again to go on");
         Ok(())
     }
 }
 
-/// Understands source arguments.
-pub(crate) fn open(sources: &[String]) -> anyhow::Result<Sources> {
-    Sources::open(sources, Format::Jsonl)
-        .map_err(|mut errors| anyhow::Error::from(errors.remove(0)))
+/// Understands source arguments, or says what is wrong with the first that cannot be understood.
+pub fn open(sources: &[String], stdin: Format) -> anyhow::Result<Sources> {
+    Sources::open(sources, stdin).map_err(|mut errors| anyhow::Error::from(errors.remove(0)))
+}
+
+pub fn source_faults(sources: &[String], stdin: Format) -> Vec<ConfigFault> {
+    let errors = Sources::open(sources, stdin).err().unwrap_or_default();
+    let problems = errors.iter().map(ToString::to_string);
+    problems
+        .map(|problem| ConfigFault::new("SOURCE", problem))
+        .collect()
 }

@@ -4,7 +4,7 @@
 //! [`read`](read()) takes nothing that it does not name.
 
 mod gpu;
-mod place;
+mod location;
 mod read;
 mod schedule;
 mod text;
@@ -14,13 +14,14 @@ use contract::names::{CollectionName, ModelName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use gpu::{Gpu, MigProfile};
-pub use place::{CorpusPlace, ModelPlace, Place};
+pub use gpu::Gpu;
+pub use location::{CorpusPlace, Location, ModelPlace};
 pub use read::{Fault, read};
 pub use schedule::{Cron, TimeZone};
-pub use text::{NotReadable, Quantity, Span, StorageClass};
+pub use text::{Quantity, Span, StorageClass};
 
-use crate::fleet::MAX_WORKERS;
+/// Most workers, unless an installation decides otherwise.
+pub const MAX_WORKERS: u32 = 8;
 
 /// What an installation of Ebb has to decide. `indexer render` derives everything else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,20 +1,23 @@
 //! Delete: publishes the removal of documents.
 
+use std::io::{self, Write};
+
 use clap::Args;
 use contract::job::{self, Delete, Job, Removal};
 use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
 use points::Points;
 use runtime::settings::ConfigFault;
+use serde::Serialize;
 
+use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
-use crate::publish::now_micros;
-use crate::store::store;
+use crate::jobs::store::store;
+use crate::outcome::Outcome;
 
 /// Documents of one job: a removal costs Qdrant more than a write.
 const REMOVALS_PER_JOB: usize = 100;
 
-/// Settings of `indexer delete`.
 #[derive(Args, Clone, Debug)]
 pub struct DeleteConfig {
     /// Ids of the documents
@@ -27,16 +30,12 @@ pub struct DeleteConfig {
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
 impl DeleteConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -56,11 +55,43 @@ impl DeleteConfig {
     }
 }
 
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Deleted {
+    /// Documents whose removal was published, or that are there to be removed.
+    pub documents: usize,
+    pub named: usize,
+    /// Whether nothing was published, because that was asked for.
+    pub dry_run: bool,
+}
+
+impl Outcome for Deleted {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (documents, named) = (self.documents, self.named);
+        if self.dry_run {
+            writeln!(out, "would delete {documents} of {named} documents")
+        } else {
+            writeln!(out, "published the removal of {documents} documents")
+        }
+    }
+}
+
+/// Publishes the removals, or only looks how many of the documents are there.
+pub async fn delete(config: &DeleteConfig) -> anyhow::Result<Deleted> {
+    let named = config.documents.len();
+    Ok(Deleted {
+        documents: if config.dry_run {
+            count(config).await?
+        } else {
+            publish(config).await?;
+            named
+        },
+        named,
+        dry_run: config.dry_run,
+    })
+}
+
 /// How many of the documents are there and not deleted.
-///
-/// # Errors
-/// If Qdrant cannot be asked.
-pub async fn dry_run(config: &DeleteConfig) -> anyhow::Result<usize> {
+async fn count(config: &DeleteConfig) -> anyhow::Result<usize> {
     let qdrant = config.servers.qdrant.client()?;
     let target = Points {
         store: &qdrant,
@@ -74,11 +105,7 @@ pub async fn dry_run(config: &DeleteConfig) -> anyhow::Result<usize> {
     Ok(there)
 }
 
-/// Publishes the removals; gives the number of documents.
-///
-/// # Errors
-/// If the model is none for documents, or a job cannot be stored.
-pub async fn delete(config: &DeleteConfig) -> anyhow::Result<usize> {
+async fn publish(config: &DeleteConfig) -> anyhow::Result<()> {
     let manifest = config.model.embedding()?;
     let jetstream = config.servers.jetstream().await?;
     let lane = Lane {
@@ -100,5 +127,5 @@ pub async fn delete(config: &DeleteConfig) -> anyhow::Result<usize> {
         });
         store(&jetstream, &lane.subject(), &job, 0).await?;
     }
-    Ok(config.documents.len())
+    Ok(())
 }

@@ -11,40 +11,33 @@
 //! Dead letters are read one after the other, headers alone; a payload is fetched when it is needed. A million of
 //! them takes no more memory than ten.
 
-pub mod list;
-pub mod read;
-pub mod remove;
-pub mod replay;
-pub mod select;
-pub mod show;
-pub mod sweep;
+pub(crate) mod letter;
+mod list;
+mod remove;
+mod replay;
+pub(crate) mod select;
+mod show;
+mod sweep;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{DeleteStatus, RawMessageError, RawMessageErrorKind, Stream};
-use async_nats::jetstream::{self, ErrorCode};
 use clap::{Args, Subcommand};
 use queue::nats::{FirstConnect, NatsConfig};
 use runtime::settings::ConfigFault;
-use serde::Serialize;
 
+use crate::outcome::print;
 use list::ListConfig;
 use remove::DropConfig;
 use replay::ReplayConfig;
 use show::ShowConfig;
 use sweep::SweepConfig;
 
-/// Settings of `indexer dlq`.
 #[derive(Args, Clone, Debug)]
 pub struct DlqConfig {
     #[command(subcommand)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub verb: DlqVerb,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub nats: NatsConfig,
 }
 
@@ -64,8 +57,6 @@ pub enum DlqVerb {
 }
 
 impl DlqConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.nats.faults();
         match &self.verb {
@@ -79,73 +70,26 @@ impl DlqConfig {
 }
 
 /// Does what was asked and writes the outcome.
-///
-/// # Errors
-/// If NATS cannot be reached or asked, something is not provisioned, or `out` takes nothing.
 pub async fn dlq(config: &DlqConfig, out: &mut (dyn Write + Send)) -> anyhow::Result<ExitCode> {
     let client = config.nats.connect("indexer", FirstConnect::Fail).await?;
     let jetstream = queue::nats::jetstream(client);
     match &config.verb {
         DlqVerb::Ls(config) => list::list(&jetstream, config, out).await,
         DlqVerb::Show(config) => show::show(&jetstream, config, out).await,
-        DlqVerb::Replay(config) => replay::replay(&jetstream, config, out).await,
-        DlqVerb::Drop(config) => remove::remove(&jetstream, config, out).await,
-        DlqVerb::Sweep(config) => sweep::sweep(&jetstream, config, out).await,
-    }
-}
-
-/// Whether a message was there to be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Removal {
-    Removed,
-    /// Somebody else was faster.
-    Gone,
-}
-
-/// Looks a stream up.
-pub(crate) async fn stream(jetstream: &jetstream::Context, name: &str) -> anyhow::Result<Stream> {
-    let found = jetstream.get_stream(name).await;
-    found.with_context(|| format!("failed to look up stream `{name}`; run `indexer provision`"))
-}
-
-/// Removes a message; that it is gone already is no error, whatever the server calls it.
-///
-/// The server only marks it as removed. The client's own call has the bytes overwritten, for which the server writes a
-/// whole block of messages anew, and which takes it eighty times as long.
-pub(crate) async fn remove_message(
-    jetstream: &jetstream::Context,
-    stream: &Stream,
-    sequence: u64,
-) -> anyhow::Result<Removal> {
-    let name = &stream.cached_info().config.name;
-    let request = serde_json::json!({ "seq": sequence, "no_erase": true });
-    let removed: Result<Response<DeleteStatus>, _> = jetstream
-        .request(format!("STREAM.MSG.DELETE.{name}"), &request)
-        .await;
-    let error = match removed {
-        Ok(Response::Ok(_)) => return Ok(Removal::Removed),
-        Ok(Response::Err { error }) => anyhow::Error::from(error),
-        Err(error) => anyhow::Error::from(error),
-    };
-    match stream.get_raw_message(sequence).await {
-        Err(missing) if is_missing(&missing) => Ok(Removal::Gone),
-        Ok(_) | Err(_) => {
-            Err(error).with_context(|| format!("failed to remove message {sequence} of `{name}`"))
+        DlqVerb::Replay(config) => {
+            let replayed = replay::replay(&jetstream, config, out).await?;
+            print(&replayed, config.json, out)
         }
-    }
-}
-
-/// Whether the stream answered that there is no such message.
-pub(crate) fn is_missing(error: &RawMessageError) -> bool {
-    match error.kind() {
-        RawMessageErrorKind::NoMessageFound => true,
-        RawMessageErrorKind::JetStream(error) => error.error_code() == ErrorCode::NO_MESSAGE_FOUND,
-        RawMessageErrorKind::InvalidSubject | RawMessageErrorKind::Other => false,
+        DlqVerb::Drop(config) => {
+            let dropped = remove::remove(&jetstream, config, out).await?;
+            print(&dropped, config.json, out)
+        }
+        DlqVerb::Sweep(config) => print(&sweep::sweep(&jetstream, config).await?, config.json, out),
     }
 }
 
 /// Characters that would move a terminal's cursor are shown, not obeyed: anybody may publish a dead letter.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let escape = |c: char| {
         if c.is_control() {
             c.escape_default().to_string()
@@ -154,12 +98,4 @@ pub(crate) fn shown(text: &str) -> String {
         }
     };
     text.chars().map(escape).collect()
-}
-
-pub(crate) fn write_json(
-    out: &mut (dyn Write + Send),
-    value: &impl Serialize,
-) -> anyhow::Result<()> {
-    writeln!(out, "{}", serde_json::to_string(value)?)?;
-    Ok(())
 }

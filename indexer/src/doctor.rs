@@ -3,7 +3,7 @@
 //! | looked at | by |
 //! |---|---|
 //! | streams, consumers, collections, payload indexes against what `indexer provision` would make | `drift` |
-//! | the numbers of the fleet against the [rules](crate::fleet) that `indexer render` keeps | `lanes`, `manifests` |
+//! | the numbers of the fleet against the [rules](crate::fleet) that `indexer render` keeps | `queue`, `manifests` |
 //! | what the autoscaler reads, as it reads it; whether writes are synced; room on the server's disk | `monitoring` |
 //! | jobs that nobody reads, exhausted jobs, dead letters, room in the stream of jobs | `queue` |
 //! | the staged model against its pin and the collections | `collections` |
@@ -14,7 +14,6 @@
 mod collections;
 mod drift;
 mod finding;
-mod lanes;
 mod manifests;
 mod monitoring;
 mod queue;
@@ -30,9 +29,8 @@ use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers};
 use crate::provision::{Installation, ProvisionConfig};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, Findings, Severity};
 
-/// Settings of `indexer doctor`.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorConfig {
     /// Look at manifests instead: a file of YAML, a directory of them, or - for standard input, as from
@@ -64,16 +62,12 @@ pub struct DoctorConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub installation: Installation,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
 impl DoctorConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         if self.manifests.is_some() {
             return Vec::new();
@@ -99,17 +93,14 @@ impl DoctorConfig {
 }
 
 /// Looks, and says what is wrong, the worst first.
-///
-/// # Errors
-/// If there is nothing to look at: the manifests or the model cannot be read.
-pub async fn doctor(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {
+pub async fn doctor(config: &DoctorConfig) -> anyhow::Result<Findings> {
     let mut findings = match &config.manifests {
         Some(path) => manifests::look(path)?,
         None => system(config).await?,
     };
     // Stable: what belongs together stays together.
     findings.sort_by_key(|finding| finding.severity);
-    Ok(findings)
+    Ok(findings.into())
 }
 
 async fn system(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {
@@ -142,7 +133,7 @@ async fn nats(
         }
     };
     let mut findings = drift::streams(wanted, &jetstream, manifest).await;
-    findings.extend(lanes::look(config, &jetstream, manifest).await);
+    findings.extend(queue::look_at_lanes(config, &jetstream, manifest).await);
     findings.extend(queue::look(config, &jetstream).await);
     findings
 }

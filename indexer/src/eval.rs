@@ -6,44 +6,44 @@
 //! The queries go through the queue as those of `indexer search` do. Files are in the shape of BEIR; the measures are
 //! those of trec_eval, see [`measure`].
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{self, Write};
 
 use anyhow::Context as _;
 use qdrant_client::Qdrant;
 
+use crate::outcome::Outcome;
 use crate::search::ask::Asker;
 pub use config::EvalConfig;
 use evaluation::Evaluation;
 use gate::Limits;
 use read::Topics;
 pub use relevance::{measure, rank, read};
-use report::Report;
+pub use report::Report;
 use retrieve::Retriever;
 use run::{Limit, Run};
 use target::Target;
 
 mod batch;
-pub mod compare;
+mod compare;
 mod config;
-pub mod evaluation;
-pub mod gate;
+mod evaluation;
+mod gate;
 mod page;
-pub mod report;
+mod report;
 mod retrieve;
 mod run;
-pub mod scores;
+mod scores;
 mod table;
 mod target;
 #[cfg(test)]
 mod tests;
 
-/// Evaluates, writes the outcome, and says by the exit code whether the gates hold.
+/// Evaluates, and writes the files that are asked for.
 ///
 /// # Errors
 /// If the files do not belong together, no worker answers, a collection is of another model, or something cannot be
 /// written.
-pub async fn eval(config: &EvalConfig, out: &mut (dyn Write + Send)) -> anyhow::Result<ExitCode> {
+pub async fn eval(config: &EvalConfig) -> anyhow::Result<Report> {
     let topics = read::read(&config.queries, &config.qrels)?;
     let saved = config.baseline_report.as_ref();
     let saved = saved
@@ -53,14 +53,27 @@ pub async fn eval(config: &EvalConfig, out: &mut (dyn Write + Send)) -> anyhow::
     let evaluation = evaluations.next().context("nothing was evaluated")?;
     let baseline = evaluations.next().or(saved);
     let report = judge(config, &topics, evaluation, baseline.as_ref());
-    write(config, &report, baseline.as_ref(), out)?;
-    for gate in report.failed() {
-        tracing::error!("{gate}");
+    if let Some(path) = &config.report {
+        report::save(path, &serde_json::to_vec(&report)?)?;
     }
-    Ok(match report.failed().next() {
-        None => ExitCode::SUCCESS,
-        Some(_) => ExitCode::FAILURE,
-    })
+    if let Some(path) = &config.html {
+        report::save(path, page::page(&report, baseline.as_ref()).as_bytes())?;
+    }
+    Ok(report)
+}
+
+impl Outcome for Report {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        table::write(self, out)
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.failed().map(ToString::to_string).collect()
+    }
+
+    fn is_failure(&self) -> bool {
+        self.failed().next().is_some()
+    }
 }
 
 /// Evaluations of the alias, and of the baseline if that is an alias as well.
@@ -133,25 +146,4 @@ fn judge(
     report.baseline = baseline.map(|it| compare::compare(&report.evaluation, it, config.at));
     report.gates = gate::gates(limits, &report.evaluation, report.baseline.as_ref());
     report
-}
-
-fn write(
-    config: &EvalConfig,
-    report: &Report,
-    baseline: Option<&Evaluation>,
-    out: &mut (dyn Write + Send),
-) -> anyhow::Result<()> {
-    if let Some(path) = &config.report {
-        report::save(path, &serde_json::to_vec(report)?)?;
-    }
-    if let Some(path) = &config.html {
-        report::save(path, page::page(report, baseline).as_bytes())?;
-    }
-    if config.json {
-        serde_json::to_writer(&mut *out, report)?;
-        writeln!(out)?;
-    } else {
-        table::write(report, out)?;
-    }
-    Ok(())
 }

@@ -5,13 +5,7 @@
 //! records are streamed record by record; text stays in its file beyond one block; everything else is read whole
 //! up to a limit that an option sets.
 
-use clap::Args;
-
-use crate::document::{Document, Origin};
-use crate::source::{Format, Input, Place, SourceError};
-
 mod decode;
-mod guard;
 mod html;
 mod json;
 mod lines;
@@ -20,6 +14,16 @@ mod pdf;
 mod record;
 mod table;
 mod text;
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use clap::Args;
+
+use crate::document::Document;
+use crate::source::Origin;
+use crate::source::{Format, Input, InputLocation, SourceError};
 
 /// How large the things may be that have to be in memory as a whole.
 #[derive(Debug, Clone, Copy, Args)]
@@ -89,7 +93,6 @@ impl ExtractOptions {
 }
 
 /// The documents of `input`. Nothing is opened before the first one is asked for.
-#[must_use]
 pub fn extract(input: Input, options: ExtractOptions) -> Documents {
     Documents {
         state: State::Waiting(Box::new(input), options),
@@ -145,10 +148,10 @@ fn open(input: &Input, options: &ExtractOptions) -> Result<Stream, SourceError> 
 
 /// The bytes of an input, from its start.
 fn bytes_of(input: &Input) -> Result<Box<dyn std::io::Read + Send>, SourceError> {
-    match &input.place {
-        Place::Stdin => Ok(Box::new(std::io::stdin())),
-        Place::Object(object) => Ok(Box::new(object.reader())),
-        Place::File(path) => match std::fs::File::open(path) {
+    match &input.location {
+        InputLocation::Stdin => Ok(Box::new(std::io::stdin())),
+        InputLocation::Object(object) => Ok(Box::new(object.reader())),
+        InputLocation::File(path) => match std::fs::File::open(path) {
             Ok(file) => Ok(Box::new(file)),
             Err(source) => Err(SourceError::Read {
                 origin: input.origin(),
@@ -160,3 +163,26 @@ fn bytes_of(input: &Input) -> Result<Box<dyn std::io::Read + Send>, SourceError>
 
 #[cfg(test)]
 mod tests;
+
+thread_local! {
+    /// Whether a panic on this thread is expected and becomes an error.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `call`; `None` where it panics. Broken files make some libraries panic rather often: the hook of the process
+/// is told to keep quiet about this thread meanwhile, and is as it was for all others.
+pub fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                loud(info);
+            }
+        }));
+    });
+    GUARDED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(false);
+    result.ok()
+}

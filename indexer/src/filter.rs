@@ -34,24 +34,19 @@ const MAX_DEPTH: usize = 16;
 /// A filter with the text that it was read from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PointFilter {
-    /// As Qdrant takes it.
     pub filter: Filter,
-    /// As it was given.
     pub text: String,
 }
 
 /// Why a text is not a filter.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum FilterError {
-    /// Not JSON.
     #[error("it is not json: {0}")]
     Json(String),
-    /// JSON that says something else, or more than is supported.
     #[error("`{found}` in the place of {expected}")]
     Unexpected {
         /// What stands there, cut to 80 characters.
         found: String,
-        /// What may stand there.
         expected: &'static str,
     },
 }

@@ -12,18 +12,14 @@ use std::time::Duration;
 
 use contract::topology::BATCHES_PER_WORKER;
 
-pub use derive::{Derived, Explained, derive};
+pub use derive::{Derived, derive};
 pub use rules::{Broken, broken};
-
-/// Most workers, unless an installation decides otherwise.
-pub const MAX_WORKERS: u32 = 8;
 
 /// Something that is set to a value somewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting<T> {
     /// Where, like `ScaledObject worker: spec.maxReplicaCount`.
     pub at: String,
-    /// To what.
     pub value: T,
 }
 
@@ -63,7 +59,6 @@ pub struct Fleet {
 }
 
 impl<T> Setting<T> {
-    /// Something that is set.
     pub fn new(at: impl Into<String>, value: T) -> Self {
         let at = at.into();
         Self { at, value }
@@ -71,14 +66,12 @@ impl<T> Setting<T> {
 }
 
 /// Jobs that one worker may hold: a pull for each batch that is on its way.
-#[must_use]
 pub fn in_flight(batch_jobs: u64) -> u64 {
     batch_jobs.saturating_mul(BATCHES_PER_WORKER)
 }
 
 /// Deliveries in flight of all workers together. Half more than they can hold, because those of a worker that died
 /// count until their ack wait is over, and must not starve the others.
-#[must_use]
 pub fn max_ack_pending(workers: u64, in_flight: u64) -> u64 {
     workers
         .saturating_mul(in_flight)
@@ -87,7 +80,7 @@ pub fn max_ack_pending(workers: u64, in_flight: u64) -> u64 {
 }
 
 /// A duration for people: `30m`, not `1800s`.
-pub(crate) fn span(duration: Duration) -> impl fmt::Display {
+pub fn span(duration: Duration) -> impl fmt::Display {
     humantime::format_duration(duration)
 }
 

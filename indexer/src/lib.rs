@@ -1,66 +1,77 @@
 //! The indexer: turns a corpus into embedding jobs on JetStream, and searches what became of them.
 //!
-//! ```text
-//! source -> extract -> chunk -> pack -> publish -> JetStream
-//! ```
-//! | verb of the program | what it does |
+//! Each verb of the program is a module:
+//!
+//! | verb | what it does |
 //! |---|---|
 //! | [`provision`] | creates and updates streams, consumers, buckets and collections |
 //! | [`publish`] | publishes the documents of sources as jobs |
 //! | [`delete`] | publishes the removal of documents |
+//! | [`sync`] | makes the serving collection of an alias equal to its sources; `plan` says what that would do and cost |
+//! | [`rebuild`] | fills a new generation of an alias, proves it, and switches the alias to it |
+//! | [`rollback`] | points an alias to the generation before |
+//! | [`gc`] | drops generations that nobody needs |
 //! | [`rescore`] | scores the points of a collection with another model |
 //! | [`search`] | embeds a query through the queue and searches a collection |
 //! | [`eval`] | measures a search by queries whose relevant documents are known |
-//! | [`doctor`] | looks at a running system, or at manifests, and says what is wrong |
 //! | [`dlq`] | lists, shows, replays, drops and finds dead letters |
-//! | [`rebuild`] | fills a new generation of an alias, proves it, and switches the alias to it |
-//! | [`sync`] | makes the serving collection of an alias equal to its sources |
-//! | [`plan`] | says what a sync would do, and what it would cost |
-//! | [`rollback`] | points an alias to the generation before |
-//! | [`gc`] | drops generations that nobody needs |
-//! | [`render`] | turns a few decisions into an overlay of kustomize |
 //! | [`status`] | shows what waits, what is in flight, what failed and what is there |
+//! | [`doctor`] | looks at a running system, or at manifests, and says what is wrong |
+//! | [`render`] | turns a few decisions into an overlay of kustomize |
 //!
-//! [`source`], [`extract`], [`chunk`] and [`pack`] are pure: they know neither NATS nor Qdrant. [`read`] runs them
-//! in parallel with bounded memory. [`store`] publishes a single job; [`unread`] counts those that
-//! nobody reads.
+//! Verbs are made of these modules, and none of them knows a verb, but for `generation`, which reads dead letters by
+//! [`dlq`]:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`source`], [`document`], [`extract`], [`chunk`] | from an argument to the chunks of a document, without NATS and Qdrant |
+//! | [`jobs`] | how much a job holds, what fills it, and its way into JetStream |
+//! | `corpus` | runs the five above in parallel with bounded memory; which documents were seen |
+//! | `generation` | the life of an alias: its records, locks and moves, and what is carried over |
+//! | `streams` | messages are read in order, found and removed; jobs that nobody reads |
+//! | `plan` | the amount of work, and what it costs |
+//! | `decisions`, `fleet` | what an installation decides, and the numbers that follow |
+//! | [`outcome`], `progress` | how verbs print what they found, and tell how far they are |
+//! | `config`, `filter`, `clock` | settings that verbs share, filters of points, times |
+//!
+//! No module depends on one that depends on it.
 
-pub mod alias;
-mod carry_over;
+#![allow(
+    missing_docs,
+    reason = "the library of one program; what is published is the contract"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "`pub` is what other modules may use, whether or not the crate shows the module"
+)]
+
 pub mod chunk;
-pub mod config;
+mod clock;
+mod config;
 mod corpus;
-pub mod decisions;
+mod decisions;
 pub mod delete;
 pub mod dlq;
 pub mod doctor;
 pub mod document;
 pub mod eval;
 pub mod extract;
-pub mod filter;
-pub mod fleet;
+mod filter;
+mod fleet;
 pub mod gc;
-mod hand_over;
-mod intent;
-pub mod lease;
-mod once;
-pub mod pack;
-pub mod plan;
-pub mod progress;
+mod generation;
+pub mod jobs;
+pub mod outcome;
+mod plan;
+mod progress;
 pub mod provision;
 pub mod publish;
-pub mod read;
 pub mod rebuild;
 pub mod render;
 pub mod rescore;
 pub mod rollback;
-pub mod run;
-mod run_id;
 pub mod search;
-mod settle;
 pub mod source;
 pub mod status;
-pub mod store;
+mod streams;
 pub mod sync;
-mod unfinished;
-pub mod unread;

@@ -1,4 +1,4 @@
-//! Progress of long work: a bar on a terminal, a line now and then otherwise.
+//! Progress: how far long work is, on standard error. A count has a bar on a terminal, and a line now and then otherwise.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -20,7 +20,6 @@ pub struct Progress {
 
 impl Progress {
     /// Counts things called `what`, like `points`, up to `total`.
-    #[must_use]
     pub fn new(what: &'static str, total: u64) -> Self {
         let style =
             ProgressStyle::with_template("{bar:30} {pos} of {len} {msg} [{elapsed}, {eta} left]");
@@ -33,7 +32,6 @@ impl Progress {
         }
     }
 
-    /// So many are done.
     pub fn set(&self, done: u64) {
         self.bar.set_position(done);
         let Some(Ok(mut said)) = self.said.as_ref().map(Mutex::lock) else {
@@ -51,8 +49,19 @@ impl Progress {
         }
     }
 
-    /// Removes the bar.
     pub fn finish(self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Tells people what is being done, apart from the report.
+pub fn note(line: &str) {
+    // Nobody reads it any more: no reason to stop.
+    drop(writeln!(std::io::stderr(), "· {line}"));
+}
+
+/// A count for people and ratios.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+pub fn as_double(count: u64) -> f64 {
+    count as f64
 }

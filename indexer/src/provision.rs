@@ -7,6 +7,7 @@ pub(crate) mod collections;
 pub(crate) mod streams;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -14,24 +15,22 @@ use contract::names::CollectionName;
 use contract::topology::{DEFAULT_BATCH_JOBS, MIN_ACK_WAIT, Task};
 use queue::streams::{ConsumerSizes, Sizes};
 use runtime::settings::ConfigFault;
+use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
-use crate::fleet;
+use crate::outcome::Outcome;
+use crate::{decisions, fleet};
 
-/// Settings of `indexer provision`.
 #[derive(Args, Clone, Debug)]
 pub struct ProvisionConfig {
     /// Change nothing; exit with 1 if anything would change
     #[arg(long)]
     pub check: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub installation: Installation,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
@@ -53,7 +52,7 @@ pub struct Installation {
     #[arg(long, env = "EBB_JOBS_MAX_BYTES", default_value_t = 20 << 30)]
     pub jobs_max_bytes: i64,
     /// Most workers that will pull at the same time; with --batch-jobs it bounds the jobs in flight
-    #[arg(long, env = "EBB_MAX_WORKERS", default_value_t = fleet::MAX_WORKERS)]
+    #[arg(long, env = "EBB_MAX_WORKERS", default_value_t = decisions::MAX_WORKERS)]
     pub max_workers: u32,
     /// How long a worker may be silent about a job before another one gets it; above the workers' --grace
     #[arg(long, env = "EBB_ACK_WAIT", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -64,7 +63,7 @@ pub struct Installation {
 }
 
 /// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
     /// What it is, like stream `JOBS`.
     pub subject: String,
@@ -73,7 +72,7 @@ pub struct Step {
 }
 
 /// How a thing differs from what it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Change {
     /// Not at all.
     None,
@@ -98,9 +97,38 @@ impl fmt::Display for Step {
     }
 }
 
+#[derive(Clone, Debug, Serialize)]
+pub struct Provisioned {
+    pub steps: Vec<Step>,
+    /// Whether nothing was changed, because that was asked for.
+    pub check: bool,
+}
+
+impl Provisioned {
+    fn changed(&self) -> usize {
+        let changed = self.steps.iter().filter(|it| it.change != Change::None);
+        changed.count()
+    }
+}
+
+impl Outcome for Provisioned {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for step in &self.steps {
+            writeln!(out, "{step}")?;
+        }
+        match (self.changed(), self.check) {
+            (0, _) => writeln!(out, "everything is as it should be"),
+            (changed, true) => writeln!(out, "{changed} differ; run `indexer provision`"),
+            (changed, false) => writeln!(out, "{changed} changed"),
+        }
+    }
+
+    fn is_failure(&self) -> bool {
+        self.check && self.changed() > 0
+    }
+}
+
 impl ProvisionConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -110,8 +138,6 @@ impl ProvisionConfig {
 }
 
 impl Installation {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let positive = [
             ("--jobs-max-bytes", self.jobs_max_bytes),
@@ -151,18 +177,15 @@ impl Installation {
 }
 
 /// Compares, and unless `--check` is given, creates and updates.
-///
-/// # Errors
-/// If a server refuses, or something is there that provisioning must not change.
-pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Vec<Step>> {
+pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> {
     let manifest = config.model.manifest()?;
     let jetstream = config.servers.jetstream().await?;
     let mut steps = streams::provision(config, &jetstream, &manifest).await?;
     // A rescorer has no vectors: its scores go to the points of others.
-    if manifest.identity.task == Task::Rescore {
-        return Ok(steps);
+    if manifest.identity.task != Task::Rescore {
+        let qdrant = config.servers.qdrant.client_to_write().await?;
+        steps.extend(collections::provision(config, &qdrant, &manifest).await?);
     }
-    let qdrant = config.servers.qdrant.client_to_write().await?;
-    steps.extend(collections::provision(config, &qdrant, &manifest).await?);
-    Ok(steps)
+    let check = config.check;
+    Ok(Provisioned { steps, check })
 }

@@ -4,16 +4,14 @@
 //! the job, version included, so that a publish that is repeated with the same `--version` is recognised by
 //! JetStream, and a later publish of the same text is not: between the two, the document may have been deleted.
 
-mod encode;
-
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::{self, Write};
 
 use async_nats::jetstream;
+use bytes::Bytes;
 use clap::Args;
+use contract::digest::Digest;
 use contract::job::MAX_VERSION;
-use contract::model::TOKENIZER;
 use contract::names::CollectionName;
-use contract::tokenizer::Tokenizer;
 use contract::topology::{Lane, Priority, Task};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -21,22 +19,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use encode::{Encoded, Ready, encode};
-
-use crate::chunk::{ChunkOptions, Chunker};
+use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
+use crate::corpus::read::Event;
+use crate::corpus::{Chunking, Corpus, source_faults};
 use crate::extract::ExtractOptions;
-use crate::pack::{Heading, JOB_TOKENS, Packer};
-use crate::read::{Event, read};
-use crate::source::{Format, Sources};
-use crate::store::{NotStored, store_as};
+use crate::jobs::Packed;
+use crate::jobs::store::{NotStored, store_as};
+use crate::outcome::{Outcome, write_counts};
+use crate::source::Format;
 
 /// Jobs that wait for their acknowledgement at any time.
 const WINDOW: usize = 64;
-/// Events between the reading threads and the publisher.
-const READ_AHEAD: usize = 32;
-/// Settings of `indexer publish`.
+/// Jobs that are encoded before there is room in the window: at most a megabyte each.
+const ENCODED_AHEAD: usize = 8;
+
 #[derive(Args, Clone, Debug)]
 pub struct PublishConfig {
     /// Files, directories, globs, URLs of objects or prefixes (s3, gs, az, abfs, http, https), or `-` for standard input
@@ -55,18 +54,6 @@ pub struct PublishConfig {
     /// was interrupted to go on with it: jobs that are stored already are recognised for 20 minutes
     #[arg(long)]
     pub version: Option<u64>,
-    /// Longest chunk in tokens; by default the model's limit
-    #[arg(long)]
-    pub chunk_tokens: Option<usize>,
-    /// Tokens that a chunk repeats from the end of the one before it
-    #[arg(long, default_value_t = 0)]
-    pub overlap_tokens: usize,
-    /// Embed chunks without the title and headings above them
-    #[arg(long)]
-    pub no_context: bool,
-    /// Tokens of a job
-    #[arg(long, default_value_t = JOB_TOKENS)]
-    pub job_tokens: usize,
     /// Publish nothing; say what would be published, and what would be refused
     #[arg(long)]
     pub dry_run: bool,
@@ -74,17 +61,15 @@ pub struct PublishConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub chunking: Chunking,
+    #[command(flatten)]
     pub extract: ExtractOptions,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
-/// What a publish did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Published {
     /// Version that the documents got.
@@ -93,11 +78,8 @@ pub struct Published {
     pub dry_run: bool,
     /// Documents in jobs.
     pub documents: u64,
-    /// Bytes of their text.
     pub bytes: u64,
-    /// Their chunks.
     pub chunks: u64,
-    /// Tokens of the chunks.
     pub tokens: u64,
     /// Jobs that JetStream has stored.
     pub jobs: u64,
@@ -109,15 +91,40 @@ pub struct Published {
     pub skipped: u64,
 }
 
+impl Outcome for Published {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let verb = match self.dry_run {
+            true => "would publish",
+            false => "published",
+        };
+        let (documents, chunks, tokens) = (self.documents, self.chunks, self.tokens);
+        let (jobs, version) = (self.jobs, self.version);
+        writeln!(
+            out,
+            "{verb} {documents} documents: {chunks} chunks, {tokens} tokens, {jobs} jobs, version {version}"
+        )?;
+        let counts = [
+            (self.duplicates, "jobs were stored already"),
+            (self.refused, "documents, records or files were refused"),
+            (
+                self.skipped,
+                "files have an unknown extension and were passed over",
+            ),
+        ];
+        write_counts(&counts, out)
+    }
+
+    /// Somebody has to look at documents that were refused.
+    fn is_failure(&self) -> bool {
+        self.refused > 0
+    }
+}
+
 impl PublishConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
-        if self.job_tokens == 0 {
-            faults.push(ConfigFault::new("--job-tokens", "must be at least 1"));
-        }
+        faults.extend(self.chunking.faults());
         if self
             .version
             .is_some_and(|version| version == 0 || version > MAX_VERSION)
@@ -127,13 +134,7 @@ impl PublishConfig {
                 format!("must be 1 to {MAX_VERSION}"),
             ));
         }
-        if let Err(errors) = Sources::open(&self.sources, self.format) {
-            faults.extend(
-                errors
-                    .iter()
-                    .map(|error| ConfigFault::new("SOURCE", error.to_string())),
-            );
-        }
+        faults.extend(source_faults(&self.sources, self.format));
         faults
     }
 }
@@ -144,42 +145,30 @@ impl PublishConfig {
 /// If nothing can be published. Documents that are refused are reported and counted.
 pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
     let manifest = config.model.embedding()?;
-    let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
-    let chunker = Chunker::new(
-        tokenizer,
-        ChunkOptions {
-            max_tokens: manifest.identity.max_tokens,
-            target_tokens: config.chunk_tokens,
-            overlap_tokens: config.overlap_tokens,
-            prefix: manifest.identity.prefixes.document.clone(),
-            context: !config.no_context,
-        },
-    )?;
+    let chunker = config.chunking.chunker(&manifest, &config.model)?;
     let version = config.version.unwrap_or_else(now_micros);
-    let heading = Heading {
-        collection: config.collection.clone(),
-        tokenization: manifest.tokenization(),
-        version,
-        run: None,
-    };
     let jetstream = match config.dry_run {
         true => None,
         false => Some(config.servers.jetstream().await?),
     };
-    let sources = Sources::open(&config.sources, config.format)
-        .map_err(|mut errors| anyhow::Error::from(errors.remove(0)))?;
+    let corpus = Corpus {
+        sources: &config.sources,
+        stdin: config.format,
+        extract: config.extract,
+        collection: config.collection.clone(),
+        tokenization: manifest.tokenization(),
+        version,
+        job_tokens: config.chunking.job_tokens,
+    };
     let lane = Lane {
         task: Task::Embed,
         model: manifest.name,
         priority: config.lane,
     };
-    let (events, incoming) = mpsc::channel(READ_AHEAD);
-    let packer = Packer::new(heading, config.job_tokens);
-    let reader = read(sources, config.extract, chunker, packer, events);
+    let (incoming, reader) = corpus.read(chunker)?;
     let (encoded, encoding) = encode(incoming);
     let published = send_all(jetstream.as_ref(), &lane.subject(), encoded).await;
-    let died = encoding.await.is_err()
-        || tokio::task::spawn_blocking(move || reader.join().is_err()).await?;
+    let died = encoding.await.is_err() || reader.ended().await.is_err();
     let published = Published {
         version,
         dry_run: config.dry_run,
@@ -194,17 +183,6 @@ pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
 
 fn hint(version: u64) {
     tracing::error!("publish interrupted; to go on where it stopped, add --version {version}");
-}
-
-/// Microseconds since the epoch.
-#[must_use]
-pub fn now_micros() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_micros())
-        .unwrap_or(MAX_VERSION)
-        .clamp(1, MAX_VERSION)
 }
 
 /// Publishes what is read, a window of jobs at a time.
@@ -288,4 +266,51 @@ async fn send(
         ..
     } = job;
     store_as(jetstream, subject, payload, tokens, id.as_str()).await
+}
+
+/// What reading gives, ready to be published.
+enum Ready {
+    Job(Encoded),
+    Other(Event),
+}
+
+/// A job as JetStream gets it.
+struct Encoded {
+    payload: Bytes,
+    /// The digest of the payload.
+    id: Digest,
+    tokens: usize,
+    chunks: usize,
+}
+
+/// Turns jobs into the bytes and the id that JetStream gets, in their order and on a thread of its own, so that the task
+/// that publishes does nothing but keep its window full. Ends early when the receiver is gone.
+fn encode(mut events: mpsc::Receiver<Event>) -> (mpsc::Receiver<Ready>, JoinHandle<()>) {
+    let (output, encoded) = mpsc::channel(ENCODED_AHEAD);
+    let encoding = tokio::task::spawn_blocking(move || {
+        while let Some(event) = events.blocking_recv() {
+            let ready = match event {
+                Event::Job(packed) => Ready::Job(Encoded::of(&packed)),
+                other @ (Event::Document { .. } | Event::Refused(_) | Event::Skipped(_)) => {
+                    Ready::Other(other)
+                }
+            };
+            if output.blocking_send(ready).is_err() {
+                return;
+            }
+        }
+    });
+    (encoded, encoding)
+}
+
+impl Encoded {
+    fn of(packed: &Packed) -> Self {
+        let payload = Bytes::from(packed.job.encode());
+        Self {
+            id: Digest::of(&payload),
+            payload,
+            tokens: packed.tokens,
+            chunks: packed.chunks,
+        }
+    }
 }

@@ -9,7 +9,8 @@
 //!   it is read again by every process that goes on before the switch, because it alone says what must be there;
 //! - writes to the generation follow the workers' protocol: conditional on the version, then a look at the heads;
 //! - before the switch, whatever may be stale after a pause (catch-up, gates) is done again; after it, nothing of it
-//!   is, because the alias has moved and only what the last collection still has is left to do (see `intent`).
+//!   is, because the alias has moved and only what the last collection still has is left to do
+//!   ([`move_alias`](crate::generation::move_alias)).
 //!
 //! Live writes go to the alias all the time. Before the switch they land in the serving collection and are carried
 //! over; what lands there after the last look, because a worker was in the middle of a write, is carried over when the
@@ -17,64 +18,50 @@
 
 use std::time::Instant;
 
-use anyhow::Context as _;
-use async_nats::jetstream::{self, stream::Stream};
 use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use contract::topology::JOBS;
-use qdrant_client::Qdrant;
+use points::Points;
 use runtime::failpoint;
 
-use crate::dlq::stream;
-use crate::lease::{Lease, Purpose};
-use crate::once::Chunks;
-use crate::run::{Phase, Runs, Stored};
-pub(crate) use config::report_fault;
-pub use config::{Chunking, Golden, Limits, RebuildConfig};
+use crate::config::save_report;
+use crate::corpus::seen::Chunks;
+use crate::generation::lock::{Lock, Purpose};
+use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord, Runs, StoredRun};
+use crate::generation::{AliasContext, Stopped, TimeLimits};
+use crate::progress::note;
+use crate::streams::stream;
+pub use config::{Golden, Limits, RebuildConfig};
 pub use dry_run::dry_run;
-use report::{Gate, PhaseReport, Report};
-use usage::Ear;
+use plan::{Planned, Planning};
+pub use report::Report;
+use usage::UsageListener;
 
-pub(crate) mod balance;
-pub(crate) mod catch_up;
+mod balance;
 mod config;
 mod copy;
-pub(crate) mod create;
-mod discard;
 mod dry_run;
-pub(crate) mod finish;
-pub(crate) mod in_flight;
+mod finish;
 mod index;
-pub(crate) mod look_up;
-pub(crate) mod plan;
-pub(crate) mod publish;
-pub mod report;
-pub(crate) mod switch;
+mod plan;
+mod report;
+mod switch;
 mod usage;
-pub(crate) mod verify;
+mod verify;
 
-/// A rebuild under way: its record, its lease, and what it works with.
-pub(crate) struct Rebuild {
-    pub(crate) config: RebuildConfig,
-    pub(crate) manifest: Manifest,
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) jetstream: jetstream::Context,
-    pub(crate) jobs: Stream,
-    pub(crate) qdrant: Qdrant,
-    pub(crate) runs: Runs,
-    pub(crate) lease: Lease,
-    pub(crate) stored: Stored,
-    ear: Ear,
+/// A rebuild under way: its record, and what it works with.
+struct Rebuild<'a> {
+    config: &'a RebuildConfig,
+    manifest: &'a Manifest,
+    tokenizer: &'a Tokenizer,
+    context: AliasContext<'a>,
+    stored: StoredRun,
+    usage: UsageListener,
     /// Chunks of each document of the source; known in the process that has read it.
-    pub(crate) source: Option<Chunks>,
-    pub(crate) dropped: Vec<CollectionName>,
+    source: Option<Chunks>,
+    dropped: Vec<CollectionName>,
 }
-
-/// A gate that stops the run. Not an accident: repeating it changes nothing until somebody has looked.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Stopped(pub(crate) String);
 
 /// Rebuilds an alias. A run that a gate stopped is reported as failed; it is no `Err`.
 ///
@@ -87,51 +74,47 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let qdrant = config.servers.qdrant.client_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;
-    let ear = Ear::open(&jetstream).await?;
-    let lease = Lease::take(runs.bucket(), Purpose::Rebuild, &config.alias, config.lease).await?;
-    let planning = plan::Planning {
-        config,
-        manifest: &manifest,
-        qdrant: &qdrant,
-        runs: &runs,
-        jetstream: &jetstream,
-        jobs: &jobs,
-        lease: &lease,
-    };
-    let opened = planning.open().await;
-    let plan::Planned { stored, wanted } = match opened {
-        Ok(planned) => planned,
-        Err(error) => {
-            lease.release().await;
-            return Err(error);
-        }
-    };
-    let mut rebuild = Rebuild {
-        config: config.clone(),
-        manifest,
-        tokenizer,
-        jetstream,
-        jobs,
-        qdrant,
-        runs,
-        lease,
-        stored,
-        ear,
-        source: None,
-        dropped: Vec::new(),
-    };
-    let ended = rebuild.perform_all(wanted).await;
-    let report = Report::of(&rebuild.stored.record, rebuild.dropped);
-    rebuild.lease.release().await;
-    if let Some(path) = &config.report {
-        let json = serde_json::to_vec_pretty(&report)?;
-        std::fs::write(path, json)
-            .with_context(|| format!("failed to write the report `{}`", path.display()))?;
-    }
+    let usage = UsageListener::open(&jetstream).await?;
+    let (bucket, alias, silence) = (runs.bucket(), &config.alias, config.lease);
+    let rebuilt = Lock::holding(bucket, Purpose::Rebuild, alias, silence, async |lock| {
+        let context = AliasContext {
+            alias,
+            qdrant: &qdrant,
+            jetstream: &jetstream,
+            jobs: &jobs,
+            runs: &runs,
+            lock: Some(lock),
+            limits: TimeLimits {
+                clock_skew: config.clock_skew,
+                silence,
+                stall: config.stall_limit,
+            },
+        };
+        let planning = Planning {
+            config,
+            manifest: &manifest,
+            context,
+        };
+        let Planned { stored, wanted } = planning.open().await?;
+        let mut rebuild = Rebuild {
+            config,
+            manifest: &manifest,
+            tokenizer: &tokenizer,
+            context,
+            stored,
+            usage,
+            source: None,
+            dropped: Vec::new(),
+        };
+        let ended = rebuild.perform_all(wanted).await;
+        Ok((ended, Report::of(&rebuild.stored.record, rebuild.dropped)))
+    });
+    let (ended, report) = rebuilt.await?;
+    save_report(config.report.as_deref(), &report)?;
     ended.map(|()| report)
 }
 
-impl Rebuild {
+impl Rebuild<'_> {
     /// Ends the run at hand, and unless that is what is wanted, goes on with the one that is.
     async fn perform_all(&mut self, mut wanted: bool) -> anyhow::Result<()> {
         self.perform().await?;
@@ -143,15 +126,27 @@ impl Rebuild {
         Ok(())
     }
 
-    fn planning(&self) -> plan::Planning<'_> {
-        plan::Planning {
-            config: &self.config,
-            manifest: &self.manifest,
-            qdrant: &self.qdrant,
-            runs: &self.runs,
-            jetstream: &self.jetstream,
-            jobs: &self.jobs,
-            lease: &self.lease,
+    fn planning(&self) -> Planning<'_> {
+        Planning {
+            config: self.config,
+            manifest: self.manifest,
+            context: self.context,
+        }
+    }
+
+    /// The points of the generation.
+    fn target(&self) -> Points<'_> {
+        Points {
+            store: self.context.qdrant,
+            collection: &self.record().generation,
+        }
+    }
+
+    /// The points of the collection that served when the run began.
+    fn serving(&self) -> Points<'_> {
+        Points {
+            store: self.context.qdrant,
+            collection: &self.record().serving,
         }
     }
 
@@ -164,8 +159,8 @@ impl Rebuild {
                 Ok((phase, report)) => {
                     let (docs, chunks) = (report.documents, report.chunks);
                     self.advance(phase, report.after(started.elapsed())).await?;
-                    let name = report::name(phase);
-                    say(&format!("{name}: {docs} documents, {chunks} chunks"));
+                    let name = phase.name();
+                    note(&format!("{name}: {docs} documents, {chunks} chunks"));
                     failpoint::pass(boundary(phase));
                 }
                 Err(error) => return self.stop(error).await,
@@ -180,7 +175,7 @@ impl Rebuild {
 
     /// Runs the next phase; gives the phase that it ends.
     async fn next(&mut self) -> anyhow::Result<(Phase, PhaseReport)> {
-        self.lease.check()?;
+        self.context.check()?;
         match self.record().phase {
             Phase::Planned => Ok((Phase::Created, self.create().await?)),
             Phase::Created => Ok((Phase::Copied, self.copy().await?)),
@@ -200,12 +195,12 @@ impl Rebuild {
             return Err(error);
         };
         self.stored.record.failed = Some(reason.clone());
-        self.runs.save(&mut self.stored).await
+        self.context.runs.save(&mut self.stored).await
     }
 
     async fn advance(&mut self, phase: Phase, mut report: PhaseReport) -> anyhow::Result<()> {
-        self.lease.check()?;
-        let usage = self.ear.take(&self.record().run);
+        self.context.check()?;
+        let usage = self.usage.take(&self.record().run);
         (report.useful_tokens, report.padded_tokens) = (usage.tokens, usage.padded_tokens);
         let record = &mut self.stored.record;
         if let Some(at) = record
@@ -226,11 +221,11 @@ impl Rebuild {
         record.phases.push(report);
         record.phase = phase;
         record.failed = None;
-        self.runs.save(&mut self.stored).await
+        self.context.runs.save(&mut self.stored).await
     }
 
     /// Notes what a gate found, and stops the run if it does not pass.
-    pub(crate) fn judge(&mut self, gate: Gate) -> anyhow::Result<()> {
+    fn judge(&mut self, gate: Gate) -> anyhow::Result<()> {
         let gates = &mut self.stored.record.gates;
         gates.retain(|old| old.name != gate.name);
         gates.push(gate.clone());
@@ -240,7 +235,7 @@ impl Rebuild {
         Err(Stopped(format!("{}: {}", gate.name, gate.finding)).into())
     }
 
-    pub(crate) fn record(&self) -> &crate::run::RunRecord {
+    fn record(&self) -> &RunRecord {
         &self.stored.record
     }
 }
@@ -259,11 +254,4 @@ fn boundary(phase: Phase) -> &'static str {
         Phase::Done => "rebuild-done",
         Phase::Abandoned => "rebuild-abandoned",
     }
-}
-
-/// Tells people how far it is, apart from the report.
-pub(crate) fn say(line: &str) {
-    use std::io::Write as _;
-    // Nobody reads it any more: no reason to stop.
-    drop(writeln!(std::io::stderr(), "· {line}"));
 }

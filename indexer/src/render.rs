@@ -6,12 +6,11 @@
 //! The same decisions make the same files, byte for byte. A file that somebody else wrote, or changed, is never
 //! overwritten.
 
-mod autoscaler;
-mod header;
 mod overlay;
 mod relative;
 mod write;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,9 +19,9 @@ use serde::Serialize;
 
 use crate::decisions::{Decisions, Fault, read};
 use crate::fleet::{Broken, Derived, broken, derive};
+use crate::outcome::Outcome;
 pub use write::{State, Written};
 
-/// Settings of `indexer render`.
 #[derive(Args, Clone, Debug)]
 pub struct RenderConfig {
     /// File with the decisions, YAML; deploy/decisions.yaml is one
@@ -41,19 +40,40 @@ pub struct RenderConfig {
     pub json: bool,
 }
 
-/// What was rendered.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rendered {
     /// The numbers that follow from the decisions.
     #[serde(flatten)]
     pub derived: Derived,
-    /// The files.
     pub files: Vec<Written>,
+    /// Whether nothing was written, because that was asked for.
+    #[serde(skip)]
+    pub check: bool,
+}
+
+impl Outcome for Rendered {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (name, value, why) in self.derived.explained() {
+            writeln!(out, "{name:<20} {value:<32} {why}")?;
+        }
+        for file in &self.files {
+            let sign = match file.state {
+                State::Unchanged => ' ',
+                State::Changed => '~',
+                State::Created => '+',
+            };
+            writeln!(out, "{sign} {}", file.path.display())?;
+        }
+        Ok(())
+    }
+
+    fn is_failure(&self) -> bool {
+        let differs = |file: &Written| file.state != State::Unchanged;
+        self.check && self.files.iter().any(differs)
+    }
 }
 
 impl RenderConfig {
-    /// Everything that is wrong with these settings, and with the decisions.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = Vec::new();
         for folder in ["overlays", "../keda"] {
@@ -131,7 +151,11 @@ pub fn render(config: &RenderConfig) -> anyhow::Result<Rendered> {
     } else {
         write::write(&files)?
     };
-    Ok(Rendered { derived, files })
+    Ok(Rendered {
+        derived,
+        files,
+        check: config.check,
+    })
 }
 
 /// Paths and contents, in the order in which they are written: what others refer to comes first.
@@ -142,11 +166,11 @@ fn files(
 ) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let from = |folder: &Path| relative::path(folder, &config.deploy);
     let (top, keda) = (config.out.clone(), config.out.join("keda"));
-    let autoscaler = autoscaler::kustomization(&from(&keda)?, decisions, derived);
+    let autoscaler = overlay::autoscaler(&from(&keda)?, decisions, derived);
     let overlay = overlay::kustomization(&from(&top)?, decisions, derived);
     Ok([(keda, autoscaler), (top, overlay)]
         .map(|(folder, content)| {
-            let content = header::on_top_of(&content, derived);
+            let content = write::with_header(&content, derived);
             (folder.join("kustomization.yaml"), content)
         })
         .into())

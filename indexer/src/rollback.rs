@@ -3,40 +3,34 @@
 //! The generation before has everything up to the switch. What live writes have brought since lies in the one that is
 //! left; it is carried over after the alias has moved, as a rebuild does it in the other direction.
 //!
-//! The record of the run that is rolled back gets the intent before the alias moves, so that whoever comes later ends
+//! The record of the run that is rolled back says so before the alias moves, so that whoever comes later ends
 //! what was begun: a rollback that is run again goes on with the first, and goes no generation further back.
 //!
 //! Where to: to the collection that the run has recorded as serving when it began. It was behind the alias, and a
 //! recorded switch has left it; nothing else is ever a target. One without any document is refused, as the collection
 //! of a new installation before its first rebuild: to point people at nothing is no way back.
 
-use points::Points;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::JOBS;
-use qdrant_client::Qdrant;
-use runtime::failpoint;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
-use crate::alias;
-use crate::carry_over::Scene;
-use crate::config::Servers;
-use crate::dlq::stream;
-use crate::gc::run_of;
-use crate::intent::{Move, next_time};
-use crate::lease::{Lease, Purpose, silence_fault, skew_fault};
-use crate::rebuild::create::look_up;
-use crate::rebuild::say;
-use crate::rebuild::verify::documents;
-use crate::run::{Phase, Rollback, RunRecord, Runs, Stored};
-use crate::run_id::key_fault;
-use crate::unfinished::Unfinished;
+use crate::config::{Servers, failpoint_fault};
+use crate::generation::collection::{documents, look_up};
+use crate::generation::lock::{Lock, Purpose, silence_fault, skew_fault};
+use crate::generation::move_alias::{Move, next_time};
+use crate::generation::record::{Phase, Rollback, RunRecord, Runs, StoredRun, key_fault};
+use crate::generation::retire::run_of;
+use crate::generation::{AliasContext, TimeLimits};
+use crate::outcome::Outcome;
+use crate::progress::note;
+use crate::streams::stream;
 
-/// Settings of `indexer rollback`.
 #[derive(Args, Clone, Debug)]
 pub struct RollbackConfig {
     /// Alias to point back
@@ -58,18 +52,13 @@ pub struct RollbackConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
-/// What a rollback did.
 #[derive(Clone, Debug, Serialize)]
 pub struct RolledBack {
-    /// The alias.
     pub alias: CollectionName,
-    /// What it pointed to.
     pub from: CollectionName,
-    /// What it points to.
     pub to: CollectionName,
     /// Whether an earlier rollback had moved the alias, and this one has ended it.
     pub resumed: bool,
@@ -83,17 +72,38 @@ pub struct RolledBack {
     pub left: u64,
 }
 
+impl Outcome for RolledBack {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (alias, from, to) = (&self.alias, &self.from, &self.to);
+        let (carried, embedded) = (self.carried, self.embedded);
+        if self.dry_run {
+            return writeln!(out, "alias `{alias}` would go: {from} -> {to}");
+        }
+        writeln!(
+            out,
+            "alias `{alias}`: {from} -> {to}, {carried} points carried over, {embedded} texts embedded again"
+        )
+    }
+
+    /// Texts that became dead letters do not make it a failure: the rollback is done, and doing it again would go a
+    /// generation further back.
+    fn complaints(&self) -> Vec<String> {
+        let (from, to, left) = (&self.from, &self.to, self.left);
+        let complaint = format!(
+            "{left} texts of `{from}` were written since and are not in `{to}`, whose model could not embed them; they \
+             are dead letters, see `indexer dlq ls`"
+        );
+        (left > 0).then_some(complaint).into_iter().collect()
+    }
+}
+
 impl RollbackConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(key_fault("--alias", self.alias.as_str()));
         faults.extend(silence_fault(self.lease));
         faults.extend(skew_fault(self.clock_skew));
-        if let Err(problem) = failpoint::check() {
-            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
-        }
+        faults.extend(failpoint_fault());
         faults
     }
 }
@@ -104,38 +114,36 @@ impl RollbackConfig {
 /// If there is no previous generation, or a server refuses.
 pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let jetstream = config.servers.jetstream().await?;
-    let qdrant = config.servers.qdrant.client_to_write().await?;
-    let runs = Runs::open(&jetstream).await?;
+    let context = AliasContext {
+        alias: &config.alias,
+        qdrant: &config.servers.qdrant.client_to_write().await?,
+        jetstream: &jetstream,
+        jobs: &stream(&jetstream, JOBS).await?,
+        runs: &Runs::open(&jetstream).await?,
+        lock: None,
+        limits: TimeLimits {
+            clock_skew: config.clock_skew,
+            silence: config.lease,
+            stall: config.stall_limit,
+        },
+    };
     if config.dry_run {
-        let (stored, resumed) = found(&qdrant, &runs, &config.alias).await?;
+        let (stored, resumed) = found(context).await?;
         return Ok(rolled_back(stored.record, resumed, true));
     }
-    let lock = Lease::take(runs.bucket(), Purpose::Change, &config.alias, config.lease).await?;
-    let moved = begin(&qdrant, &runs, &config.alias, &lock).await;
-    lock.release().await;
-    let (stored, resumed) = moved?;
-    let jobs = stream(&jetstream, JOBS).await?;
-    let unfinished = Unfinished {
-        scene: Scene {
-            qdrant: &qdrant,
-            jetstream: &jetstream,
-            jobs: &jobs,
-            alias: &config.alias,
-            clock_skew: config.clock_skew,
-            stall_limit: config.stall_limit,
-        },
-        runs: &runs,
-        silence: config.lease,
-    };
+    let (bucket, silence) = (context.runs.bucket(), config.lease);
+    let begin = async |lock: &Lock| begin(context, lock).await;
+    let moved = Lock::holding(bucket, Purpose::Change, &config.alias, silence, begin);
+    let (stored, resumed) = moved.await?;
     let mut report = rolled_back(stored.record.clone(), resumed, false);
-    let carried = unfinished.end(stored, || Ok(())).await;
+    let carried = context.end_rollback(stored).await;
     let carried = carried.with_context(|| {
         format!(
             "alias `{}` points to `{}`, but not all was carried over from `{}`; run it again to go on",
             report.alias, report.to, report.from
         )
     })?;
-    let serves = alias::target(&qdrant, &config.alias).await?;
+    let serves = context.target().await?;
     anyhow::ensure!(
         serves == report.to,
         "alias `{}` points to `{serves}` again",
@@ -160,14 +168,10 @@ fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {
 }
 
 /// The run to roll back, and whether a rollback of it has moved the alias already.
-async fn found(
-    qdrant: &Qdrant,
-    runs: &Runs,
-    alias: &CollectionName,
-) -> anyhow::Result<(Stored, bool)> {
-    let current = alias::target(qdrant, alias).await?;
-    let all = runs.of(alias).await?;
-    let is_moved = |run: &&Stored| run.record.is_rolling_back() && run.record.serving == current;
+async fn found(context: AliasContext<'_>) -> anyhow::Result<(StoredRun, bool)> {
+    let (alias, current) = (context.alias, context.target().await?);
+    let all = context.runs.of(alias).await?;
+    let is_moved = |run: &&StoredRun| run.record.is_rolling_back() && run.record.serving == current;
     if let Some(moved) = all.iter().find(is_moved) {
         return Ok((moved.clone(), true));
     }
@@ -175,30 +179,26 @@ async fn found(
     let run = run_of(&records, &current).with_context(|| {
         format!("alias `{alias}` points to `{current}`, which no rebuild has put there; there is nothing before it")
     })?;
-    is_worth_it(qdrant, run).await?;
+    is_worth_it(context, run).await?;
     let stored = all.into_iter().find(|stored| stored.record.run == run.run);
     let stored = stored.context("a run that was found is gone")?;
     Ok((stored, false))
 }
 
 /// A collection that is gone, or empty, is no way back.
-async fn is_worth_it(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<()> {
+async fn is_worth_it(context: AliasContext<'_>, run: &RunRecord) -> anyhow::Result<()> {
     let RunRecord {
         alias,
         generation,
         serving,
         ..
     } = run;
-    let there = look_up(qdrant, serving.as_str()).await?;
+    let there = look_up(context.qdrant, serving).await?;
     anyhow::ensure!(
         there.is_some(),
         "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, was dropped; rebuild instead"
     );
-    let target = |collection| Points {
-        store: qdrant,
-        collection,
-    };
-    let documents_of = async |name| target(name).count(documents()).await;
+    let documents_of = async |name| context.points(name).count(documents()).await;
     anyhow::ensure!(
         documents_of(serving).await? > 0 || documents_of(generation).await? == 0,
         "collection `{serving}`, which was behind alias `{alias}` before `{generation}`, holds no document; rebuild \
@@ -207,16 +207,12 @@ async fn is_worth_it(qdrant: &Qdrant, run: &RunRecord) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Records the intent, then points the alias back. Done already where an earlier rollback came so far.
-async fn begin(
-    qdrant: &Qdrant,
-    runs: &Runs,
-    alias: &CollectionName,
-    lock: &Lease,
-) -> anyhow::Result<(Stored, bool)> {
-    let (mut stored, resumed) = found(qdrant, runs, alias).await?;
+/// Records the move, then points the alias back. Done already where an earlier rollback came so far.
+async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<(StoredRun, bool)> {
+    let (runs, alias) = (context.runs, context.alias);
+    let (mut stored, resumed) = found(context).await?;
     if resumed {
-        say(&format!("ending the rollback of run {}", stored.record.run));
+        note(&format!("ending the rollback of run {}", stored.record.run));
         return Ok((stored, true));
     }
     let records = void_others(runs, &stored.record).await?;
@@ -231,17 +227,16 @@ async fn begin(
     }
     runs.save(&mut stored).await?;
     let step = Move {
-        qdrant,
-        runs,
+        context,
         lock,
         to: &stored.record.serving,
-        points: ["rollback-before-switch", "rollback-after-switch"],
+        failpoints: ["rollback-before-switch", "rollback-after-switch"],
     };
     step.perform(&stored).await?;
     Ok((stored, false))
 }
 
-/// Takes back the intents of runs that have not moved the alias: their processes are dead, or find it when they wake.
+/// Takes back the recorded moves of runs that have not moved the alias: their processes are dead, or find it when they wake.
 async fn void_others(runs: &Runs, current: &RunRecord) -> anyhow::Result<Vec<RunRecord>> {
     let mut all = runs.of(&current.alias).await?;
     for stored in &mut all {

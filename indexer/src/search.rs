@@ -1,8 +1,9 @@
 //! Search: embeds a query through the queue, then searches a collection. A rescorer may order what was found.
 
-pub mod ask;
+pub(crate) mod ask;
 mod rescore;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
+use crate::outcome::Outcome;
 use ask::Asker;
 
-/// Settings of `indexer search`.
 #[derive(Args, Clone, Debug)]
 pub struct SearchConfig {
     /// What to look for
@@ -46,20 +47,16 @@ pub struct SearchConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
-/// A chunk that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hit {
     /// Score of the pair of query and text, where a cross-encoder was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescore: Option<f32>,
-    /// Similarity to the query.
     pub score: f32,
     /// Document that it belongs to.
     pub doc_id: String,
@@ -73,19 +70,23 @@ pub struct Hit {
     pub start: Option<i64>,
     /// Byte after the last one.
     pub end: Option<i64>,
-    /// The text.
     pub text: String,
     /// Title and headings above the text.
     #[serde(skip)]
     pub context: Option<String>,
 }
 
+/// What a search found, the best first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hits {
+    pub hits: Vec<Hit>,
+    pub query: String,
+}
+
 /// Most hits that a cross-encoder scores: each is a row of a job.
 const MOST_CANDIDATES: u64 = 10_000;
 
 impl SearchConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -137,7 +138,7 @@ impl SearchConfig {
 ///
 /// # Errors
 /// If no worker answers in time, the query is refused, or the collection is for another model.
-pub async fn search(config: &SearchConfig) -> anyhow::Result<Vec<Hit>> {
+pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     let manifest = config.model.manifest()?;
     let rescorer = config.rescorer()?;
     let qdrant = config.servers.qdrant.client()?;
@@ -157,7 +158,8 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Vec<Hit>> {
         hits = rescore::rescore(&asker, &rescorer, &config.query, hits).await?;
         hits.truncate(usize::try_from(config.limit).unwrap_or(usize::MAX));
     }
-    Ok(hits)
+    let query = config.query.clone();
+    Ok(Hits { query, hits })
 }
 
 async fn query(
@@ -175,6 +177,41 @@ async fn query(
     let found = qdrant.query(request).await;
     let found = found.with_context(|| format!("failed to search `{}`", config.collection))?;
     Ok(found.result.into_iter().map(Hit::from).collect())
+}
+
+impl Outcome for Hits {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (rank, hit) in (1..).zip(&self.hits) {
+            let place = match (hit.start, hit.end) {
+                (Some(start), Some(end)) => format!(", bytes {start} to {end}"),
+                _ => String::new(),
+            };
+            let scores = match hit.rescore {
+                Some(rescore) => format!("{rescore:.3}  {:.3}", hit.score),
+                None => format!("{:.3}", hit.score),
+            };
+            writeln!(
+                out,
+                "{rank}. {scores}  {}  (chunk {} of {}{place})",
+                hit.doc_id,
+                hit.chunk + 1,
+                hit.chunks
+            )?;
+            writeln!(out, "   {}", excerpt(&hit.text))?;
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of a text on one line.
+fn excerpt(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let short: String = words.chars().take(160).collect();
+    if short.len() < words.len() {
+        format!("{short}…")
+    } else {
+        short
+    }
 }
 
 impl From<ScoredPoint> for Hit {

@@ -5,19 +5,18 @@
 //! used is an `Err` item and the walk goes on. Nothing is remembered about inputs already given: whether an earlier
 //! source holds the same document id is asked of the file system, or of the store.
 
-use std::path::{Path, PathBuf};
-
 mod error;
-mod format;
 mod object;
+mod origin;
 mod store;
 mod walk;
 
-pub use error::SourceError;
-pub use format::Format;
-pub use object::{Object, ObjectReader};
+use std::path::{Path, PathBuf};
 
-use crate::document::{Origin, check_id};
+use clap::ValueEnum;
+pub use error::SourceError;
+pub use object::{Object, ObjectReader};
+pub use origin::{MAX_ID_BYTES, Origin, check_id};
 use walk::{Source, Step, Walk, understand};
 
 /// Something that documents can be extracted from.
@@ -25,28 +24,24 @@ use walk::{Source, Step, Walk, understand};
 pub struct Input {
     /// Id of the document where the input is one: the path below its source, with forward slashes.
     pub id: String,
-    /// What the bytes mean.
     pub format: Format,
-    /// Where the bytes are.
-    pub place: Place,
+    pub location: InputLocation,
 }
 
 impl Input {
     /// What errors and payloads call this input.
-    #[must_use]
     pub fn origin(&self) -> Origin {
-        match &self.place {
-            Place::File(path) => Origin::file(path),
-            Place::Object(object) => Origin::url(object.url()),
-            Place::Stdin => Origin::stdin(),
+        match &self.location {
+            InputLocation::File(path) => Origin::file(path),
+            InputLocation::Object(object) => Origin::url(object.url()),
+            InputLocation::Stdin => Origin::stdin(),
         }
     }
 }
 
 /// Where the bytes of an input are.
 #[derive(Debug, Clone)]
-pub enum Place {
-    /// A regular file.
+pub enum InputLocation {
     File(PathBuf),
     /// An object of an object store.
     Object(Object),
@@ -107,14 +102,12 @@ impl Sources {
     }
 
     /// Files passed over so far because their extension is not one of [`Format`]'s.
-    #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
     /// What the ids of documents would begin with in the folders so far that hold nothing: a mount may be missing there.
     /// Of a source that gave nothing at all it is empty, which every id begins with.
-    #[must_use]
     pub fn empty(&self) -> &[String] {
         &self.empty
     }
@@ -159,7 +152,7 @@ impl Sources {
             Ok(id) => self.unclaimed(Input {
                 id,
                 format,
-                place: Place::File(path),
+                location: InputLocation::File(path),
             }),
             Err(error) => Err(error),
         })
@@ -245,13 +238,55 @@ fn id_of(path: &Path) -> Result<String, SourceError> {
 
 /// The rules of [`id_of`] for an input that did not come as a path below a folder.
 fn id_fits(input: Input) -> Result<Input, SourceError> {
-    match &input.place {
-        Place::File(path) => drop(id_of(Path::new(path.file_name().unwrap_or_default()))?),
-        Place::Object(_) => drop(check_id(input.id.clone(), || input.origin())?),
-        Place::Stdin => {}
+    match &input.location {
+        InputLocation::File(path) => drop(id_of(Path::new(path.file_name().unwrap_or_default()))?),
+        InputLocation::Object(_) => drop(check_id(input.id.clone(), || input.origin())?),
+        InputLocation::Stdin => {}
     }
     Ok(input)
 }
 
 #[cfg(test)]
 mod tests;
+
+/// What the bytes of an input mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Plain text: one document.
+    Text,
+    /// Markdown: one document.
+    Markdown,
+    /// HTML: one document.
+    Html,
+    /// One JSON object per line: many documents.
+    Jsonl,
+    /// Comma-separated values with a header: many documents.
+    Csv,
+    /// Tab-separated values with a header, without quoting: many documents.
+    Tsv,
+    /// PDF: one document.
+    Pdf,
+    /// Parquet: many documents, one in each row.
+    Parquet,
+}
+
+/// The extensions that are known, for messages.
+pub const EXTENSIONS: &str =
+    "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet";
+
+impl Format {
+    /// The format that a file's extension stands for, in any case.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "txt" | "text" => Some(Self::Text),
+            "md" | "markdown" => Some(Self::Markdown),
+            "html" | "htm" => Some(Self::Html),
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
+            "pdf" => Some(Self::Pdf),
+            "parquet" => Some(Self::Parquet),
+            _ => None,
+        }
+    }
+}

@@ -3,6 +3,13 @@
 //! One look tells what there is; how fast it goes takes two. A [`Looker`] remembers its last look, so that each of its
 //! looks tells the rate since the one before.
 
+mod lanes;
+mod rate;
+mod runs;
+mod table;
+mod tokens;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream::Stream};
@@ -10,29 +17,21 @@ use clap::Args;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
+pub use lanes::LaneStatus;
 use points::Points;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::Filter;
-use runtime::settings::ConfigFault;
-use serde::Serialize;
-
-use crate::config::{ModelDir, Servers};
-use crate::dlq::stream;
-use crate::unread::{Unread, unread};
-
-mod causes;
-mod lanes;
-mod rate;
-mod runs;
-mod tokens;
-
-pub use causes::Causes;
-pub use lanes::LaneStatus;
 pub use rate::Rate;
 pub use runs::RunStatus;
+use runtime::settings::ConfigFault;
+use serde::Serialize;
 pub use tokens::Tokens;
 
-/// Settings of `indexer status`.
+use crate::config::{ModelDir, Servers};
+use crate::dlq::letter::StoredLetter;
+use crate::streams::orphaned::{Orphaned, orphaned};
+use crate::streams::{Range, Reader, stream};
+
 #[derive(Args, Clone, Debug)]
 pub struct StatusConfig {
     /// Aliases and collections to count, separated by commas
@@ -53,14 +52,11 @@ pub struct StatusConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
-/// All figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     /// The streams, that of the jobs first.
@@ -76,32 +72,26 @@ pub struct Status {
     /// Why the newest of them were.
     pub dead_letter_causes: Causes,
     /// Jobs that no consumer reads.
-    pub unread: Unread,
-    /// The collections.
+    #[serde(rename = "unread")]
+    pub orphaned: Orphaned,
     pub collections: Vec<CollectionStatus>,
     /// Runs that are not over, and the newest that are.
     pub runs: Vec<RunStatus>,
 }
 
-/// One stream.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamStatus {
-    /// Its name.
     pub stream: String,
     /// Messages in it.
     pub messages: u64,
-    /// Their bytes.
     pub bytes: u64,
     /// Sequence of the message that was stored last; it counts all that were ever stored.
     pub last_sequence: u64,
-    /// Consumers of it.
     pub consumers: usize,
 }
 
-/// One collection.
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectionStatus {
-    /// Its name or alias.
     pub name: String,
     /// Exact number of points, tombstones included.
     pub points: u64,
@@ -126,8 +116,6 @@ impl std::fmt::Debug for Looker {
 }
 
 impl StatusConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -140,9 +128,6 @@ impl StatusConfig {
 }
 
 /// Looks once, and where jobs wait or are in flight a second time, to tell how fast they go.
-///
-/// # Errors
-/// If a server cannot be reached, or something is not provisioned.
 pub async fn status(config: &StatusConfig) -> anyhow::Result<Status> {
     let mut looker = Looker::open(config).await?;
     let status = looker.look().await?;
@@ -155,17 +140,12 @@ pub async fn status(config: &StatusConfig) -> anyhow::Result<Status> {
 
 impl Status {
     /// Jobs that wait or are in flight, on both lanes.
-    #[must_use]
     pub fn lag(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.lag).sum()
     }
 }
 
 impl Looker {
-    /// Connects to both servers.
-    ///
-    /// # Errors
-    /// If NATS cannot be reached, or the model cannot be read.
     pub async fn open(config: &StatusConfig) -> anyhow::Result<Self> {
         Ok(Self {
             config: config.clone(),
@@ -176,10 +156,6 @@ impl Looker {
         })
     }
 
-    /// Looks at everything.
-    ///
-    /// # Errors
-    /// If a server cannot be asked, or something is not provisioned.
     pub async fn look(&mut self) -> anyhow::Result<Status> {
         let jobs = stream(&self.jetstream, JOBS).await?;
         let dlq = stream(&self.jetstream, DLQ).await?;
@@ -202,8 +178,8 @@ impl Looker {
             rate,
             jobs: jobs.cached_info().state.messages,
             dead_letters: dlq.cached_info().state.messages,
-            dead_letter_causes: causes::causes(&dlq).await?,
-            unread: unread(&jobs).await?,
+            dead_letter_causes: causes(&dlq).await?,
+            orphaned: orphaned(&jobs).await?,
             collections: collections(&self.qdrant, &self.config.collections).await?,
             runs: runs::runs(&self.jetstream).await?,
         })
@@ -238,4 +214,36 @@ async fn collections(
         });
     }
     Ok(collections)
+}
+
+/// Dead letters whose cause is read.
+const MOST_CAUSES: u64 = 10_000;
+
+/// Dead letters by cause. Only headers are read, and of the newest 10,000 alone, so that a look at the figures costs
+/// the same with a million of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Causes {
+    pub read: u64,
+    /// How many of these there are by cause code.
+    pub counts: BTreeMap<String, u64>,
+}
+
+pub async fn causes(dlq: &Stream) -> anyhow::Result<Causes> {
+    let range = Range {
+        filter: ">".to_owned(),
+        first: dlq
+            .cached_info()
+            .state
+            .last_sequence
+            .saturating_sub(MOST_CAUSES - 1),
+        headers_only: true,
+    };
+    let mut reader = Reader::open(dlq.clone(), range).await?;
+    let mut causes = Causes::default();
+    while let Some((_, message)) = reader.next().await? {
+        let stored = StoredLetter::delivered(&message)?;
+        causes.read += 1;
+        *causes.counts.entry(stored.cause().to_owned()).or_default() += 1;
+    }
+    Ok(causes)
 }

@@ -9,7 +9,7 @@
 //!
 //! - Versions are the start of the sync. What publishers have written or deleted since is newer, and stays.
 //! - A document is compared and published as a whole, because its chunks are of one version. Chunks whose text the
-//!   collection has already travel with their vectors (`reuse`), and are not embedded again.
+//!   collection has already travel with their vectors (`compare`), and are not embedded again.
 //! - The ids that the source claims are known before anything is published (`claim`): a source that lacks too
 //!   many documents stops the sync before it has changed anything. Where something cannot be read behind which there
 //!   may be documents, nothing is deleted at all.
@@ -19,16 +19,21 @@
 
 use std::time::Instant;
 
-use anyhow::Context as _;
-use async_nats::jetstream;
+use contract::names::CollectionName;
+use contract::topology::JOBS;
 use runtime::failpoint;
+use serde::{Deserialize, Serialize};
 
-use crate::lease::{Lease, Purpose};
-use crate::rebuild::{Stopped, say};
-use crate::run::Runs;
+use crate::config::save_report;
+use crate::generation::bucket::FORMAT;
+use crate::generation::lock::{Lock, Purpose};
+use crate::generation::record::Runs;
+use crate::generation::{AliasContext, Stopped, TimeLimits};
+use crate::progress::note;
+use crate::streams::stream;
 use attempt::Attempt;
-pub use config::{Comparison, SyncConfig};
-pub(crate) use dry_run::dry_run;
+pub use config::{Comparison, PlanConfig, SyncConfig};
+pub use dry_run::dry_run;
 pub use report::Report;
 
 mod attempt;
@@ -39,14 +44,21 @@ mod config;
 mod dry_run;
 mod gather;
 mod read;
-mod record;
 mod remove;
 mod report;
-mod reuse;
-mod settle;
 
 /// Attempts, each because the alias has moved, before it is an error.
 const MOVES: u32 = 5;
+
+/// What is recorded of a run that is done, so that a run with an id is not done again. Nothing is recorded of a run that
+/// is not done: what remains is the difference between source and collection, and whoever runs it again finds that.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    format: u32,
+    /// What records of all verbs tell: always true here.
+    finished: bool,
+    report: Report,
+}
 
 /// Makes the collection behind an alias equal to its sources. A sync that a limit stopped is reported as failed; it is
 /// no `Err`.
@@ -54,36 +66,43 @@ const MOVES: u32 = 5;
 /// # Errors
 /// If something fails that is not about the content. Running it again goes on.
 pub async fn sync(config: &SyncConfig) -> anyhow::Result<Report> {
-    let jetstream = config.comparison.servers.jetstream().await?;
+    let (servers, alias) = (&config.comparison.servers, &config.comparison.alias);
+    let jetstream = servers.jetstream().await?;
+    let qdrant = servers.qdrant.client_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
-    let alias = &config.comparison.alias;
-    let lease = Lease::take(runs.bucket(), Purpose::Sync, alias, config.lease).await?;
-    let synced = attempts(config, &jetstream, &runs, &lease).await;
-    lease.release().await;
-    let report = synced?;
-    if let Some(path) = &config.report {
-        let json = serde_json::to_vec_pretty(&report)?;
-        std::fs::write(path, json)
-            .with_context(|| format!("failed to write the report `{}`", path.display()))?;
-    }
+    let jobs = stream(&jetstream, JOBS).await?;
+    let (bucket, silence) = (runs.bucket(), config.lease);
+    let synced = Lock::holding(bucket, Purpose::Sync, alias, silence, async |lock| {
+        lock.check_clock(config.comparison.clock_skew)?;
+        let context = AliasContext {
+            alias,
+            qdrant: &qdrant,
+            jetstream: &jetstream,
+            jobs: &jobs,
+            runs: &runs,
+            lock: Some(lock),
+            limits: TimeLimits {
+                clock_skew: config.comparison.clock_skew,
+                silence,
+                stall: config.stall_limit,
+            },
+        };
+        attempts(config, context).await
+    });
+    let report = synced.await?;
+    save_report(config.report.as_deref(), &report)?;
     Ok(report)
 }
 
-async fn attempts(
-    config: &SyncConfig,
-    jetstream: &jetstream::Context,
-    runs: &Runs,
-    lease: &Lease,
-) -> anyhow::Result<Report> {
-    let alias = &config.comparison.alias;
-    lease.check_clock(config.comparison.clock_skew)?;
+async fn attempts(config: &SyncConfig, context: AliasContext<'_>) -> anyhow::Result<Report> {
+    let (bucket, alias) = (context.runs.bucket(), context.alias);
     if let Some(run) = &config.run_id
-        && let Some(report) = record::find(runs.bucket(), alias, run).await?
+        && let Some(done) = bucket.find::<Record>(&key(alias, run)).await?
     {
-        return Ok(report);
+        return Ok(done.record.report);
     }
     for _ in 1..MOVES {
-        if let Some(report) = attempt(config, jetstream, runs, lease).await? {
+        if let Some(report) = attempt(config, context).await? {
             return Ok(report);
         }
     }
@@ -91,20 +110,15 @@ async fn attempts(
 }
 
 /// One attempt; `None` if the alias has moved meanwhile.
-async fn attempt(
-    config: &SyncConfig,
-    jetstream: &jetstream::Context,
-    runs: &Runs,
-    lease: &Lease,
-) -> anyhow::Result<Option<Report>> {
+async fn attempt(config: &SyncConfig, context: AliasContext<'_>) -> anyhow::Result<Option<Report>> {
     let started = Instant::now();
-    let mut attempt = Attempt::open(config, jetstream.clone(), lease).await?;
-    attempt.unfinished(runs).await?;
+    let mut attempt = Attempt::open(config, context).await?;
+    attempt.recover().await?;
     let ended = attempt.perform().await;
     if let Some(found) = attempt.moved_to().await? {
-        say(&format!(
+        note(&format!(
             "alias `{}` points to `{found}` since: starting over",
-            config.comparison.alias
+            context.alias
         ));
         return Ok(None);
     }
@@ -116,7 +130,18 @@ async fn attempt(
     }
     failpoint::pass("sync-done");
     if report.done && config.run_id.is_some() {
-        record::save(runs.bucket(), &report).await?;
+        let record = Record {
+            format: FORMAT,
+            finished: true,
+            report: report.clone(),
+        };
+        let key = key(&report.alias, &report.run);
+        // One that is there says the same: the run was done while this process was taken for dead.
+        drop(context.runs.bucket().create(&key, record).await?);
     }
     Ok(Some(report))
+}
+
+fn key(alias: &CollectionName, run: &str) -> String {
+    format!("sync.{alias}/{run}")
 }

@@ -8,15 +8,15 @@ use crate::document::Document;
 
 /// What is put in front of a chunk's text, and what it leaves of the limit.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Context {
-    pub(super) line: Option<String>,
+pub struct Context {
+    pub line: Option<String>,
     /// Tokens of prefix, context and special tokens.
-    pub(super) tokens: usize,
+    pub tokens: usize,
 }
 
 /// The contexts of the chunks of one block.
 #[derive(Debug)]
-pub(super) struct Contexts<'a> {
+pub struct Contexts<'a> {
     chunker: &'a Chunker,
     title: Option<&'a str>,
     text: &'a str,
@@ -36,7 +36,7 @@ struct Stand {
 
 impl<'a> Contexts<'a> {
     /// For chunks of `text`, which `outline` is of.
-    pub(super) fn new(
+    pub fn new(
         chunker: &'a Chunker,
         document: &'a Document,
         text: &'a str,
@@ -52,13 +52,13 @@ impl<'a> Contexts<'a> {
     }
 
     /// The context of a chunk at `start` that stays within its section.
-    pub(super) fn at(&mut self, start: usize) -> Result<Context, TokenizerError> {
+    pub fn at(&mut self, start: usize) -> Result<Context, TokenizerError> {
         self.of(self.stand(start))
     }
 
     /// The context line of a chunk from `start` to `end`, where `first` is the one at `start`: only what all its
     /// sections stand below.
-    pub(super) fn over(
+    pub fn over(
         &mut self,
         first: &Context,
         start: usize,
@@ -141,7 +141,7 @@ impl<'a> Contexts<'a> {
 }
 
 /// Most tokens of a context where the model takes `limit`: what is searched for is the text.
-pub(super) fn most_tokens(limit: usize) -> usize {
+pub fn most_tokens(limit: usize) -> usize {
     limit / 4
 }
 

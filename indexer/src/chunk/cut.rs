@@ -7,7 +7,7 @@ use super::sentence;
 
 /// How good a place is, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+pub enum Rank {
     /// Between two lines of one sentence.
     Line,
     /// Between two sentences, or lines of code.
@@ -18,9 +18,9 @@ pub(super) enum Rank {
 
 /// A place where a section may be cut.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cut {
-    pub(super) at: usize,
-    pub(super) rank: Rank,
+pub struct Cut {
+    pub at: usize,
+    pub rank: Rank,
 }
 
 /// Longest stretch that is looked through for the end of a word or a character.
@@ -30,7 +30,7 @@ const LOOK_BACK_BYTES: usize = 128;
 const PROSE_BYTES: usize = 4 << 10;
 
 /// All places where `section` may be cut, in order. A heading stays with what follows it.
-pub(super) fn cuts(text: &str, outline: &Outline, section: Section) -> Vec<Cut> {
+pub fn cuts(text: &str, outline: &Outline, section: Section) -> Vec<Cut> {
     let first = outline
         .pieces
         .partition_point(|piece| piece.start < section.start);
@@ -129,7 +129,7 @@ fn closes(text: &str) -> bool {
 
 /// The best place in `(floor, limit]` to end a chunk that starts at `start`. A better kind of place is taken only
 /// where it leaves the chunk well filled.
-pub(super) fn best(text: &str, cuts: &[Cut], start: usize, floor: usize, limit: usize) -> usize {
+pub fn best(text: &str, cuts: &[Cut], start: usize, floor: usize, limit: usize) -> usize {
     let last = cuts.partition_point(|cut| cut.at <= limit);
     let reach = limit - start;
     let least = |rank| match rank {
@@ -151,7 +151,7 @@ pub(super) fn best(text: &str, cuts: &[Cut], start: usize, floor: usize, limit: 
 
 /// The best place in `(floor, limit]` without any structure: the end of a word, else of a character as readers see
 /// it, else of a character as encoded.
-pub(super) fn inside(text: &str, floor: usize, limit: usize) -> usize {
+pub fn inside(text: &str, floor: usize, limit: usize) -> usize {
     let limit = text.floor_char_boundary(limit);
     if limit <= floor {
         return text.ceil_char_boundary(floor + 1);
@@ -184,7 +184,7 @@ pub(super) fn inside(text: &str, floor: usize, limit: usize) -> usize {
 }
 
 /// Where the next chunk may start so that it repeats the end of this one: the first good place in `[from, end)`.
-pub(super) fn overlap(text: &str, cuts: &[Cut], from: usize, end: usize) -> usize {
+pub fn overlap(text: &str, cuts: &[Cut], from: usize, end: usize) -> usize {
     let first = cuts.partition_point(|cut| cut.at < from);
     let mut places = cuts[first..].iter().take_while(|cut| cut.at < end);
     let whole = places

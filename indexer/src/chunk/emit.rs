@@ -38,7 +38,7 @@ struct Emit<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    pub(super) fn new(chunker: &'a Chunker, document: &'a Document) -> Self {
+    pub fn new(chunker: &'a Chunker, document: &'a Document) -> Self {
         Self {
             passes: Pass { chunker, document },
             state: State::Start,

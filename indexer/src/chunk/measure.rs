@@ -9,7 +9,7 @@ const WINDOW_BYTES: usize = 16 << 10;
 /// The tokens of a block and where they start, in order. Counts are exact for tokenizers that work word by word and
 /// good estimates for all others.
 #[derive(Debug)]
-pub(super) struct Measure {
+pub struct Measure {
     pieces: Pieces,
     /// Where windows meet that may have other tokens than their texts together.
     breaks: Vec<usize>,
@@ -18,7 +18,7 @@ pub(super) struct Measure {
 
 impl Measure {
     /// Of a text that is not measured yet.
-    pub(super) fn none() -> Self {
+    pub fn none() -> Self {
         Self {
             pieces: Pieces::default(),
             breaks: Vec::new(),
@@ -26,8 +26,7 @@ impl Measure {
         }
     }
 
-    /// Tokenizes `text`.
-    pub(super) fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
+    pub fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
         let mut pieces = Pieces::default();
         let mut breaks = Vec::new();
         let mut at = 0;
@@ -47,7 +46,7 @@ impl Measure {
     }
 
     /// The tokens from one seam to another; `None` where they are not those of the text between.
-    pub(super) fn between(&self, start: usize, end: usize) -> Option<&[u32]> {
+    pub fn between(&self, start: usize, end: usize) -> Option<&[u32]> {
         let next = self.breaks.partition_point(|&at| at <= start);
         let broken = self.breaks.get(next).is_some_and(|&at| at < end);
         if broken || end > self.end {
@@ -56,13 +55,12 @@ impl Measure {
         self.pieces.ids.get(self.before(start)..self.before(end))
     }
 
-    /// Tokens from `start` to `end`.
-    pub(super) fn count(&self, start: usize, end: usize) -> usize {
+    pub fn count(&self, start: usize, end: usize) -> usize {
         self.before(end).saturating_sub(self.before(start))
     }
 
     /// The farthest place up to which there are at most `tokens` from `start`.
-    pub(super) fn reach(&self, start: usize, tokens: usize) -> usize {
+    pub fn reach(&self, start: usize, tokens: usize) -> usize {
         self.pieces
             .starts
             .get(self.before(start) + tokens)
@@ -71,7 +69,7 @@ impl Measure {
     }
 
     /// The first place from which there are at most `tokens` to `end`.
-    pub(super) fn reach_back(&self, end: usize, tokens: usize) -> usize {
+    pub fn reach_back(&self, end: usize, tokens: usize) -> usize {
         let first = self.before(end).saturating_sub(tokens);
         self.pieces
             .starts
@@ -98,4 +96,61 @@ fn window_end(text: &str, at: usize) -> usize {
         Some(space) if space > 0 => at + space,
         Some(_) | None => longest,
     }
+}
+
+/// Longest way from an end of a chunk to a seam: ends are between words, and words are short.
+const REACH_BYTES: usize = 256;
+
+/// A chunk: `head`, then the block's text from `start` to `end`.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a> {
+    /// Prefix and context, as the model sees them.
+    pub head: &'a str,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// The tokens of the chunk `span` of `text`, special tokens included; `None` where they have to be made anew.
+pub fn assemble(
+    tokenizer: &Tokenizer,
+    text: &str,
+    measure: &Measure,
+    span: Span<'_>,
+) -> Result<Option<Vec<u32>>, TokenizerError> {
+    let Some((from, to)) = seams(tokenizer, text, span) else {
+        return Ok(None);
+    };
+    let Some(ids) = measure.between(from, to) else {
+        return Ok(None);
+    };
+    let tokens = |text: &str| {
+        let mut pieces = Pieces::default();
+        tokenizer.add_pieces(text, 0, &mut pieces)?;
+        Ok(pieces.ids)
+    };
+    let before = tokens(&[span.head, &text[span.start..from]].concat())?;
+    let after = tokens(&text[to..span.end])?;
+    Ok(tokenizer.framed([before.as_slice(), ids, after.as_slice()]))
+}
+
+/// The first and the last seam of a chunk.
+fn seams(tokenizer: &Tokenizer, text: &str, span: Span<'_>) -> Option<(usize, usize)> {
+    let Span { head, start, end } = span;
+    let first = |at: usize| {
+        // At its start the chunk has something else on the left than the block has.
+        let in_chunk = at > start || head.is_empty() || joins(tokenizer, text, span);
+        in_chunk && tokenizer.is_seam(text, at)
+    };
+    let from = (start..end.min(start + REACH_BYTES)).find(|&at| first(at))?;
+    let to = (from.max(end.saturating_sub(REACH_BYTES))..=end)
+        .rev()
+        .find(|&at| tokenizer.is_seam(text, at))?;
+    Some((from, to))
+}
+
+/// Whether the place between head and text is a seam.
+fn joins(tokenizer: &Tokenizer, text: &str, span: Span<'_>) -> bool {
+    let near = text.ceil_char_boundary(span.start + 1).min(span.end);
+    let joined = [span.head, &text[span.start..near]].concat();
+    tokenizer.is_seam(&joined, span.head.len())
 }

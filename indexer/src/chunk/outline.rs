@@ -8,60 +8,57 @@ const MAX_TITLE_BYTES: usize = 256;
 
 /// What a piece is made of, which says where it may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// Stays with what follows it.
     Heading,
-    /// Sentences.
     Prose,
-    /// Lines.
     Verbatim,
 }
 
 /// A run of lines that belong together. It ends where the next one starts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Piece {
-    pub(super) start: usize,
-    pub(super) kind: Kind,
+pub struct Piece {
+    pub start: usize,
+    pub kind: Kind,
 }
 
 /// A heading in force, with the one above it.
 #[derive(Debug, Clone)]
-pub(super) struct Heading {
+pub struct Heading {
     level: usize,
-    pub(super) title: String,
-    pub(super) parent: Option<usize>,
+    pub title: String,
+    pub parent: Option<usize>,
 }
 
 /// One or more headings in a row and all up to the next heading.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Section {
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub struct Section {
+    pub start: usize,
+    pub end: usize,
     /// The first heading of the section; `None` for text that no heading of this block starts.
-    pub(super) first: Option<usize>,
+    pub first: Option<usize>,
     /// The innermost heading in force.
-    pub(super) inner: Option<usize>,
+    pub inner: Option<usize>,
 }
 
 /// What the next block has to know about the text before it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Carry {
+pub struct Carry {
     fence: Option<Fence>,
     headings: Vec<(usize, String)>,
     started: bool,
 }
 
-/// The structure of a block.
 #[derive(Debug, Default)]
-pub(super) struct Outline {
-    pub(super) pieces: Vec<Piece>,
-    pub(super) sections: Vec<Section>,
-    pub(super) headings: Vec<Heading>,
+pub struct Outline {
+    pub pieces: Vec<Piece>,
+    pub sections: Vec<Section>,
+    pub headings: Vec<Heading>,
 }
 
 impl Outline {
     /// The structure of `text`, the block after those that `carry` has seen.
-    pub(super) fn of(text: &str, markup: Markup, carry: &mut Carry) -> Self {
+    pub fn of(text: &str, markup: Markup, carry: &mut Carry) -> Self {
         let mut scan = Scan::resume(text, carry);
         match markup {
             Markup::Plain => scan.plain(),
@@ -75,14 +72,14 @@ impl Outline {
     }
 
     /// The section that `at` is in.
-    pub(super) fn section_at(&self, at: usize) -> usize {
+    pub fn section_at(&self, at: usize) -> usize {
         self.sections
             .partition_point(|section| section.start <= at)
             .saturating_sub(1)
     }
 
     /// The headings from the outermost to `inner`.
-    pub(super) fn path(&self, inner: Option<usize>) -> Vec<&str> {
+    pub fn path(&self, inner: Option<usize>) -> Vec<&str> {
         let mut path: Vec<&str> = self
             .ancestry(inner)
             .map(|at| self.headings[at].title.as_str())
@@ -92,7 +89,7 @@ impl Outline {
     }
 
     /// The innermost heading that `a` and `b` are both below.
-    pub(super) fn common(&self, a: Option<usize>, b: Option<usize>) -> Option<usize> {
+    pub fn common(&self, a: Option<usize>, b: Option<usize>) -> Option<usize> {
         // Levels rise along a path, so that it has at most six headings.
         self.ancestry(a)
             .find(|heading| self.ancestry(b).any(|other| other == *heading))

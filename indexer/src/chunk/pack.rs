@@ -2,26 +2,24 @@
 
 use contract::tokenizer::TokenizerError;
 
-use super::assemble::{Span, assemble};
 use super::context::Contexts;
 use super::cut::{self, Cut};
-use super::measure::Measure;
+use super::measure::{Measure, Span, assemble};
 use super::outline::Outline;
 use super::{ChunkError, Chunker};
 use crate::document::{Block, Document};
 
 /// A chunk that does not know its number yet. Offsets are within the document.
 #[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) text: String,
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) context: Option<String>,
-    pub(super) token_ids: Vec<u32>,
+pub struct Draft {
+    pub text: String,
+    pub start: u64,
+    pub end: u64,
+    pub context: Option<String>,
+    pub token_ids: Vec<u32>,
 }
 
-/// A block being packed.
-pub(super) struct Packer<'a> {
+pub struct Packer<'a> {
     chunker: &'a Chunker,
     document: &'a Document,
     block: &'a Block<'a>,
@@ -37,7 +35,7 @@ pub(super) struct Packer<'a> {
 
 /// Where a chunk is to start, and the place that it has to get beyond.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Start {
     start: usize,
     /// What is before it is in a chunk already; `start` is smaller where chunks overlap.
     floor: usize,
@@ -47,7 +45,7 @@ struct Place {
 const LIKELY_BYTES_PER_TOKEN: usize = 5;
 
 /// The chunks of a block, in order.
-pub(super) fn pack(
+pub fn pack(
     chunker: &Chunker,
     document: &Document,
     block: &Block<'_>,
@@ -97,7 +95,7 @@ impl Packer<'_> {
 
     fn all(&mut self) -> Result<Vec<Draft>, ChunkError> {
         let mut drafts = Vec::new();
-        let mut place = Place { start: 0, floor: 0 };
+        let mut place = Start { start: 0, floor: 0 };
         loop {
             place.start = self.skip_space(place.start);
             // From here on there is something new to say.
@@ -108,7 +106,7 @@ impl Packer<'_> {
             let (draft, end) = self.next(place)?;
             let start = usize::try_from(draft.start - self.block.start).unwrap_or(place.start);
             drafts.push(draft);
-            place = Place {
+            place = Start {
                 start: self.overlap(start, end),
                 floor: end,
             };
@@ -116,7 +114,7 @@ impl Packer<'_> {
     }
 
     /// The chunk at `place`, and where it ends before white space is taken off.
-    fn next(&mut self, place: Place) -> Result<(Draft, usize), ChunkError> {
+    fn next(&mut self, place: Start) -> Result<(Draft, usize), ChunkError> {
         let mut context = self
             .contexts
             .at(place.start)
@@ -127,7 +125,7 @@ impl Packer<'_> {
         loop {
             if limit <= place.floor && place.floor > place.start {
                 // What was to be repeated leaves no room for anything new.
-                return self.next(Place {
+                return self.next(Start {
                     start: place.floor,
                     ..place
                 });
@@ -153,7 +151,7 @@ impl Packer<'_> {
 
     /// Where a chunk at `place` ends that must not go beyond `limit`: at the end of a section with all small ones
     /// after it that fit, else at the best place inside the section.
-    fn end(&mut self, place: Place, limit: usize) -> usize {
+    fn end(&mut self, place: Start, limit: usize) -> usize {
         let mut at = self.outline.section_at(place.start);
         let section = self.outline.sections[at];
         if section.end > limit {
@@ -223,7 +221,7 @@ impl Packer<'_> {
         at + rest.len() - rest.trim_start().len()
     }
 
-    fn is_one_character(&self, place: Place, end: usize) -> bool {
+    fn is_one_character(&self, place: Start, end: usize) -> bool {
         place.start == place.floor && end == self.text.ceil_char_boundary(place.start + 1)
     }
 

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::tiny_tokenizer::{bytes, wordpiece};
 use super::{Chunk, ChunkOptions, Chunker};
-use crate::document::{Content, Document, Markup, Origin};
+use crate::document::{Content, Document, Markup};
+use crate::source::Origin;
 
 fn document(text: &str, title: Option<&str>, markup: Markup) -> Document {
     Document {
@@ -59,7 +60,7 @@ fn options() -> impl Strategy<Value = ChunkOptions> {
 }
 
 /// Where a chunk is in its document.
-pub(super) fn range_of(chunk: &Chunk) -> Range<usize> {
+pub fn range_of(chunk: &Chunk) -> Range<usize> {
     usize::try_from(chunk.start).unwrap()..usize::try_from(chunk.end).unwrap()
 }
 

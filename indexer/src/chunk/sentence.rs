@@ -4,7 +4,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Gives the ends of the sentences in `text` to `take`, in order, but for its own end.
-pub(super) fn ends(text: &str, take: impl FnMut(usize)) {
+pub fn ends(text: &str, take: impl FnMut(usize)) {
     if text.is_ascii() {
         ascii_ends(text.as_bytes(), take);
     } else {

@@ -3,7 +3,8 @@
 use super::properties::range_of;
 use super::tiny_tokenizer::wordpiece;
 use super::{Chunk, ChunkError, ChunkOptions, Chunker};
-use crate::document::{Content, Document, Markup, Origin};
+use crate::document::{Content, Document, Markup};
+use crate::source::Origin;
 
 mod large;
 

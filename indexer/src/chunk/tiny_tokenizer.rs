@@ -5,7 +5,7 @@ use contract::tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
 /// WordPiece as in BERT: some words, and letters and digits for all others.
-pub(super) fn wordpiece() -> Tokenizer {
+pub fn wordpiece() -> Tokenizer {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].map(str::to_owned);
     let words = ["the", "queue", "worker", "chunk", "##ing", "##s", "vector"].map(str::to_owned);
     let characters = (b'!'..=b'~')
@@ -39,7 +39,7 @@ pub(super) fn wordpiece() -> Tokenizer {
 }
 
 /// Bytes, with merges across spaces and line ends.
-pub(super) fn bytes() -> Tokenizer {
+pub fn bytes() -> Tokenizer {
     let mut vocab: Map<String, Value> = (0..=255)
         .map(|byte| (stand_in(byte).to_string(), json!(byte)))
         .collect();

@@ -81,7 +81,6 @@ as_text!(
 );
 
 impl Gpu {
-    /// All that are known.
     pub fn all() -> impl Iterator<Item = Self> {
         let profiles = PROFILES.iter().flat_map(|(slices, names)| {
             let profile = move |name: &&'static str| MigProfile {
@@ -96,7 +95,6 @@ impl Gpu {
     }
 
     /// The overlay of `deploy/overlays` that puts workers there.
-    #[must_use]
     pub fn overlay(self) -> &'static str {
         match self {
             Self::None => "cpu",
@@ -106,7 +104,6 @@ impl Gpu {
     }
 
     /// The resource that a worker asks for, one of it.
-    #[must_use]
     pub fn resource(self) -> Option<String> {
         match self {
             Self::None => None,
@@ -123,7 +120,6 @@ impl Gpu {
     ///
     /// Too low a number starts workers earlier than needed and none more than `max_workers`; too high a number misses
     /// the drain target. So they are low, and a larger model has to be measured.
-    #[must_use]
     pub fn tokens_per_second(self) -> u32 {
         match self {
             Self::None => 13_000,
@@ -133,7 +129,6 @@ impl Gpu {
     }
 
     /// Tokens that a pull of a worker aims at, the default of its `--batch-tokens`.
-    #[must_use]
     pub fn batch_tokens(self) -> usize {
         match self {
             Self::None => DEFAULT_CPU_BATCH_TOKENS,
@@ -143,7 +138,6 @@ impl Gpu {
 
     /// From the decision to start a worker to its first pull, on a node that has the image. A small model is loaded on a
     /// CPU within a second; CUDA and a large model take 10 to 60 s. Scheduling and starting the pod come on top.
-    #[must_use]
     pub fn start_time(self) -> Duration {
         match self {
             Self::None => Duration::from_secs(15),

@@ -31,13 +31,13 @@ pub struct Fault {
 }
 
 /// A field that holds one value.
-pub(super) struct Field {
-    pub(super) path: &'static str,
+pub struct Field {
+    pub path: &'static str,
     required: bool,
     check: fn(&Value) -> Result<(), String>,
 }
 
-pub(super) static FIELDS: [Field; 13] = [
+pub static FIELDS: [Field; 13] = [
     Field::required("model.name", is::<ModelName>),
     Field::required("model.source", is::<ModelPlace>),
     Field::required("model.fingerprint", is::<Digest>),
@@ -53,10 +53,6 @@ pub(super) static FIELDS: [Field; 13] = [
     Field::optional("storage.size", is::<Quantity>),
 ];
 
-/// Reads decisions.
-///
-/// # Errors
-/// Everything that is wrong.
 pub fn read(yaml: &str) -> Result<Decisions, Vec<Fault>> {
     let whole = |problem: String| {
         let field = String::new();
@@ -151,7 +147,7 @@ fn list(names: impl Iterator<Item = &'static str>) -> String {
 }
 
 /// The name that is most like a text, if any is.
-pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = text.to_lowercase();
     let scored = names.map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name));
     let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::read::FIELDS;
-use super::{Decisions, Gpu, Place, Quantity, Span, read};
+use super::{Decisions, Gpu, Location, Quantity, Span, read};
 
 const LEAST: &str = "model:
   name: minilm
@@ -48,8 +48,8 @@ storage: {class: nfs, size: 1Ti}
         Some("nvidia.com/mig-1g.10gb")
     );
     assert!(matches!(
-        decisions.source.clone().unwrap().place(),
-        Place::Claim { .. }
+        decisions.source.clone().unwrap().location(),
+        Location::Claim { .. }
     ));
     assert_eq!(decisions.schedule.time_zone.to_string(), "Europe/Berlin");
     // What is written is read again.

@@ -17,7 +17,7 @@ pub struct NotReadable {
 }
 
 impl NotReadable {
-    pub(super) fn new(text: &str, what: &'static str, rule: impl Into<String>) -> Self {
+    pub fn new(text: &str, what: &'static str, rule: impl Into<String>) -> Self {
         let text = text.chars().take(128).collect();
         let rule = rule.into();
         Self { text, what, rule }
@@ -73,14 +73,11 @@ as_text!(
 );
 
 impl Span {
-    /// Whole minutes.
-    #[must_use]
     pub const fn minutes(minutes: u64) -> Self {
         Self(Duration::from_secs(minutes * 60))
     }
 
     /// As the standard library has it.
-    #[must_use]
     pub const fn duration(self) -> Duration {
         self.0
     }
@@ -142,8 +139,6 @@ as_text!(
 );
 
 impl Quantity {
-    /// Whole gibibytes.
-    #[must_use]
     pub const fn gibibytes(number: u32) -> Self {
         let unit = Unit::Gi;
         Self { number, unit }
@@ -204,7 +199,7 @@ impl fmt::Display for StorageClass {
 }
 
 /// Whether Kubernetes takes this as the name of an object: a DNS subdomain.
-pub(super) fn is_object_name(text: &str) -> bool {
+pub fn is_object_name(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=253).contains(&text.len())

@@ -8,28 +8,23 @@ use async_nats::jetstream;
 use clap::Args;
 use contract::topology::DLQ;
 
-use super::read::Stored;
+use super::letter::StoredLetter;
 use super::select::{Selected, Selection};
-use super::{shown, stream};
+use super::shown;
+use crate::streams::stream;
 
 /// Characters of a reason in a line.
 const REASON: usize = 100;
 
-/// Settings of `indexer dlq ls`.
 #[derive(Args, Clone, Debug)]
 pub struct ListConfig {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub selection: Selection,
 }
 
-/// Lists the selected dead letters.
-///
-/// # Errors
-/// If the stream cannot be read or `out` not written.
 pub async fn list(
     jetstream: &jetstream::Context,
     config: &ListConfig,
@@ -58,7 +53,7 @@ async fn write_object(letters: &mut Selected, out: &mut (dyn Write + Send)) -> a
 }
 
 /// Writes a line for each; gives how many there were.
-pub(super) async fn write_table(
+pub async fn write_table(
     letters: &mut Selected,
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<u64> {
@@ -80,7 +75,7 @@ pub(super) async fn write_table(
     Ok(count)
 }
 
-pub(super) fn write_line(stored: &Stored, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+pub fn write_line(stored: &StoredLetter, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
     let (deliveries, subject, reason) = match &stored.letter {
         Ok(letter) => (
             letter.deliveries.to_string(),

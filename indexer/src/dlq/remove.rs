@@ -1,7 +1,6 @@
 //! Remove: takes dead letters out of the stream for good.
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{self, Write};
 
 use anyhow::Context as _;
 use async_nats::jetstream::{self, stream::Stream};
@@ -11,15 +10,15 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
+use super::letter::StoredLetter;
 use super::list::write_line;
-use super::read::Stored;
 use super::select::{Selected, Selection};
-use super::{Removal, remove_message, stream, write_json};
+use crate::outcome::{Outcome, write_counts};
+use crate::streams::{Removal, remove_message, stream};
 
 /// Removals on their way at any time.
 const WINDOW: usize = 64;
 
-/// Settings of `indexer dlq drop`.
 #[derive(Args, Clone, Debug)]
 pub struct DropConfig {
     /// Drop every dead letter
@@ -32,55 +31,41 @@ pub struct DropConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub selection: Selection,
 }
 
-/// What was dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Dropped {
     /// Whether it only looked.
     pub dry_run: bool,
-    /// Messages removed.
     pub dropped: u64,
     /// Messages that somebody else removed meanwhile.
     pub gone: u64,
 }
 
 impl DropConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.selection.faults_of_change(self.all)
     }
 }
 
-/// Removes the selected dead letters.
-///
-/// # Errors
-/// If the stream cannot be read or changed, or `out` not written; it can be repeated then.
+/// Removes the selected dead letters, or lists them in a dry run.
 pub async fn remove(
     jetstream: &jetstream::Context,
     config: &DropConfig,
     out: &mut (dyn Write + Send),
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Dropped> {
     let dlq = stream(jetstream, DLQ).await?;
     let selection = &config.selection;
-    let dropped = if config.dry_run {
+    if config.dry_run {
         let letters = Selected::open(dlq, selection.clone()).await?;
-        look(letters, config.json, out).await?
+        look(letters, config.json, out).await
     } else if selection.is_everything() && selection.limit.is_none() {
-        purge(&dlq).await?
+        purge(&dlq).await
     } else {
         let letters = Selected::open(dlq.clone(), selection.clone()).await?;
-        remove_each(jetstream, &dlq, letters).await?
-    };
-    if config.json {
-        write_json(out, &dropped)?;
-    } else {
-        dropped.write(out)?;
+        remove_each(jetstream, &dlq, letters).await
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn look(
@@ -116,7 +101,7 @@ async fn remove_each(
     dlq: &Stream,
     letters: Selected,
 ) -> anyhow::Result<Dropped> {
-    let one = |stored: Stored| remove_message(jetstream, dlq, stored.id);
+    let one = |stored: StoredLetter| remove_message(jetstream, dlq, stored.id);
     let mut removals = letters
         .into_stream()
         .map_ok(one)
@@ -132,13 +117,10 @@ async fn remove_each(
     Ok(dropped)
 }
 
-impl Dropped {
-    fn write(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+impl Outcome for Dropped {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let would = if self.dry_run { "would be " } else { "" };
         writeln!(out, "{} {would}dropped", self.dropped)?;
-        if self.gone > 0 {
-            writeln!(out, "{} were removed by somebody else", self.gone)?;
-        }
-        Ok(())
+        write_counts(&[(self.gone, "were removed by somebody else")], out)
     }
 }

@@ -4,8 +4,7 @@
 //! two is repeated: JetStream recognises the id for the duplicate window of the stream, and after it the job is done
 //! a second time, under the version that it had the first time, which changes nothing.
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{self, Write};
 
 use anyhow::Context as _;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
@@ -17,15 +16,16 @@ use queue::dead_letter::{DeadLetter, job_headers, replay_id};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
+use super::letter::StoredLetter;
 use super::list::write_line;
-use super::read::{Stored, message_at};
 use super::select::{Selected, Selection};
-use super::{Removal, remove_message, shown, stream, write_json};
+use super::shown;
+use crate::outcome::{Outcome, write_counts};
+use crate::streams::{Removal, message_at, remove_message, stream};
 
 /// Jobs on their way at any time; each may have almost a megabyte.
 const WINDOW: usize = 8;
 
-/// Settings of `indexer dlq replay`.
 #[derive(Args, Clone, Debug)]
 pub struct ReplayConfig {
     /// Replay every dead letter
@@ -38,16 +38,13 @@ pub struct ReplayConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub selection: Selection,
 }
 
-/// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Replayed {
     /// Whether it only looked.
     pub dry_run: bool,
-    /// Jobs published.
     pub replayed: u64,
     /// Jobs that an earlier replay had published without removing their dead letters.
     pub recognised: u64,
@@ -63,7 +60,7 @@ pub struct Replayed {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Outcome {
+enum Replay {
     Replayed,
     Recognised,
     Gone,
@@ -72,40 +69,23 @@ enum Outcome {
 }
 
 impl ReplayConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         self.selection.faults_of_change(self.all)
     }
 }
 
-/// Replays the selected dead letters.
-///
-/// # Errors
-/// If the stream cannot be read or `out` not written. What goes wrong on the way is reported in the outcome.
+/// Replays the selected dead letters, or lists them in a dry run.
 pub async fn replay(
     jetstream: &jetstream::Context,
     config: &ReplayConfig,
     out: &mut (dyn Write + Send),
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Replayed> {
     let dlq = stream(jetstream, DLQ).await?;
     let letters = Selected::open(dlq.clone(), config.selection.clone()).await?;
-    let replayed = if config.dry_run {
-        look(letters, config.json, out).await?
-    } else {
-        replay_all(jetstream, &dlq, letters).await
-    };
-    if config.json {
-        write_json(out, &replayed)?;
-    } else {
-        replayed.write(out)?;
+    if config.dry_run {
+        return look(letters, config.json, out).await;
     }
-    let stays = replayed.unreadable + replayed.refused;
-    Ok(if stays > 0 || replayed.error.is_some() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(replay_all(jetstream, &dlq, letters).await)
 }
 
 async fn look(
@@ -119,7 +99,7 @@ async fn look(
     };
     while let Some(stored) = letters.next().await? {
         replayed.count(match lane(&stored.letter, stored.id) {
-            Ok(_) => Outcome::Replayed,
+            Ok(_) => Replay::Replayed,
             Err(outcome) => outcome,
         });
         if !json {
@@ -130,7 +110,7 @@ async fn look(
 }
 
 async fn replay_all(jetstream: &jetstream::Context, dlq: &Stream, letters: Selected) -> Replayed {
-    let one = |stored: Stored| replay_one(jetstream, dlq, stored.id);
+    let one = |stored: StoredLetter| replay_one(jetstream, dlq, stored.id);
     let mut outcomes = letters
         .into_stream()
         .map_ok(one)
@@ -154,9 +134,9 @@ async fn replay_one(
     jetstream: &jetstream::Context,
     dlq: &Stream,
     id: u64,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<Replay> {
     let Some(message) = message_at(dlq, id).await? else {
-        return Ok(Outcome::Gone);
+        return Ok(Replay::Gone);
     };
     let lane = match lane(&DeadLetter::parse(&message.headers), id) {
         Ok(lane) => lane,
@@ -166,22 +146,22 @@ async fn replay_one(
     let duplicate = duplicate.with_context(|| format!("failed to replay dead letter {id}"))?;
     let removal = remove_message(jetstream, dlq, id).await?;
     Ok(match (duplicate, removal) {
-        (false, _) => Outcome::Replayed,
-        (true, Removal::Removed) => Outcome::Recognised,
-        (true, Removal::Gone) => Outcome::Gone,
+        (false, _) => Replay::Replayed,
+        (true, Removal::Removed) => Replay::Recognised,
+        (true, Removal::Gone) => Replay::Gone,
     })
 }
 
 /// Only lanes take jobs: the subject of a forged dead letter could be any.
-fn lane<E>(letter: &Result<DeadLetter, E>, id: u64) -> Result<Lane, Outcome> {
+fn lane<E>(letter: &Result<DeadLetter, E>, id: u64) -> Result<Lane, Replay> {
     let Ok(letter) = letter else {
         tracing::warn!("message {id} is not a dead letter and stays");
-        return Err(Outcome::Unreadable);
+        return Err(Replay::Unreadable);
     };
     letter.lane().ok_or_else(|| {
         let subject = shown(&letter.subject);
         tracing::warn!("dead letter {id} stays: `{subject}` is no subject of jobs");
-        Outcome::Refused
+        Replay::Refused
     })
 }
 
@@ -202,28 +182,31 @@ async fn publish(
 }
 
 impl Replayed {
-    fn count(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: Replay) {
         *match outcome {
-            Outcome::Replayed => &mut self.replayed,
-            Outcome::Recognised => &mut self.recognised,
-            Outcome::Gone => &mut self.gone,
-            Outcome::Unreadable => &mut self.unreadable,
-            Outcome::Refused => &mut self.refused,
+            Replay::Replayed => &mut self.replayed,
+            Replay::Recognised => &mut self.recognised,
+            Replay::Gone => &mut self.gone,
+            Replay::Unreadable => &mut self.unreadable,
+            Replay::Refused => &mut self.refused,
         } += 1;
     }
+}
 
-    fn write(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+impl Outcome for Replayed {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let would = if self.dry_run { "would be " } else { "" };
         writeln!(out, "{} {would}replayed", self.replayed)?;
-        let rest = [
+        let counts = [
             (self.recognised, "had been published before and are removed"),
             (self.gone, "were removed by somebody else"),
             (self.unreadable, "are no dead letters and stay"),
             (self.refused, "name no subject of jobs and stay"),
         ];
-        for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
-            writeln!(out, "{count} {what}")?;
-        }
-        Ok(())
+        write_counts(&counts, out)
+    }
+
+    fn is_failure(&self) -> bool {
+        self.unreadable + self.refused > 0 || self.error.is_some()
     }
 }

@@ -8,7 +8,8 @@ use clap::Args;
 use contract::names::ModelName;
 use runtime::settings::ConfigFault;
 
-use super::read::{Range, Reader, Stored, message_at};
+use super::letter::StoredLetter;
+use crate::streams::{Range, Reader, message_at};
 
 /// Which dead letters; all conditions must hold.
 #[derive(Args, Clone, Debug, Default)]
@@ -26,10 +27,10 @@ pub struct Selection {
     /// Run that published the job
     #[arg(long)]
     pub run: Option<String>,
-    /// Stored longer ago than this, like `2h` or `3days`
+    /// StoredLetter longer ago than this, like `2h` or `3days`
     #[arg(long, value_parser = humantime::parse_duration)]
     pub older_than: Option<Duration>,
-    /// Stored within this time
+    /// StoredLetter within this time
     #[arg(long, value_parser = humantime::parse_duration)]
     pub newer_than: Option<Duration>,
     /// At most so many
@@ -53,8 +54,6 @@ enum Source {
 }
 
 impl Selection {
-    /// Everything that is wrong with it.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = Vec::new();
         if let (Some(older), Some(newer)) = (self.older_than, self.newer_than)
@@ -67,7 +66,6 @@ impl Selection {
     }
 
     /// What is wrong for a verb that changes something: everything has to be asked for by name.
-    #[must_use]
     pub fn faults_of_change(&self, all: bool) -> Vec<ConfigFault> {
         let mut faults = self.faults();
         if self.is_everything() && !all {
@@ -78,7 +76,6 @@ impl Selection {
     }
 
     /// Whether no condition is given. A limit is none: it does not say which.
-    #[must_use]
     pub fn is_everything(&self) -> bool {
         self.ids.is_empty()
             && self.cause.is_empty()
@@ -89,8 +86,7 @@ impl Selection {
     }
 
     /// Whether a dead letter is meant, if its id is. What cannot be read has no model and no run.
-    #[must_use]
-    pub fn takes(&self, stored: &Stored, now: SystemTime) -> bool {
+    pub fn takes(&self, stored: &StoredLetter, now: SystemTime) -> bool {
         let letter = stored.letter.as_ref().ok();
         let age = now.duration_since(stored.died).unwrap_or_default();
         let cause = self.cause.is_empty() || self.cause.iter().any(|cause| cause == stored.cause());
@@ -110,9 +106,6 @@ impl Selection {
 
 impl Selected {
     /// Starts to look for the selected dead letters.
-    ///
-    /// # Errors
-    /// If the stream cannot be asked.
     pub async fn open(stream: Stream, selection: Selection) -> anyhow::Result<Self> {
         let source = if selection.ids.is_empty() {
             let range = Range {
@@ -133,7 +126,7 @@ impl Selected {
     }
 
     /// The same as a stream. Dropping it between two dead letters loses nothing.
-    pub fn into_stream(self) -> impl futures::Stream<Item = anyhow::Result<Stored>> {
+    pub fn into_stream(self) -> impl futures::Stream<Item = anyhow::Result<StoredLetter>> {
         futures::stream::try_unfold(self, async |mut selected| {
             let next = selected.next().await?;
             Ok(next.map(|stored| (stored, selected)))
@@ -141,10 +134,7 @@ impl Selected {
     }
 
     /// The next one, `None` at the end.
-    ///
-    /// # Errors
-    /// If the stream stops answering.
-    pub async fn next(&mut self) -> anyhow::Result<Option<Stored>> {
+    pub async fn next(&mut self) -> anyhow::Result<Option<StoredLetter>> {
         while self.selection.limit.is_none_or(|limit| self.found < limit) {
             let Some(stored) = self.source.next().await? else {
                 return Ok(None);
@@ -159,17 +149,17 @@ impl Selected {
 }
 
 impl Source {
-    async fn next(&mut self) -> anyhow::Result<Option<Stored>> {
+    async fn next(&mut self) -> anyhow::Result<Option<StoredLetter>> {
         match self {
             Self::All(reader) => match reader.next().await? {
-                Some((_, message)) => Stored::delivered(&message).map(Some),
+                Some((_, message)) => StoredLetter::delivered(&message).map(Some),
                 None => Ok(None),
             },
             Self::Ids(stream, ids) => {
                 for id in ids {
                     let message = message_at(stream, id).await;
                     match message.with_context(|| format!("failed to read dead letter {id}"))? {
-                        Some(message) => return Ok(Some(Stored::of(&message))),
+                        Some(message) => return Ok(Some(StoredLetter::of(&message))),
                         None => tracing::warn!("dead letter {id} is not there"),
                     }
                 }

@@ -1,7 +1,7 @@
 //! Show: one dead letter, its headers and its job.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -12,10 +12,11 @@ use contract::topology::DLQ;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::read::{Stored, message_at};
-use super::{shown, stream, write_json};
+use super::letter::StoredLetter;
+use super::shown;
+use crate::outcome::{Outcome, print};
+use crate::streams::{message_at, stream};
 
-/// Settings of `indexer dlq show`.
 #[derive(Args, Clone, Debug)]
 pub struct ShowConfig {
     /// Id, as `ls` shows it
@@ -40,15 +41,11 @@ enum Payload {
 #[derive(Debug, Serialize)]
 struct Shown {
     #[serde(flatten)]
-    stored: Stored,
+    stored: StoredLetter,
     headers: BTreeMap<String, Vec<String>>,
     payload: Payload,
 }
 
-/// Shows a dead letter.
-///
-/// # Errors
-/// If there is none with this id, or `out` takes nothing.
 pub async fn show(
     jetstream: &jetstream::Context,
     config: &ShowConfig,
@@ -62,12 +59,9 @@ pub async fn show(
     })?;
     if config.raw {
         out.write_all(&message.payload)?;
-    } else if config.json {
-        write_json(out, &Shown::of(&message))?;
-    } else {
-        Shown::of(&message).write(out)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::SUCCESS)
+    print(&Shown::of(&message), config.json, out)
 }
 
 impl Shown {
@@ -80,15 +74,17 @@ impl Shown {
         };
         let headers = message.headers.iter();
         Self {
-            stored: Stored::of(message),
+            stored: StoredLetter::of(message),
             headers: headers
                 .map(|(name, values)| (name.to_string(), text(values)))
                 .collect(),
             payload: Payload::of(&message.payload),
         }
     }
+}
 
-    fn write(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+impl Outcome for Shown {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let died = humantime::format_rfc3339_millis(self.stored.died);
         let subject = shown(&self.stored.subject);
         writeln!(
@@ -104,8 +100,7 @@ impl Shown {
                 writeln!(out, "{}: {}", shown(name), shown(value))?;
             }
         }
-        writeln!(out, "\n{}", self.payload.pretty()?)?;
-        Ok(())
+        writeln!(out, "\n{}", self.payload.pretty()?)
     }
 }
 
@@ -120,7 +115,7 @@ impl Payload {
         }
     }
 
-    fn pretty(&self) -> anyhow::Result<String> {
+    fn pretty(&self) -> serde_json::Result<String> {
         Ok(match self {
             Self::Json(json) => shown_lines(&serde_json::to_string_pretty(json)?),
             Self::Text(text) => shown_lines(text),

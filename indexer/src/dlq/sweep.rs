@@ -15,8 +15,7 @@ mod raw;
 mod requeue;
 
 use std::collections::HashSet;
-use std::io::Write;
-use std::process::ExitCode;
+use std::io::{self, Write};
 
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{self, stream::Stream};
@@ -25,10 +24,11 @@ use contract::topology::{DLQ, JOBS};
 use queue::dead_letter::{EXHAUSTED, Original, Verdict, store};
 use serde::Serialize;
 
-use super::{remove_message, shown, stream, write_json};
-use crate::unread::{Unread, unread};
+use super::shown;
+use crate::outcome::Outcome;
+use crate::streams::orphaned::{Orphaned, orphaned};
+use crate::streams::{remove_message, stream};
 
-/// Settings of `indexer dlq sweep`.
 #[derive(Args, Clone, Debug)]
 pub struct SweepConfig {
     /// Change nothing; say what would be done
@@ -39,7 +39,6 @@ pub struct SweepConfig {
     pub json: bool,
 }
 
-/// What a sweep found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Swept {
     /// Whether it only looked.
@@ -57,7 +56,8 @@ pub struct Swept {
     /// Jobs that could not be dealt with, like one that is too large with its headers; they stay.
     pub failed: u64,
     /// Jobs that no consumer reads; they stay.
-    pub unread: Unread,
+    #[serde(rename = "unread")]
+    pub orphaned: Orphaned,
 }
 
 /// Jobs that may fail before the sweep does.
@@ -80,15 +80,7 @@ struct Exhausted<'a> {
     deliveries: i64,
 }
 
-/// Sweeps once.
-///
-/// # Errors
-/// If something is not provisioned, or NATS does not answer; it can be repeated then.
-pub async fn sweep(
-    jetstream: &jetstream::Context,
-    config: &SweepConfig,
-    out: &mut (dyn Write + Send),
-) -> anyhow::Result<ExitCode> {
+pub async fn sweep(jetstream: &jetstream::Context, config: &SweepConfig) -> anyhow::Result<Swept> {
     let mut sweeper = Sweeper {
         jetstream: jetstream.clone(),
         jobs: stream(jetstream, JOBS).await?,
@@ -100,16 +92,8 @@ pub async fn sweep(
     sweeper.swept.dry_run = config.dry_run;
     sweeper.sweep_advisories().await?;
     sweeper.sweep_by_comparison().await?;
-    sweeper.swept.unread = unread(&sweeper.jobs).await?;
-    if config.json {
-        write_json(out, &sweeper.swept)?;
-    } else {
-        sweeper.swept.write(out)?;
-    }
-    Ok(match sweeper.swept.failed {
-        0 => ExitCode::SUCCESS,
-        1.. => ExitCode::FAILURE,
-    })
+    sweeper.swept.orphaned = orphaned(&sweeper.jobs).await?;
+    Ok(sweeper.swept)
 }
 
 impl Sweeper {
@@ -157,8 +141,8 @@ impl Sweeper {
     }
 }
 
-impl Swept {
-    fn write(&self, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+impl Outcome for Swept {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let would = if self.dry_run { "would become" } else { "are" };
         let found = self.by_advisory + self.by_comparison;
         writeln!(out, "{found} exhausted jobs {would} dead letters")?;
@@ -170,18 +154,22 @@ impl Swept {
                 "{requeued} jobs that no consumer holds {would} published again"
             )?;
         }
-        for unread in &self.unread.subjects {
-            let subject = shown(&unread.subject);
+        for orphaned in &self.orphaned.subjects {
+            let subject = shown(&orphaned.subject);
             writeln!(
                 out,
                 "{} jobs on `{subject}` are read by nobody",
-                unread.jobs
+                orphaned.jobs
             )?;
         }
-        if self.unread.more_subjects > 0 {
-            let more = self.unread.more_subjects;
+        if self.orphaned.more_subjects > 0 {
+            let more = self.orphaned.more_subjects;
             writeln!(out, "{more} more subjects are read by nobody")?;
         }
         Ok(())
+    }
+
+    fn is_failure(&self) -> bool {
+        self.failed > 0
     }
 }

@@ -10,7 +10,7 @@ use super::{DoctorConfig, Finding};
 use crate::provision::{ProvisionConfig, collections};
 
 /// The staged model against the fingerprint that was decided.
-pub(super) fn pin(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
+pub fn pin(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
     let differs = |wanted: &&_| **wanted != manifest.fingerprint;
     let wrong = config.fingerprint.as_ref().filter(differs);
     let finding = wrong.map(|wanted| {
@@ -22,7 +22,7 @@ pub(super) fn pin(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
 }
 
 /// Every alias, by what provisioning would do to it. A rescorer has none.
-pub(super) async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding> {
+pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding> {
     if manifest.identity.task == Task::Rescore {
         return Vec::new();
     }

@@ -27,8 +27,7 @@ const OPERATORS: [&str; 5] = [
 /// Fields that the rules about lanes judge: more of them is no fault.
 const JUDGED: [&str; 2] = ["max_ack_pending", "ack_wait"];
 
-/// Streams, consumers and buckets.
-pub(super) async fn streams(
+pub async fn streams(
     wanted: &ProvisionConfig,
     jetstream: &jetstream::Context,
     manifest: &Manifest,
@@ -43,7 +42,7 @@ pub(super) async fn streams(
 }
 
 /// What a step of provisioning would do, as findings.
-pub(super) fn findings(step: &Step) -> Vec<Finding> {
+pub fn findings(step: &Step) -> Vec<Finding> {
     let subject = &step.subject;
     match &step.change {
         Change::None => Vec::new(),

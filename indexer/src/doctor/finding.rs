@@ -1,12 +1,13 @@
 //! Finding: something that is wrong, for a person who has to do something about it.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use serde::Serialize;
 
 use crate::fleet::Broken;
+use crate::outcome::Outcome;
 
-/// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -18,24 +19,19 @@ pub enum Severity {
     Unknown,
 }
 
-/// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
     pub severity: Severity,
     /// What it is about, like ``consumer `embed-minilm-live`: max_ack_pending``.
     pub what: String,
-    /// What is there.
     pub found: String,
-    /// What should be there.
     pub wanted: String,
     /// Why, and whose turn it is.
     pub advice: String,
 }
 
 impl Finding {
-    /// An error.
-    pub(super) fn error(
+    pub fn error(
         what: impl Into<String>,
         found: impl ToString,
         wanted: impl ToString,
@@ -50,19 +46,18 @@ impl Finding {
         }
     }
 
-    /// The same, less severe.
-    pub(super) fn into_warning(mut self) -> Self {
+    pub fn into_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
     /// Something that did not answer, and should.
-    pub(super) fn failed(what: impl Into<String>, error: &anyhow::Error, advice: &str) -> Self {
+    pub fn failed(what: impl Into<String>, error: &anyhow::Error, advice: &str) -> Self {
         Self::error(what, format!("{error:#}"), "an answer", advice)
     }
 
     /// Something that was not looked at.
-    pub(super) fn unknown(
+    pub fn unknown(
         what: impl Into<String>,
         found: impl ToString,
         advice: impl Into<String>,
@@ -73,8 +68,7 @@ impl Finding {
         }
     }
 
-    /// A rule that is broken.
-    pub(super) fn of(broken: Broken) -> Self {
+    pub fn of(broken: Broken) -> Self {
         Self::error(broken.at, broken.found, broken.wanted, broken.rule)
     }
 }
@@ -101,5 +95,46 @@ impl fmt::Display for Finding {
         writeln!(f, "{severity:<8} {what}")?;
         writeln!(f, "         found {found}, wanted {wanted}")?;
         write!(f, "         {advice}")
+    }
+}
+
+/// What the doctor found, the worst first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Findings {
+    errors: usize,
+    findings: Vec<Finding>,
+    unknown: usize,
+    warnings: usize,
+}
+
+impl From<Vec<Finding>> for Findings {
+    fn from(findings: Vec<Finding>) -> Self {
+        let count = |severity| {
+            let of = findings.iter().filter(|found| found.severity == severity);
+            of.count()
+        };
+        Self {
+            errors: count(Severity::Error),
+            unknown: count(Severity::Unknown),
+            warnings: count(Severity::Warning),
+            findings,
+        }
+    }
+}
+
+impl Outcome for Findings {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for finding in &self.findings {
+            writeln!(out, "{finding}")?;
+        }
+        let (errors, warnings, unknown) = (self.errors, self.warnings, self.unknown);
+        writeln!(
+            out,
+            "{errors} errors, {warnings} warnings, {unknown} unknown"
+        )
+    }
+
+    fn is_failure(&self) -> bool {
+        self.errors > 0
     }
 }

@@ -24,12 +24,11 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Where and how to ask.
 struct Endpoint {
     client: reqwest::Client,
-    /// Scheme, host and port.
     base: url::Url,
 }
 
 /// Looks at the endpoint, if one was named.
-pub(super) async fn look(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
+pub async fn look(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
     let Some(address) = &config.monitoring else {
         let what = [
             "what the autoscaler reads",

@@ -5,20 +5,22 @@ use std::time::SystemTime;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{self, stream::Stream};
-use contract::topology::{ADVISORIES, DLQ, JOBS, SWEEP};
+use contract::model::Manifest;
+use contract::topology::{ADVISORIES, DLQ, JOBS, Lane, SWEEP};
 
 use super::{DoctorConfig, Finding};
-use crate::dlq::read::{Range, Reader, Stored};
-use crate::fleet::span;
-use crate::unread::unread;
+use crate::dlq::letter::StoredLetter;
+use crate::fleet::{Fleet, Setting, broken, in_flight, span};
+use crate::streams::orphaned::orphaned;
+use crate::streams::{Range, Reader};
 
 /// Dead letters that are read, from the newest back.
 const MOST_LETTERS: u64 = 10_000;
 /// Percent of the room from which on somebody should look, and from which on it is late.
-pub(super) const FULL: (u64, u64) = (80, 95);
+pub const FULL: (u64, u64) = (80, 95);
 
 /// Streams that are missing were found before.
-pub(super) async fn look(config: &DoctorConfig, jetstream: &jetstream::Context) -> Vec<Finding> {
+pub async fn look(config: &DoctorConfig, jetstream: &jetstream::Context) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Ok(jobs) = jetstream.get_stream(JOBS).await {
         findings.extend(nobody_reads(&jobs).await);
@@ -37,8 +39,8 @@ pub(super) async fn look(config: &DoctorConfig, jetstream: &jetstream::Context) 
 }
 
 async fn nobody_reads(jobs: &Stream) -> Vec<Finding> {
-    let unread = match unread(jobs).await {
-        Ok(unread) => unread,
+    let orphaned = match orphaned(jobs).await {
+        Ok(orphaned) => orphaned,
         Err(error) => {
             let advice = "may this user list consumers?";
             return vec![Finding::unknown(
@@ -49,12 +51,12 @@ async fn nobody_reads(jobs: &Stream) -> Vec<Finding> {
         }
     };
     let advice = "provision the model that the subject names, or tell the publisher of its error";
-    let found = |subject: &crate::unread::UnreadSubject| {
+    let found = |subject: &crate::streams::orphaned::OrphanedSubject| {
         let what = format!("subject `{}`", subject.subject);
         let found = format!("{} jobs that nobody reads", subject.jobs);
         Finding::error(what, found, "a consumer", advice)
     };
-    unread.subjects.iter().map(found).collect()
+    orphaned.subjects.iter().map(found).collect()
 }
 
 /// A full stream refuses to take jobs.
@@ -65,8 +67,7 @@ fn room(jobs: &Stream) -> Option<Finding> {
     fullness(&format!("stream `{JOBS}`"), info.state.bytes, most, advice)
 }
 
-/// Something that fills up.
-pub(super) fn fullness(what: &str, used: u64, most: u64, advice: &str) -> Option<Finding> {
+pub fn fullness(what: &str, used: u64, most: u64, advice: &str) -> Option<Finding> {
     let percent = used.saturating_mul(100).checked_div(most)?;
     if percent < FULL.0 {
         return None;
@@ -105,7 +106,7 @@ async fn recent(config: &DoctorConfig, letters: &Stream) -> anyhow::Result<Optio
     let mut reader = Reader::open(letters.clone(), range).await?;
     let mut causes = BTreeMap::<String, u64>::new();
     while let Some((_, message)) = reader.next().await? {
-        let stored = Stored::delivered(&message)?;
+        let stored = StoredLetter::delivered(&message)?;
         if since.is_none_or(|since| stored.died >= since) {
             *causes.entry(stored.cause().to_owned()).or_default() += 1;
         }
@@ -122,4 +123,46 @@ async fn recent(config: &DoctorConfig, letters: &Stream) -> anyhow::Result<Optio
     );
     let advice = "see `indexer dlq ls`: tell the publishers, or mend what the cause names and run `indexer dlq replay`";
     Ok((count > 0).then(|| Finding::error("dead letters", found, "none", advice).into_warning()))
+}
+
+/// Judges both consumers. One that is missing is found by comparing with what should be there.
+pub async fn look_at_lanes(
+    config: &DoctorConfig,
+    jetstream: &jetstream::Context,
+    manifest: &Manifest,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for lane in Lane::of(manifest.identity.task, &manifest.name) {
+        let name = lane.consumer();
+        let found: Result<PullConsumer, _> = jetstream.get_consumer_from_stream(&name, JOBS).await;
+        if let Ok(consumer) = found {
+            let broken = broken(&fleet(config, &name, &consumer));
+            findings.extend(broken.into_iter().map(Finding::of));
+        }
+    }
+    // Both lanes have the same workers: what is wrong with these is said once.
+    findings.dedup();
+    findings
+}
+
+fn fleet(config: &DoctorConfig, name: &str, consumer: &PullConsumer) -> Fleet {
+    let found = &consumer.cached_info().config;
+    let at = |field: &str| format!("consumer `{name}`: {field}");
+    let installation = &config.installation;
+    let pending = u64::try_from(found.max_ack_pending).unwrap_or(u64::MAX);
+    Fleet {
+        max_workers: setting("--max-workers", u64::from(installation.max_workers)),
+        in_flight: setting(
+            "--batch-jobs",
+            in_flight(u64::from(installation.batch_jobs)),
+        ),
+        max_ack_pending: setting(at("max_ack_pending"), pending),
+        ack_wait: setting(at("ack_wait"), found.ack_wait),
+        grace: setting("--grace", config.grace),
+        ..Fleet::default()
+    }
+}
+
+fn setting<T>(at: impl Into<String>, value: T) -> Option<Setting<T>> {
+    Some(Setting::new(at, value))
 }

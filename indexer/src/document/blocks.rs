@@ -32,9 +32,6 @@ pub struct TextFile {
 
 impl TextFile {
     /// Notes the length and the time of change of a file.
-    ///
-    /// # Errors
-    /// [`SourceError::Read`].
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let fault = |source| SourceError::Read {
             origin: Origin::file(path),
@@ -57,7 +54,6 @@ impl TextFile {
     }
 
     /// Length of the text in bytes, without a byte order mark.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -117,7 +113,7 @@ struct FileReader<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    pub(super) fn of_text(text: &'a str, block_bytes: usize) -> Self {
+    pub fn of_text(text: &'a str, block_bytes: usize) -> Self {
         Self {
             reader: Reader::Text(text),
             block_bytes,
@@ -125,7 +121,7 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    pub(super) fn of_file(info: &'a TextFile, block_bytes: usize) -> Result<Self, SourceError> {
+    pub fn of_file(info: &'a TextFile, block_bytes: usize) -> Result<Self, SourceError> {
         let fault = |source| SourceError::Read {
             origin: info.origin(),
             source,

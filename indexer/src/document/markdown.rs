@@ -6,7 +6,7 @@
 
 /// An open code fence: its character and how many of it opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fence {
+pub struct Fence {
     mark: u8,
     length: usize,
 }
@@ -20,7 +20,7 @@ fn unindented(line: &str) -> Option<&str> {
 
 impl Fence {
     /// The fence that `line` opens.
-    pub(crate) fn opened_by(line: &str) -> Option<Self> {
+    pub fn opened_by(line: &str) -> Option<Self> {
         let rest = unindented(line)?;
         let mark = *rest
             .as_bytes()
@@ -32,7 +32,7 @@ impl Fence {
     }
 
     /// Whether `line` ends this fence.
-    pub(crate) fn closed_by(self, line: &str) -> bool {
+    pub fn closed_by(self, line: &str) -> bool {
         unindented(line).is_some_and(|rest| {
             let length = run_of(rest, self.mark);
             length >= self.length && length == rest.len()
@@ -45,7 +45,7 @@ fn run_of(text: &str, mark: u8) -> usize {
 }
 
 /// Level and title of a heading written with number signs.
-pub(crate) fn heading(line: &str) -> Option<(usize, &str)> {
+pub fn heading(line: &str) -> Option<(usize, &str)> {
     let rest = unindented(line)?;
     let level = run_of(rest, b'#');
     let title = &rest[level..];
@@ -59,7 +59,7 @@ pub(crate) fn heading(line: &str) -> Option<(usize, &str)> {
 }
 
 /// Level of the heading that `line` makes of the single line of text above it.
-pub(crate) fn underline(line: &str) -> Option<usize> {
+pub fn underline(line: &str) -> Option<usize> {
     let rest = unindented(line)?;
     let all = |mark| !rest.is_empty() && run_of(rest, mark) == rest.len();
     if all(b'=') {
@@ -72,7 +72,7 @@ pub(crate) fn underline(line: &str) -> Option<usize> {
 }
 
 /// Whether `line` starts an item of a list.
-pub(crate) fn is_item(line: &str) -> bool {
+pub fn is_item(line: &str) -> bool {
     let rest = line.trim_start();
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let bullet = match rest.as_bytes().get(digits) {
@@ -84,12 +84,12 @@ pub(crate) fn is_item(line: &str) -> bool {
 }
 
 /// Whether `line` is a row of a table.
-pub(crate) fn is_row(line: &str) -> bool {
+pub fn is_row(line: &str) -> bool {
     line.trim_start().starts_with('|')
 }
 
 /// Length of the front matter that `text` opens with, its two marker lines included; 0 where there is none.
-pub(crate) fn front_matter(text: &str) -> usize {
+pub fn front_matter(text: &str) -> usize {
     /// Longer front matter is taken for text between two thematic breaks.
     const MOST_LINES: usize = 200;
     let mut end = 0;
@@ -106,7 +106,7 @@ pub(crate) fn front_matter(text: &str) -> usize {
 }
 
 /// The title of a Markdown text: what its front matter says, else its first heading.
-pub(crate) fn title(text: &str) -> Option<&str> {
+pub fn title(text: &str) -> Option<&str> {
     let (front, body) = text.split_at(front_matter(text));
     let named = front.lines().find_map(|line| line.strip_prefix("title:"));
     let named = named

@@ -11,19 +11,17 @@ const MOST_BYTES: usize = 128 * 1024;
 /// An answer has at most this many numbers: each takes at most 14 bytes of a message.
 const MOST_NUMBERS: usize = contract::job::MAX_JOB_BYTES / 14;
 
-/// How large a query is.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Size {
+pub struct Size {
     /// Tokens of the model that makes the most of them.
-    pub(super) tokens: usize,
-    /// Bytes of text.
-    pub(super) bytes: usize,
+    pub tokens: usize,
+    pub bytes: usize,
     /// Whether a worker may refuse it, which would refuse the rest of its job as well.
-    pub(super) alone: bool,
+    pub alone: bool,
 }
 
 /// Cuts queries into jobs, in order. `dimensions` is the length of the longest vector in an answer.
-pub(super) fn batches(sizes: &[Size], dimensions: usize) -> Vec<Range<usize>> {
+pub fn batches(sizes: &[Size], dimensions: usize) -> Vec<Range<usize>> {
     let most = (MOST_NUMBERS / dimensions.max(1)).clamp(1, MOST_QUERIES);
     let mut batches: Vec<Range<usize>> = Vec::new();
     let (mut sum, mut closed) = (Size::default(), true);

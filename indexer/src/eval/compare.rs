@@ -11,11 +11,8 @@ pub const TOLERANCE: f64 = 1e-9;
 /// One query in both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
-    /// Id of the query.
     pub id: String,
-    /// nDCG of the baseline.
     pub baseline: f64,
-    /// nDCG now.
     pub ndcg: f64,
     /// How much better it is now; negative if it is worse.
     pub delta: f64,
@@ -24,7 +21,6 @@ pub struct Delta {
 /// All queries in both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// What the baseline is.
     pub subject: Subject,
     /// Its means at each cutoff.
     pub means: Vec<Measures>,
@@ -43,14 +39,13 @@ pub struct Comparison {
 }
 
 /// Compares nDCG at a cutoff. Both have measured the same queries.
-#[must_use]
 pub fn compare(now: &Evaluation, baseline: &Evaluation, k: usize) -> Comparison {
     let before: std::collections::HashMap<_, _> = baseline
         .queries
         .iter()
         .map(|query| (query.id.as_str(), query.ndcg(k)))
         .collect();
-    let delta = |query: &super::evaluation::Outcome| {
+    let delta = |query: &super::evaluation::QueryOutcome| {
         let (ndcg, baseline) = (query.ndcg(k), *before.get(query.id.as_str())?);
         let delta = if (ndcg - baseline).abs() < TOLERANCE {
             0.0

@@ -12,7 +12,6 @@ use crate::config::{ModelDir, Servers};
 /// Largest cutoff: every query asks for several times as many chunks.
 const MOST_K: usize = 1000;
 
-/// Settings of `indexer eval`.
 #[derive(Args, Clone, Debug)]
 pub struct EvalConfig {
     /// Alias or collection to evaluate
@@ -67,16 +66,12 @@ pub struct EvalConfig {
     #[arg(long, default_value = "120s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
 impl EvalConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -157,8 +152,7 @@ impl EvalConfig {
         faults
     }
 
-    /// All cutoffs, rising.
-    pub(super) fn all_cutoffs(&self) -> Vec<usize> {
+    pub fn all_cutoffs(&self) -> Vec<usize> {
         let mut all = self.cutoffs.clone();
         all.push(self.at);
         all.sort_unstable();

@@ -12,7 +12,6 @@ use super::scores::Scores;
 /// Hits of a query that a report keeps: enough to see what went wrong.
 const KEPT_HITS: usize = 10;
 
-/// What was evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// The alias, or the collection, as it was asked for.
@@ -21,7 +20,6 @@ pub struct Subject {
     pub collection: CollectionName,
     /// Model of queries and vectors.
     pub model: ModelName,
-    /// Its fingerprint.
     pub fingerprint: Digest,
     /// Whether the search was exact, without the graph.
     pub exact: bool,
@@ -30,32 +28,25 @@ pub struct Subject {
 /// A hit with its grade.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgedHit {
-    /// The document.
     #[serde(flatten)]
     pub hit: Hit,
     /// Its grade; nothing if nobody has judged it, which counts as not relevant.
     pub grade: Option<i64>,
 }
 
-/// What one query found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Id of the query.
+pub struct QueryOutcome {
     pub id: String,
-    /// Its text.
     pub text: String,
     /// How many documents are relevant.
     pub relevant: usize,
-    /// Measures at each cutoff.
     pub measures: Vec<Measures>,
     /// The first ten documents.
     pub hits: Vec<JudgedHit>,
 }
 
-/// What all queries found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Where.
     pub subject: Subject,
     /// Means over the queries at each cutoff.
     pub means: Vec<Measures>,
@@ -66,12 +57,11 @@ pub struct Evaluation {
     /// Scores of relevant and of other documents.
     pub scores: Scores,
     /// Each query, in the order of its file.
-    pub queries: Vec<Outcome>,
+    pub queries: Vec<QueryOutcome>,
 }
 
 impl Evaluation {
     /// An evaluation without queries yet.
-    #[must_use]
     pub fn new(subject: Subject) -> Self {
         Self {
             subject,
@@ -94,7 +84,7 @@ impl Evaluation {
             grade: grade(&hit),
             hit,
         };
-        self.queries.push(Outcome {
+        self.queries.push(QueryOutcome {
             id: topic.id.clone(),
             text: topic.text.clone(),
             relevant: topic.ideal.len(),
@@ -119,15 +109,13 @@ impl Evaluation {
     }
 
     /// Mean nDCG at a cutoff.
-    #[must_use]
     pub fn ndcg(&self, k: usize) -> Option<f64> {
         at(&self.means, k).map(|mean| mean.ndcg)
     }
 }
 
-impl Outcome {
+impl QueryOutcome {
     /// nDCG at a cutoff, 0 at one that was not measured.
-    #[must_use]
     pub fn ndcg(&self, k: usize) -> f64 {
         at(&self.measures, k).map_or(0.0, |measures| measures.ndcg)
     }

@@ -7,12 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::compare::{Comparison, TOLERANCE};
 use super::evaluation::Evaluation;
 
-/// What must hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     /// Cutoff of both.
     pub k: usize,
-    /// Lowest mean nDCG.
     pub min_ndcg: Option<f64>,
     /// How much lower than the baseline's the mean nDCG may be.
     pub max_regression: Option<f64>,
@@ -23,13 +21,9 @@ pub struct Limits {
 pub struct Gate {
     /// The option that asks for it.
     pub name: String,
-    /// Cutoff of the nDCG.
     pub k: usize,
-    /// The limit.
     pub limit: f64,
-    /// What was found.
     pub value: f64,
-    /// Whether it holds.
     pub passed: bool,
 }
 
@@ -55,7 +49,6 @@ const MIN_NDCG: &str = "--min-ndcg";
 const MAX_REGRESSION: &str = "--max-regression";
 
 /// Holds the measures against the limits that were asked for. What was not measured does not pass.
-#[must_use]
 pub fn gates(limits: Limits, now: &Evaluation, baseline: Option<&Comparison>) -> Vec<Gate> {
     let k = limits.k;
     let min = limits.min_ndcg.map(|limit| {

@@ -26,7 +26,7 @@ const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\
 const STYLE: &str = include_str!("page/style.css");
 
 /// The page. `baseline` is what the report was compared with.
-pub(super) fn page(report: &Report, baseline: Option<&Evaluation>) -> String {
+pub fn page(report: &Report, baseline: Option<&Evaluation>) -> String {
     let evaluation = &report.evaluation;
     let title = format!("Evaluation of {}", evaluation.subject.alias);
     let parts = [

@@ -15,10 +15,8 @@ use super::read::{LeftOut, Topics};
 /// Version of this file that the program reads and writes.
 const FORMAT: u32 = 1;
 
-/// Everything about one evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Version of this file.
     pub format: u32,
     /// When it was made, RFC 3339.
     pub created: String,
@@ -26,11 +24,9 @@ pub struct Report {
     pub gain: String,
     /// Digest of queries and judgements.
     pub judgements: Digest,
-    /// What was left out.
     pub left_out: LeftOut,
     /// Cutoff of deltas and gates.
     pub k: usize,
-    /// Measures and hits.
     pub evaluation: Evaluation,
     /// The same queries against the baseline.
     pub baseline: Option<Comparison>,
@@ -40,7 +36,6 @@ pub struct Report {
 
 impl Report {
     /// A report without baseline and gates yet.
-    #[must_use]
     pub fn new(topics: &Topics, k: usize, evaluation: Evaluation) -> Self {
         let now = std::time::SystemTime::now();
         Self {
@@ -63,9 +58,6 @@ impl Report {
 }
 
 /// Reads the evaluation of a saved report, which must be of the same queries and judgements and know the cutoff.
-///
-/// # Errors
-/// If the file is not such a report.
 pub fn load(path: &Path, topics: &Topics, k: usize) -> anyhow::Result<Evaluation> {
     let name = path.display();
     let json = std::fs::read(path).with_context(|| format!("failed to read `{name}`"))?;
@@ -98,9 +90,6 @@ pub fn load(path: &Path, topics: &Topics, k: usize) -> anyhow::Result<Evaluation
 }
 
 /// Writes a file that is there whole or not at all.
-///
-/// # Errors
-/// If the disk refuses.
 pub fn save(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.part", std::process::id()));

@@ -25,15 +25,13 @@ const MOST_CHUNKS: usize = 16_384;
 /// Rounds after which documents that all have the same score are enough.
 const MOST_ROUNDS: usize = 1000;
 
-/// How to search.
 #[derive(Clone, Copy)]
-pub(super) struct Retriever<'a> {
-    pub(super) qdrant: &'a Qdrant,
+pub struct Retriever<'a> {
+    pub qdrant: &'a Qdrant,
     /// Documents that are wanted for each query.
-    pub(super) depth: usize,
+    pub depth: usize,
 }
 
-/// One query on its way.
 struct Search<'a> {
     vector: &'a [f32],
     found: HashMap<String, f32>,
@@ -42,7 +40,7 @@ struct Search<'a> {
 
 impl Retriever<'_> {
     /// The best documents of each vector, best first.
-    pub(super) async fn retrieve(
+    pub async fn retrieve(
         self,
         target: &Target,
         vectors: &[Vec<f32>],

@@ -19,25 +19,24 @@ use crate::search::ask::{AskError, Asker};
 /// Jobs on their way at any time: enough to keep a worker busy, few enough for live work to come through.
 const IN_FLIGHT: usize = 4;
 
-/// What takes part.
-pub(super) struct Run<'a> {
-    pub(super) asker: &'a Asker,
-    pub(super) retriever: Retriever<'a>,
-    pub(super) topics: &'a [Topic],
+pub struct Run<'a> {
+    pub asker: &'a Asker,
+    pub retriever: Retriever<'a>,
+    pub topics: &'a [Topic],
     /// The collection, and the baseline if it is one.
-    pub(super) targets: &'a [Target],
-    pub(super) cutoffs: &'a [usize],
+    pub targets: &'a [Target],
+    pub cutoffs: &'a [usize],
 }
 
 /// The tokenizer of a model with what limits its input.
-pub(super) struct Limit {
+pub struct Limit {
     tokenizer: Tokenizer,
     prefix: String,
     max_tokens: usize,
 }
 
 impl Limit {
-    pub(super) fn load(model: &std::path::Path, manifest: &Manifest) -> anyhow::Result<Self> {
+    pub fn load(model: &std::path::Path, manifest: &Manifest) -> anyhow::Result<Self> {
         Ok(Self {
             tokenizer: Tokenizer::load(&model.join(TOKENIZER))?,
             prefix: manifest.identity.prefixes.query.clone(),
@@ -56,8 +55,7 @@ impl Limit {
 }
 
 impl Run<'_> {
-    /// An evaluation of each target.
-    pub(super) async fn evaluate(&self, limits: &[Limit]) -> anyhow::Result<Vec<Evaluation>> {
+    pub async fn evaluate(&self, limits: &[Limit]) -> anyhow::Result<Vec<Evaluation>> {
         let sizes = self.topics.iter().map(|topic| size(topic, limits));
         let sizes: Vec<_> = sizes.collect::<anyhow::Result<_>>()?;
         let dimensions = self

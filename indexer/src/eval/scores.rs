@@ -10,7 +10,6 @@ pub const STEPS: usize = 200;
 pub struct Scores {
     /// Relevant documents by step, from -1 up.
     pub relevant: Vec<u64>,
-    /// All others.
     pub other: Vec<u64>,
 }
 
@@ -24,7 +23,6 @@ impl Default for Scores {
 }
 
 impl Scores {
-    /// Counts a score.
     pub fn add(&mut self, score: f32, relevant: bool) {
         let counts = if relevant {
             &mut self.relevant
@@ -37,7 +35,6 @@ impl Scores {
     }
 
     /// The steps from the first to the last that has a count; none if nothing was found.
-    #[must_use]
     pub fn occupied(&self) -> std::ops::Range<usize> {
         let has = |step: &usize| {
             let count = |counts: &[u64]| counts.get(*step).copied().unwrap_or_default();
@@ -51,8 +48,6 @@ impl Scores {
     }
 }
 
-/// Where a step begins.
-#[must_use]
 pub fn start(step: usize) -> f64 {
     step as f64 / STEPS as f64 * 2.0 - 1.0
 }

@@ -12,10 +12,7 @@ use crate::dlq::shown;
 const LISTED: usize = 5;
 
 /// Writes the figures of a report.
-///
-/// # Errors
-/// If `out` takes nothing.
-pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let evaluation = &report.evaluation;
     let queries = evaluation.queries.len();
     writeln!(out, "{}: {queries} queries", name(&evaluation.subject))?;
@@ -44,7 +41,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A collection as a person knows it.
-pub(super) fn name(subject: &Subject) -> String {
+pub fn name(subject: &Subject) -> String {
     let Subject {
         alias,
         collection,
@@ -66,7 +63,7 @@ pub(super) fn name(subject: &Subject) -> String {
 }
 
 /// What a reader must know about the figures.
-pub(super) fn notes(report: &Report) -> Vec<String> {
+pub fn notes(report: &Report) -> Vec<String> {
     let (left_out, evaluation) = (report.left_out, &report.evaluation);
     let counted = [
         (
@@ -128,7 +125,7 @@ fn write_comparison(found: &Comparison, k: usize, out: &mut dyn Write) -> io::Re
 }
 
 /// The comparison in a sentence.
-pub(super) fn verdict(found: &Comparison, k: usize) -> String {
+pub fn verdict(found: &Comparison, k: usize) -> String {
     let Comparison {
         wins,
         losses,

@@ -12,16 +12,16 @@ use qdrant_client::Qdrant;
 
 use super::evaluation::Subject;
 use super::read::Topic;
+use crate::generation::alias;
 
-/// A collection to search.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) subject: Subject,
-    pub(super) manifest: Manifest,
+pub struct Target {
+    pub subject: Subject,
+    pub manifest: Manifest,
 }
 
 /// Finds what an alias leads to. The whole evaluation runs against that collection, even if the alias moves on.
-pub(super) async fn target(
+pub async fn target(
     qdrant: &Qdrant,
     alias: &CollectionName,
     manifest: Manifest,
@@ -32,15 +32,8 @@ pub(super) async fn target(
         "model `{}` is a rescorer; a search needs an embedding model",
         manifest.name
     );
-    let aliases = qdrant.list_aliases().await;
-    let aliases = aliases
-        .context("failed to list the aliases of qdrant")?
-        .aliases;
-    let behind = aliases.iter().find(|it| it.alias_name == alias.as_str());
-    let collection = match behind {
-        Some(found) => found.collection_name.parse()?,
-        None => alias.clone(),
-    };
+    let collection = alias::find(qdrant, alias).await?;
+    let collection = collection.unwrap_or_else(|| alias.clone());
     let info = qdrant.collection_info(collection.as_str()).await;
     let info = info.with_context(|| format!("failed to look up collection `{alias}`"))?;
     collection::check(&collection, &info.result.unwrap_or_default(), &manifest)?;
@@ -55,7 +48,7 @@ pub(super) async fn target(
 }
 
 /// How many of the judged documents the collection does not have. Nothing can find them.
-pub(super) async fn missing(
+pub async fn missing(
     qdrant: &Qdrant,
     collection: &CollectionName,
     topics: &[Topic],

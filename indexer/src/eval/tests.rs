@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use contract::digest::Digest;
 
-use super::evaluation::{Evaluation, Outcome, Subject};
+use super::evaluation::{Evaluation, QueryOutcome, Subject};
 use super::measure::Measures;
 use super::read::{LeftOut, Topic, Topics};
 
 /// An evaluation of queries with these values of nDCG@10.
-pub(super) fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
+pub fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
     let name = |text: &str| text.parse().expect("a collection name");
     let mut evaluation = Evaluation::new(Subject {
         alias: name("docs"),
@@ -18,7 +18,7 @@ pub(super) fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
         fingerprint: Digest::of(b"model"),
         exact: false,
     });
-    let outcome = |(id, ndcg): &(&str, f64)| Outcome {
+    let outcome = |(id, ndcg): &(&str, f64)| QueryOutcome {
         id: (*id).to_owned(),
         text: format!("text of {id}"),
         relevant: 1,
@@ -35,7 +35,7 @@ pub(super) fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
 }
 
 /// Queries with one relevant document each.
-pub(super) fn topics(ids: &[&str]) -> Topics {
+pub fn topics(ids: &[&str]) -> Topics {
     let topic = |id: &&str| Topic {
         id: (*id).to_owned(),
         text: format!("text of {id}"),

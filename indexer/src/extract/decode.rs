@@ -3,25 +3,25 @@
 use std::io::Read;
 
 use super::{Limit, bytes_of};
-use crate::document::Origin;
-use crate::source::{Input, Place, SourceError};
+use crate::source::Origin;
+use crate::source::{Input, InputLocation, SourceError};
 
 /// The byte order mark that some editors put in front of UTF-8.
-pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// All bytes of `input`.
 ///
 /// # Errors
 /// [`SourceError::Read`]; [`SourceError::TooLarge`] before more than the limit is in memory.
-pub(super) fn read(input: &Input, limit: Limit) -> Result<Vec<u8>, SourceError> {
+pub fn read(input: &Input, limit: Limit) -> Result<Vec<u8>, SourceError> {
     let fault = |source| SourceError::Read {
         origin: input.origin(),
         source,
     };
-    let size = match &input.place {
-        Place::File(path) => std::fs::metadata(path).map_err(fault)?.len(),
-        Place::Object(object) => object.bytes(),
-        Place::Stdin => 0,
+    let size = match &input.location {
+        InputLocation::File(path) => std::fs::metadata(path).map_err(fault)?.len(),
+        InputLocation::Object(object) => object.bytes(),
+        InputLocation::Stdin => 0,
     };
     if size > limit.bytes as u64 {
         return Err(limit.exceeded(input.origin(), size));
@@ -42,7 +42,7 @@ pub(super) fn read(input: &Input, limit: Limit) -> Result<Vec<u8>, SourceError> 
 ///
 /// # Errors
 /// [`SourceError::Empty`], [`SourceError::Binary`], [`SourceError::NotUtf8`], [`SourceError::EmptyText`].
-pub(super) fn decode(mut bytes: Vec<u8>, origin: &Origin) -> Result<String, SourceError> {
+pub fn decode(mut bytes: Vec<u8>, origin: &Origin) -> Result<String, SourceError> {
     if bytes.is_empty() {
         return Err(SourceError::Empty {
             origin: origin.clone(),
@@ -64,10 +64,7 @@ pub(super) fn decode(mut bytes: Vec<u8>, origin: &Origin) -> Result<String, Sour
 }
 
 /// Gives `text` back unless it is all white space.
-///
-/// # Errors
-/// [`SourceError::EmptyText`].
-pub(super) fn has_text(text: String, origin: &Origin) -> Result<String, SourceError> {
+pub fn has_text(text: String, origin: &Origin) -> Result<String, SourceError> {
     if text.trim().is_empty() {
         return Err(SourceError::EmptyText {
             origin: origin.clone(),

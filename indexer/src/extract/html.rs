@@ -20,7 +20,7 @@ use writer::Writer;
 const MAX_DEPTH: usize = 1024;
 
 /// The document of an HTML input.
-pub(super) fn html(input: &Input, limit: Limit) -> Result<Document, SourceError> {
+pub fn html(input: &Input, limit: Limit) -> Result<Document, SourceError> {
     let source = decode(read(input, limit)?, &input.origin())?;
     if nesting::exceeds(&source, MAX_DEPTH) {
         return Err(SourceError::TooDeep {

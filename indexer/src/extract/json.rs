@@ -8,13 +8,14 @@ use super::decode::BOM;
 use super::lines::{Line, Lines};
 use super::record::{document, kind_of};
 use super::{Limit, bytes_of};
-use crate::document::{Document, Origin};
+use crate::document::Document;
+use crate::source::Origin;
 use crate::source::{Input, SourceError};
 
 type Bytes = BufReader<Box<dyn std::io::Read + Send>>;
 
 /// The records of an input, in order. A bad line is an `Err` item; the next line follows.
-pub(super) struct Records {
+pub struct Records {
     lines: Lines<Bytes>,
     line: Vec<u8>,
     origin: Origin,
@@ -25,8 +26,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Opens the input.
-    pub(super) fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
+    pub fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
         let reader = BufReader::with_capacity(1 << 16, bytes_of(input)?);
         let lines = Lines::new(reader, limit.bytes);
         let origin = input.origin();

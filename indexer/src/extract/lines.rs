@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 /// One line, or the length of one that is too long.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub enum Line {
     /// The bytes are in the buffer that was given, without the line end.
     Read,
     /// Longer than the limit; it was passed over.
@@ -17,20 +17,20 @@ pub(super) enum Line {
 }
 
 /// Lines of a reader with their place in it.
-pub(super) struct Lines<R> {
+pub struct Lines<R> {
     reader: R,
     limit: usize,
     /// Number of the line read last, counted from 1.
-    pub(super) number: u64,
+    pub number: u64,
     /// Where the line read last starts, in bytes.
-    pub(super) start: u64,
+    pub start: u64,
     /// Where the next line starts.
     next: u64,
 }
 
 impl<R: BufRead> Lines<R> {
     /// Lines of at most `limit` bytes.
-    pub(super) fn new(reader: R, limit: usize) -> Self {
+    pub fn new(reader: R, limit: usize) -> Self {
         Self {
             reader,
             limit,
@@ -41,7 +41,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// Reads the next line into `line`.
-    pub(super) fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
+    pub fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
         line.clear();
         self.start = self.next;
         self.number += 1;

@@ -13,10 +13,11 @@ use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 
 use super::Limit;
-use super::guard::guarded;
+use super::guarded;
 use super::record::{ID, document};
-use crate::document::{Document, Origin};
-use crate::source::{Input, Place, SourceError};
+use crate::document::Document;
+use crate::source::Origin;
+use crate::source::{Input, InputLocation, SourceError};
 
 mod blocks;
 
@@ -26,21 +27,20 @@ use blocks::Blocks;
 const ROWS_AT_ONCE: usize = 64;
 
 /// The rows of an input, in order. A bad row is an `Err` item; the next row follows. What cannot be decoded ends it.
-pub(super) struct Rows {
+pub struct Rows {
     rows: RowIter<'static>,
     origin: Origin,
     limit: Limit,
-    /// Rows that were read.
     found: u64,
     ended: bool,
 }
 
 impl Rows {
     /// Opens the input and looks at its columns.
-    pub(super) fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
+    pub fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
         let origin = input.origin();
-        let reader = match &input.place {
-            Place::File(path) => {
+        let reader = match &input.location {
+            InputLocation::File(path) => {
                 let file = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
                 let (bytes, file) = file.map_err(|source| SourceError::Read {
                     origin: origin.clone(),
@@ -48,13 +48,13 @@ impl Rows {
                 })?;
                 open(bytes, &origin, || SerializedFileReader::new(file))?
             }
-            Place::Object(object) => {
+            InputLocation::Object(object) => {
                 let blocks = Blocks::of(object.clone());
                 open(object.bytes(), &origin, || {
                     SerializedFileReader::new(blocks)
                 })?
             }
-            Place::Stdin => return Err(SourceError::StdinParquet),
+            InputLocation::Stdin => return Err(SourceError::StdinParquet),
         };
         has_columns(reader.as_ref(), &origin)?;
         Ok(Self {

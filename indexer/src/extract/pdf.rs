@@ -1,14 +1,13 @@
 //! PDF: one document per file, its pages as paragraphs.
 
-use super::Limit;
 use super::decode::read;
-use super::guard::guarded;
 use super::text::whole;
+use super::{Limit, guarded};
 use crate::document::{Document, Markup};
 use crate::source::{Input, SourceError};
 
 /// The document of a PDF input.
-pub(super) fn pdf(input: &Input, limit: Limit) -> Result<Document, SourceError> {
+pub fn pdf(input: &Input, limit: Limit) -> Result<Document, SourceError> {
     let bytes = read(input, limit)?;
     if bytes.is_empty() {
         return Err(SourceError::Empty {

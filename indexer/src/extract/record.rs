@@ -3,18 +3,16 @@
 use serde_json::{Map, Value};
 
 use super::decode::has_text;
-use crate::document::{Content, Document, Markup, Origin, check_id};
+use crate::document::{Content, Document, Markup};
 use crate::source::SourceError;
+use crate::source::{Origin, check_id};
 
 /// The names an id may have, the first that is there counts.
-pub(super) const ID: [&str; 2] = ["_id", "id"];
+pub const ID: [&str; 2] = ["_id", "id"];
 
 /// Makes a document of the fields of a record. `_id` or `id` is its id, `title` its title, `text` its text;
 /// every other field becomes metadata.
-pub(super) fn document(
-    mut fields: Map<String, Value>,
-    origin: Origin,
-) -> Result<Document, SourceError> {
+pub fn document(mut fields: Map<String, Value>, origin: Origin) -> Result<Document, SourceError> {
     let id = ID
         .iter()
         .find_map(|name| Some((*name, fields.remove(*name)?)));
@@ -81,7 +79,7 @@ fn wrong_kind(
 }
 
 /// What an error calls a value without showing it.
-pub(super) fn kind_of(value: &Value) -> &'static str {
+pub fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

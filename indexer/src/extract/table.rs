@@ -12,11 +12,12 @@ use serde_json::{Map, Value};
 use super::decode::BOM;
 use super::record::{ID, document};
 use super::{Limit, bytes_of};
-use crate::document::{Document, Origin};
+use crate::document::Document;
+use crate::source::Origin;
 use crate::source::{Input, SourceError};
 
 /// The rows of an input, in order. A bad row is an `Err` item; the next row follows.
-pub(super) struct Rows {
+pub struct Rows {
     reader: BufReader<Box<dyn Read + Send>>,
     parser: Reader,
     row: Row,
@@ -36,7 +37,6 @@ struct Row {
     ends: Vec<usize>,
     used: usize,
     cells: usize,
-    /// Where the row starts.
     line: u64,
     offset: u64,
     /// Bytes of a row that is too large to keep.
@@ -80,7 +80,7 @@ impl Row {
 
 impl Rows {
     /// Opens the input and reads its header.
-    pub(super) fn open(input: &Input, delimiter: u8, limit: Limit) -> Result<Self, SourceError> {
+    pub fn open(input: &Input, delimiter: u8, limit: Limit) -> Result<Self, SourceError> {
         let quoting = delimiter == b',';
         let mut rows = Self {
             reader: BufReader::with_capacity(1 << 16, bytes_of(input)?),

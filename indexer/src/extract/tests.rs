@@ -22,7 +22,7 @@ fn extract_with(name: &str, bytes: &[u8], options: ExtractOptions) -> Found {
     let input = Input {
         id: name.to_owned(),
         format,
-        place: Place::File(path),
+        location: InputLocation::File(path),
     };
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for item in extract(input, options) {
@@ -163,11 +163,11 @@ fn binary_and_empty_files_are_one_error_each() {
 
 #[test]
 fn a_missing_file_is_an_error() {
-    let place = Place::File("/nowhere/x.md".into());
+    let location = InputLocation::File("/nowhere/x.md".into());
     let input = Input {
         id: "x.md".to_owned(),
         format: Format::Markdown,
-        place,
+        location,
     };
     let found: Vec<_> = extract(input, ExtractOptions::default()).collect();
     assert!(
@@ -239,4 +239,10 @@ fn a_table_without_its_columns_is_refused() {
         empty.errors.as_slice(),
         [SourceError::Empty { .. }]
     ));
+}
+
+#[test]
+fn documents_can_be_sent_to_other_threads() {
+    fn sent<T: Send>() {}
+    sent::<Documents>();
 }

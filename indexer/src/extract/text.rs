@@ -6,15 +6,15 @@ use super::Limit;
 use super::decode::{decode, has_text, read};
 use crate::document::blocks::BLOCK_BYTES;
 use crate::document::{Content, Document, Markup, TextFile, markdown};
-use crate::source::{Format, Input, Place, SourceError};
+use crate::source::{Format, Input, InputLocation, SourceError};
 
 /// The document of a text or Markdown input. Of a large file only the first block is looked at: what is wrong
 /// further on shows when it is chunked, before its first chunk is given.
-pub(super) fn text(input: &Input, limit: Limit) -> Result<Document, SourceError> {
-    let content = match &input.place {
-        Place::File(path) => content_of(path, input)?,
+pub fn text(input: &Input, limit: Limit) -> Result<Document, SourceError> {
+    let content = match &input.location {
+        InputLocation::File(path) => content_of(path, input)?,
         // Standard input cannot be read twice and an object may change meanwhile, so these have to fit into memory.
-        Place::Stdin | Place::Object(_) => {
+        InputLocation::Stdin | InputLocation::Object(_) => {
             Content::Text(decode(read(input, limit)?, &input.origin())?)
         }
     };
@@ -72,17 +72,17 @@ fn first_block(content: &Content) -> Result<String, SourceError> {
 }
 
 /// The name of the file without its extension.
-pub(super) fn file_title(input: &Input) -> Option<String> {
-    let path = match &input.place {
-        Place::File(path) => path.as_path(),
-        Place::Object(object) => Path::new(object.file_name()),
-        Place::Stdin => return None,
+pub fn file_title(input: &Input) -> Option<String> {
+    let path = match &input.location {
+        InputLocation::File(path) => path.as_path(),
+        InputLocation::Object(object) => Path::new(object.file_name()),
+        InputLocation::Stdin => return None,
     };
     Some(path.file_stem()?.to_string_lossy().into_owned())
 }
 
 /// A document of a format whose text was extracted as a whole.
-pub(super) fn whole(
+pub fn whole(
     input: &Input,
     title: Option<String>,
     text: String,

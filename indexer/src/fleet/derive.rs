@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use super::{Fleet, Setting, in_flight, max_ack_pending, span};
 use crate::decisions::{Decisions, Gpu};
-use crate::pack::JOB_TOKENS;
+use crate::jobs::JOB_TOKENS;
 use crate::plan::jobs_within;
 
 /// Live work is to be picked up within this time once workers run: people wait for it.
@@ -40,7 +40,6 @@ const MODELS: &str = "/models";
 /// A number for people: its name, its value, and how it came about.
 pub type Explained = (&'static str, String, String);
 
-/// What follows from decisions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Derived {
     /// Directory of the staged model.
@@ -79,8 +78,6 @@ pub struct Derived {
     pub drain_target: Duration,
 }
 
-/// Derives everything from decisions.
-#[must_use]
 pub fn derive(decisions: &Decisions) -> Derived {
     let gpu = decisions.gpu;
     let measured = decisions.model.tokens_per_second;
@@ -125,7 +122,6 @@ fn whole_minutes(duration: Duration) -> Duration {
 
 impl Derived {
     /// The numbers that rules are about, each blamed on the decision that made it.
-    #[must_use]
     pub fn fleet(&self) -> Fleet {
         let decided = |field: &str, value| Some(Setting::new(field, value));
         Fleet {
@@ -144,7 +140,6 @@ impl Derived {
     }
 
     /// Each number with its value and how it came about, for people.
-    #[must_use]
     pub fn explained(&self) -> Vec<Explained> {
         [self.explained_capacity(), self.explained_times()].concat()
     }

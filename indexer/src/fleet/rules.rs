@@ -12,14 +12,12 @@ use super::{Fleet, Setting, max_ack_pending, span};
 /// with so many that is a megabyte or two each time.
 const MOST_IN_FLIGHT: u64 = 100_000;
 
-/// A rule that is broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Broken {
     /// The rule, as a sentence.
     pub rule: &'static str,
     /// Where the value is set that breaks it.
     pub at: String,
-    /// The value.
     pub found: String,
     /// What would keep the rule.
     pub wanted: String,
@@ -43,7 +41,6 @@ const RULES: [Rule; 12] = [
 ];
 
 /// All rules that a fleet breaks.
-#[must_use]
 pub fn broken(fleet: &Fleet) -> Vec<Broken> {
     RULES.iter().flat_map(|rule| rule(fleet)).collect()
 }

@@ -5,16 +5,16 @@ use contract::model::Manifest;
 use contract::names::CollectionName;
 use points::collection::{self, PAYLOAD_INDEXES};
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{
-    CollectionInfo, CreateAliasBuilder, CreateFieldIndexCollectionBuilder,
-};
+use qdrant_client::qdrant::CreateFieldIndexCollectionBuilder;
 
 use super::{Change, ProvisionConfig, Step};
+use crate::generation::alias;
+use crate::generation::collection::look_up;
 
 /// Suffix of the collection that is created empty. Rebuilds create the later ones.
 const FIRST_GENERATION: &str = "initial";
 
-pub(super) async fn provision(
+pub async fn provision(
     config: &ProvisionConfig,
     qdrant: &Qdrant,
     manifest: &Manifest,
@@ -27,7 +27,7 @@ pub(super) async fn provision(
 }
 
 /// One alias with what is behind it.
-pub(crate) async fn provision_alias(
+pub async fn provision_alias(
     config: &ProvisionConfig,
     qdrant: &Qdrant,
     manifest: &Manifest,
@@ -63,9 +63,7 @@ async fn provision_collection(
                 .await;
             created.with_context(|| format!("failed to create collection `{generation}`"))?;
         }
-        let create_alias = CreateAliasBuilder::new(generation.as_str(), alias.as_str());
-        let created = qdrant.create_alias(create_alias).await;
-        created.with_context(|| format!("failed to create alias `{alias}`"))?;
+        alias::point(qdrant, alias, &generation).await?;
     }
     Ok(Step {
         subject,
@@ -102,17 +100,4 @@ async fn provision_indexes(
         "none".to_owned(),
     )]);
     Ok(Step { subject, change })
-}
-
-async fn look_up(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<Option<CollectionInfo>> {
-    const NOT_FOUND: i32 = 5;
-    match qdrant.collection_info(name.as_str()).await {
-        Ok(response) => Ok(response.result),
-        Err(qdrant_client::QdrantError::ResponseError { status })
-            if status.code() as i32 == NOT_FOUND =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error).with_context(|| format!("failed to look up collection `{name}`")),
-    }
 }

@@ -46,7 +46,7 @@ const CONSUMER_FIELDS: [&str; 11] = [
 ];
 
 /// Streams first, because consumers and buckets live in them.
-pub(crate) async fn provision(
+pub async fn provision(
     config: &ProvisionConfig,
     jetstream: &jetstream::Context,
     manifest: &Manifest,

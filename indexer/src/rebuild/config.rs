@@ -1,25 +1,20 @@
 //! Settings of a rebuild.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
-use contract::tokenizer::Tokenizer;
-use runtime::failpoint;
 use runtime::settings::ConfigFault;
 
-use crate::chunk::{ChunkOptions, Chunker};
-use crate::config::{ModelDir, Servers};
+use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
+use crate::corpus::{Chunking, source_faults};
 use crate::extract::ExtractOptions;
-use crate::lease::{silence_fault, skew_fault};
-use crate::pack::JOB_TOKENS;
+use crate::generation::lock::{silence_fault, skew_fault};
+use crate::generation::record::{key_fault, run_id_fault};
 use crate::plan::Sizing;
-use crate::run_id::{key_fault, run_id_fault};
-use crate::source::{Format, Sources};
+use crate::source::Format;
 
-/// Settings of `indexer rebuild`.
 #[derive(Args, Clone, Debug)]
 pub struct RebuildConfig {
     /// Files, directories, globs, and URLs of objects or prefixes: all that the alias is to hold
@@ -70,25 +65,18 @@ pub struct RebuildConfig {
     #[arg(long, conflicts_with = "report")]
     pub dry_run: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub sizing: Sizing,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub limits: Limits,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub golden: Golden,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub chunking: Chunking,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub extract: ExtractOptions,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
@@ -131,27 +119,7 @@ pub struct Golden {
     pub max_regression: f64,
 }
 
-/// How documents become chunks and jobs.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Chunks")]
-pub struct Chunking {
-    /// Longest chunk in tokens; by default the model's limit
-    #[arg(long)]
-    pub chunk_tokens: Option<usize>,
-    /// Tokens that a chunk repeats from the end of the one before it
-    #[arg(long, default_value_t = 0)]
-    pub overlap_tokens: usize,
-    /// Embed chunks without the title and headings above them
-    #[arg(long)]
-    pub no_context: bool,
-    /// Tokens of a job
-    #[arg(long, default_value_t = JOB_TOKENS)]
-    pub job_tokens: usize,
-}
-
 impl RebuildConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -175,53 +143,10 @@ impl RebuildConfig {
                            --no-context out";
             faults.push(ConfigFault::new("--from-collection", problem));
         }
-        if let Err(errors) = Sources::open(&self.sources, Format::Jsonl) {
-            let problems = errors.iter().map(ToString::to_string);
-            faults.extend(problems.map(|problem| ConfigFault::new("SOURCE", problem)));
-        }
-        if let Err(problem) = failpoint::check() {
-            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
-        }
+        faults.extend(source_faults(&self.sources, Format::Jsonl));
+        faults.extend(failpoint_fault());
         faults.extend(report_fault(self.report.as_deref()));
         faults
-    }
-}
-
-/// Why a report could not be written at the end, if that can be known at the beginning.
-pub(crate) fn report_fault(path: Option<&Path>) -> Option<ConfigFault> {
-    let path = path?;
-    let mut options = std::fs::OpenOptions::new();
-    let error = options.append(true).create(true).open(path).err()?;
-    let problem = format!("`{}` cannot be written: {error}", path.display());
-    Some(ConfigFault::new("--report", problem))
-}
-
-impl Chunking {
-    /// Everything that is wrong with these settings.
-    pub(crate) fn faults(&self) -> Vec<ConfigFault> {
-        let fault = ConfigFault::new("--job-tokens", "must be at least 1");
-        (self.job_tokens == 0)
-            .then_some(fault)
-            .into_iter()
-            .collect()
-    }
-
-    /// Cuts documents for a model.
-    pub(crate) fn chunker(&self, manifest: &Manifest, model: &ModelDir) -> anyhow::Result<Chunker> {
-        let tokenizer = Tokenizer::load(&model.model.join(TOKENIZER))?;
-        let options = ChunkOptions {
-            max_tokens: manifest.identity.max_tokens,
-            target_tokens: self.chunk_tokens,
-            overlap_tokens: self.overlap_tokens,
-            prefix: manifest.identity.prefixes.document.clone(),
-            context: !self.no_context,
-        };
-        Ok(Chunker::new(tokenizer, options)?)
-    }
-
-    /// Whether anything is said about how documents are cut.
-    fn is_set(&self) -> bool {
-        self.chunk_tokens.is_some() || self.overlap_tokens > 0 || self.no_context
     }
 }
 

@@ -3,25 +3,28 @@
 //! Batches are looked up side by side and published in the order of the source.
 
 use contract::names::CollectionName;
+use contract::tokenizer::Tokenizer;
 use contract::topology::{Lane, Priority, Task};
 use futures::stream::{self, StreamExt as _};
 use points::Points;
 use runtime::failpoint;
 use tokio::sync::mpsc;
 
-use super::balance::DeadPoints;
-use super::dry_run::is_same_model;
-use super::publish::{Heading, Publisher};
-use super::report::{Gate, PhaseReport, as_double};
-use super::{Rebuild, say};
-use crate::corpus::Corpus;
-use crate::lease::{Lease, Purpose};
-use crate::once::{Chunks, Once};
-use crate::read::Event;
-use crate::run::Phase;
-use crate::settle::{Awaited, Of};
-pub(super) use from_collection::Collection;
-pub(super) use resolve::Copier;
+use super::{Rebuild, RebuildConfig};
+use crate::corpus::read::Event;
+use crate::corpus::seen::{Chunks, SeenDocuments};
+use crate::corpus::{Corpus, READ_AHEAD};
+use crate::generation::await_jobs::JobsOf;
+use crate::generation::collection::is_same_model;
+use crate::generation::ledger::DeadPoints;
+use crate::generation::lock::{Lock, Purpose};
+use crate::generation::record::{Gate, Phase, PhaseReport};
+use crate::jobs::JobTemplate;
+use crate::jobs::publisher::Publisher;
+use crate::progress::{as_double, note};
+use crate::source::Format;
+use from_collection::CollectionReader;
+pub use resolve::Copier;
 
 mod from_collection;
 mod resolve;
@@ -30,20 +33,20 @@ mod resolve;
 const CONCURRENT: usize = 4;
 
 /// What a reading of the source came to.
-pub(super) struct Read {
-    pub(super) report: PhaseReport,
-    pub(super) refused: u64,
-    pub(super) jobs: u64,
+pub struct CopyResult {
+    pub report: PhaseReport,
+    pub refused: u64,
+    pub jobs: u64,
     /// Chunks whose documents were replaced by something newer meanwhile.
-    pub(super) superseded: u64,
-    pub(super) source: Chunks,
+    pub superseded: u64,
+    pub source: Chunks,
 }
 
-impl Rebuild {
-    pub(super) async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
-        self.own_jobs_settled().await?;
+impl Rebuild<'_> {
+    pub async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
+        self.await_own_jobs().await?;
         let dead = self.dead_points().await?;
-        let Read {
+        let CopyResult {
             report,
             refused,
             superseded,
@@ -51,39 +54,19 @@ impl Rebuild {
             ..
         } = match &self.config.from_collection {
             Some(name) => self.copy_collection(name, &dead).await?,
-            None => self.copy_sources(&dead).await?,
+            None => self.copying(&dead).await?.sources().await?,
         };
         let record = &mut self.stored.record;
         (record.documents, record.expected) = (report.documents, report.chunks);
         (record.refused, record.superseded) = (refused, superseded);
         self.source = Some(source);
         let limit = self.config.limits.max_refused;
-        self.judge(Gate {
-            name: "refused".to_owned(),
-            value: as_double(refused),
-            limit: as_double(limit),
-            passed: refused <= limit,
-            finding: format!(
-                "{refused} documents, records and files of the source cannot be read, {limit} are allowed \
-                 (--max-refused)"
-            ),
-        })?;
+        let finding = format!(
+            "{refused} documents, records and files of the source cannot be read, {limit} are allowed (--max-refused)"
+        );
+        let (refused, limit) = (as_double(refused), as_double(limit));
+        self.judge(Gate::at_most("refused", refused, limit, finding))?;
         Ok(report)
-    }
-
-    async fn copy_sources(&self, dead: &DeadPoints) -> anyhow::Result<Read> {
-        let chunker = self
-            .config
-            .chunking
-            .chunker(&self.manifest, &self.config.model)?;
-        let (incoming, reader) = self.corpus().read(chunker)?;
-        let copier = self.copier(dead).await?;
-        let publisher = self.publisher(Priority::Bulk);
-        let read = copy_all(incoming, &copier, publisher, || self.lease.check()).await;
-        let ended = reader.ended().await;
-        let read = read?;
-        ended?;
-        Ok(read)
     }
 
     /// Takes the documents from another collection, or from the serving one.
@@ -91,154 +74,169 @@ impl Rebuild {
         &self,
         name: &CollectionName,
         dead: &DeadPoints,
-    ) -> anyhow::Result<Read> {
+    ) -> anyhow::Result<CopyResult> {
         // Wherever the alias points by now.
         let reads = self.record().reads.clone();
         let from = reads.unwrap_or_else(|| name.clone());
         if from != self.record().serving {
             return self.copy_from(&from, dead).await;
         }
-        let (bucket, silence) = (self.runs.bucket(), self.config.lease);
-        let syncs = Lease::take(bucket, Purpose::Sync, &self.record().alias, silence).await?;
-        let copied = async {
-            self.earlier_jobs_settled().await?;
+        let (bucket, silence) = (self.context.runs.bucket(), self.config.lease);
+        let work = async |_: &Lock| {
+            self.await_earlier_jobs().await?;
             self.copy_from(&from, dead).await
         };
-        let copied = copied.await;
-        syncs.release().await;
-        copied
+        Lock::holding(bucket, Purpose::Sync, &self.config.alias, silence, work).await
     }
 
-    async fn copy_from(&self, from: &CollectionName, dead: &DeadPoints) -> anyhow::Result<Read> {
-        let copier = self.copier(dead).await?;
-        let collection = Collection {
-            from: Points {
-                store: &self.qdrant,
-                collection: from,
-            },
-            serving: &self.record().serving,
-            tokenizer: &self.tokenizer,
-            copier: &copier,
-        };
-        let publisher = self.publisher(Priority::Bulk);
-        let packer = self.corpus().packer();
-        collection
-            .copy(packer, publisher, || self.lease.check())
+    async fn copy_from(
+        &self,
+        from: &CollectionName,
+        dead: &DeadPoints,
+    ) -> anyhow::Result<CopyResult> {
+        let copying = self.copying(dead).await?;
+        copying
+            .collection(from, self.serving(), self.tokenizer)
             .await
     }
 
     /// Documents of the serving collection get the version of the run. What is written there later must be newer: jobs
     /// that were published before have to be done, and no sync that began before may go on.
-    async fn earlier_jobs_settled(&self) -> anyhow::Result<()> {
-        let record = self.record();
-        say(&format!(
-            "waiting for jobs for `{}` that were published before",
-            record.alias
+    async fn await_earlier_jobs(&self) -> anyhow::Result<()> {
+        let (alias, last) = (&self.config.alias, self.record().first_sequence);
+        note(&format!(
+            "waiting for jobs for `{alias}` that were published before"
         ));
-        let awaited = Awaited {
-            stream: &self.jobs,
-            subject: &format!("jobs.{}.*.*", Task::Embed.as_str()),
-            first: 1,
-            last: record.first_sequence,
-            of: Of::Collection(record.alias.as_str()),
-            stall_limit: self.config.stall_limit,
-        };
-        awaited.settled(|| self.lease.check()).await
+        let all = Lane::all_of(Task::Embed, None);
+        let of = JobsOf::Collection(alias.as_str());
+        self.context.await_jobs(&all, 1..=last, of).await
     }
 
-    fn corpus(&self) -> Corpus<'_> {
-        Corpus {
-            sources: &self.config.sources,
-            extract: self.config.extract,
-            collection: self.record().generation.clone(),
-            tokenization: self.manifest.tokenization(),
-            version: self.record().version,
-            job_tokens: self.config.chunking.job_tokens,
-        }
-    }
-
-    async fn copier<'a>(&'a self, dead: &'a DeadPoints) -> anyhow::Result<Copier<'a>> {
+    async fn copying<'a>(&'a self, dead: &'a DeadPoints) -> anyhow::Result<Copying<'a>> {
         let record = self.record();
-        let same = is_same_model(&self.qdrant, &record.serving, &self.manifest).await?;
-        Ok(Copier {
-            target: Some(self.target()),
-            serving: (same && !self.config.full).then_some(self.serving()),
-            manifest: &self.manifest,
-            version: record.version,
-            run: &record.run,
-            dead,
+        let same = is_same_model(self.context.qdrant, &record.serving, self.manifest).await?;
+        Ok(Copying {
+            config: self.config,
+            copier: Copier {
+                target: Some(self.target()),
+                serving: (same && !self.config.full).then_some(self.serving()),
+                manifest: self.manifest,
+                version: record.version,
+                run: &record.run,
+                dead,
+            },
+            publisher: self.publisher(Priority::Bulk),
+            lock: self.context.lock,
         })
     }
 
-    pub(super) fn publisher(&self, priority: Priority) -> Publisher {
+    pub fn publisher(&self, priority: Priority) -> Publisher {
         let lane = Lane {
             task: Task::Embed,
             model: self.manifest.name.clone(),
             priority,
         };
-        let heading = Heading {
-            subject: lane.subject(),
-            run: self.record().run.clone(),
-            collection: self.record().generation.clone(),
-            tokenization: Some(self.manifest.tokenization()),
-            fingerprint: Some(self.manifest.fingerprint.clone()),
-            job_tokens: self.config.chunking.job_tokens,
-        };
-        Publisher::new(Some(self.jetstream.clone()), heading)
-    }
-
-    pub(super) fn target(&self) -> Points<'_> {
-        Points {
-            store: &self.qdrant,
-            collection: &self.record().generation,
-        }
-    }
-
-    pub(super) fn serving(&self) -> Points<'_> {
-        Points {
-            store: &self.qdrant,
-            collection: &self.record().serving,
-        }
+        let (record, manifest) = (self.record(), self.manifest);
+        let run = Some(record.run.clone());
+        let template = JobTemplate::of(manifest, record.generation.clone(), run);
+        let to = Some((self.context.jetstream.clone(), lane));
+        Publisher::new(to, template, self.config.chunking.job_tokens)
     }
 }
 
-/// Resolves all that is read, a few batches at a time, and publishes what is left in the order of the source.
-/// `check` is asked between batches.
-pub(super) async fn copy_all(
-    mut incoming: mpsc::Receiver<Event>,
-    copier: &Copier<'_>,
-    mut publisher: Publisher,
-    check: impl Fn() -> anyhow::Result<()>,
-) -> anyhow::Result<Read> {
-    let (mut once, mut superseded) = (Once::default(), 0);
-    let mut sum = PhaseReport::new(Phase::Copied);
-    {
-        let batches = stream::poll_fn(|context| incoming.poll_recv(context))
-            .filter_map(|event| std::future::ready(once.documents(event)))
-            .map(|documents| copier.resolve(documents))
-            .buffered(CONCURRENT);
-        let mut batches = std::pin::pin!(batches);
-        while let Some(copied) = batches.next().await {
-            check()?;
-            let copied = copied?;
-            sum.reused += copied.reused;
-            sum.present += copied.present;
-            superseded += copied.superseded;
-            for chunk in copied.rest.iter().flat_map(|document| &document.chunks) {
-                sum.published += 1;
-                sum.published_tokens += chunk.token_ids.len() as u64;
-            }
-            publisher.add(copied.rest).await?;
-            failpoint::pass("rebuild-copying");
+/// The source on its way into the generation.
+pub struct Copying<'a> {
+    pub config: &'a RebuildConfig,
+    pub copier: Copier<'a>,
+    pub publisher: Publisher,
+    /// Looked at between batches. A dry run has none.
+    pub lock: Option<&'a Lock>,
+}
+
+impl Copying<'_> {
+    /// Copies the documents of the sources.
+    pub async fn sources(self) -> anyhow::Result<CopyResult> {
+        let (config, manifest) = (self.config, self.copier.manifest);
+        let chunker = config.chunking.chunker(manifest, &config.model)?;
+        let (incoming, reader) = self.corpus().read(chunker)?;
+        let copied = self.copy_all(incoming).await;
+        let ended = reader.ended().await;
+        let copied = copied?;
+        ended?;
+        Ok(copied)
+    }
+
+    /// Copies the documents of a collection.
+    pub async fn collection(
+        self,
+        from: &CollectionName,
+        serving: Points<'_>,
+        tokenizer: &Tokenizer,
+    ) -> anyhow::Result<CopyResult> {
+        let (output, incoming) = mpsc::channel(READ_AHEAD);
+        let reader = CollectionReader {
+            from: Points {
+                collection: from,
+                ..serving
+            },
+            serving: serving.collection,
+            tokenizer,
+            copier: self.copier,
+            packer: self.corpus().packer(),
+            output,
+            truncated: 0,
+        };
+        // The reading ends with the copying: whoever fails first ends both.
+        let (truncated, mut copied) = tokio::try_join!(reader.read(), self.copy_all(incoming))?;
+        copied.report.truncated = truncated;
+        Ok(copied)
+    }
+
+    fn corpus(&self) -> Corpus<'_> {
+        Corpus {
+            sources: &self.config.sources,
+            stdin: Format::Jsonl,
+            extract: self.config.extract,
+            collection: self.config.alias.clone(),
+            tokenization: self.copier.manifest.tokenization(),
+            version: self.copier.version,
+            job_tokens: self.config.chunking.job_tokens,
         }
     }
-    let jobs = publisher.finish().await?;
-    (sum.documents, sum.chunks, sum.tokens) = (once.documents, once.chunks, once.tokens);
-    Ok(Read {
-        report: sum,
-        refused: once.refused,
-        jobs,
-        superseded,
-        source: once.into_chunks(),
-    })
+
+    /// Resolves all that is read, a few batches at a time, and publishes what is left in the order of the source.
+    async fn copy_all(self, mut incoming: mpsc::Receiver<Event>) -> anyhow::Result<CopyResult> {
+        let (copier, mut publisher) = (self.copier, self.publisher);
+        let (mut seen, mut superseded) = (SeenDocuments::default(), 0);
+        let mut sum = PhaseReport::new(Phase::Copied);
+        {
+            let batches = stream::poll_fn(|context| incoming.poll_recv(context))
+                .filter_map(|event| std::future::ready(seen.documents(event)))
+                .map(|documents| copier.resolve(documents))
+                .buffered(CONCURRENT);
+            let mut batches = std::pin::pin!(batches);
+            while let Some(copied) = batches.next().await {
+                self.lock.map_or(Ok(()), Lock::check)?;
+                let copied = copied?;
+                sum.reused += copied.reused;
+                sum.present += copied.present;
+                superseded += copied.superseded;
+                for chunk in copied.rest.iter().flat_map(|document| &document.chunks) {
+                    sum.published += 1;
+                    sum.published_tokens += chunk.token_ids.len() as u64;
+                }
+                publisher.add(copied.rest).await?;
+                failpoint::pass("rebuild-copying");
+            }
+        }
+        let jobs = publisher.finish().await?;
+        (sum.documents, sum.chunks, sum.tokens) = (seen.documents, seen.chunks, seen.tokens);
+        Ok(CopyResult {
+            report: sum,
+            refused: seen.refused,
+            jobs,
+            superseded,
+            source: seen.into_chunks(),
+        })
+    }
 }

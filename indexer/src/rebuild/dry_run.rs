@@ -1,26 +1,21 @@
 //! Dry run: what a rebuild that starts anew would copy and publish, counted by the code that does it.
 
-use anyhow::Context as _;
 use contract::model::{Manifest, TOKENIZER};
-use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use points::Points;
-use qdrant_client::Qdrant;
 
-use super::balance::DeadPoints;
-use super::copy::{Collection, Copier, Read, copy_all};
-use super::publish::{Heading, Publisher};
-use super::verify::{documents, shrink};
-use super::{RebuildConfig, create};
-use crate::alias;
-use crate::corpus::Corpus;
+use super::RebuildConfig;
+use super::copy::{Copier, CopyResult, Copying};
+use super::verify::shrink;
+use crate::clock::now_micros;
+use crate::generation::alias;
+use crate::generation::collection::{documents, is_same_model};
+use crate::generation::ledger::DeadPoints;
+use crate::jobs::JobTemplate;
+use crate::jobs::publisher::Publisher;
 use crate::plan::{Plan, Verb, Work};
-use crate::publish::now_micros;
 
 /// Plans a rebuild that starts now. What an unfinished run has done already is not taken into account.
-///
-/// # Errors
-/// If the source or Qdrant cannot be read.
 pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let manifest = config.model.embedding()?;
     let qdrant = config.servers.qdrant.client()?;
@@ -49,71 +44,31 @@ async fn read(
     config: &RebuildConfig,
     manifest: &Manifest,
     serving: Points<'_>,
-) -> anyhow::Result<Read> {
-    let version = now_micros();
-    let corpus = Corpus {
-        sources: &config.sources,
-        extract: config.extract,
-        collection: config.alias.clone(),
-        tokenization: manifest.tokenization(),
-        version,
-        job_tokens: config.chunking.job_tokens,
-    };
+) -> anyhow::Result<CopyResult> {
     let same = is_same_model(serving.store, serving.collection, manifest).await?;
-    let copier = Copier {
-        target: None,
-        serving: (same && !config.full).then_some(serving),
-        manifest,
-        version,
-        run: "",
-        dead: &DeadPoints::new(),
+    let template = JobTemplate::of(manifest, config.alias.clone(), None);
+    let copying = Copying {
+        config,
+        copier: Copier {
+            target: None,
+            serving: (same && !config.full).then_some(serving),
+            manifest,
+            version: now_micros(),
+            run: "",
+            dead: &DeadPoints::new(),
+        },
+        publisher: Publisher::new(None, template, config.chunking.job_tokens),
+        lock: None,
     };
-    let publisher = Publisher::new(None, heading(config, manifest));
-    if let Some(name) = &config.from_collection {
-        let collection = Collection {
-            from: Points {
-                collection: &alias::resolved(serving.store, name).await?,
-                ..serving
-            },
-            serving: serving.collection,
-            tokenizer: &Tokenizer::load(&config.model.model.join(TOKENIZER))?,
-            copier: &copier,
-        };
-        return collection.copy(corpus.packer(), publisher, || Ok(())).await;
-    }
-    let chunker = config.chunking.chunker(manifest, &config.model)?;
-    let (incoming, reader) = corpus.read(chunker)?;
-    let read = copy_all(incoming, &copier, publisher, || Ok(())).await;
-    let ended = reader.ended().await;
-    let read = read?;
-    ended?;
-    Ok(read)
+    let Some(name) = &config.from_collection else {
+        return copying.sources().await;
+    };
+    let from = alias::resolved(serving.store, name).await?;
+    let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
+    copying.collection(&from, serving, &tokenizer).await
 }
 
-/// Whether vectors of the serving collection may be copied.
-pub(super) async fn is_same_model(
-    qdrant: &Qdrant,
-    serving: &CollectionName,
-    manifest: &Manifest,
-) -> anyhow::Result<bool> {
-    let info = create::look_up(qdrant, serving.as_str()).await?;
-    let info = info
-        .with_context(|| format!("collection `{serving}`, which served at the start, is gone"))?;
-    Ok(points::collection::check(serving, &info, manifest).is_ok())
-}
-
-fn heading(config: &RebuildConfig, manifest: &Manifest) -> Heading {
-    Heading {
-        subject: String::new(),
-        run: String::new(),
-        collection: config.alias.clone(),
-        tokenization: Some(manifest.tokenization()),
-        fingerprint: Some(manifest.fingerprint.clone()),
-        job_tokens: config.chunking.job_tokens,
-    }
-}
-
-fn work(read: &Read) -> Work {
+fn work(read: &CopyResult) -> Work {
     let report = &read.report;
     Work {
         documents: report.documents,

@@ -1,47 +1,26 @@
 //! Finish: what the switch has left behind in the previous generation, then the generations that nobody needs.
 
-use anyhow::Context as _;
-use contract::names::ModelName;
-use contract::topology::Task;
-use points::collection::MODEL;
-use qdrant_client::qdrant::CollectionInfo;
 use runtime::failpoint;
 
-use super::catch_up::Scan;
-use super::in_flight::InFlight;
-use super::report::PhaseReport;
+use super::Rebuild;
 use super::switch::report_of;
-use super::{Rebuild, Stopped, create, say};
-use crate::alias;
-use crate::gc;
-use crate::hand_over::HandOver;
-use crate::lease::{Lease, Purpose};
-use crate::run::Phase;
-use crate::settle::{Awaited, Of};
+use crate::generation::Stopped;
+use crate::generation::await_jobs::JobsOf;
+use crate::generation::carry_over::until_clean;
+use crate::generation::collection::{CollectionModel, look_up};
+use crate::generation::lock::{Lock, Purpose};
+use crate::generation::record::{Phase, PhaseReport};
+use crate::generation::reroute::Reroute;
+use crate::generation::retire::{Fate, retire};
 
-/// Scans that may find something after the last worker has left.
-const MOST_SCANS: u32 = 1000;
-
-impl Rebuild {
-    pub(super) async fn finish(&mut self) -> anyhow::Result<PhaseReport> {
+impl Rebuild<'_> {
+    pub async fn finish(&mut self) -> anyhow::Result<PhaseReport> {
         self.still_switched().await?;
-        self.hand_over().await?;
+        self.reroute().await?;
         self.previous_at_rest().await?;
         failpoint::pass("rebuild-finishing");
-        let mut sum = Scan::default();
-        for scans in 1.. {
-            let scan = self.catch_up_once().await?;
-            sum.add(scan);
-            if scan.is_clean() {
-                break;
-            }
-            anyhow::ensure!(
-                scans < MOST_SCANS,
-                "something still writes to `{}`; jobs must name the alias `{}`",
-                self.record().serving,
-                self.record().alias
-            );
-        }
+        let (serving, alias) = (self.record().serving.clone(), self.record().alias.clone());
+        let sum = until_clean(&serving, &alias, async || self.catch_up_once().await).await?;
         self.still_switched().await?;
         self.retire().await?;
         Ok(report_of(Phase::Done, sum))
@@ -50,7 +29,7 @@ impl Rebuild {
     /// A rollback meanwhile ends the run.
     async fn still_switched(&mut self) -> anyhow::Result<()> {
         let record = self.record();
-        let found = alias::target(&self.qdrant, &record.alias).await?;
+        let found = self.context.target().await?;
         if found == record.generation {
             return Ok(());
         }
@@ -59,7 +38,7 @@ impl Rebuild {
             record.alias
         );
         // Whoever has rolled it back has written the record.
-        let now = self.runs.find(&record.alias, &record.run).await?;
+        let now = self.context.runs.find(&record.alias, &record.run).await?;
         self.stored = now.unwrap_or_else(|| self.stored.clone());
         self.stored.record.phase = Phase::Abandoned;
         Err(Stopped(reason).into())
@@ -67,87 +46,40 @@ impl Rebuild {
 
     /// Jobs of publishers that still write for the model before. They name the generation, and are awaited: the worker
     /// that has filled it takes them in any case.
-    async fn hand_over(&self) -> anyhow::Result<()> {
-        let record = self.record();
-        let hand_over = HandOver {
-            jetstream: &self.jetstream,
-            jobs: &self.jobs,
-            alias: &record.alias,
+    async fn reroute(&self) -> anyhow::Result<()> {
+        let (context, record) = (self.context, self.record());
+        let reroute = Reroute {
             left: None,
             model: &record.model,
             to: &record.generation,
         };
-        let handed = hand_over.perform(|| self.lease.check()).await?;
+        context.reroute(reroute).await?;
         failpoint::pass("rebuild-handed-over");
-        if handed > 0 {
-            let model = &record.model;
-            say(&format!(
-                "{handed} jobs that waited for another model are handed over to `{model}`"
-            ));
-        }
-        let last = self.jobs.get_info().await;
-        let last = last
-            .context("failed to look at the jobs")?
-            .state
-            .last_sequence;
-        let awaited = Awaited {
-            stream: &self.jobs,
-            subject: &format!("jobs.{}.{}.*", Task::Embed.as_str(), record.model),
-            first: record.first_sequence + 1,
-            last,
-            of: Of::Collection(record.generation.as_str()),
-            stall_limit: self.config.stall_limit,
-        };
-        awaited.settled(|| self.lease.check()).await
+        let of = JobsOf::Collection(record.generation.as_str());
+        let first = record.first_sequence + 1;
+        context.await_published(&record.model, first, of).await
     }
 
     /// Waits until no worker writes to the previous generation any more.
     async fn previous_at_rest(&self) -> anyhow::Result<()> {
         let record = self.record();
-        let serving = create::look_up(&self.qdrant, record.serving.as_str()).await?;
+        let serving = look_up(self.context.qdrant, &record.serving).await?;
+        let serving = serving.as_ref().and_then(CollectionModel::of);
         let mut models = vec![record.model.clone()];
-        models.extend(serving.as_ref().and_then(model_of));
+        models.extend(serving.map(|serving| serving.model));
         models.sort();
         models.dedup();
-        let in_flight = InFlight {
-            jobs: &self.jobs,
-            alias: &record.alias,
-            stall_limit: self.config.stall_limit,
-        };
-        in_flight.settled(&models, || self.lease.check()).await
+        self.context.await_delivered(&models).await
     }
 
     async fn retire(&mut self) -> anyhow::Result<()> {
-        let (alias, silence) = (&self.config.alias, self.config.lease);
-        let lock = Lease::take(self.runs.bucket(), Purpose::Change, alias, silence).await?;
-        let retired = self.drop_old(&lock).await;
-        lock.release().await;
-        self.dropped = retired?;
+        let (alias, keep, silence) = (&self.config.alias, self.config.keep, self.config.lease);
+        let bucket = self.context.runs.bucket();
+        let all = Lock::holding(bucket, Purpose::Change, alias, silence, async |lock| {
+            retire(self.context.qdrant, self.context.runs, alias, keep, lock).await
+        });
+        let dropped = all.await?.into_iter().filter(|it| it.fate == Fate::Drop);
+        self.dropped = dropped.map(|generation| generation.collection).collect();
         Ok(())
     }
-
-    async fn drop_old(&self, lock: &Lease) -> anyhow::Result<Vec<contract::names::CollectionName>> {
-        let sorted = gc::sort(
-            &self.qdrant,
-            &self.runs,
-            &self.config.alias,
-            self.config.keep,
-        )
-        .await?;
-        let mut dropped = Vec::new();
-        for generation in sorted {
-            if generation.fate == gc::Fate::Drop {
-                lock.check()?;
-                gc::drop_generation(&self.qdrant, &generation.collection).await?;
-                dropped.push(generation.collection);
-            }
-        }
-        Ok(dropped)
-    }
-}
-
-/// The model that a collection is for.
-pub(crate) fn model_of(info: &CollectionInfo) -> Option<ModelName> {
-    let metadata = &info.config.as_ref()?.metadata;
-    metadata.get(MODEL)?.as_str()?.parse().ok()
 }

@@ -1,28 +1,60 @@
-//! Index: has the graph built, and waits until Qdrant has nothing left to do.
+//! Index: creates the generation with the profile of a bulk load; later has its graph built, and waits until Qdrant has
+//! nothing left to do.
+//!
+//! No graph is built while points come in (`m: 0`), and payload indexes are there before the first point, because the
+//! graph takes account of those that exist when it is built.
 //!
 //! Right after the request a collection may be green for a moment, because the optimizers have not begun; so green has to
 //! be seen several times in a row. Grey means that optimizations are pending and nobody has asked for them, as after a
 //! restart: an empty change of the settings asks.
 
 use anyhow::Context as _;
+use points::collection::{self, PAYLOAD_INDEXES};
 use qdrant_client::qdrant::{
-    CollectionInfo, CollectionStatus, HnswConfigDiff, OptimizersConfigDiff, UpdateCollection,
+    CollectionInfo, CollectionStatus, CreateFieldIndexCollectionBuilder, HnswConfigDiff,
+    OptimizersConfigDiff, UpdateCollection,
 };
 use runtime::failpoint;
 use tokio::time::Instant;
 
-use super::report::PhaseReport;
-use super::{Rebuild, create};
-use crate::run::Phase;
+use super::Rebuild;
+use crate::generation::collection::look_up;
+use crate::generation::record::{Phase, PhaseReport};
 
 /// Green in a row.
 const GREEN: u32 = 3;
 /// Links of a node of the graph where the serving collection does not say: Qdrant's default.
 const DEFAULT_M: u64 = 16;
 
-impl Rebuild {
-    pub(super) async fn index(&self) -> anyhow::Result<PhaseReport> {
-        let serving = create::look_up(&self.qdrant, self.record().serving.as_str()).await?;
+impl Rebuild<'_> {
+    pub async fn create(&self) -> anyhow::Result<PhaseReport> {
+        let name = self.record().generation.clone();
+        match look_up(self.context.qdrant, &name).await? {
+            Some(info) => collection::check(&name, &info, self.manifest)?,
+            None => {
+                let mut request = collection::create(&name, self.manifest);
+                request.hnsw_config = Some(HnswConfigDiff {
+                    m: Some(0),
+                    ..HnswConfigDiff::default()
+                });
+                let created = self.context.qdrant.create_collection(request).await;
+                created.with_context(|| format!("failed to create collection `{name}`"))?;
+            }
+        }
+        for (field, kind) in PAYLOAD_INDEXES {
+            let index = CreateFieldIndexCollectionBuilder::new(name.as_str(), field, kind);
+            let created = self
+                .context
+                .qdrant
+                .create_field_index(index.wait(true))
+                .await;
+            created.with_context(|| format!("failed to index `{field}` of `{name}`"))?;
+        }
+        Ok(PhaseReport::new(Phase::Created))
+    }
+
+    pub async fn index(&self) -> anyhow::Result<PhaseReport> {
+        let serving = look_up(self.context.qdrant, &self.record().serving).await?;
         let links = serving.as_ref().and_then(links).filter(|links| *links > 0);
         self.configure(Some(links.unwrap_or(DEFAULT_M)), false)
             .await?;
@@ -30,7 +62,7 @@ impl Rebuild {
         let (mut green, mut last, mut waits_since) = (0, None, Instant::now());
         while green < GREEN {
             tokio::time::sleep(self.config.poll).await;
-            self.lease.check()?;
+            self.context.check()?;
             let info = self.info().await?;
             match info.status() {
                 CollectionStatus::Green => green += 1,
@@ -60,7 +92,7 @@ impl Rebuild {
 
     async fn info(&self) -> anyhow::Result<CollectionInfo> {
         let name = &self.record().generation;
-        let info = create::look_up(&self.qdrant, name.as_str()).await?;
+        let info = look_up(self.context.qdrant, name).await?;
         info.with_context(|| format!("collection `{name}` is gone; give --fresh to start anew"))
     }
 
@@ -75,7 +107,7 @@ impl Rebuild {
             optimizers_config: wake.then(OptimizersConfigDiff::default),
             ..UpdateCollection::default()
         };
-        let updated = self.qdrant.update_collection(request).await;
+        let updated = self.context.qdrant.update_collection(request).await;
         updated.with_context(|| format!("failed to change the settings of `{name}`"))?;
         Ok(())
     }

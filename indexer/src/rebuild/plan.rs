@@ -1,48 +1,42 @@
 //! Plan: goes on with an unfinished run, or records a new one.
 
-use anyhow::Context as _;
-use async_nats::jetstream::{self, stream::Stream};
 use contract::digest::Digest;
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use qdrant_client::Qdrant;
 use runtime::failpoint;
 
-use super::discard::discard;
-use super::{RebuildConfig, say};
-use crate::alias;
-use crate::carry_over::Scene;
-use crate::lease::Lease;
-use crate::publish::now_micros;
-use crate::run::{FORMAT, Phase, RunRecord, Runs, Stored};
-use crate::run_id::{run_id, unused};
-use crate::source::{Format, Input, Place, Sources};
-use crate::unfinished::Unfinished;
+use super::RebuildConfig;
+use crate::clock::now_micros;
+use crate::corpus;
+use crate::generation::record::{FORMAT, Phase, RunRecord, StoredRun, run_id, unused};
+use crate::generation::recover::is_switched;
+use crate::generation::{AliasContext, alias};
+use crate::progress::note;
+use crate::source::{Format, Input, InputLocation};
 
 /// What planning looks at.
-pub(super) struct Planning<'a> {
-    pub(super) config: &'a RebuildConfig,
-    pub(super) manifest: &'a Manifest,
-    pub(super) qdrant: &'a Qdrant,
-    pub(super) runs: &'a Runs,
-    pub(super) jetstream: &'a jetstream::Context,
-    pub(super) jobs: &'a Stream,
-    pub(super) lease: &'a Lease,
+pub struct Planning<'a> {
+    pub config: &'a RebuildConfig,
+    pub manifest: &'a Manifest,
+    pub context: AliasContext<'a>,
 }
 
 /// A run to work on.
-pub(super) struct Planned {
-    pub(super) stored: Stored,
+pub struct Planned {
+    pub stored: StoredRun,
     /// Whether it is the one that is wanted; another one has to be ended first.
-    pub(super) wanted: bool,
+    pub wanted: bool,
 }
 
 impl Planning<'_> {
     /// The run to work on. One that is done is given back as it is.
-    pub(super) async fn open(&self) -> anyhow::Result<Planned> {
-        self.lease.check_clock(self.config.clock_skew)?;
-        self.unfinished().rollbacks(|| self.lease.check()).await?;
-        let runs = self.runs.of(&self.config.alias).await?;
+    pub async fn open(&self) -> anyhow::Result<Planned> {
+        let context = &self.context;
+        if let Some(lock) = context.lock {
+            lock.check_clock(self.config.clock_skew)?;
+        }
+        context.recover_rollbacks().await?;
+        let runs = self.context.runs.of(&self.config.alias).await?;
         if let Some(done) = self.done(&runs) {
             return Ok(wanted(done));
         }
@@ -50,8 +44,8 @@ impl Planning<'_> {
         let unfinished = runs.iter().rfind(|run| run.record.is_unfinished());
         if let Some(run) = unfinished {
             let run = run.clone();
-            let found = alias::target(self.qdrant, &run.record.alias).await?;
-            if run.record.switched.is_some() && found == run.record.generation {
+            let found = context.target().await?;
+            if is_switched(&run.record, &found) {
                 return self.end(run, &source).await;
             }
             if self.goes_on(&run.record, &found, &source) {
@@ -59,28 +53,17 @@ impl Planning<'_> {
             }
             self.abandon(run).await?;
         }
-        let stored = self.runs.create(self.record(&runs, source).await?).await?;
+        let stored = self
+            .context
+            .runs
+            .create(self.record(&runs, source).await?)
+            .await?;
         failpoint::pass("rebuild-planned");
         Ok(wanted(stored))
     }
 
-    fn unfinished(&self) -> Unfinished<'_> {
-        Unfinished {
-            scene: Scene {
-                qdrant: self.qdrant,
-                jetstream: self.jetstream,
-                jobs: self.jobs,
-                alias: &self.config.alias,
-                clock_skew: self.config.clock_skew,
-                stall_limit: self.config.stall_limit,
-            },
-            runs: self.runs,
-            silence: self.config.lease,
-        }
-    }
-
     /// The run of the given id, if it is done.
-    fn done(&self, runs: &[Stored]) -> Option<Stored> {
+    fn done(&self, runs: &[StoredRun]) -> Option<StoredRun> {
         let id = self.config.run_id.as_ref()?;
         let mut named = runs.iter().filter(|run| run.record.is_named(id));
         named.rfind(|run| run.record.phase == Phase::Done).cloned()
@@ -88,7 +71,7 @@ impl Planning<'_> {
 
     /// A run that has moved the alias is ended in any case, because live writes may have been left behind. Its gates
     /// were passed, and are not asked again.
-    async fn end(&self, mut run: Stored, source: &Digest) -> anyhow::Result<Planned> {
+    async fn end(&self, mut run: StoredRun, source: &Digest) -> anyhow::Result<Planned> {
         let record = &mut run.record;
         anyhow::ensure!(
             record.fingerprint == self.manifest.fingerprint,
@@ -97,12 +80,12 @@ impl Planning<'_> {
             record.model,
             record.fingerprint
         );
-        say(&format!(
+        note(&format!(
             "going on with run {}, which was switched",
             record.run
         ));
         (record.phase, record.failed) = (Phase::Switched, None);
-        self.runs.save(&mut run).await?;
+        self.context.runs.save(&mut run).await?;
         let id = self.config.run_id.as_deref();
         let asked_for = id.is_none_or(|id| run.record.is_named(id));
         Ok(Planned {
@@ -111,61 +94,44 @@ impl Planning<'_> {
         })
     }
 
-    /// Whether an unfinished run that has not moved the alias is still what is wanted. It is not where somebody else has
-    /// moved the alias since: what the run has copied and compared was of another collection.
+    /// Whether an unfinished run that has not moved the alias is still what is wanted.
     fn goes_on(&self, record: &RunRecord, found: &CollectionName, source: &Digest) -> bool {
-        let expected = if record.phase >= Phase::Switched {
-            &record.generation
-        } else {
-            &record.serving
-        };
-        if expected != found {
-            say(&format!(
-                "run {} is given up: alias `{}` points to `{found}`, not to `{expected}` any more",
-                record.run, record.alias
-            ));
-            return false;
+        let outdated = outdated(record, found, source);
+        if let Some(reason) = &outdated {
+            note(&format!("run {} is given up: {reason}", record.run));
         }
-        let same = record.source == *source;
-        if !same {
-            say(&format!(
-                "run {} is given up: the source or the options have changed since",
-                record.run
-            ));
-        }
-        same && !self.config.fresh
+        outdated.is_none() && !self.config.fresh
     }
 
     /// What was published or carried over is looked at again from the beginning: the source says what must be there,
-    /// and gates speak about a moment that is over. An intent to switch is void, because the alias has not moved.
-    async fn resume(&self, mut run: Stored) -> anyhow::Result<Stored> {
+    /// and gates speak about a moment that is over. A recorded switch is void, because the alias has not moved.
+    async fn resume(&self, mut run: StoredRun) -> anyhow::Result<StoredRun> {
         let record = &mut run.record;
-        say(&format!(
+        note(&format!(
             "going on with run {}, which was {}",
             record.run,
-            super::report::name(record.phase)
+            record.phase.name()
         ));
         record.phase = record.phase.min(Phase::Created);
         (record.failed, record.switched) = (None, None);
         if let Some(id) = &self.config.run_id
             && !record.is_named(id)
         {
-            say(&format!("run {} is run {id} from now on, too", record.run));
+            note(&format!("run {} is run {id} from now on, too", record.run));
             record.asked.push(id.clone());
         }
-        self.runs.save(&mut run).await?;
+        self.context.runs.save(&mut run).await?;
         Ok(run)
     }
 
     /// Its jobs must not be embedded for nothing.
-    async fn abandon(&self, mut run: Stored) -> anyhow::Result<()> {
+    async fn abandon(&self, mut run: StoredRun) -> anyhow::Result<()> {
         let record = &mut run.record;
         (record.phase, record.switched) = (Phase::Abandoned, None);
-        self.runs.save(&mut run).await?;
-        let check = || self.lease.check();
-        let discarded = discard(self.jetstream, self.jobs, &run.record, check).await?;
+        self.context.runs.save(&mut run).await?;
+        let discarded = self.context.discard_jobs_of(&run.record).await?;
         if discarded > 0 {
-            say(&format!(
+            note(&format!(
                 "{discarded} jobs of run {} are removed",
                 run.record.run
             ));
@@ -175,12 +141,12 @@ impl Planning<'_> {
 
     /// A new run. Where one of the wanted id was given up, its jobs and its generation may still be there, so that the
     /// new one has a number behind it; so it has where the collection of that name is not ours.
-    async fn record(&self, runs: &[Stored], source: Digest) -> anyhow::Result<RunRecord> {
+    async fn record(&self, runs: &[StoredRun], source: Digest) -> anyhow::Result<RunRecord> {
         let alias = &self.config.alias;
         let started = now_micros();
         let skew = u64::try_from(self.config.clock_skew.as_micros()).unwrap_or(u64::MAX);
         let run = self.config.run_id.clone();
-        let there = alias::collections(self.qdrant).await?;
+        let there = alias::collections(self.context.qdrant).await?;
         let run = run.unwrap_or_else(|| run_id(started));
         let run = unused(
             runs,
@@ -191,16 +157,11 @@ impl Planning<'_> {
             },
             &run,
         );
-        let state = self
-            .jobs
-            .get_info()
-            .await
-            .context("failed to look at the jobs")?;
         Ok(RunRecord {
             format: FORMAT,
             alias: alias.clone(),
             generation: alias.generation(&run)?,
-            serving: alias::target(self.qdrant, alias).await?,
+            serving: self.context.target().await?,
             model: self.manifest.name.clone(),
             fingerprint: self.manifest.fingerprint.clone(),
             phase: Phase::Planned,
@@ -212,7 +173,7 @@ impl Planning<'_> {
             reads: self.reads().await?,
             asked: self.config.run_id.clone().into_iter().collect(),
             source,
-            first_sequence: state.state.last_sequence,
+            first_sequence: self.context.last_sequence().await?,
             expected: 0,
             superseded: 0,
             documents: 0,
@@ -228,9 +189,9 @@ impl Planning<'_> {
     async fn reads(&self) -> anyhow::Result<Option<CollectionName>> {
         match &self.config.from_collection {
             Some(name) if *name == self.config.alias => {
-                Ok(Some(alias::target(self.qdrant, name).await?))
+                Ok(Some(alias::target(self.context.qdrant, name).await?))
             }
-            Some(name) => Ok(Some(alias::resolved(self.qdrant, name).await?)),
+            Some(name) => Ok(Some(alias::resolved(self.context.qdrant, name).await?)),
             None => Ok(None),
         }
     }
@@ -249,7 +210,9 @@ impl Planning<'_> {
             // The serving collection at the start of the run, wherever the alias points by now.
             Some(name) if *name == config.alias => name.to_string(),
             // What changes in it while the run lasts is dealt with when it is read.
-            Some(name) => alias::resolved(self.qdrant, name).await?.to_string(),
+            Some(name) => alias::resolved(self.context.qdrant, name)
+                .await?
+                .to_string(),
             None => tokio::task::spawn_blocking(move || content(&config.sources))
                 .await??
                 .into(),
@@ -258,7 +221,25 @@ impl Planning<'_> {
     }
 }
 
-fn wanted(stored: Stored) -> Planned {
+/// Why an unfinished run is of no use any more. So it is where somebody else has moved the alias since: what the run has
+/// copied and compared was of another collection.
+fn outdated(record: &RunRecord, found: &CollectionName, source: &Digest) -> Option<String> {
+    let expected = if record.phase >= Phase::Switched {
+        &record.generation
+    } else {
+        &record.serving
+    };
+    if expected != found {
+        let alias = &record.alias;
+        return Some(format!(
+            "alias `{alias}` points to `{found}`, not to `{expected}` any more"
+        ));
+    }
+    let changed = record.source != *source;
+    changed.then(|| "the source or the options have changed since".to_owned())
+}
+
+fn wanted(stored: StoredRun) -> Planned {
     Planned {
         stored,
         wanted: true,
@@ -267,10 +248,8 @@ fn wanted(stored: Stored) -> Planned {
 
 /// Digest of all inputs, in their order.
 fn content(sources: &[String]) -> anyhow::Result<Digest> {
-    let sources = Sources::open(sources, Format::Jsonl);
-    let sources = sources.map_err(|mut errors| anyhow::Error::from(errors.remove(0)))?;
     let mut digest = Digest::of(b"");
-    for input in sources {
+    for input in corpus::open(sources, Format::Jsonl)? {
         // What cannot be read is refused later, by name; here it is only part of what the source is.
         let line = match input {
             Ok(input) => format!("{} {:?} {}", input.id, input.format, bytes(&input)),
@@ -282,12 +261,36 @@ fn content(sources: &[String]) -> anyhow::Result<Digest> {
 }
 
 fn bytes(input: &Input) -> String {
-    let path = match &input.place {
-        Place::File(path) => path,
+    let path = match &input.location {
+        InputLocation::File(path) => path,
         // To read all of it only for its digest would take as long as the rebuild itself.
-        Place::Object(object) => return object.mark().to_owned(),
-        Place::Stdin => return input.origin().to_string(),
+        InputLocation::Object(object) => return object.mark().to_owned(),
+        InputLocation::Stdin => return input.origin().to_string(),
     };
     let digest = std::fs::File::open(path).and_then(Digest::of_reader);
     digest.map_or_else(|error| error.to_string(), String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::record::tests::run;
+
+    #[test]
+    fn a_run_is_outdated_when_the_alias_or_the_source_is_another_than_at_its_start() {
+        let run = run("docs--a", "b");
+        assert_eq!(outdated(&run, &run.serving, &run.source), None);
+        let moved = outdated(&run, &"docs--c".parse().unwrap(), &run.source).unwrap();
+        assert!(moved.contains("points to `docs--c`"), "{moved}");
+        let changed = outdated(&run, &run.serving, &Digest::of(b"other")).unwrap();
+        assert!(changed.contains("have changed"), "{changed}");
+    }
+
+    #[test]
+    fn a_run_that_has_switched_is_outdated_when_the_alias_has_left_its_generation() {
+        let mut run = run("docs--a", "b");
+        run.phase = Phase::Switched;
+        assert_eq!(outdated(&run, &run.generation, &run.source), None);
+        assert!(outdated(&run, &run.serving, &run.source).is_some());
+    }
 }

@@ -1,68 +1,17 @@
 //! Report: what a rebuild did, phase by phase, and what its gates found.
 
-use std::fmt;
+use std::io::{self, Write};
 
 use contract::names::CollectionName;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::run::{Phase, RunRecord};
+use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord};
+use crate::outcome::Outcome;
+use crate::progress::as_double;
 
-/// What one phase did. Phases that were repeated after a crash say what the last attempt did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PhaseReport {
-    /// The phase that ended.
-    pub phase: Phase,
-    /// Documents that were read or carried over.
-    pub documents: u64,
-    /// Their chunks.
-    pub chunks: u64,
-    /// Tokens of the chunks, as far as they were tokenized here.
-    pub tokens: u64,
-    /// Chunks whose vectors were copied from the serving collection.
-    pub reused: u64,
-    /// Chunks that were in the generation already, from an attempt that was interrupted.
-    pub present: u64,
-    /// Chunks that were published to be embedded.
-    pub published: u64,
-    /// Tokens of these.
-    pub published_tokens: u64,
-    /// Chunks in dead letters of this run.
-    pub dead_lettered: u64,
-    /// Texts that are longer than the model takes whole: workers refuse or cut them.
-    pub truncated: u64,
-    /// Tokens that workers have embedded for the run meanwhile, as far as they were heard.
-    #[serde(default)]
-    pub useful_tokens: u64,
-    /// Tokens that they have computed for it, padding included.
-    #[serde(default)]
-    pub padded_tokens: u64,
-    /// Time from the beginning of the phase to its end.
-    pub seconds: f64,
-    /// Tokens that were embedded or read in this time; 0 where nothing was.
-    pub tokens_per_second: f64,
-}
-
-/// What a gate found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gate {
-    /// What it looks at.
-    pub name: String,
-    /// What it found.
-    pub value: f64,
-    /// What it allows.
-    pub limit: f64,
-    /// Whether the value is within the limit.
-    pub passed: bool,
-    /// The same as a sentence.
-    pub finding: String,
-}
-
-/// All of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Id of the run.
     pub run: String,
-    /// The alias.
     pub alias: CollectionName,
     /// The collection that the run filled.
     pub generation: CollectionName,
@@ -70,15 +19,12 @@ pub struct Report {
     pub previous: CollectionName,
     /// How far the run has come.
     pub phase: Phase,
-    /// Whether everything is done.
     pub done: bool,
     /// Why it stopped, if a gate stopped it.
     pub failed: Option<String>,
     /// Version of the source's documents.
     pub version: u64,
-    /// Documents of the source.
     pub documents: u64,
-    /// Chunks of the source.
     pub chunks: u64,
     /// Documents, records and files that could not be read.
     pub refused: u64,
@@ -91,50 +37,14 @@ pub struct Report {
     /// Tokens that were embedded to tokens that were computed for it, padding included, as far as workers were heard;
     /// nothing where nothing was.
     pub useful_token_ratio: Option<f64>,
-    /// Each phase.
     pub phases: Vec<PhaseReport>,
-    /// Each gate.
     pub gates: Vec<Gate>,
     /// Generations that were dropped at the end.
     pub dropped: Vec<CollectionName>,
 }
 
-impl PhaseReport {
-    /// A phase that has done nothing yet.
-    #[must_use]
-    pub fn new(phase: Phase) -> Self {
-        Self {
-            phase,
-            documents: 0,
-            chunks: 0,
-            tokens: 0,
-            reused: 0,
-            present: 0,
-            published: 0,
-            published_tokens: 0,
-            dead_lettered: 0,
-            truncated: 0,
-            useful_tokens: 0,
-            padded_tokens: 0,
-            seconds: 0.0,
-            tokens_per_second: 0.0,
-        }
-    }
-
-    /// Ends it.
-    #[must_use]
-    pub fn after(mut self, elapsed: std::time::Duration) -> Self {
-        self.seconds = elapsed.as_secs_f64();
-        if self.tokens > 0 && self.seconds > 0.0 {
-            self.tokens_per_second = as_double(self.tokens) / self.seconds;
-        }
-        self
-    }
-}
-
 impl Report {
     /// The report of a run as it is recorded.
-    #[must_use]
     pub fn of(record: &RunRecord, dropped: Vec<CollectionName>) -> Self {
         let copied = record.phases.iter();
         let copied = copied.filter(|report| report.phase == Phase::Copied);
@@ -163,15 +73,13 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Outcome for Report {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (run, alias) = (&self.run, &self.alias);
+        let (previous, generation) = (&self.previous, &self.generation);
+        writeln!(out, "run {run} of `{alias}`: {previous} -> {generation}")?;
         writeln!(
-            f,
-            "run {} of `{}`: {} -> {}",
-            self.run, self.alias, self.previous, self.generation
-        )?;
-        writeln!(
-            f,
+            out,
             "{:<10} {:>9} {:>9} {:>11} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9} {:>9}",
             "phase",
             "documents",
@@ -185,34 +93,38 @@ impl fmt::Display for Report {
             "seconds",
             "tokens/s"
         )?;
-        for phase in &self.phases {
-            write!(f, "{phase}")?;
-        }
+        self.phases.iter().try_for_each(|it| write_phase(it, out))?;
         for gate in &self.gates {
             let verdict = if gate.passed { "passed" } else { "FAILED" };
-            writeln!(f, "{verdict}  {}: {}", gate.name, gate.finding)?;
+            writeln!(out, "{verdict}  {}: {}", gate.name, gate.finding)?;
         }
         for dropped in &self.dropped {
-            writeln!(f, "dropped {dropped}")?;
+            writeln!(out, "dropped {dropped}")?;
         }
-        self.last_line(f)
+        self.write_end(out)
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let failed = |reason| format!("run {} failed: {reason}", self.run);
+        self.failed.iter().map(failed).collect()
+    }
+
+    fn is_failure(&self) -> bool {
+        !self.done
     }
 }
 
 impl Report {
-    fn last_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_end(&self, out: &mut dyn Write) -> io::Result<()> {
         if let Some(reason) = &self.failed {
-            return writeln!(f, "failed: {reason}");
+            return writeln!(out, "failed: {reason}");
         }
         if !self.done {
-            return writeln!(
-                f,
-                "not done: the last phase that ended is `{}`",
-                name(self.phase)
-            );
+            let phase = self.phase.name();
+            return writeln!(out, "not done: the last phase that ended is `{phase}`");
         }
         writeln!(
-            f,
+            out,
             "done: {} documents, {} chunks, {} reused, {} published to be embedded ({:.2} %)",
             self.documents,
             self.chunks,
@@ -220,14 +132,10 @@ impl Report {
             self.published,
             self.published_share * 100.0
         )?;
-        match self.useful_token_ratio {
-            Some(ratio) => writeln!(
-                f,
-                "{:.1} % of the computed tokens were useful",
-                ratio * 100.0
-            ),
-            None => Ok(()),
-        }
+        let ratio = self.useful_token_ratio.map(|ratio| ratio * 100.0);
+        ratio.map_or(Ok(()), |ratio| {
+            writeln!(out, "{ratio:.1} % of the computed tokens were useful")
+        })
     }
 }
 
@@ -237,45 +145,20 @@ fn useful_token_ratio(phases: &[PhaseReport]) -> Option<f64> {
     (padded > 0).then(|| as_double(sum(|phase| phase.useful_tokens)) / as_double(padded))
 }
 
-impl fmt::Display for PhaseReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<10} {:>9} {:>9} {:>11} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9.1} {:>9.0}",
-            name(self.phase),
-            self.documents,
-            self.chunks,
-            self.tokens,
-            self.reused,
-            self.present,
-            self.published,
-            self.dead_lettered,
-            self.truncated,
-            self.seconds,
-            self.tokens_per_second
-        )
-    }
-}
-
-/// The name of a phase, as in the record.
-#[must_use]
-pub fn name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Planned => "planned",
-        Phase::Created => "created",
-        Phase::Copied => "copied",
-        Phase::Balanced => "balanced",
-        Phase::CaughtUp => "caught_up",
-        Phase::Indexed => "indexed",
-        Phase::Verified => "verified",
-        Phase::Switched => "switched",
-        Phase::Done => "done",
-        Phase::Abandoned => "abandoned",
-    }
-}
-
-/// A count for people and ratios.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-pub(crate) fn as_double(count: u64) -> f64 {
-    count as f64
+fn write_phase(phase: &PhaseReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:<10} {:>9} {:>9} {:>11} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9.1} {:>9.0}",
+        phase.phase.name(),
+        phase.documents,
+        phase.chunks,
+        phase.tokens,
+        phase.reused,
+        phase.present,
+        phase.published,
+        phase.dead_lettered,
+        phase.truncated,
+        phase.seconds,
+        phase.tokens_per_second
+    )
 }

@@ -1,49 +1,45 @@
 //! Switch: catches up as far as it can, then points the alias to the generation, in one request that is read back.
 
-use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
-
-use contract::topology::{DLQ_MAX_AGE, Priority};
+use contract::topology::Priority;
 use points::collection;
 use runtime::failpoint;
 
-use super::balance::DeadPoints;
-use super::catch_up::{CatchUp, Scan};
-use super::report::PhaseReport;
-use super::{Rebuild, Stopped, create};
-use crate::alias;
-use crate::carry_over::Space;
-use crate::intent;
-use crate::lease::{Lease, Purpose};
-use crate::run::{Phase, as_time};
+use super::Rebuild;
+use crate::generation::Stopped;
+use crate::generation::carry_over::maker;
+use crate::generation::catch_up::{CatchUp, Scan};
+use crate::generation::collection::{CollectionModel, look_up};
+use crate::generation::ledger::DeadPoints;
+use crate::generation::lock::{Lock, Purpose};
+use crate::generation::move_alias::{self, Move};
+use crate::generation::record::{Phase, PhaseReport, StoredRun};
 
 /// Scans in a row before the switch. While live writes go on none may be clean; what is left is carried over after it.
 const ROUNDS: u32 = 5;
 
-impl Rebuild {
+impl Rebuild<'_> {
     /// Carries over what has changed in the serving collection.
-    pub(super) async fn catch_up(&mut self) -> anyhow::Result<PhaseReport> {
+    pub async fn catch_up(&mut self) -> anyhow::Result<PhaseReport> {
         let scan = self.catch_up_rounds().await?;
         Ok(report_of(Phase::CaughtUp, scan))
     }
 
-    pub(super) async fn switch(&mut self) -> anyhow::Result<PhaseReport> {
+    pub async fn switch(&mut self) -> anyhow::Result<PhaseReport> {
         let scan = self.catch_up_rounds().await?;
-        self.lease.check()?;
-        let (bucket, silence) = (self.runs.bucket(), self.config.lease);
-        let lock = Lease::take(bucket, Purpose::Change, &self.config.alias, silence).await?;
-        let switched = self.point_alias(&lock).await;
-        lock.release().await;
-        switched?;
+        self.context.check()?;
+        let (bucket, silence) = (self.context.runs.bucket(), self.config.lease);
+        let moving = async |lock: &Lock| self.move_alias(lock).await;
+        let moved = Lock::holding(bucket, Purpose::Change, &self.config.alias, silence, moving);
+        self.stored = moved.await?;
         let record = self.record();
         tracing::info!(alias = %record.alias, to = %record.generation, "switched");
         Ok(report_of(Phase::Switched, scan))
     }
 
-    /// Records the intent, then moves the alias.
-    async fn point_alias(&mut self, lock: &Lease) -> anyhow::Result<()> {
+    /// Records the move, then moves the alias. Gives the record.
+    async fn move_alias(&self, lock: &Lock) -> anyhow::Result<StoredRun> {
         let record = self.record();
-        let found = alias::target(&self.qdrant, &record.alias).await?;
+        let found = self.context.target().await?;
         if found != record.serving && found != record.generation {
             return Err(Stopped(format!(
                 "alias `{}` points to `{found}`, it pointed to `{}` when the run began; give --fresh to start anew",
@@ -51,18 +47,19 @@ impl Rebuild {
             ))
             .into());
         }
-        self.lease.check()?;
-        let records = intent::records(&self.runs, &record.alias).await?;
-        self.stored.record.switched = Some(intent::next_time(&records));
-        self.runs.save(&mut self.stored).await?;
-        let step = intent::Move {
-            qdrant: &self.qdrant,
-            runs: &self.runs,
+        self.context.check()?;
+        let records = move_alias::records(self.context.runs, &record.alias).await?;
+        let mut stored = self.stored.clone();
+        stored.record.switched = Some(move_alias::next_time(&records));
+        self.context.runs.save(&mut stored).await?;
+        let step = Move {
+            context: self.context,
             lock,
-            to: &self.stored.record.generation,
-            points: ["rebuild-before-switch", "rebuild-after-switch"],
+            to: &stored.record.generation,
+            failpoints: ["rebuild-before-switch", "rebuild-after-switch"],
         };
-        step.perform(&self.stored).await
+        step.perform(&stored).await?;
+        Ok(stored)
     }
 
     async fn catch_up_rounds(&mut self) -> anyhow::Result<Scan> {
@@ -78,18 +75,18 @@ impl Rebuild {
     }
 
     /// One scan; what it published is settled when this returns.
-    pub(super) async fn catch_up_once(&mut self) -> anyhow::Result<Scan> {
-        self.lease.check()?;
+    pub async fn catch_up_once(&mut self) -> anyhow::Result<Scan> {
+        self.context.check()?;
         failpoint::pass("rebuild-catching-up");
         let record = self.record();
-        let serving = create::look_up(&self.qdrant, record.serving.as_str()).await?;
+        let serving = look_up(self.context.qdrant, &record.serving).await?;
         let info = serving.unwrap_or_default();
-        let same_model = collection::check(&record.serving, &info, &self.manifest).is_ok();
+        let same_model = collection::check(&record.serving, &info, self.manifest).is_ok();
         // Within one model nothing is published, so that nothing can have died.
         let dead = if same_model {
-            HashMap::new()
+            DeadPoints::new()
         } else {
-            self.own_jobs_settled().await?;
+            self.await_own_jobs().await?;
             self.dead_points().await?
         };
         let mut publisher = self.publisher(Priority::Live);
@@ -97,7 +94,7 @@ impl Rebuild {
         let scan = catch_up.scan(&mut publisher).await?;
         publisher.finish().await?;
         if scan.published > 0 {
-            self.own_jobs_settled().await?;
+            self.await_own_jobs().await?;
             let dead = self.missing(&self.dead_points().await?).await?;
             self.judge_dead_letters(dead)?;
         }
@@ -106,30 +103,26 @@ impl Rebuild {
 
     fn catching_up<'a>(&'a self, same_model: bool, dead: &'a DeadPoints) -> CatchUp<'a> {
         let record = self.record();
-        let started = as_time(record.started);
         CatchUp {
             from: self.serving(),
             to: self.target(),
-            space: Space {
+            model: CollectionModel {
                 model: self.manifest.name.clone(),
                 fingerprint: self.manifest.fingerprint.to_string(),
             },
             same_model,
             floor: record.version,
-            // Points say when they were written in whole seconds.
-            since: started - self.config.clock_skew - Duration::from_secs(1),
+            began: record.started,
+            clock_skew: self.config.clock_skew,
             except: maker(record),
-            tombstones_since: started
-                .checked_sub(DLQ_MAX_AGE)
-                .unwrap_or(SystemTime::UNIX_EPOCH),
             dead,
-            again: Some((&self.manifest, &self.tokenizer)),
+            tokenizing: Some((self.manifest, self.tokenizer)),
         }
     }
 }
 
 /// What scans did, as the report of a phase.
-pub(super) fn report_of(phase: Phase, scan: Scan) -> PhaseReport {
+pub fn report_of(phase: Phase, scan: Scan) -> PhaseReport {
     let mut report = PhaseReport::new(phase);
     report.documents = scan.documents;
     report.chunks = scan.carried + scan.published;
@@ -139,13 +132,4 @@ pub(super) fn report_of(phase: Phase, scan: Scan) -> PhaseReport {
     report.tokens = scan.tokens;
     report.truncated = scan.truncated;
     report
-}
-
-/// The run that made the serving collection: what it wrote is no live write.
-pub(crate) fn maker(record: &crate::run::RunRecord) -> Option<&str> {
-    let rest = record
-        .serving
-        .as_str()
-        .strip_prefix(record.alias.as_str())?;
-    rest.strip_prefix("--")
 }

@@ -13,13 +13,13 @@ use tokio::task::JoinHandle;
 
 /// Listens for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Ear {
+pub struct UsageListener {
     heard: Arc<Mutex<HashMap<String, Usage>>>,
     listening: JoinHandle<()>,
 }
 
-impl Ear {
-    pub(crate) async fn open(jetstream: &jetstream::Context) -> anyhow::Result<Self> {
+impl UsageListener {
+    pub async fn open(jetstream: &jetstream::Context) -> anyhow::Result<Self> {
         let said = jetstream.client().subscribe(USAGE).await;
         let said = said.with_context(|| format!("failed to listen to `{USAGE}`"))?;
         let heard = Arc::default();
@@ -28,13 +28,13 @@ impl Ear {
     }
 
     /// What was heard of a run since it was asked last.
-    pub(crate) fn take(&self, run: &str) -> Usage {
+    pub fn take(&self, run: &str) -> Usage {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.remove(run).unwrap_or_default()
     }
 }
 
-impl Drop for Ear {
+impl Drop for UsageListener {
     fn drop(&mut self) {
         self.listening.abort();
     }

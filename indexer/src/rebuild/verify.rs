@@ -4,16 +4,16 @@ use contract::field;
 use qdrant_client::qdrant::{Condition, Filter};
 
 use super::Rebuild;
-use super::report::{Gate, PhaseReport, as_double};
-use crate::run::Phase;
+use crate::generation::collection::documents;
+use crate::generation::record::{Gate, Phase, PhaseReport};
+use crate::progress::as_double;
 
 mod complete;
 mod golden;
-mod recall;
 mod sample;
 
-impl Rebuild {
-    pub(super) async fn verify(&mut self) -> anyhow::Result<PhaseReport> {
+impl Rebuild<'_> {
+    pub async fn verify(&mut self) -> anyhow::Result<PhaseReport> {
         let complete = self.complete().await?;
         self.judge(complete)?;
         let shrink = self.shrink().await?;
@@ -42,25 +42,11 @@ impl Rebuild {
 }
 
 /// Judges how many documents there are against how many there were; the limit is in percent.
-pub(super) fn shrink(old: u64, new: u64, limit: f64) -> Gate {
+pub fn shrink(old: u64, new: u64, limit: f64) -> Gate {
     let less = as_double(old.saturating_sub(new)) / as_double(old.max(1)) * 100.0;
-    Gate {
-        name: "shrink".to_owned(),
-        value: less,
-        limit,
-        passed: less <= limit,
-        finding: format!(
-            "{new} documents, {old} in the serving collection: {less:.1} % less, {limit} % are allowed \
-             (--max-shrink); is a source missing?"
-        ),
-    }
-}
-
-/// Heads of documents that are not deleted.
-pub(crate) fn documents() -> Filter {
-    Filter {
-        must: vec![Condition::matches(field::CHUNK, 0)],
-        must_not: vec![Condition::matches(field::DELETED, true)],
-        ..Filter::default()
-    }
+    let finding = format!(
+        "{new} documents, {old} in the serving collection: {less:.1} % less, {limit} % are allowed (--max-shrink); is a \
+         source missing?"
+    );
+    Gate::at_most("shrink", less, limit, finding)
 }

@@ -1,7 +1,9 @@
 //! Overlay: the kustomization on top of `deploy/overlays`, a patch for each object that a decision changes.
 
+use contract::topology::{Lane, Task};
+
 use super::quoted;
-use crate::decisions::{Decisions, Gpu, Place};
+use crate::decisions::{Decisions, Gpu, Location};
 use crate::fleet::{Derived, span};
 
 /// The claim of the weights, and where every program mounts it.
@@ -9,8 +11,7 @@ const MODELS: (&str, &str) = ("models", "/models");
 /// The slice that `deploy/overlays/gpu-mig` asks for.
 const SLICE: &str = "nvidia.com/mig-1g.10gb";
 
-/// Its kustomization.
-pub(super) fn kustomization(deploy: &str, decisions: &Decisions, derived: &Derived) -> String {
+pub fn kustomization(deploy: &str, decisions: &Decisions, derived: &Derived) -> String {
     let overlay = quoted(&format!("{deploy}/overlays/{}", decisions.gpu.overlay()));
     let head = format!(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - {overlay}\n  - keda\npatches:\n"
@@ -28,6 +29,38 @@ pub(super) fn kustomization(deploy: &str, decisions: &Decisions, derived: &Deriv
         patch("batch/v1", "CronJob", "rebuild", &rebuild(decisions)),
     ];
     head + &patches.concat()
+}
+
+/// The kustomization on top of `keda/`, beside the overlay's and not in it, because it may have to wait for the consumers.
+pub fn autoscaler(deploy: &str, decisions: &Decisions, derived: &Derived) -> String {
+    let [live, bulk] = Lane::of(Task::Embed, &decisions.model.name).map(|lane| lane.consumer());
+    let keda = quoted(&format!("{deploy}/../keda"));
+    let (live, bulk) = (quoted(&live), quoted(&bulk));
+    let (few, many) = (
+        quoted(&derived.live_lag_threshold),
+        quoted(&derived.bulk_lag_threshold),
+    );
+    let (most, cooldown) = (derived.max_workers, derived.cooldown.as_secs());
+    format!(
+        "# The autoscaler. Applied by itself when the Job `provision` is done, or with everything: until the consumers are\n\
+         # there, KEDA complains and does nothing.\n\
+         apiVersion: kustomize.config.k8s.io/v1beta1\n\
+         kind: Kustomization\n\
+         resources:\n\
+         \x20 - {keda}\n\
+         patches:\n\
+         \x20 - target: {{kind: ScaledObject, name: worker}}\n\
+         \x20   patch: |\n\
+         \x20     - {{op: replace, path: /spec/maxReplicaCount, value: {most}}}\n\
+         \x20     - {{op: replace, path: /spec/cooldownPeriod, value: {cooldown}}}\n\
+         \x20     - op: replace\n\
+         \x20       path: /spec/advanced/horizontalPodAutoscalerConfig/behavior/scaleDown/stabilizationWindowSeconds\n\
+         \x20       value: {cooldown}\n\
+         \x20     - {{op: replace, path: /spec/triggers/0/metadata/consumer, value: {live}}}\n\
+         \x20     - {{op: replace, path: /spec/triggers/0/metadata/lagThreshold, value: {few}}}\n\
+         \x20     - {{op: replace, path: /spec/triggers/1/metadata/consumer, value: {bulk}}}\n\
+         \x20     - {{op: replace, path: /spec/triggers/1/metadata/lagThreshold, value: {many}}}\n"
+    )
 }
 
 /// A strategic merge patch of one object.
@@ -95,7 +128,7 @@ fn storage(decisions: &Decisions) -> Vec<String> {
 }
 
 fn staging(decisions: &Decisions) -> Vec<String> {
-    let source = Mounted::new(decisions.model.source.place(), "/source");
+    let source = Mounted::new(decisions.model.source.location(), "/source");
     let mut lines = vec!["spec:".to_owned()];
     let name = ("MODEL_NAME", decisions.model.name.to_string());
     let place = ("MODEL_SOURCE", source.argument.clone());
@@ -113,7 +146,7 @@ fn rebuild(decisions: &Decisions) -> Vec<String> {
         format!("  suspend: {}", decisions.source.is_none()),
     ];
     if let Some(source) = &decisions.source {
-        let source = Mounted::new(source.place(), "/corpus");
+        let source = Mounted::new(source.location(), "/corpus");
         lines.push("  jobTemplate:".to_owned());
         lines.push("    spec:".to_owned());
         let place = ("SOURCE", source.argument.clone());
@@ -130,17 +163,17 @@ struct Mounted {
 }
 
 impl Mounted {
-    fn new(place: &Place, mount: &'static str) -> Self {
-        match place {
-            Place::Url(url) => Self {
+    fn new(location: &Location, mount: &'static str) -> Self {
+        match location {
+            Location::Url(url) => Self {
                 argument: url.clone(),
                 volume: None,
             },
-            Place::Claim { claim, path } if claim == MODELS.0 => Self {
+            Location::Claim { claim, path } if claim == MODELS.0 => Self {
                 argument: below(MODELS.1, path),
                 volume: None,
             },
-            Place::Claim { claim, path } => Self {
+            Location::Claim { claim, path } => Self {
                 argument: below(mount, path),
                 volume: Some((claim.clone(), mount)),
             },

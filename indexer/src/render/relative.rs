@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 /// The path from `folder`, which need not exist, to `target`, which does. Symbolic links on the way are followed first:
 /// kustomize does so too.
-pub(super) fn path(folder: &Path, target: &Path) -> anyhow::Result<String> {
+pub fn path(folder: &Path, target: &Path) -> anyhow::Result<String> {
     let (folder, target) = (resolve(folder)?, resolve(target)?);
     let shared = folder
         .components()

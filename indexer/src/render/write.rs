@@ -5,11 +5,15 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use contract::digest::Digest;
 use serde::Serialize;
 
-use super::header::is_ours;
+use crate::fleet::Derived;
 
 /// What became of a file.
+const MARK: &str = "# Rendered by `indexer render`: change the decisions and render again.";
+const DIGEST: &str = "# Digest of what follows: ";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -21,12 +25,9 @@ pub enum State {
     Created,
 }
 
-/// A file that was rendered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Written {
-    /// Where it is.
     pub path: PathBuf,
-    /// What became of it.
     pub state: State,
 }
 
@@ -34,7 +35,7 @@ pub struct Written {
 ///
 /// # Errors
 /// All files of others that are in the way.
-pub(super) fn compare(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written>> {
+pub fn compare(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written>> {
     let looked: Vec<_> = files
         .iter()
         .map(|(path, content)| look(path, content))
@@ -51,7 +52,7 @@ pub(super) fn compare(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written
 ///
 /// # Errors
 /// All files of others that are in the way; then nothing is written.
-pub(super) fn write(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written>> {
+pub fn write(files: &[(PathBuf, String)]) -> anyhow::Result<Vec<Written>> {
     let written = compare(files)?;
     for ((path, content), written) in files.iter().zip(&written) {
         if written.state != State::Unchanged {
@@ -101,4 +102,33 @@ fn replace(path: &Path, content: &str) -> io::Result<()> {
     }
     written?;
     File::open(folder)?.sync_all()
+}
+
+/// Puts a header in front of a file: it says who wrote the file, proves that nobody has changed it since, and explains
+/// its numbers.
+pub fn with_header(content: &str, derived: &Derived) -> String {
+    let mut body = String::from("#\n");
+    for (name, value, why) in derived.explained() {
+        let line = format!("# {name:<20} {value:<32} {why}");
+        body.push_str(line.trim_end());
+        body.push('\n');
+    }
+    body.push_str("#\n");
+    body.push_str(content);
+    let digest = Digest::of(body.as_bytes());
+    format!("{MARK}\n{DIGEST}{}\n{body}", digest.as_str())
+}
+
+/// Whether a file is as it was rendered, by this version or another.
+fn is_ours(file: &str) -> bool {
+    let Some(rest) = file
+        .strip_prefix(MARK)
+        .and_then(|rest| rest.strip_prefix('\n'))
+    else {
+        return false;
+    };
+    let told = rest
+        .strip_prefix(DIGEST)
+        .and_then(|rest| rest.split_once('\n'));
+    told.is_some_and(|(digest, body)| digest == Digest::of(body.as_bytes()).as_str())
 }

@@ -4,123 +4,124 @@
 //! refuses no other with it. Each job says from which point to scroll again to make it once more, so that a run that
 //! goes on packs the same jobs.
 
-use contract::job::{self, Item, Job, MAX_JOB_BYTES, MAX_ROWS, Rescore};
+use contract::job::{self, Item, Job, Rescore};
 use contract::names::CollectionName;
 use contract::score::ScoreField;
 
-/// Room in a job for headers and for what surrounds its items.
-const RESERVE_BYTES: usize = 8 * 1024;
+use crate::jobs::packer::{Filled, Packer, Size, json_bytes};
 
 /// What all jobs of a run have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Heading {
-    pub(super) run: Option<String>,
-    pub(super) collection: CollectionName,
-    pub(super) field: Option<ScoreField>,
+pub struct Template {
+    pub run: Option<String>,
+    pub collection: CollectionName,
+    pub field: Option<ScoreField>,
 }
 
 /// Limits of a job in tokens.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// What a job aims at.
-    pub(super) job_tokens: usize,
+    pub job_tokens: usize,
     /// What the model takes in one row.
-    pub(super) row_tokens: usize,
+    pub row_tokens: usize,
 }
 
-/// A point to score.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
-    pub(super) item: Item,
+pub struct Row {
+    pub item: Item,
     /// Tokens of its text or pair.
-    pub(super) tokens: usize,
+    pub tokens: usize,
 }
 
 /// A job with what is known about it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Packed {
-    pub(super) job: Job,
+pub struct Packed {
+    pub job: Job,
     /// Point from which to scroll to pack this job again.
-    pub(super) first: String,
-    pub(super) points: u64,
-    pub(super) tokens: u64,
+    pub first: String,
+    pub points: u64,
+    pub tokens: u64,
     /// Points with a text that the model does not take whole.
-    pub(super) too_long: u64,
+    pub too_long: u64,
 }
 
 /// Fills jobs one after the other.
 #[derive(Debug)]
-pub(super) struct Packer {
-    heading: Heading,
-    limits: Limits,
-    items: Vec<Item>,
-    tokens: usize,
-    bytes: usize,
+pub struct RowPacker {
+    template: Template,
+    row_tokens: usize,
+    packer: Packer<Item>,
 }
 
-impl Packer {
-    pub(super) fn new(heading: Heading, limits: Limits) -> Self {
+impl RowPacker {
+    pub fn new(template: Template, limits: Limits) -> Self {
         Self {
-            heading,
-            limits,
-            items: Vec::new(),
-            tokens: 0,
-            bytes: 0,
+            template,
+            row_tokens: limits.row_tokens,
+            packer: Packer::new(limits.job_tokens),
         }
+    }
+
+    /// All jobs from now on are of this run.
+    pub fn begin(&mut self, run: &str) {
+        self.template.run = Some(run.to_owned());
     }
 
     /// Adds a point. Gives the jobs that are full, in order; `None` if the point fits no job even alone.
-    pub(super) fn add(&mut self, row: Row) -> Option<Vec<Packed>> {
-        // One more for the comma.
-        let bytes = serde_json::to_vec(&row.item).map_or(usize::MAX / 2, |json| json.len()) + 1;
-        let limit = MAX_JOB_BYTES - RESERVE_BYTES;
-        if bytes > limit {
+    pub fn add(&mut self, row: Row) -> Option<Vec<Packed>> {
+        let size = Size {
+            tokens: row.tokens,
+            rows: 1,
+            // One more for the comma.
+            bytes: json_bytes(&row.item) + 1,
+        };
+        if !size.fits_alone() {
             return None;
         }
-        let alone = row.tokens > self.limits.row_tokens;
-        let full = self.tokens + row.tokens > self.limits.job_tokens
-            || self.items.len() == MAX_ROWS
-            || self.bytes + bytes > limit;
-        let mut packed = Vec::new();
-        if alone || full {
-            packed.extend(self.finish());
-        }
-        self.tokens += row.tokens;
-        self.bytes += bytes;
-        self.items.push(row.item);
-        if alone {
-            packed.extend(self.finish());
-        }
-        Some(packed)
+        let is_alone = row.tokens > self.row_tokens;
+        let before = if is_alone {
+            self.packer.finish()
+        } else {
+            self.packer.make_room(size)
+        };
+        self.packer.push(row.item, size);
+        let own = is_alone.then(|| self.packer.finish()).flatten();
+        let filled = before.into_iter().chain(own);
+        Some(filled.filter_map(|filled| self.job(filled)).collect())
     }
 
     /// Gives the job that is being filled, if anything is in it.
-    pub(super) fn finish(&mut self) -> Option<Packed> {
-        let first = self.items.first()?.point.clone()?;
-        let items = std::mem::take(&mut self.items);
-        let (points, tokens) = (items.len(), std::mem::take(&mut self.tokens));
-        let too_long = points == 1 && tokens > self.limits.row_tokens;
-        self.bytes = 0;
+    pub fn finish(&mut self) -> Option<Packed> {
+        let filled = self.packer.finish()?;
+        self.job(filled)
+    }
+
+    fn job(&self, filled: Filled<Item>) -> Option<Packed> {
+        let Filled { items, size } = filled;
+        let first = items.first()?.point.clone()?;
+        let is_too_long = size.rows == 1 && size.tokens > self.row_tokens;
         let job = Job::Rescore(Rescore {
             version: job::VERSION.to_owned(),
-            run: self.heading.run.clone(),
-            collection: Some(self.heading.collection.clone()),
-            field: self.heading.field.clone(),
+            run: self.template.run.clone(),
+            collection: Some(self.template.collection.clone()),
+            field: self.template.field.clone(),
             items,
             reply: None,
         });
         Some(Packed {
             job,
             first,
-            points: points as u64,
-            tokens: tokens as u64,
-            too_long: u64::from(too_long),
+            points: size.rows as u64,
+            tokens: size.tokens as u64,
+            too_long: u64::from(is_too_long),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use contract::job::MAX_JOB_BYTES;
     use proptest::prelude::*;
 
     use super::*;
@@ -138,7 +139,7 @@ mod tests {
     }
 
     fn pack(tokens: &[usize], text: &str, job_tokens: usize) -> Vec<Packed> {
-        let heading = Heading {
+        let template = Template {
             run: Some("r".to_owned()),
             collection: "docs".parse().unwrap(),
             field: None,
@@ -147,7 +148,7 @@ mod tests {
             job_tokens,
             row_tokens: 200,
         };
-        let mut packer = Packer::new(heading, limits);
+        let mut packer = RowPacker::new(template, limits);
         let mut packed = Vec::new();
         for (id, tokens) in tokens.iter().enumerate() {
             packed.extend(packer.add(row(id, *tokens, text)).unwrap());
@@ -198,7 +199,7 @@ mod tests {
             jobs.iter()
                 .all(|packed| packed.job.encode().len() <= MAX_JOB_BYTES)
         );
-        let heading = Heading {
+        let template = Template {
             run: None,
             collection: "docs".parse().unwrap(),
             field: None,
@@ -208,6 +209,6 @@ mod tests {
             row_tokens: 1,
         };
         let huge = row(0, 1, &"x".repeat(MAX_JOB_BYTES));
-        assert!(Packer::new(heading, limits).add(huge).is_none());
+        assert!(RowPacker::new(template, limits).add(huge).is_none());
     }
 }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use tokio::sync::mpsc;
 
 use super::Counts;
-use super::pack::{Packed, Packer, Row};
+use super::pack::{Packed, Row, RowPacker};
 
 /// Points of a page. A text has up to a job's size, so that this bounds the memory.
 const PAGE: u32 = 128;
@@ -22,37 +22,34 @@ const PAGE: u32 = 128;
 const MAX_BYTES_PER_TOKEN: usize = 64;
 
 /// A job, with the points that were passed over before the one after it.
-pub(super) type Ready = (Packed, Counts);
+pub type Ready = (Packed, Counts);
 
-/// Which points.
 #[derive(Clone, Debug)]
-pub(super) struct Selection {
-    pub(super) collection: CollectionName,
-    pub(super) filter: Option<Filter>,
+pub struct Selection {
+    pub collection: CollectionName,
+    pub filter: Option<Filter>,
 }
 
 /// Makes rows of points.
 #[derive(Clone, Debug)]
-pub(super) struct Measure {
-    pub(super) tokenizer: Tokenizer,
-    pub(super) prefixes: Prefixes,
-    pub(super) max_tokens: usize,
-    pub(super) query: Option<String>,
+pub struct Measure {
+    pub tokenizer: Tokenizer,
+    pub prefixes: Prefixes,
+    pub max_tokens: usize,
+    pub query: Option<String>,
 }
 
-/// Reads and packs.
 #[derive(Debug)]
-pub(super) struct Scroll {
-    pub(super) selection: Selection,
-    pub(super) measure: Measure,
-    pub(super) packer: Packer,
+pub struct Scroll {
+    pub selection: Selection,
+    pub measure: Measure,
+    pub packer: RowPacker,
     /// First point to read.
-    pub(super) cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 impl Selection {
-    /// How many points there are.
-    pub(super) async fn count(&self, qdrant: &Qdrant) -> anyhow::Result<u64> {
+    pub async fn count(&self, qdrant: &Qdrant) -> anyhow::Result<u64> {
         Ok(self.points(qdrant).count(self.all()).await?)
     }
 
@@ -76,10 +73,7 @@ impl Selection {
 
 impl Scroll {
     /// Runs to the end of the points, or until nobody takes the jobs. Gives what was passed over after the last job.
-    ///
-    /// # Errors
-    /// If Qdrant cannot be read.
-    pub(super) async fn run(
+    pub async fn run(
         mut self,
         qdrant: Qdrant,
         jobs: mpsc::Sender<Ready>,
@@ -141,7 +135,7 @@ impl Measure {
     }
 
     /// What cannot be tokenized counts as too long, so that it travels alone.
-    pub(super) fn tokens(&self, item: &Item) -> usize {
+    pub fn tokens(&self, item: &Item) -> usize {
         let text = format!("{}{}", self.prefixes.document, item.text);
         let too_long = (text.len() / MAX_BYTES_PER_TOKEN).max(self.max_tokens + 1);
         if text.len() > self.max_tokens * MAX_BYTES_PER_TOKEN {

@@ -19,8 +19,8 @@ use queue::nats::{FirstConnect, NatsConfig, NatsError};
 use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::publish::now_micros;
-use crate::store::{NotStored, store};
+use crate::clock::now_micros;
+use crate::jobs::store::{NotStored, store};
 
 /// How long to listen before looking whether the answer is stored already: what is published while the connection is
 /// down is heard by nobody, and the stream keeps it.
@@ -29,7 +29,6 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Why there are no vectors.
 #[derive(Debug, Error)]
 pub enum AskError {
-    /// Nobody answered.
     #[error(
         "no worker for model `{model}` answered within {}; is one running?",
         humantime::format_duration(*.timeout)
@@ -37,43 +36,25 @@ pub enum AskError {
     NoAnswer {
         /// The model that was asked for.
         model: ModelName,
-        /// How long was waited.
         timeout: Duration,
     },
-    /// A worker cannot do it; asking again would not help.
     #[error("the query was refused: {reason}")]
-    Refused {
-        /// What the worker says.
-        reason: String,
-    },
-    /// A worker with another model answered.
+    Refused { reason: String },
     #[error(
         "a worker with fingerprint {found} answered, expected {expected}; is a rollout under way?"
     )]
-    Fingerprint {
-        /// The worker's.
-        found: Digest,
-        /// That of the collection.
-        expected: Digest,
-    },
-    /// The answer does not fit the question.
+    Fingerprint { found: Digest, expected: Digest },
     #[error("a worker's answer is not readable: {reason}")]
     Answer {
         /// What is wrong with it.
         reason: String,
     },
-    /// The question could not be published.
     #[error(transparent)]
     Store(#[from] NotStored),
-    /// NATS does not take the subscription, or has closed it.
     #[error("failed to listen for the answer: {reason}")]
-    Listen {
-        /// What the client said.
-        reason: String,
-    },
+    Listen { reason: String },
 }
 
-/// Asks workers.
 #[derive(Clone, Debug)]
 pub struct Asker {
     client: Client,
@@ -83,9 +64,6 @@ pub struct Asker {
 
 impl Asker {
     /// Connects. `timeout` is for each question; a worker that is scaled to zero needs time to start.
-    ///
-    /// # Errors
-    /// [`NatsError`].
     pub async fn connect(nats: &NatsConfig, timeout: Duration) -> Result<Self, NatsError> {
         let client = nats.connect("indexer", FirstConnect::Fail).await?;
         let jetstream = queue::nats::jetstream(client.clone());
@@ -115,7 +93,7 @@ impl Asker {
     }
 
     /// Publishes a job on the live lane of a model, and waits for what is answered to it.
-    pub(super) async fn answer(
+    pub async fn answer(
         &self,
         manifest: &Manifest,
         reply: &ReplyId,
@@ -181,7 +159,7 @@ fn question(queries: Vec<String>, reply: ReplyId) -> Job {
 }
 
 /// An id that nobody else uses: of the queries, the time and the process.
-pub(super) fn reply_id(queries: &[String]) -> ReplyId {
+pub fn reply_id(queries: &[String]) -> ReplyId {
     let unique = format!("{queries:?}\n{}\n{}", now_micros(), std::process::id());
     let id = Digest::of(unique.as_bytes()).as_str()[..32].parse();
     id.expect("32 hexadecimal digits are a reply id")
@@ -206,7 +184,7 @@ fn vectors(payload: &[u8], manifest: &Manifest, queries: usize) -> Result<Vec<Ve
 }
 
 /// Reads an answer of the model that was asked.
-pub(super) fn read(payload: &[u8], manifest: &Manifest) -> Result<Answer, AskError> {
+pub fn read(payload: &[u8], manifest: &Manifest) -> Result<Answer, AskError> {
     let answer: Answer = serde_json::from_slice(payload).map_err(|error| AskError::Answer {
         reason: error.to_string(),
     })?;

@@ -1,22 +1,17 @@
 //! Rescore: orders what a search has found by the scores of a cross-encoder, through the queue.
 
 use contract::answer::AnswerOutcome;
-use contract::job::{self, Item, Job, MAX_JOB_BYTES, MAX_ROWS, Rescore};
+use contract::job::{self, Item, Job, Rescore};
 use contract::model::Manifest;
 use contract::names::ReplyId;
 use futures::future::try_join_all;
 
 use super::Hit;
 use super::ask::{AskError, Asker, read, reply_id};
-
-/// Room in a job for headers and for what surrounds its items.
-const RESERVE_BYTES: usize = 8 * 1024;
+use crate::jobs::packer::{Packer, Size, json_bytes};
 
 /// Gives each hit its score and puts the best first. Hits without text come last.
-///
-/// # Errors
-/// [`AskError`].
-pub(super) async fn rescore(
+pub async fn rescore(
     asker: &Asker,
     manifest: &Manifest,
     query: &str,
@@ -45,22 +40,19 @@ fn item(query: &str, hit: &Hit) -> Item {
 
 /// As many items in a job as it holds. One that fits none is refused by the worker, with a reason.
 fn pack(items: Vec<Item>) -> Vec<Vec<Item>> {
-    let (mut jobs, mut bytes) = (Vec::<Vec<Item>>::new(), 0);
-    for item in items {
-        // One more for the comma.
-        let own = serde_json::to_vec(&item).map_or(0, |json| json.len()) + 1;
-        bytes += own;
-        match jobs.last_mut() {
-            Some(job) if job.len() < MAX_ROWS && bytes <= MAX_JOB_BYTES - RESERVE_BYTES => {
-                job.push(item);
-            }
-            Some(_) | None => {
-                bytes = own;
-                jobs.push(vec![item]);
-            }
-        }
-    }
-    jobs
+    let mut packer = Packer::new(usize::MAX);
+    let add = |item: Item| {
+        let size = Size {
+            tokens: 0,
+            rows: 1,
+            // One more for the comma.
+            bytes: json_bytes(&item) + 1,
+        };
+        packer.add(item, size)
+    };
+    let mut jobs: Vec<_> = items.into_iter().filter_map(add).collect();
+    jobs.extend(packer.finish());
+    jobs.into_iter().map(|filled| filled.items).collect()
 }
 
 async fn score(asker: &Asker, manifest: &Manifest, items: Vec<Item>) -> Result<Vec<f32>, AskError> {

@@ -26,10 +26,7 @@ static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
 });
 
 /// Waits for an answer of a store. Must not be called from a thread that runs asynchronous code.
-///
-/// # Errors
-/// If the threads for it cannot be started.
-pub(super) fn wait<F: Future>(future: F) -> object_store::Result<F::Output> {
+pub fn wait<F: Future>(future: F) -> object_store::Result<F::Output> {
     match &*RUNTIME {
         Ok(runtime) => Ok(runtime.block_on(future)),
         Err(error) => Err(object_store::Error::Generic {
@@ -53,12 +50,7 @@ pub struct Object {
 }
 
 impl Object {
-    pub(super) fn new(
-        store: Arc<dyn ObjectStore>,
-        path: Path,
-        url: String,
-        meta: &ObjectMeta,
-    ) -> Self {
+    pub fn new(store: Arc<dyn ObjectStore>, path: Path, url: String, meta: &ObjectMeta) -> Self {
         let tag = meta.e_tag.as_deref().unwrap_or_default();
         let mark = format!(
             "{} {tag} {}",
@@ -75,32 +67,26 @@ impl Object {
         }
     }
 
-    /// Its URL.
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// The last part of its path.
-    #[must_use]
     pub fn file_name(&self) -> &str {
         self.path.filename().unwrap_or_default()
     }
 
     /// Its size in bytes.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Size, tag and time of change: another content has another mark, as far as the store tells.
-    #[must_use]
     pub fn mark(&self) -> &str {
         &self.mark
     }
 
     /// Reads it from its start.
-    #[must_use]
     pub fn reader(&self) -> ObjectReader {
         ObjectReader {
             object: self.clone(),

@@ -10,18 +10,17 @@ use object_store::{GetOptions, ObjectMeta};
 use runtime::object_stores::{Place as StorePlace, reason};
 
 use super::object::{Object, wait};
-use super::{Format, Input, Place, SourceError};
+use super::{Format, Input, InputLocation, SourceError};
 
 /// A place in an object store: one object, or all below a prefix.
 #[derive(Clone, Debug)]
-pub(super) struct Location {
+pub struct Location {
     at: StorePlace,
     /// Set where the URL names one object.
     format: Option<Format>,
 }
 
-/// What a listing came across.
-pub(super) enum Listed {
+pub enum Listed {
     Input(Input),
     /// An object whose extension is unknown.
     Unknown,
@@ -32,17 +31,14 @@ pub(super) enum Listed {
 }
 
 /// The objects below a prefix, page by page.
-pub(super) struct Listing {
+pub struct Listing {
     location: Location,
     objects: BoxStream<'static, object_store::Result<ObjectMeta>>,
 }
 
 impl Location {
     /// Understands a URL without asking the store. A URL that ends with a known extension is one object.
-    ///
-    /// # Errors
-    /// [`SourceError::Store`].
-    pub(super) fn understand(argument: &str) -> Result<Self, SourceError> {
+    pub fn understand(argument: &str) -> Result<Self, SourceError> {
         let at = StorePlace::of_url(argument)?;
         let of_name = Format::of_path(FilePath::new(at.path.filename().unwrap_or_default()));
         Ok(Self {
@@ -52,38 +48,34 @@ impl Location {
     }
 
     /// Whether it names one object.
-    pub(super) fn is_one(&self) -> bool {
+    pub fn is_one(&self) -> bool {
         self.format.is_some()
     }
 
-    /// The URL, for messages.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.url_of(&self.at.path)
     }
 
     /// The only object of a location that names one.
-    ///
-    /// # Errors
-    /// [`SourceError::Read`] if it is not there or the store refuses.
-    pub(super) fn one(&self) -> Result<Option<Input>, SourceError> {
+    pub fn one(&self) -> Result<Option<Input>, SourceError> {
         let Some(format) = self.format else {
             return Ok(None);
         };
         let object = self
             .look(&self.at.path)
             .map_err(|error| SourceError::Read {
-                origin: crate::document::Origin::url(&self.name()),
+                origin: crate::source::Origin::url(&self.name()),
                 source: std::io::Error::other(reason(&error)),
             })?;
         Ok(Some(Input {
             id: self.at.path.filename().unwrap_or_default().to_owned(),
             format,
-            place: Place::Object(object),
+            location: InputLocation::Object(object),
         }))
     }
 
     /// Starts to list what is below a location that is a prefix.
-    pub(super) fn list(&self) -> Listing {
+    pub fn list(&self) -> Listing {
         let prefix = (!self.at.path.is_root()).then_some(&self.at.path);
         Listing {
             objects: self.at.store.list(prefix),
@@ -92,10 +84,7 @@ impl Location {
     }
 
     /// The URL of the object with the document id `id`, if there is one.
-    ///
-    /// # Errors
-    /// [`SourceError::Read`] if the store refuses to tell.
-    pub(super) fn holder_of(&self, id: &str) -> Result<Option<String>, SourceError> {
+    pub fn holder_of(&self, id: &str) -> Result<Option<String>, SourceError> {
         if self.is_one() {
             let same = self.at.path.filename() == Some(id);
             return Ok(same.then(|| self.name()));
@@ -111,7 +100,7 @@ impl Location {
             Ok(_) => Ok(Some(self.url_of(&path))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(SourceError::Read {
-                origin: crate::document::Origin::url(&self.url_of(&path)),
+                origin: crate::source::Origin::url(&self.url_of(&path)),
                 source: std::io::Error::other(reason(&error)),
             }),
         }
@@ -141,8 +130,7 @@ impl Location {
 }
 
 impl Listing {
-    /// The next object.
-    pub(super) fn step(&mut self) -> Listed {
+    pub fn step(&mut self) -> Listed {
         let next = match wait(self.objects.next()) {
             Ok(next) => next,
             Err(error) => Some(Err(error)),
@@ -171,7 +159,7 @@ impl Listing {
             Some(format) => Listed::Input(Input {
                 id: id.to_owned(),
                 format,
-                place: Place::Object(self.location.object(&meta.location, meta)),
+                location: InputLocation::Object(self.location.object(&meta.location, meta)),
             }),
         }
     }

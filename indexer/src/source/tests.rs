@@ -148,5 +148,4 @@ fn a_name_that_is_not_text_is_an_error() {
 fn inputs_can_be_sent_to_other_threads() {
     fn sent<T: Send>() {}
     sent::<Input>();
-    sent::<crate::extract::Documents>();
 }

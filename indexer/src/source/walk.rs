@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use runtime::object_stores::is_url;
 
 use super::store::{Listed, Listing, Location};
-use super::{Format, Input, Place, SourceError};
-use crate::document::Origin;
+use super::{Format, Input, InputLocation, SourceError};
+use crate::source::Origin;
 
 /// How globs match: like a shell, so that `*.md` does not pick up hidden files.
 const GLOB: glob::MatchOptions = glob::MatchOptions {
@@ -18,7 +18,7 @@ const GLOB: glob::MatchOptions = glob::MatchOptions {
 
 /// One argument, understood but not yet walked.
 #[derive(Debug)]
-pub(super) enum Source {
+pub enum Source {
     File {
         path: PathBuf,
         format: Format,
@@ -37,7 +37,7 @@ pub(super) enum Source {
 }
 
 /// What is left of a source.
-pub(super) enum Walk {
+pub enum Walk {
     One(Option<Input>),
     Object(Location),
     Objects(Listing),
@@ -45,8 +45,7 @@ pub(super) enum Walk {
     Glob(glob::Paths),
 }
 
-/// What a walk came across.
-pub(super) enum Step {
+pub enum Step {
     Input(Input),
     Path(PathBuf),
     Fault(SourceError),
@@ -58,8 +57,7 @@ pub(super) enum Step {
 }
 
 impl Walk {
-    /// The next thing.
-    pub(super) fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         match self {
             Self::One(input) => input.take().map_or(Step::End, Step::Input),
             Self::Object(location) => {
@@ -108,15 +106,14 @@ impl Walk {
 
 impl Source {
     /// The folder that ids are relative to; `None` where there is one input only.
-    pub(super) fn root(&self) -> Option<&Path> {
+    pub fn root(&self) -> Option<&Path> {
         match self {
             Self::Directory { root } | Self::Glob { root, .. } => Some(root),
             Self::File { .. } | Self::Objects(_) | Self::Stdin { .. } => None,
         }
     }
 
-    /// Starts at the beginning.
-    pub(super) fn walk(&self) -> Walk {
+    pub fn walk(&self) -> Walk {
         match self {
             Self::File { path, format } => {
                 let id = path.file_name().map(PathBuf::from).unwrap_or_default();
@@ -124,7 +121,7 @@ impl Source {
                 Walk::One(Some(Input {
                     id,
                     format: *format,
-                    place: Place::File(path.clone()),
+                    location: InputLocation::File(path.clone()),
                 }))
             }
             Self::Objects(location) if location.is_one() => Walk::Object(location.clone()),
@@ -134,7 +131,7 @@ impl Source {
                 Walk::One(Some(Input {
                     id,
                     format: *format,
-                    place: Place::Stdin,
+                    location: InputLocation::Stdin,
                 }))
             }
             Self::Directory { root } => Walk::Directory(Box::new(folder(root))),
@@ -147,7 +144,7 @@ impl Source {
     }
 
     /// The folders below the root of a glob, which its own walk does not give.
-    pub(super) fn folders_of_glob(&self) -> Vec<PathBuf> {
+    pub fn folders_of_glob(&self) -> Vec<PathBuf> {
         let Self::Glob { root, .. } = self else {
             return Vec::new();
         };
@@ -167,7 +164,7 @@ impl Source {
     }
 
     /// What errors call the source.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Self::File { path: root, .. } | Self::Directory { root } => root.display().to_string(),
             Self::Glob { pattern, .. } => pattern.as_str().to_owned(),
@@ -177,7 +174,7 @@ impl Source {
     }
 
     /// What in this source has the document id `id`, if anything has.
-    pub(super) fn holder_of(&self, id: &str) -> Result<Option<Origin>, SourceError> {
+    pub fn holder_of(&self, id: &str) -> Result<Option<Origin>, SourceError> {
         let path = match self {
             Self::Objects(location) => {
                 let holder = location.holder_of(id)?;
@@ -200,7 +197,7 @@ impl Source {
 }
 
 /// Looks at an argument without reading what is behind it.
-pub(super) fn understand(argument: &str, stdin: Format) -> Result<Source, SourceError> {
+pub fn understand(argument: &str, stdin: Format) -> Result<Source, SourceError> {
     let path = PathBuf::from(argument);
     if argument == "-" {
         understand_stdin(stdin)
@@ -262,7 +259,7 @@ fn folder(root: &Path) -> ignore::Walk {
     walk.build()
 }
 
-pub(super) fn is_hidden(id: &str) -> bool {
+pub fn is_hidden(id: &str) -> bool {
     id.split('/').any(|part| part.starts_with('.'))
 }
 

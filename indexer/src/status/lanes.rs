@@ -10,10 +10,8 @@ use serde::Serialize;
 use super::rate::Rate;
 use super::tokens::{Tokens, tokens};
 
-/// One lane.
 #[derive(Clone, Debug, Serialize)]
 pub struct LaneStatus {
-    /// Its consumer.
     pub consumer: String,
     /// Jobs that no worker has taken.
     pub pending: u64,
@@ -33,13 +31,13 @@ pub struct LaneStatus {
 }
 
 /// A lane with what its consumer says.
-pub(super) struct Found {
-    pub(super) subject: String,
-    pub(super) info: Info,
+pub struct Found {
+    pub subject: String,
+    pub info: Info,
 }
 
 /// Asks the consumers of both lanes.
-pub(super) async fn look(jobs: &Stream, manifest: &Manifest) -> anyhow::Result<Vec<Found>> {
+pub async fn look(jobs: &Stream, manifest: &Manifest) -> anyhow::Result<Vec<Found>> {
     let mut found = Vec::new();
     for lane in Lane::of(manifest.identity.task, &manifest.name) {
         let consumer = lane.consumer();
@@ -57,16 +55,11 @@ pub(super) async fn look(jobs: &Stream, manifest: &Manifest) -> anyhow::Result<V
 
 impl Found {
     /// Jobs that are not settled.
-    pub(super) fn lag(&self) -> u64 {
+    pub fn lag(&self) -> u64 {
         self.info.num_pending + self.info.num_ack_pending as u64
     }
 
-    /// Everything about the lane.
-    pub(super) async fn status(
-        &self,
-        jobs: &Stream,
-        rate: Option<Rate>,
-    ) -> anyhow::Result<LaneStatus> {
+    pub async fn status(&self, jobs: &Stream, rate: Option<Rate>) -> anyhow::Result<LaneStatus> {
         // Everything up to here is settled.
         let first = self.info.ack_floor.stream_sequence + 1;
         Ok(LaneStatus {

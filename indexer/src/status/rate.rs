@@ -10,9 +10,8 @@ use async_nats::jetstream::stream::State;
 use serde::Serialize;
 
 use super::lanes::Found;
-use crate::rebuild::report::as_double;
+use crate::progress::as_double;
 
-/// How fast jobs are settled.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
     /// Time between the two looks, in seconds.
@@ -25,7 +24,7 @@ pub struct Rate {
 
 /// What a rate is made of.
 #[derive(Clone, Debug)]
-pub(super) struct Look {
+pub struct Look {
     at: Instant,
     /// Messages that have left the stream so far.
     left: u64,
@@ -34,13 +33,12 @@ pub(super) struct Look {
 
 #[derive(Clone, Copy, Debug)]
 struct Lane {
-    /// Deliveries that are over.
     settled: u64,
     lag: u64,
 }
 
 impl Look {
-    pub(super) fn new(stream: &State, lanes: &[Found]) -> Self {
+    pub fn new(stream: &State, lanes: &[Found]) -> Self {
         let lane = |found: &Found| Lane {
             settled: (found.info.delivered.consumer_sequence)
                 .saturating_sub(found.info.num_ack_pending as u64),
@@ -54,14 +52,13 @@ impl Look {
     }
 
     /// The rate of all lanes together.
-    pub(super) fn since(&self, before: &Self) -> Rate {
+    pub fn since(&self, before: &Self) -> Rate {
         let settled = (0..self.lanes.len()).map(|lane| self.settled(lane, before));
         let lag = self.lanes.iter().map(|lane| lane.lag).sum();
         self.rate(settled.sum(), lag, before)
     }
 
-    /// The rate of one lane.
-    pub(super) fn of_lane(&self, lane: usize, before: &Self) -> Rate {
+    pub fn of_lane(&self, lane: usize, before: &Self) -> Rate {
         self.rate(self.settled(lane, before), self.lanes[lane].lag, before)
     }
 

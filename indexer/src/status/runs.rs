@@ -10,13 +10,12 @@ use async_nats::jetstream::{self, Message};
 use contract::topology::RUNS;
 use serde::{Deserialize, Serialize};
 
-use crate::dlq::read::{Range, Reader};
-use crate::lease::Owner;
+use crate::generation::lock::{self, Owner};
+use crate::streams::{Range, Reader};
 
 /// Runs that are over and shown nevertheless.
 const MOST_OVER: usize = 5;
 
-/// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunStatus {
     /// The verb that runs: the part of the key before the first dot.
@@ -59,7 +58,7 @@ struct Bucket {
 }
 
 /// Runs that are not over, then the newest of the others.
-pub(super) async fn runs(jetstream: &jetstream::Context) -> anyhow::Result<Vec<RunStatus>> {
+pub async fn runs(jetstream: &jetstream::Context) -> anyhow::Result<Vec<RunStatus>> {
     let bucket = jetstream.get_key_value(RUNS).await;
     let bucket = bucket
         .with_context(|| format!("failed to open bucket `{RUNS}`; run `indexer provision`"))?;
@@ -89,7 +88,7 @@ impl Bucket {
 
     /// Takes an entry. One that was deleted is empty, and what is none of ours cannot be read: both are left out.
     fn put(&mut self, key: &str, stored: SystemTime, value: &[u8]) {
-        if let Some(lease) = key.strip_prefix("lease.") {
+        if let Some(lease) = key.strip_prefix(lock::PREFIX) {
             if let Ok(owner) = serde_json::from_slice(value) {
                 self.owners.insert(lease.to_owned(), (stored, owner));
             }
@@ -137,7 +136,7 @@ fn unrecorded(owners: &Owners, recorded: &[RunStatus]) -> Vec<RunStatus> {
             phase: "running".to_owned(),
             over: false,
             failed: None,
-            updated: rfc3339(crate::run::as_time(owner.since)),
+            updated: rfc3339(crate::clock::as_time(owner.since)),
             owner: Some(owner.clone()),
             renewed: Some(rfc3339(*renewed)),
         })

@@ -9,7 +9,7 @@ use contract::job::{Chunk, Document, Job};
 use contract::topology::header;
 use serde::Serialize;
 
-use crate::dlq::read::next_message;
+use crate::streams::next_message;
 
 /// Most jobs of a lane that are read at one look.
 const SAMPLES: u64 = 16;
@@ -17,7 +17,6 @@ const SAMPLES: u64 = 16;
 /// Tokens of jobs that are not settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tokens {
-    /// How many.
     pub tokens: u64,
     /// Whether it is an estimate: the mean of the jobs that were read, for all.
     pub estimate: bool,
@@ -28,7 +27,7 @@ pub struct Tokens {
 }
 
 /// Tokens of the jobs of a subject from a sequence on.
-pub(super) async fn tokens(
+pub async fn tokens(
     jobs: &Stream,
     subject: &str,
     first: u64,

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use async_nats::jetstream::{self, stream::Stream};
+use contract::field;
 use contract::names::CollectionName;
-use contract::topology::JOBS;
+use contract::topology::{JOBS, Lane};
+use qdrant_client::qdrant::{Condition, Filter};
 use runtime::failpoint;
 
 use super::claim::Claimed;
@@ -13,44 +14,33 @@ use super::config::SyncConfig;
 use super::read::{Reading, Tally};
 use super::remove::{Removed, Remover};
 use super::report::Report;
-use crate::alias;
-use crate::carry_over::Scene;
-use crate::dlq::stream;
-use crate::hand_over::HandOver;
-use crate::lease::Lease;
-use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::publish::Publisher;
-use crate::rebuild::{Stopped, say};
-use crate::run::Runs;
-use crate::run_id::run_id;
-use crate::unfinished::Unfinished;
+use crate::generation::await_jobs::{JobsOf, in_sight};
+use crate::generation::ledger::{DeadPoints, dead_points, missing};
+use crate::generation::record::run_id;
+use crate::generation::reroute::Reroute;
+use crate::generation::{AliasContext, Stopped};
+use crate::jobs::publisher::Publisher;
+use crate::progress::{Progress, note};
 
 /// Readings of the source, the first included, before jobs that are lost again and again are an error.
 const ROUNDS: u32 = 4;
 
-/// One attempt at a sync.
-pub(super) struct Attempt<'a> {
-    pub(super) config: &'a SyncConfig,
-    pub(super) comparer: Comparer<'a>,
-    pub(super) jetstream: jetstream::Context,
-    pub(super) jobs: Stream,
-    pub(super) lease: &'a Lease,
-    pub(super) run: String,
-    /// Sequence before the first job of this attempt.
-    pub(super) first: u64,
-    pub(super) dead: DeadPoints,
+pub struct Attempt<'a> {
+    config: &'a SyncConfig,
+    comparer: Comparer<'a>,
+    context: AliasContext<'a>,
+    run: String,
+    /// Sequence of the first job of this attempt.
+    first: u64,
+    dead: DeadPoints,
     /// Documents that may be behind a missing mount.
     behind: u64,
-    pub(super) report: Report,
+    pub report: Report,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) async fn open(
-        config: &'a SyncConfig,
-        jetstream: jetstream::Context,
-        lease: &'a Lease,
-    ) -> anyhow::Result<Self> {
-        let comparer = Comparer::open(&config.comparison).await?;
+    pub async fn open(config: &'a SyncConfig, context: AliasContext<'a>) -> anyhow::Result<Self> {
+        let comparer = Comparer::open(&config.comparison, context.qdrant).await?;
         let run = config.run_id.clone();
         let run = run.unwrap_or_else(|| run_id(comparer.version));
         let report = Report {
@@ -63,9 +53,7 @@ impl<'a> Attempt<'a> {
         Ok(Self {
             config,
             comparer,
-            jobs: stream(&jetstream, JOBS).await?,
-            jetstream,
-            lease,
+            context,
             run,
             first: 0,
             dead: DeadPoints::new(),
@@ -74,10 +62,9 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Goes all the way.
-    pub(super) async fn perform(&mut self) -> anyhow::Result<()> {
-        self.earlier_jobs_settled().await?;
-        self.first = self.last_sequence().await? + 1;
+    pub async fn perform(&mut self) -> anyhow::Result<()> {
+        self.await_earlier_jobs().await?;
+        self.first = self.context.last_sequence().await? + 1;
         failpoint::pass("sync-waited");
         let mut claimed = self.comparer.claim().await?;
         let most = self.removable(&claimed).await?;
@@ -88,7 +75,9 @@ impl<'a> Attempt<'a> {
             self.balance(&mut claimed, most, expected).await?;
             self.report.embedded_within(began.elapsed());
         }
-        self.judge(&claimed)?;
+        if let Some(reason) = self.refusal(&claimed) {
+            return Err(Stopped(reason).into());
+        }
         self.report.done = !self.config.no_wait;
         Ok(())
     }
@@ -127,7 +116,7 @@ impl<'a> Attempt<'a> {
             {
                 return Ok(());
             }
-            say("not all that was published is there: reading the source again");
+            note("not all that was published is there: reading the source again");
             published = self.round(claimed, most, false).await?;
         }
         anyhow::ensure!(
@@ -145,26 +134,28 @@ impl<'a> Attempt<'a> {
         most: u64,
         first: bool,
     ) -> anyhow::Result<u64> {
-        let (comparer, lease) = (&self.comparer, self.lease);
-        let subject = comparer.lane(self.config.lane).subject();
-        let heading = comparer.heading(subject.clone(), self.run.clone());
+        let comparer = &self.comparer;
+        let lane = comparer.lane(self.config.lane);
+        let to = Some((self.context.jetstream.clone(), lane.clone()));
+        let template = comparer.template(Some(self.run.clone()));
+        let job_tokens = self.config.comparison.chunking.job_tokens;
         let reading = Reading {
             comparer,
             dead: &self.dead,
-            publisher: Publisher::new(Some(self.jetstream.clone()), heading),
-            check: &|| lease.check(),
+            publisher: Publisher::new(to, template, job_tokens),
+            lock: self.context.lock,
         };
         let mut found = reading.perform().await?;
         claimed.extend(std::mem::take(&mut found.seen));
         self.report.add(&found, first);
         let Tally { documents, chunks } = found.changed;
-        say(&format!(
+        note(&format!(
             "published {documents} documents of {}",
             found.documents
         ));
         failpoint::pass("sync-read");
-        lease.check()?;
-        let removed = self.remove(claimed, most, subject).await?;
+        self.context.check()?;
+        let removed = self.remove(claimed, most, lane).await?;
         failpoint::pass("sync-published");
         Ok(chunks + removed.documents)
     }
@@ -173,14 +164,13 @@ impl<'a> Attempt<'a> {
         &mut self,
         claimed: &Claimed,
         most: u64,
-        subject: String,
+        lane: Lane,
     ) -> anyhow::Result<Removed> {
         if !self.comparer.may_remove(claimed) {
             return Ok(Removed::default());
         }
         let remover = Remover {
-            jetstream: Some(self.jetstream.clone()),
-            subject,
+            to: Some((self.context.jetstream.clone(), lane)),
             run: self.run.clone(),
             alias: self.config.comparison.alias.clone(),
             version: self.comparer.version,
@@ -192,83 +182,90 @@ impl<'a> Attempt<'a> {
         Ok(removed)
     }
 
-    /// Fails if something has to be looked at.
-    fn judge(&self, claimed: &Claimed) -> anyhow::Result<()> {
+    /// Why somebody has to look at the sync, if anything is wrong.
+    fn refusal(&self, claimed: &Claimed) -> Option<String> {
         let (dead, refused) = (self.report.dead_letters, self.report.refused);
-        let (most_dead, most_refused) = (
-            self.config.max_dead_letters,
-            self.config.comparison.max_refused,
-        );
+        let most_dead = self.config.max_dead_letters;
+        let most_refused = self.config.comparison.max_refused;
+        let (run, kept, behind) = (&self.run, self.report.kept, self.behind);
         if dead > most_dead {
-            let run = &self.run;
-            return Err(Stopped(format!(
+            return Some(format!(
                 "dead letters: {dead} chunks and deletions, {most_dead} are allowed (--max-dead-letters); see \
                  `indexer dlq ls --run {run}`"
-            ))
-            .into());
+            ));
         }
         if refused > most_refused {
-            let kept = self.report.kept;
-            return Err(Stopped(format!(
+            return Some(format!(
                 "refused: {refused} documents, records and files of the source cannot be read, {most_refused} are \
                  allowed (--max-refused); {kept} documents were not deleted because of that"
-            ))
-            .into());
+            ));
         }
-        if self.behind > 0 {
-            let (behind, empty) = (self.behind, &claimed.empty);
-            return Err(Stopped(format!(
+        let empty = &claimed.empty;
+        (behind > 0).then(|| {
+            format!(
                 "empty: {behind} documents may be behind folders that hold nothing ({empty:?}), and were not deleted; \
                  is a mount missing? remove the folder if they are gone"
-            ))
-            .into());
-        }
-        Ok(())
+            )
+        })
     }
 
     /// Where the alias points, if that is not where it pointed at the start.
-    pub(super) async fn moved_to(&self) -> anyhow::Result<Option<CollectionName>> {
-        let alias = &self.config.comparison.alias;
-        let found = alias::target(&self.comparer.qdrant, alias).await?;
+    pub async fn moved_to(&self) -> anyhow::Result<Option<CollectionName>> {
+        let found = self.context.target().await?;
         Ok((found != self.comparer.serving).then_some(found))
     }
 
-    /// What earlier moves of the alias have left behind comes first: it is older than the source.
-    pub(super) async fn unfinished(&self, runs: &Runs) -> anyhow::Result<()> {
-        let unfinished = Unfinished {
-            scene: Scene {
-                qdrant: &self.comparer.qdrant,
-                jetstream: &self.jetstream,
-                jobs: &self.jobs,
-                alias: &self.config.comparison.alias,
-                clock_skew: self.config.comparison.clock_skew,
-                stall_limit: self.config.stall_limit,
-            },
-            runs,
-            silence: self.config.lease,
-        };
-        unfinished.rollbacks(|| self.lease.check()).await?;
-        unfinished.switches(|| self.lease.check()).await?;
-        self.hand_over().await
-    }
-
-    /// Publishers that still write for another model.
-    async fn hand_over(&self) -> anyhow::Result<()> {
-        let alias = &self.config.comparison.alias;
-        let hand_over = HandOver {
-            jetstream: &self.jetstream,
-            jobs: &self.jobs,
-            alias,
+    /// What earlier moves of the alias have left behind comes first: it is older than the source. So do jobs of
+    /// publishers that still write for another model.
+    pub async fn recover(&self) -> anyhow::Result<()> {
+        let context = self.context;
+        context.recover_rollbacks().await?;
+        context.recover_switches().await?;
+        let reroute = Reroute {
             left: None,
             model: &self.comparer.manifest.name,
-            to: alias,
+            to: context.alias,
         };
-        let handed = hand_over.perform(|| self.lease.check()).await?;
-        if handed > 0 {
-            say(&format!(
-                "{handed} jobs for `{alias}` in lanes of other models are handed over"
-            ));
+        context.reroute(reroute).await
+    }
+
+    /// Waits for all jobs for the alias that were published before the start. The source counts as of the start, so
+    /// that what they write is compared with it and not written after the comparison.
+    async fn await_earlier_jobs(&self) -> anyhow::Result<()> {
+        let context = self.context;
+        let alias = context.alias.as_str();
+        note(&format!(
+            "waiting for jobs for `{alias}` that were published before"
+        ));
+        let model = &self.comparer.manifest.name;
+        for name in [alias, self.comparer.serving.as_str()] {
+            let of = JobsOf::Collection(name);
+            context.await_published(model, 1, of).await?;
         }
         Ok(())
+    }
+
+    /// Waits for the jobs of this run. Gives whether all that was published is in the collection or a dead letter;
+    /// otherwise something newer was written in its place, or jobs were lost with their stream.
+    async fn is_balanced(&mut self, expected: u64) -> anyhow::Result<bool> {
+        let (context, model) = (self.context, &self.comparer.manifest.name);
+        let own = context.await_published(model, self.first, JobsOf::Run(&self.run));
+        let progress = Progress::new("chunks and deletions", expected);
+        in_sight(own, progress, || self.written()).await?;
+        let version = self.comparer.version;
+        let mut dead = dead_points(self.context.jetstream, &self.run).await?;
+        // The others are of an earlier attempt, which this one has made good or repeated.
+        dead.retain(|_, chunk| chunk.version >= version);
+        let target = self.comparer.target();
+        self.report.dead_letters = missing(target, version, &dead).await?;
+        self.dead = dead;
+        Ok(self.written().await? + self.report.dead_letters >= expected)
+    }
+
+    /// Exact number of points that this sync has written, tombstones included.
+    async fn written(&self) -> anyhow::Result<u64> {
+        let version = i64::try_from(self.comparer.version)?;
+        let own = Condition::matches(field::VERSION, version);
+        Ok(self.comparer.target().count(Filter::must([own])).await?)
     }
 }

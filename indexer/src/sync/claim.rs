@@ -7,25 +7,26 @@
 use std::collections::HashSet;
 
 use crate::corpus;
+use crate::corpus::read::is_one_document;
+use crate::corpus::seen::identity;
 use crate::extract::{ExtractOptions, extract};
-use crate::once::identity;
-use crate::read::is_one_document;
+use crate::source::Format;
 
 /// Documents of the source by their identities, 16 bytes each.
 #[derive(Debug, Default)]
-pub(super) struct Claimed {
+pub struct Claimed {
     sorted: Vec<u128>,
     /// Things that cannot be read, with documents behind them that are not claimed.
-    pub(super) hidden: u64,
+    pub hidden: u64,
     /// What the ids of documents in folders that hold nothing would begin with.
-    pub(super) empty: Vec<String>,
+    pub empty: Vec<String>,
 }
 
 impl Claimed {
     /// Walks the sources. Blocks.
-    pub(super) fn by(sources: &[String], options: ExtractOptions) -> anyhow::Result<Self> {
+    pub fn by(sources: &[String], options: ExtractOptions) -> anyhow::Result<Self> {
         let mut claimed = Self::default();
-        let mut sources = corpus::open(sources)?;
+        let mut sources = corpus::open(sources, Format::Jsonl)?;
         for input in &mut sources {
             match input {
                 Ok(input) if is_one_document(&input) => claimed.sorted.push(identity(&input.id)),
@@ -42,18 +43,17 @@ impl Claimed {
     }
 
     /// Adds documents that were seen later: a source may grow while it is read.
-    pub(super) fn extend(&mut self, seen: HashSet<u128>) {
+    pub fn extend(&mut self, seen: HashSet<u128>) {
         self.sorted.extend(seen);
         self.sort();
     }
 
-    /// Whether a document is claimed.
-    pub(super) fn holds(&self, identity: u128) -> bool {
+    pub fn holds(&self, identity: u128) -> bool {
         self.sorted.binary_search(&identity).is_ok()
     }
 
     /// Whether a document may be in a folder that holds nothing, because a mount is missing.
-    pub(super) fn may_hide(&self, doc_id: &str) -> bool {
+    pub fn may_hide(&self, doc_id: &str) -> bool {
         self.empty.iter().any(|folder| doc_id.starts_with(folder))
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use contract::digest::Digest;
 use contract::field;
-use contract::job::{Chunk, Document};
+use contract::job::{Chunk, Document, KnownVector};
 use points::payload::{id, is_deleted, number, text};
 use points::point_id;
 use qdrant_client::qdrant::{RetrievedPoint, Value};
@@ -16,9 +16,10 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::comparer::Comparer;
 use super::gather::Piece;
-use super::reuse::with_vectors;
-use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::catch_up::meta;
+use crate::generation::known_vectors::{self, KnownVectors, Wanted};
+use crate::generation::ledger::DeadPoints;
+use crate::generation::reembed::meta;
+use crate::jobs::packer::{MAX_ITEM_BYTES, json_bytes};
 
 /// What is looked at of a point.
 const FIELDS: [&str; 8] = [
@@ -38,7 +39,7 @@ const ROUNDING: f64 = 1e-12;
 
 /// What is to be done about a document. Of the slices of one document the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Nothing: it is there.
     Unchanged,
     /// It is published.
@@ -53,7 +54,7 @@ type Stored = HashMap<String, RetrievedPoint>;
 
 impl Comparer<'_> {
     /// Compares documents, or slices of them. What is going to be published has its known vectors.
-    pub(super) async fn compare(
+    pub async fn compare(
         &self,
         pieces: Vec<Piece>,
         dead: &DeadPoints,
@@ -149,7 +150,7 @@ fn point_ids(piece: &Piece) -> Vec<String> {
 }
 
 /// Digest of what the model sees of a chunk, without the prefix of the model.
-pub(super) fn digest(chunk: &Chunk) -> String {
+pub fn digest(chunk: &Chunk) -> String {
     let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
     Digest::of(input.as_bytes()).into()
 }
@@ -191,8 +192,57 @@ fn is_same_number(a: &Number, b: &Number) -> bool {
     (a - b).abs() <= ROUNDING * a.abs().max(b.abs())
 }
 
+impl Comparer<'_> {
+    /// Vectors that the collection has of the texts of these slices.
+    pub async fn known<'a>(
+        &self,
+        slices: impl Iterator<Item = &'a Document>,
+    ) -> anyhow::Result<KnownVectors> {
+        let chunks = slices.flat_map(|slice| {
+            let chunks = slice.chunks.iter();
+            chunks.map(|chunk| (&slice.id, chunk))
+        });
+        let chunks = chunks.map(|(doc_id, chunk)| {
+            let id = point_id(doc_id, chunk.index.unwrap_or(0));
+            (id.to_string(), digest(chunk))
+        });
+        let chunks: Vec<_> = chunks.collect();
+        let wanted = chunks.iter().map(|(id, digest)| Wanted { id, digest });
+        known_vectors::find(self.target(), &self.manifest, &wanted.collect::<Vec<_>>()).await
+    }
+}
+
+/// Gives the chunks of a slice their vectors. A chunk with a vector needs no token ids, but may take more room than they
+/// did: what does not fit a job any more is cut into smaller slices.
+pub fn with_vectors(mut slice: Document, known: &KnownVectors) -> Vec<Document> {
+    for chunk in &mut slice.chunks {
+        if let Some(vector) = known.vector(&digest(chunk)) {
+            chunk.vector = Some(KnownVector(vector.clone()));
+            chunk.token_ids = Vec::new();
+        }
+    }
+    fitting(slice)
+}
+
+/// Slices that fit a job each. A single chunk does: its text and its vector are far smaller.
+fn fitting(mut slice: Document) -> Vec<Document> {
+    if json_bytes(&slice) <= MAX_ITEM_BYTES || slice.chunks.len() < 2 {
+        return vec![slice];
+    }
+    let chunks = slice.chunks.split_off(slice.chunks.len() / 2);
+    let rest = Document {
+        id: slice.id.clone(),
+        meta: slice.meta.clone(),
+        version: slice.version,
+        total: slice.total,
+        chunks,
+    };
+    [slice, rest].into_iter().flat_map(fitting).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use contract::job::Chunk;
     use serde_json::json;
 
     use super::*;
@@ -241,5 +291,29 @@ mod tests {
         ] {
             assert!(!is_same(a.clone(), b.clone()), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_a_job_with_its_vectors_is_cut() {
+        let chunk = |index| Chunk {
+            index: Some(index),
+            text: "Ebb.".to_owned(),
+            vector: Some(KnownVector(vec![0.5; 1024])),
+            ..Chunk::default()
+        };
+        let slice = Document {
+            id: "long".to_owned(),
+            total: Some(1024),
+            chunks: (0..1024).map(chunk).collect(),
+            ..Document::default()
+        };
+        let slices = fitting(slice.clone());
+        assert_eq!(slices.len(), 8);
+        for slice in &slices {
+            assert!(serde_json::to_vec(slice).expect("json").len() <= MAX_ITEM_BYTES);
+            assert_eq!((slice.id.as_str(), slice.total), ("long", Some(1024)));
+        }
+        let chunks: Vec<_> = slices.into_iter().flat_map(|slice| slice.chunks).collect();
+        assert_eq!(chunks, slice.chunks);
     }
 }

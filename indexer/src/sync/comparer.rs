@@ -11,32 +11,32 @@ use tokio::sync::mpsc;
 
 use super::claim::Claimed;
 use super::config::Comparison;
-use crate::alias;
-use crate::corpus::{Corpus, Reader};
-use crate::publish::now_micros;
-use crate::read::Event;
-use crate::rebuild::create::look_up;
-use crate::rebuild::publish::Heading;
+use crate::clock::now_micros;
+use crate::corpus::read::Event;
+use crate::corpus::{Corpus, ReadingThreads};
+use crate::generation::alias;
+use crate::generation::collection::look_up;
+use crate::jobs::JobTemplate;
+use crate::source::Format;
 
 /// The source and the collection that it is compared with.
-pub(super) struct Comparer<'a> {
-    pub(super) config: &'a Comparison,
-    pub(super) manifest: Manifest,
-    pub(super) qdrant: Qdrant,
-    pub(super) serving: CollectionName,
+pub struct Comparer<'a> {
+    pub config: &'a Comparison,
+    pub manifest: Manifest,
+    pub qdrant: &'a Qdrant,
+    pub serving: CollectionName,
     /// The start, in microseconds since the epoch.
-    pub(super) version: u64,
+    pub version: u64,
 }
 
 impl<'a> Comparer<'a> {
     /// Looks at the collection behind the alias. What happens after this is newer than the source.
-    pub(super) async fn open(config: &'a Comparison) -> anyhow::Result<Self> {
+    pub async fn open(config: &'a Comparison, qdrant: &'a Qdrant) -> anyhow::Result<Self> {
         let skew = u64::try_from(config.clock_skew.as_micros()).unwrap_or(u64::MAX);
         let version = now_micros().saturating_sub(skew).max(1);
         let manifest = config.model.embedding()?;
-        let qdrant = config.servers.qdrant.client_to_write().await?;
-        let serving = alias::target(&qdrant, &config.alias).await?;
-        let info = look_up(&qdrant, serving.as_str()).await?;
+        let serving = alias::target(qdrant, &config.alias).await?;
+        let info = look_up(qdrant, &serving).await?;
         let info = info.with_context(|| format!("collection `{serving}` is gone"))?;
         let same = collection::check(&serving, &info, &manifest);
         same.context("a sync keeps the model of a collection; `indexer rebuild` changes it")?;
@@ -49,14 +49,14 @@ impl<'a> Comparer<'a> {
         })
     }
 
-    pub(super) fn target(&self) -> Points<'_> {
+    pub fn target(&self) -> Points<'_> {
         Points {
-            store: &self.qdrant,
+            store: self.qdrant,
             collection: &self.serving,
         }
     }
 
-    pub(super) fn lane(&self, priority: Priority) -> Lane {
+    pub fn lane(&self, priority: Priority) -> Lane {
         Lane {
             task: Task::Embed,
             model: self.manifest.name.clone(),
@@ -65,26 +65,20 @@ impl<'a> Comparer<'a> {
     }
 
     /// What the jobs of a run have in common. They name the alias, as those of all publishers do.
-    pub(super) fn heading(&self, subject: String, run: String) -> Heading {
-        Heading {
-            subject,
-            run,
-            collection: self.config.alias.clone(),
-            tokenization: Some(self.manifest.tokenization()),
-            fingerprint: Some(self.manifest.fingerprint.clone()),
-            job_tokens: self.config.chunking.job_tokens,
-        }
+    pub fn template(&self, run: Option<String>) -> JobTemplate {
+        JobTemplate::of(&self.manifest, self.config.alias.clone(), run)
     }
 
-    pub(super) async fn claim(&self) -> anyhow::Result<Claimed> {
+    pub async fn claim(&self) -> anyhow::Result<Claimed> {
         let (sources, extract) = (self.config.sources.clone(), self.config.extract);
         tokio::task::spawn_blocking(move || Claimed::by(&sources, extract)).await?
     }
 
-    pub(super) fn corpus(&self) -> anyhow::Result<(mpsc::Receiver<Event>, Reader)> {
+    pub fn corpus(&self) -> anyhow::Result<(mpsc::Receiver<Event>, ReadingThreads)> {
         let config = self.config;
         let corpus = Corpus {
             sources: &config.sources,
+            stdin: Format::Jsonl,
             extract: config.extract,
             collection: config.alias.clone(),
             tokenization: self.manifest.tokenization(),
@@ -95,7 +89,7 @@ impl<'a> Comparer<'a> {
     }
 
     /// Whether documents may be deleted as far as the source could be read.
-    pub(super) fn may_remove(&self, claimed: &Claimed) -> bool {
+    pub fn may_remove(&self, claimed: &Claimed) -> bool {
         claimed.hidden <= self.config.max_refused
     }
 }

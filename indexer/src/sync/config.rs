@@ -6,17 +6,16 @@ use std::time::Duration;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::Priority;
-use runtime::failpoint;
 use runtime::settings::ConfigFault;
 
-use crate::config::{ModelDir, Servers};
+use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
+use crate::corpus::{Chunking, source_faults};
 use crate::extract::ExtractOptions;
 use crate::filter::PointFilter;
-use crate::lease::{silence_fault, skew_fault};
+use crate::generation::lock::{silence_fault, skew_fault};
+use crate::generation::record::{key_fault, run_id_fault};
 use crate::plan::Sizing;
-use crate::rebuild::{Chunking, report_fault};
-use crate::run_id::{key_fault, run_id_fault};
-use crate::source::{Format, Sources};
+use crate::source::Format;
 
 /// What is compared with what, and what may become of it.
 #[derive(Args, Clone, Debug)]
@@ -45,24 +44,18 @@ pub struct Comparison {
     #[arg(long, default_value_t = 16 << 20)]
     pub hold_bytes: usize,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub chunking: Chunking,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub extract: ExtractOptions,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub model: ModelDir,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub servers: Servers,
 }
 
-/// Settings of `indexer sync`.
 #[derive(Args, Clone, Debug)]
 pub struct SyncConfig {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
     pub comparison: Comparison,
     /// Lane of the jobs
     #[arg(long, value_enum, default_value_t = Priority::Bulk)]
@@ -92,13 +85,21 @@ pub struct SyncConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would show the comment as help")]
+    pub sizing: Sizing,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct PlanConfig {
+    #[command(flatten)]
+    pub comparison: Comparison,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
     pub sizing: Sizing,
 }
 
 impl Comparison {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -110,17 +111,12 @@ impl Comparison {
             let problem = "standard input cannot be read twice; give files";
             faults.push(ConfigFault::new("SOURCE", problem));
         }
-        if let Err(errors) = Sources::open(&self.sources, Format::Jsonl) {
-            let problems = errors.iter().map(ToString::to_string);
-            faults.extend(problems.map(|problem| ConfigFault::new("SOURCE", problem)));
-        }
+        faults.extend(source_faults(&self.sources, Format::Jsonl));
         faults
     }
 }
 
 impl SyncConfig {
-    /// Everything that is wrong with these settings.
-    #[must_use]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.comparison.faults();
         faults.extend(self.sizing.faults());
@@ -130,10 +126,16 @@ impl SyncConfig {
         faults.extend(key_fault("--alias", alias.as_str()));
         let run_id = self.run_id.as_ref();
         faults.extend(run_id.and_then(|run| run_id_fault(alias, run)));
-        if let Err(problem) = failpoint::check() {
-            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
-        }
+        faults.extend(failpoint_fault());
         faults.extend(report_fault(self.report.as_deref()));
+        faults
+    }
+}
+
+impl PlanConfig {
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.comparison.faults();
+        faults.extend(self.sizing.faults());
         faults
     }
 }

@@ -4,17 +4,15 @@ use super::comparer::Comparer;
 use super::config::Comparison;
 use super::read::Reading;
 use super::remove::{Removed, Remover};
+use crate::generation::ledger::DeadPoints;
+use crate::jobs::publisher::Publisher;
 use crate::plan::{Changes, Plan, Sizing, Verb, Work};
-use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::publish::Publisher;
 
 /// Plans a sync as if it began now. Jobs that wait for workers are not looked at: what they are going to write is
 /// planned once more.
-///
-/// # Errors
-/// If the source or Qdrant cannot be read.
-pub(crate) async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Result<Plan> {
-    let comparer = Comparer::open(config).await?;
+pub async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Result<Plan> {
+    let qdrant = config.servers.qdrant.client_to_write().await?;
+    let comparer = Comparer::open(config, &qdrant).await?;
     let mut claimed = comparer.claim().await?;
     let shrink = comparer.shrink(&claimed).await?;
     let may_remove = comparer.may_remove(&claimed);
@@ -22,8 +20,8 @@ pub(crate) async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Res
     let reading = Reading {
         comparer: &comparer,
         dead: &nothing_died,
-        publisher: Publisher::new(None, comparer.heading(String::new(), String::new())),
-        check: &|| Ok(()),
+        publisher: Publisher::new(None, comparer.template(None), config.chunking.job_tokens),
+        lock: None,
     };
     let mut found = reading.perform().await?;
     claimed.extend(std::mem::take(&mut found.seen));
@@ -66,8 +64,7 @@ pub(crate) async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Res
 
 fn counting(comparer: &Comparer<'_>) -> Remover {
     Remover {
-        jetstream: None,
-        subject: String::new(),
+        to: None,
         run: String::new(),
         alias: comparer.config.alias.clone(),
         version: comparer.version,

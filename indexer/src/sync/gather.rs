@@ -6,20 +6,20 @@
 
 use contract::job::{Chunk, Document};
 
-use crate::once::identity;
+use crate::corpus::seen::identity;
 
 /// A document, or some slices of one that is too large to hold.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Piece {
+pub struct Piece {
     /// Each fits a job; never empty.
-    pub(super) slices: Vec<Document>,
+    pub slices: Vec<Document>,
     /// Whether nothing of the document is missing.
-    pub(super) whole: bool,
+    pub whole: bool,
 }
 
 /// Holds the slices of one document.
 #[derive(Debug)]
-pub(super) struct Gather {
+pub struct Gather {
     limit: usize,
     held: Vec<Document>,
     bytes: usize,
@@ -28,24 +28,23 @@ pub(super) struct Gather {
 }
 
 impl Piece {
-    /// Id of the document.
-    pub(super) fn doc_id(&self) -> &str {
+    pub fn doc_id(&self) -> &str {
         self.slices.first().map_or("", |slice| &slice.id)
     }
 
     /// What tells the document apart.
-    pub(super) fn identity(&self) -> u128 {
+    pub fn identity(&self) -> u128 {
         identity(self.doc_id())
     }
 
     /// Chunks that the whole document has.
-    pub(super) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         let total = self.slices.first().and_then(|slice| slice.total);
         u64::from(total.unwrap_or(0))
     }
 
     /// The chunks that are here, with their slices.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = (&Document, &Chunk)> {
+    pub fn chunks(&self) -> impl Iterator<Item = (&Document, &Chunk)> {
         self.slices
             .iter()
             .flat_map(|slice| slice.chunks.iter().map(move |chunk| (slice, chunk)))
@@ -54,7 +53,7 @@ impl Piece {
 
 impl Gather {
     /// Holds at most about `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self {
             limit,
             held: Vec::new(),
@@ -64,7 +63,7 @@ impl Gather {
     }
 
     /// Takes slices in their order; gives what is complete, or too large to wait for the rest.
-    pub(super) fn add(&mut self, slices: Vec<Document>) -> Vec<Piece> {
+    pub fn add(&mut self, slices: Vec<Document>) -> Vec<Piece> {
         let pieces = slices.into_iter().filter_map(|slice| self.add_one(slice));
         pieces.collect()
     }

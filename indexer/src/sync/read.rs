@@ -7,54 +7,53 @@ use futures::stream::{self, StreamExt as _};
 use runtime::failpoint;
 use tokio::sync::mpsc;
 
-use super::compare::Verdict;
+use super::compare::{Verdict, with_vectors};
 use super::comparer::Comparer;
 use super::gather::{Gather, Piece};
-use super::reuse::with_vectors;
-use crate::once::{Once, identity};
-use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::publish::Publisher;
+use crate::corpus::read::Event;
+use crate::corpus::seen::{SeenDocuments, identity};
+use crate::generation::ledger::DeadPoints;
+use crate::generation::lock::Lock;
+use crate::jobs::publisher::Publisher;
 
 /// Batches that are looked up at the same time.
 const CONCURRENT: usize = 4;
 
 /// A reading of the source under way.
-pub(crate) struct Reading<'a> {
-    pub(crate) comparer: &'a Comparer<'a>,
+pub struct Reading<'a> {
+    pub comparer: &'a Comparer<'a>,
     /// Dead letters of this run: their documents are not published again.
-    pub(crate) dead: &'a DeadPoints,
-    pub(crate) publisher: Publisher,
-    /// Asked between batches; it fails when going on has no use any more.
-    pub(crate) check: &'a dyn Fn() -> anyhow::Result<()>,
+    pub dead: &'a DeadPoints,
+    pub publisher: Publisher,
+    /// Looked at between batches: without it, going on has no use any more.
+    pub lock: Option<&'a Lock>,
 }
 
 /// What a reading found, and what it published of it.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) documents: u64,
-    pub(crate) chunks: u64,
-    pub(crate) tokens: u64,
+pub struct ReadResult {
+    pub documents: u64,
+    pub chunks: u64,
+    pub tokens: u64,
     /// Documents, records and files that cannot be read.
-    pub(crate) refused: u64,
-    pub(crate) unchanged: Tally,
-    pub(crate) changed: Tally,
-    pub(crate) newer: Tally,
-    pub(crate) dead: Tally,
+    pub refused: u64,
+    pub unchanged: Tally,
+    pub changed: Tally,
+    pub newer: Tally,
+    pub dead: Tally,
     /// Chunks of what has changed whose vectors are known.
-    pub(crate) reused: u64,
-    /// Tokens of the others.
-    pub(crate) changed_tokens: u64,
+    pub reused: u64,
+    pub changed_tokens: u64,
     /// Jobs that were published for it.
-    pub(crate) jobs: u64,
+    pub jobs: u64,
     /// The [`identity`] of each document.
-    pub(crate) seen: HashSet<u128>,
+    pub seen: HashSet<u128>,
 }
 
-/// Documents and their chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) documents: u64,
-    pub(crate) chunks: u64,
+pub struct Tally {
+    pub documents: u64,
+    pub chunks: u64,
 }
 
 /// Documents that are too large to hold, by their identities.
@@ -69,9 +68,8 @@ struct Compared {
 }
 
 impl Reading<'_> {
-    /// Reads, compares and publishes.
-    pub(crate) async fn perform(mut self) -> anyhow::Result<Found> {
-        let mut found = Found::default();
+    pub async fn perform(mut self) -> anyhow::Result<ReadResult> {
+        let mut found = ReadResult::default();
         let (incoming, reader) = self.comparer.corpus()?;
         let large = self.compare_all(incoming, &mut found).await;
         let ended = reader.ended().await;
@@ -90,21 +88,21 @@ impl Reading<'_> {
     /// Publishes what has changed, but for documents that are too large to hold: these are given back.
     async fn compare_all(
         &mut self,
-        mut incoming: mpsc::Receiver<crate::read::Event>,
-        found: &mut Found,
+        mut incoming: mpsc::Receiver<Event>,
+        found: &mut ReadResult,
     ) -> anyhow::Result<Large> {
         let (comparer, dead) = (self.comparer, self.dead);
-        let mut once = Once::default();
+        let mut seen = SeenDocuments::default();
         let mut gather = Gather::new(comparer.config.hold_bytes);
         let mut large = Large::default();
         {
             let batches = stream::poll_fn(|context| incoming.poll_recv(context))
-                .filter_map(|event| std::future::ready(once.documents(event)))
+                .filter_map(|event| std::future::ready(seen.documents(event)))
                 .map(|slices| comparer.compare(gather.add(slices), dead))
                 .buffered(CONCURRENT);
             let mut batches = std::pin::pin!(batches);
             while let Some(compared) = batches.next().await {
-                (self.check)()?;
+                self.check()?;
                 for (piece, verdict) in compared? {
                     let doc_id = piece.doc_id().to_owned();
                     self.take(piece, verdict, found, &mut large).await?;
@@ -112,17 +110,21 @@ impl Reading<'_> {
                 }
             }
         }
-        found.refused = once.refused;
-        (found.documents, found.chunks, found.tokens) = (once.documents, once.chunks, once.tokens);
-        found.seen = once.into_seen();
+        found.refused = seen.refused;
+        (found.documents, found.chunks, found.tokens) = (seen.documents, seen.chunks, seen.tokens);
+        found.seen = seen.into_seen();
         Ok(large)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.lock.map_or(Ok(()), Lock::check)
     }
 
     async fn take(
         &mut self,
         piece: Piece,
         verdict: Verdict,
-        found: &mut Found,
+        found: &mut ReadResult,
         large: &mut Large,
     ) -> anyhow::Result<()> {
         if !piece.whole {
@@ -141,14 +143,14 @@ impl Reading<'_> {
     /// Reads the source once more for documents that are too large to hold.
     async fn publish_large(
         &mut self,
-        mut incoming: mpsc::Receiver<crate::read::Event>,
+        mut incoming: mpsc::Receiver<Event>,
         changed: &HashSet<u128>,
-        found: &mut Found,
+        found: &mut ReadResult,
     ) -> anyhow::Result<()> {
-        let mut once = Once::default();
+        let mut seen = SeenDocuments::default();
         while let Some(event) = incoming.recv().await {
-            (self.check)()?;
-            let slices = once.documents(event).into_iter().flatten();
+            self.check()?;
+            let slices = seen.documents(event).into_iter().flatten();
             let slices = slices.filter(|slice| changed.contains(&identity(&slice.id)));
             let slices: Vec<_> = slices.collect();
             let known = self.comparer.known(slices.iter()).await?;
@@ -162,7 +164,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    async fn publish(&mut self, slice: Document, found: &mut Found) -> anyhow::Result<()> {
+    async fn publish(&mut self, slice: Document, found: &mut ReadResult) -> anyhow::Result<()> {
         let tokens = slice.chunks.iter().map(|chunk| chunk.token_ids.len());
         found.changed_tokens += tokens.sum::<usize>() as u64;
         let known = slice.chunks.iter().filter(|chunk| chunk.vector.is_some());
@@ -171,7 +173,7 @@ impl Reading<'_> {
     }
 }
 
-impl Found {
+impl ReadResult {
     fn of(&mut self, verdict: Verdict) -> &mut Tally {
         match verdict {
             Verdict::Unchanged => &mut self.unchanged,
@@ -202,7 +204,7 @@ impl Large {
     }
 
     /// Counts them; gives those that have changed. One whose rest was refused is left out.
-    fn count(self, found: &mut Found) -> HashSet<u128> {
+    fn count(self, found: &mut ReadResult) -> HashSet<u128> {
         let mut changed = HashSet::new();
         for (identity, compared) in self.0 {
             if compared.chunks != compared.total {

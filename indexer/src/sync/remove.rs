@@ -11,6 +11,7 @@ use contract::digest::Digest;
 use contract::field;
 use contract::job::{self, Delete, Job, Removal};
 use contract::names::CollectionName;
+use contract::topology::Lane;
 use points::guard::{self, tombstones};
 use points::payload::doc_id;
 use points::point_id;
@@ -19,12 +20,12 @@ use runtime::failpoint;
 
 use super::claim::Claimed;
 use super::comparer::Comparer;
-use crate::once::identity;
-use crate::publish::now_micros;
-use crate::rebuild::Stopped;
-use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::report::as_double;
-use crate::store::store_as;
+use crate::clock::now_micros;
+use crate::corpus::seen::identity;
+use crate::generation::Stopped;
+use crate::generation::ledger::DeadPoints;
+use crate::jobs::store::store_as;
+use crate::progress::as_double;
 
 /// Documents of one job: a deletion costs Qdrant more than a write.
 const REMOVALS_PER_JOB: usize = 100;
@@ -33,39 +34,37 @@ const POINTS_PER_PAGE: u32 = 2048;
 
 /// How much smaller the collection would become.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Shrink {
+pub struct Shrink {
     /// Documents of the collection that the sources stand for.
-    pub(crate) documents: u64,
+    pub documents: u64,
     /// Of these, documents that the source has not.
-    pub(crate) absent: u64,
+    pub absent: u64,
     /// Documents besides that the source has not, and that may be behind a missing mount.
-    pub(crate) behind: u64,
+    pub behind: u64,
     /// What is allowed, in percent.
-    pub(crate) limit: f64,
+    pub limit: f64,
 }
 
 /// Publishes deletions, or only counts them.
-pub(crate) struct Remover {
+pub struct Remover {
     /// `None` only counts.
-    pub(crate) jetstream: Option<jetstream::Context>,
-    pub(crate) subject: String,
-    pub(crate) run: String,
-    pub(crate) alias: CollectionName,
-    pub(crate) version: u64,
+    pub to: Option<(jetstream::Context, Lane)>,
+    pub run: String,
+    pub alias: CollectionName,
+    pub version: u64,
     /// More is a fault: so many were absent before anything was published, and no more were allowed.
-    pub(crate) most: u64,
+    pub most: u64,
 }
 
-/// What was published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Removed {
-    pub(crate) documents: u64,
-    pub(crate) jobs: u64,
+pub struct Removed {
+    pub documents: u64,
+    pub jobs: u64,
 }
 
 impl Shrink {
     /// Why nothing must be deleted, if that is too much.
-    pub(crate) fn refusal(&self) -> Option<String> {
+    pub fn refusal(&self) -> Option<String> {
         let Self {
             documents,
             absent,
@@ -84,7 +83,7 @@ impl Shrink {
 
 impl Comparer<'_> {
     /// Counts what would be deleted.
-    pub(super) async fn shrink(&self, claimed: &Claimed) -> anyhow::Result<Shrink> {
+    pub async fn shrink(&self, claimed: &Claimed) -> anyhow::Result<Shrink> {
         let mut heads = self.in_scope();
         heads.must.push(Condition::matches(field::CHUNK, 0));
         let nothing_died = DeadPoints::new();
@@ -100,7 +99,7 @@ impl Comparer<'_> {
     }
 
     /// Deletes what the source has not; what died in an earlier attempt of the run is left.
-    pub(super) async fn remove(
+    pub async fn remove(
         &self,
         claimed: &Claimed,
         dead: &DeadPoints,
@@ -185,7 +184,7 @@ impl Remover {
     }
 
     async fn store(&self, ids: &[String]) -> anyhow::Result<()> {
-        let Some(jetstream) = &self.jetstream else {
+        let Some((jetstream, lane)) = &self.to else {
             return Ok(());
         };
         let removal = |id: &String| Removal {
@@ -201,7 +200,7 @@ impl Remover {
         let payload = Bytes::from(job.encode());
         // A job that was lost with its stream must not be taken for a duplicate.
         let id = format!("{}.{}", Digest::of(&payload), now_micros());
-        store_as(jetstream, &self.subject, payload, 0, &id).await?;
+        store_as(jetstream, &lane.subject(), payload, 0, &id).await?;
         failpoint::pass("sync-removing");
         Ok(())
     }

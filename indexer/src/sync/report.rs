@@ -1,22 +1,20 @@
 //! Report: what a sync found and did.
 
-use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
 
-use super::read::Found;
-use crate::rebuild::report::as_double;
+use super::read::ReadResult;
+use crate::outcome::Outcome;
+use crate::progress::as_double;
 
 /// All of a sync. Where the source was read again because jobs were lost, what was published counts each time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Id of the run.
     pub run: String,
-    /// The alias.
     pub alias: CollectionName,
-    /// The collection behind it.
     pub collection: CollectionName,
     /// Version of all that was published, in microseconds since the epoch: the start of the sync.
     pub version: u64,
@@ -24,11 +22,8 @@ pub struct Report {
     pub done: bool,
     /// Why it is not, if something has to be looked at.
     pub failed: Option<String>,
-    /// Documents of the source.
     pub documents: u64,
-    /// Their chunks.
     pub chunks: u64,
-    /// Tokens of the chunks.
     pub tokens: u64,
     /// Documents, records and files that cannot be read.
     pub refused: u64,
@@ -36,15 +31,12 @@ pub struct Report {
     pub unchanged: u64,
     /// Documents that were written or deleted by others since the start, and left as they are.
     pub newer: u64,
-    /// Documents that were published.
     pub published: u64,
-    /// Their chunks that are to be embedded.
+    /// Chunks of published documents that are to be embedded.
     pub published_chunks: u64,
-    /// Tokens of these.
     pub published_tokens: u64,
-    /// Their other chunks: the collection has the vectors of these texts, and they travel with the jobs.
+    /// The other chunks of published documents: the collection has the vectors of these texts, and they travel with the jobs.
     pub reused_chunks: u64,
-    /// Documents that were deleted.
     pub deleted: u64,
     /// Documents that are not in the source and were not deleted.
     pub kept: u64,
@@ -60,7 +52,7 @@ pub struct Report {
 
 impl Report {
     /// Adds a reading of the source; the first one says what the source has.
-    pub(super) fn add(&mut self, found: &Found, first: bool) {
+    pub fn add(&mut self, found: &ReadResult, first: bool) {
         if first {
             (self.documents, self.chunks) = (found.documents, found.chunks);
             (self.tokens, self.refused) = (found.tokens, found.refused);
@@ -75,39 +67,19 @@ impl Report {
     }
 
     /// Notes how long the workers took.
-    pub(super) fn embedded_within(&mut self, elapsed: Duration) {
+    pub fn embedded_within(&mut self, elapsed: Duration) {
         if self.published_tokens > 0 && !elapsed.is_zero() {
             self.tokens_per_second = as_double(self.published_tokens) / elapsed.as_secs_f64();
         }
     }
-
-    fn last_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            unchanged,
-            published,
-            deleted,
-            ..
-        } = self;
-        let what = format!("{unchanged} unchanged, {published} published, {deleted} deleted");
-        match &self.failed {
-            Some(reason) => writeln!(f, "failed: {reason}"),
-            None if self.done => writeln!(f, "done: {what}"),
-            None => writeln!(f, "published, not waited for: {what}"),
-        }
-    }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            run,
-            alias,
-            collection,
-            version,
-            ..
-        } = self;
+impl Outcome for Report {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (run, alias, collection, version) =
+            (&self.run, &self.alias, &self.collection, self.version);
         writeln!(
-            f,
+            out,
             "run {run} of `{alias}` ({collection}), version {version}"
         )?;
         let counts = [
@@ -127,14 +99,26 @@ impl fmt::Display for Report {
             ("dead letters", self.dead_letters),
         ];
         for (name, count) in counts {
-            writeln!(f, "{name:<22} {count:>14}")?;
+            writeln!(out, "{name:<22} {count:>14}")?;
         }
-        writeln!(f, "{:<22} {:>14.1}", "seconds", self.seconds)?;
-        writeln!(
-            f,
-            "{:<22} {:>14.0}",
-            "tokens per second", self.tokens_per_second
-        )?;
-        self.last_line(f)
+        writeln!(out, "{:<22} {:>14.1}", "seconds", self.seconds)?;
+        let rate = self.tokens_per_second;
+        writeln!(out, "{:<22} {rate:>14.0}", "tokens per second")?;
+        let (unchanged, published, deleted) = (self.unchanged, self.published, self.deleted);
+        let what = format!("{unchanged} unchanged, {published} published, {deleted} deleted");
+        match &self.failed {
+            Some(reason) => writeln!(out, "failed: {reason}"),
+            None if self.done => writeln!(out, "done: {what}"),
+            None => writeln!(out, "published, not waited for: {what}"),
+        }
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let failed = |reason| format!("run {} failed: {reason}", self.run);
+        self.failed.iter().map(failed).collect()
+    }
+
+    fn is_failure(&self) -> bool {
+        self.failed.is_some()
     }
 }

@@ -15,8 +15,8 @@ use serde::Deserialize;
 
 use super::raw::job_at;
 use super::{Exhausted, Sweeper};
-use crate::dlq::read::{Range, Reader};
-use crate::dlq::stream;
+use crate::streams::stream;
+use crate::streams::{Range, Reader};
 
 /// Advisories of one pull.
 const BATCH: usize = 64;
@@ -38,7 +38,7 @@ struct Advisory {
 
 impl Sweeper {
     /// Deals with all advisories that wait.
-    pub(super) async fn sweep_advisories(&mut self) -> anyhow::Result<()> {
+    pub async fn sweep_advisories(&mut self) -> anyhow::Result<()> {
         let advisories = stream(&self.jetstream, ADVISORIES).await?;
         let consumer: Result<PullConsumer, _> = self
             .jetstream

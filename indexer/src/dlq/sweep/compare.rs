@@ -17,7 +17,7 @@ use futures::TryStreamExt as _;
 
 use super::raw::next_job;
 use super::{Exhausted, Sweeper};
-use crate::unread::filters;
+use crate::streams::orphaned::filters;
 
 /// Time between two looks: far more than an acknowledged job takes to leave the stream.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ struct Look {
 
 impl Sweeper {
     /// Deals with all jobs that no consumer holds.
-    pub(super) async fn sweep_by_comparison(&mut self) -> anyhow::Result<()> {
+    pub async fn sweep_by_comparison(&mut self) -> anyhow::Result<()> {
         let first = looks(&self.jobs).await?;
         let mut suspects = Vec::new();
         for look in first {

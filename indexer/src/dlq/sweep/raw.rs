@@ -32,10 +32,7 @@ struct Stored {
 }
 
 /// The first job of a subject at or after a sequence.
-///
-/// # Errors
-/// If JetStream does not answer, or answers something else.
-pub(super) async fn next_job(
+pub async fn next_job(
     jetstream: &jetstream::Context,
     filter: &str,
     sequence: u64,
@@ -46,10 +43,7 @@ pub(super) async fn next_job(
 }
 
 /// A job by its sequence, `None` if it is not there.
-///
-/// # Errors
-/// If JetStream does not answer, or answers something else.
-pub(super) async fn job_at(
+pub async fn job_at(
     jetstream: &jetstream::Context,
     sequence: u64,
 ) -> anyhow::Result<Option<StreamMessage>> {

@@ -11,8 +11,8 @@ use contract::topology::{JOBS, header};
 use queue::dead_letter::Original;
 
 use super::{Exhausted, Sweeper};
-use crate::dlq::read::next_message;
-use crate::dlq::remove_message;
+use crate::streams::next_message;
+use crate::streams::remove_message;
 
 /// Rounds of deliveries that a job gets besides its first.
 const MOST_ROUNDS: u32 = 3;
@@ -20,11 +20,7 @@ const MOST_ROUNDS: u32 = 3;
 impl Sweeper {
     /// Deals with a job that no consumer holds. Each way ends with its removal, so that a crash before that repeats a
     /// step which JetStream recognises.
-    pub(super) async fn restore(
-        &mut self,
-        job: &StreamMessage,
-        by: &Exhausted<'_>,
-    ) -> anyhow::Result<()> {
+    pub async fn restore(&mut self, job: &StreamMessage, by: &Exhausted<'_>) -> anyhow::Result<()> {
         let original = Original::stored(JOBS, job, by.deliveries);
         let letter = next_message(&self.dlq, &original.dead_letter_subject(), 1).await?;
         if letter.is_some() {

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::Finding;
 use super::objects::{Container, Object, Objects, list};
-use crate::fleet::{Fleet, MAX_WORKERS, Setting, broken, in_flight, max_ack_pending};
+use crate::decisions::MAX_WORKERS;
+use crate::fleet::{Fleet, Setting, broken, in_flight, max_ack_pending};
 
 /// What Kubernetes gives a pod, and KEDA a ScaledObject, that says nothing.
 const POD_GRACE: u64 = 30;
@@ -17,13 +18,13 @@ const MOST_REPLICAS: u64 = 100;
 
 /// Workers and what scales them; one of both may be elsewhere.
 #[derive(Clone, Copy)]
-pub(super) struct Pair<'a> {
-    pub(super) workers: Option<Object<'a>>,
-    pub(super) scaler: Option<Object<'a>>,
+pub struct Pair<'a> {
+    pub workers: Option<Object<'a>>,
+    pub scaler: Option<Object<'a>>,
 }
 
 /// All workers and all that scales them.
-pub(super) fn pairs(objects: &Objects) -> Vec<Pair<'_>> {
+pub fn pairs(objects: &Objects) -> Vec<Pair<'_>> {
     let runs = |object: &Object<'_>| objects.containers(*object).iter().any(|it| it.runs("run"));
     let workers: Vec<_> = objects.of_kind("Deployment").filter(runs).collect();
     let scalers: Vec<_> = objects
@@ -60,7 +61,7 @@ fn scales(scaler: Object<'_>, workers: Object<'_>) -> bool {
 }
 
 /// Judges a pair, and says what of it is elsewhere.
-pub(super) fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
+pub fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
     let mut fleet = Fleet::default();
     let mut findings = Vec::new();
     match pair.scaler {

@@ -6,17 +6,16 @@ use anyhow::Context as _;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// All objects.
 #[derive(Debug, Default)]
-pub(super) struct Objects(Vec<Value>);
+pub struct Objects(Vec<Value>);
 
 /// An object with its kind and name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Object<'a>(pub(super) &'a Value);
+pub struct Object<'a>(pub &'a Value);
 
 /// A container, with the objects that its environment comes from.
 #[derive(Clone, Copy)]
-pub(super) struct Container<'a> {
+pub struct Container<'a> {
     objects: &'a Objects,
     namespace: &'a str,
     value: &'a Value,
@@ -24,7 +23,7 @@ pub(super) struct Container<'a> {
 
 impl Objects {
     /// Takes the documents of a stream of YAML; those of a `List` are taken out of it.
-    pub(super) fn add(&mut self, yaml: &str) -> anyhow::Result<()> {
+    pub fn add(&mut self, yaml: &str) -> anyhow::Result<()> {
         for document in yaml_serde::Deserializer::from_str(yaml) {
             let document = yaml_serde::Value::deserialize(document)?;
             let document = serde_json::to_value(document)?;
@@ -40,25 +39,25 @@ impl Objects {
         Ok(())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = Object<'_>> {
+    pub fn all(&self) -> impl Iterator<Item = Object<'_>> {
         self.0.iter().map(Object)
     }
 
-    pub(super) fn of_kind(&self, kind: &str) -> impl Iterator<Item = Object<'_>> {
+    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = Object<'_>> {
         self.all().filter(move |object| object.kind() == kind)
     }
 
-    pub(super) fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<Object<'_>> {
+    pub fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<Object<'_>> {
         let mut found = self.of_kind(kind);
         found.find(|object| object.namespace() == namespace && object.name() == name)
     }
 
     /// Containers of an object that starts pods.
-    pub(super) fn containers<'a>(&'a self, object: Object<'a>) -> Vec<Container<'a>> {
+    pub fn containers<'a>(&'a self, object: Object<'a>) -> Vec<Container<'a>> {
         let containers = object.pod().map_or(&Value::Null, |pod| &pod["containers"]);
         let container = |value| Container {
             objects: self,
@@ -70,26 +69,26 @@ impl Objects {
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn kind(self) -> &'a str {
+    pub fn kind(self) -> &'a str {
         self.0["kind"].as_str().unwrap_or_default()
     }
 
-    pub(super) fn name(self) -> &'a str {
+    pub fn name(self) -> &'a str {
         self.0["metadata"]["name"].as_str().unwrap_or_default()
     }
 
-    pub(super) fn namespace(self) -> &'a str {
+    pub fn namespace(self) -> &'a str {
         self.0["metadata"]["namespace"]
             .as_str()
             .unwrap_or("default")
     }
 
-    pub(super) fn spec(self) -> &'a Value {
+    pub fn spec(self) -> &'a Value {
         &self.0["spec"]
     }
 
     /// What its pods are to be, if it starts any.
-    pub(super) fn pod(self) -> Option<&'a Value> {
+    pub fn pod(self) -> Option<&'a Value> {
         let spec = self.spec();
         let pod = match self.kind() {
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
@@ -111,7 +110,7 @@ impl fmt::Display for Object<'_> {
 
 impl<'a> Container<'a> {
     /// Whether it runs this verb.
-    pub(super) fn runs(self, verb: &str) -> bool {
+    pub fn runs(self, verb: &str) -> bool {
         self.words().any(|word| word == verb)
     }
 
@@ -121,7 +120,7 @@ impl<'a> Container<'a> {
     }
 
     /// Resources that it asks for or is limited to, by name.
-    pub(super) fn resources(self) -> impl Iterator<Item = &'a str> {
+    pub fn resources(self) -> impl Iterator<Item = &'a str> {
         let both = ["limits", "requests"].map(|key| self.value["resources"][key].as_object());
         both.into_iter()
             .flatten()
@@ -129,13 +128,13 @@ impl<'a> Container<'a> {
     }
 
     /// The probe that decides whether it has started, if it has one.
-    pub(super) fn startup_probe(self) -> Option<&'a Value> {
+    pub fn startup_probe(self) -> Option<&'a Value> {
         let probe = &self.value["startupProbe"];
         probe.is_object().then_some(probe)
     }
 
     /// Value of a setting: of its option, else of its variable.
-    pub(super) fn setting(self, option: &str, variable: &str) -> Option<&'a str> {
+    pub fn setting(self, option: &str, variable: &str) -> Option<&'a str> {
         self.option(option).or_else(|| self.variable(variable))
     }
 
@@ -182,6 +181,6 @@ impl<'a> Container<'a> {
 }
 
 /// The elements of a list; none where there is none.
-pub(super) fn list(value: &Value) -> &[Value] {
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }

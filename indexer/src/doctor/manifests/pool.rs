@@ -11,7 +11,7 @@ use super::objects::{Object, Objects, list};
 const VENDOR: &str = "nvidia.com/";
 const TAINT: &str = "nvidia.com/gpu";
 
-pub(super) fn look(objects: &Objects) -> Vec<Finding> {
+pub fn look(objects: &Objects) -> Vec<Finding> {
     let starts = objects
         .all()
         .filter_map(|object| Some((object, object.pod()?)));

@@ -13,7 +13,7 @@ use super::objects::{Object, Objects, list};
 /// Digits of the fingerprint in the name of a staged model.
 const SHORT: usize = 12;
 
-pub(super) fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
+pub fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
     let Some(scaler) = pair.scaler else {
         return Vec::new();
     };

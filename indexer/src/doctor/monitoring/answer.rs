@@ -6,16 +6,12 @@ use serde_json::Value;
 use super::Finding;
 
 /// Servers of the cluster; 0 without one.
-pub(super) fn cluster_size(answer: &Value) -> u64 {
+pub fn cluster_size(answer: &Value) -> u64 {
     answer["meta_cluster"]["cluster_size"].as_u64().unwrap_or(0)
 }
 
 /// A consumer of the stream of jobs, or what is missing on the way to it.
-pub(super) fn find<'a>(
-    answer: &'a Value,
-    account: &str,
-    consumer: &str,
-) -> Result<&'a Value, Finding> {
+pub fn find<'a>(answer: &'a Value, account: &str, consumer: &str) -> Result<&'a Value, Finding> {
     let accounts = list(&answer["account_details"]);
     let is_it = |found: &&Value| found["name"] == account || found["id"] == account;
     let Some(found) = accounts.iter().find(is_it) else {

@@ -15,7 +15,7 @@ struct Node {
 }
 
 /// Looks for the leaders of the consumers as the scaler does, and at the service in front of the servers.
-pub(super) async fn look(
+pub async fn look(
     config: &DoctorConfig,
     endpoint: &Endpoint,
     size: u64,

@@ -14,7 +14,7 @@ const MOST_BARS: usize = 200;
 const LABELS: u32 = 5;
 
 /// One kind of bars, each as a share of its kind.
-pub(super) struct Series {
+pub struct Series {
     name: &'static str,
     class: &'static str,
     counts: Vec<u64>,
@@ -22,14 +22,14 @@ pub(super) struct Series {
 }
 
 /// Bars of equal width over a range.
-pub(super) struct Bars {
-    pub(super) from: f64,
-    pub(super) to: f64,
-    pub(super) series: Vec<Series>,
+pub struct Bars {
+    pub from: f64,
+    pub to: f64,
+    pub series: Vec<Series>,
 }
 
 impl Series {
-    pub(super) fn new(name: &'static str, class: &'static str, counts: &[u64]) -> Self {
+    pub fn new(name: &'static str, class: &'static str, counts: &[u64]) -> Self {
         let all = counts.iter().sum::<u64>().max(1) as f64;
         Self {
             name,
@@ -41,7 +41,7 @@ impl Series {
 }
 
 /// Several kinds of bars over each other.
-pub(super) fn histogram(title: &str, bars: &Bars) -> String {
+pub fn histogram(title: &str, bars: &Bars) -> String {
     let shares = bars.series.iter().flat_map(|series| &series.shares);
     let highest = shares.copied().fold(f64::MIN_POSITIVE, f64::max);
     let (mut svg, mut keys) = (String::new(), String::new());
@@ -72,7 +72,7 @@ pub(super) fn histogram(title: &str, bars: &Bars) -> String {
 }
 
 /// Differences from the best to the worst, with what they are of. Many are drawn together.
-pub(super) fn differences(title: &str, deltas: &[(f64, &str)]) -> String {
+pub fn differences(title: &str, deltas: &[(f64, &str)]) -> String {
     if deltas.is_empty() {
         return format!("<h2>{}</h2>\n<p>No query differs.</p>\n", escaped(title));
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::compare::Delta;
-use super::super::evaluation::{Evaluation, JudgedHit, Outcome};
+use super::super::evaluation::{Evaluation, JudgedHit, QueryOutcome};
 use super::super::report::Report;
 use super::text::excerpt;
 
@@ -16,7 +16,7 @@ const TEXT: usize = 300;
 const ID: usize = 120;
 
 /// Losses and wins against the baseline; without one, the queries with the lowest nDCG.
-pub(super) fn lists(report: &Report, baseline: Option<&Evaluation>) -> String {
+pub fn lists(report: &Report, baseline: Option<&Evaluation>) -> String {
     match (&report.baseline, baseline) {
         (Some(comparison), Some(baseline)) => {
             let list = List::new(report, Some(baseline));
@@ -33,15 +33,15 @@ pub(super) fn lists(report: &Report, baseline: Option<&Evaluation>) -> String {
 
 struct List<'a> {
     k: usize,
-    queries: &'a [Outcome],
-    now: HashMap<&'a str, &'a Outcome>,
-    before: HashMap<&'a str, &'a Outcome>,
+    queries: &'a [QueryOutcome],
+    now: HashMap<&'a str, &'a QueryOutcome>,
+    before: HashMap<&'a str, &'a QueryOutcome>,
 }
 
 impl<'a> List<'a> {
     fn new(report: &'a Report, baseline: Option<&'a Evaluation>) -> Self {
         let by_id =
-            |queries: &'a [Outcome]| queries.iter().map(|it| (it.id.as_str(), it)).collect();
+            |queries: &'a [QueryOutcome]| queries.iter().map(|it| (it.id.as_str(), it)).collect();
         let queries = report.evaluation.queries.as_slice();
         Self {
             k: report.k,
@@ -79,7 +79,7 @@ impl<'a> List<'a> {
     fn lowest(&self) -> String {
         let mut queries: Vec<_> = self.queries.iter().collect();
         queries.sort_by(|a, b| a.ndcg(self.k).total_cmp(&b.ndcg(self.k)));
-        let row = |one: &&Outcome| {
+        let row = |one: &&QueryOutcome| {
             let ndcg = one.ndcg(self.k);
             format!(
                 "<tr><td>{ndcg:.4}</td>{}<td>{}</td></tr>\n",
@@ -95,7 +95,7 @@ impl<'a> List<'a> {
     }
 }
 
-fn query(outcome: &Outcome) -> String {
+fn query(outcome: &QueryOutcome) -> String {
     let (id, text) = (excerpt(&outcome.id, ID), excerpt(&outcome.text, TEXT));
     let relevant = outcome.relevant;
     format!("<td>{text}<br><small>{id}, relevant documents: {relevant}</small></td>")

@@ -2,7 +2,7 @@
 
 /// The text with everything escaped that HTML could read as markup, in content and in attributes alike. Control
 /// characters, and those that turn the direction of what follows, are shown as replacement characters.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -21,7 +21,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// The beginning of a text, escaped.
-pub(super) fn excerpt(text: &str, chars: usize) -> String {
+pub fn excerpt(text: &str, chars: usize) -> String {
     let short: String = text.chars().take(chars).collect();
     let more = if short.len() < text.len() { "…" } else { "" };
     format!("{}{more}", escaped(&short))

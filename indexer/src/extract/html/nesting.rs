@@ -56,7 +56,7 @@ impl Open {
 
 /// Whether elements are nested more than `limit` deep anywhere in `page`, or would be because of formatting that
 /// is never closed.
-pub(super) fn exceeds(page: &str, limit: usize) -> bool {
+pub fn exceeds(page: &str, limit: usize) -> bool {
     let (mut rest, mut open) = (page, Open::default());
     while let Some((_, after)) = rest.split_once('<') {
         rest = after;

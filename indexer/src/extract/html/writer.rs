@@ -2,7 +2,7 @@
 
 /// Collects the text of a page.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub struct Writer {
     text: String,
     /// What the next block starts with, such as the sign of a heading or an item.
     marker: &'static str,
@@ -42,8 +42,7 @@ fn lines_around(name: &str) -> usize {
 }
 
 impl Writer {
-    /// An element starts.
-    pub(super) fn open(&mut self, name: &str) {
+    pub fn open(&mut self, name: &str) {
         match name {
             "br" => self.due(1),
             "td" | "th" => self.cell(),
@@ -66,8 +65,7 @@ impl Writer {
         }
     }
 
-    /// An element ends.
-    pub(super) fn close(&mut self, name: &str) {
+    pub fn close(&mut self, name: &str) {
         if marker_of(name).is_none() {
             return;
         }
@@ -85,8 +83,7 @@ impl Writer {
         self.due(lines_around(name));
     }
 
-    /// Text between tags.
-    pub(super) fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         if self.verbatim > 0 {
             // Code is often set with an element per line.
             if std::mem::take(&mut self.lines) > 0 && !self.text.ends_with('\n') {
@@ -107,8 +104,7 @@ impl Writer {
         }
     }
 
-    /// The whole text.
-    pub(super) fn finish(self) -> String {
+    pub fn finish(self) -> String {
         self.text
     }
 

@@ -22,7 +22,6 @@ const MOST_BLOCKS: usize = 32;
 trait Parts: Send + Sync + 'static {
     /// Size of the whole in bytes.
     fn bytes(&self) -> u64;
-    /// A part of it.
     fn part(&self, start: u64, bytes: u64) -> io::Result<Bytes>;
 }
 
@@ -38,14 +37,14 @@ impl Parts for Object {
 
 /// An object with the blocks that were read last.
 #[derive(Clone)]
-pub(super) struct Blocks {
+pub struct Blocks {
     whole: Arc<dyn Parts>,
     /// Blocks by their number, the one that was used last at the end.
     kept: Arc<Mutex<VecDeque<(u64, Bytes)>>>,
 }
 
 impl Blocks {
-    pub(super) fn of(object: Object) -> Self {
+    pub fn of(object: Object) -> Self {
         Self::over(object)
     }
 
@@ -103,7 +102,7 @@ impl ChunkReader for Blocks {
 }
 
 /// Reads on from one place.
-pub(super) struct BlockReader {
+pub struct BlockReader {
     blocks: Blocks,
     next: u64,
 }

@@ -21,12 +21,11 @@ use points::{Points, point_id};
 use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint};
 use tokio::sync::mpsc;
 
-use super::{Copier, Read, copy_all};
-use crate::corpus::READ_AHEAD;
-use crate::pack::{Packed, Packer, TooLarge, Whole};
-use crate::read::{Event, ReadError};
-use crate::rebuild::catch_up::Again;
-use crate::rebuild::publish::Publisher;
+use super::Copier;
+use crate::corpus::read::{Event, ReadError};
+use crate::generation::reembed::Reembed;
+use crate::jobs::documents::Whole;
+use crate::jobs::{DocumentPacker, Packed, TooLarge};
 
 /// Heads of one page.
 const HEADS_PER_PAGE: u32 = 128;
@@ -37,58 +36,28 @@ const LOOKS: u32 = 5;
 /// Pause before the second look; each later one is longer by as much.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A collection as a source.
-#[derive(Clone, Copy)]
-pub(in crate::rebuild) struct Collection<'a> {
-    pub(in crate::rebuild) from: Points<'a>,
+/// Reads a collection as a source.
+pub struct CollectionReader<'a> {
+    pub from: Points<'a>,
     /// What the alias points to: what changes there during the run is carried over later.
-    pub(in crate::rebuild) serving: &'a CollectionName,
-    pub(in crate::rebuild) tokenizer: &'a Tokenizer,
-    pub(in crate::rebuild) copier: &'a Copier<'a>,
-}
-
-/// A collection that is read, and what became of it.
-struct Stored<'a> {
-    source: Collection<'a>,
-    packer: Packer,
-    output: mpsc::Sender<Event>,
+    pub serving: &'a CollectionName,
+    pub tokenizer: &'a Tokenizer,
+    pub copier: Copier<'a>,
+    pub packer: DocumentPacker,
+    pub output: mpsc::Sender<Event>,
     /// Chunks that the model does not take whole.
-    truncated: u64,
+    pub truncated: u64,
 }
 
-/// A document by its head.
 struct Found {
     doc_id: String,
     head: Head,
 }
 
-impl Collection<'_> {
-    /// Reads all documents, and copies or publishes them. `check` is asked between batches.
-    pub(in crate::rebuild) async fn copy(
-        self,
-        packer: Packer,
-        publisher: Publisher,
-        check: impl Fn() -> anyhow::Result<()>,
-    ) -> anyhow::Result<Read> {
-        let (output, incoming) = mpsc::channel(READ_AHEAD);
-        let stored = Stored {
-            source: self,
-            packer,
-            output,
-            truncated: 0,
-        };
-        // The reading ends with the copying: whoever fails first ends both.
-        let copied = copy_all(incoming, self.copier, publisher, check);
-        let (truncated, mut read) = tokio::try_join!(stored.read(), copied)?;
-        read.report.truncated = truncated;
-        Ok(read)
-    }
-}
-
-impl Stored<'_> {
+impl CollectionReader<'_> {
     /// Reads all documents. Gives the number of chunks that the model does not take whole.
-    async fn read(mut self) -> anyhow::Result<u64> {
-        let from = self.source.from;
+    pub async fn read(mut self) -> anyhow::Result<u64> {
+        let from = self.from;
         let mut pages = from.pages(guard::heads(), &Head::FIELDS, HEADS_PER_PAGE);
         while let Some(page) = pages.next().await? {
             self.page(&page).await?;
@@ -110,19 +79,14 @@ impl Stored<'_> {
     }
 
     fn is_taken(&self, head: Head) -> bool {
-        let Collection {
-            from,
-            serving,
-            copier,
-            ..
-        } = self.source;
-        let comes_later = from.collection == serving && head.version > copier.version;
+        let comes_later =
+            self.from.collection == self.serving && head.version > self.copier.version;
         !head.deleted && !comes_later
     }
 
     /// Removes what an earlier attempt has copied of documents that are left out now.
     async fn forget(&self, documents: &[Found]) -> anyhow::Result<()> {
-        let copier = self.source.copier;
+        let copier = self.copier;
         let Some(target) = copier.target.filter(|_| !documents.is_empty()) else {
             return Ok(());
         };
@@ -143,11 +107,7 @@ impl Stored<'_> {
             if let Some(points) = self.points(&found).await? {
                 return self.take(&found, &points).await;
             }
-            let mut heads = self
-                .source
-                .from
-                .heads(slice::from_ref(&found.doc_id))
-                .await?;
+            let mut heads = self.from.heads(slice::from_ref(&found.doc_id)).await?;
             match heads.remove(&found.doc_id) {
                 Some(head) if self.is_taken(head) => found.head = head,
                 Some(_) | None => return self.forget(&[found]).await,
@@ -163,7 +123,7 @@ impl Stored<'_> {
         let ids: Vec<_> = found.ids().collect();
         let mut all = Vec::new();
         for part in ids.chunks(POINTS_PER_READ) {
-            let points = self.source.from.get(part.to_vec(), &[], false).await?;
+            let points = self.from.get(part.to_vec(), &[], false).await?;
             let points = points.into_iter().map(|point| (id(&point), point));
             let mut points: HashMap<_, _> = points.collect();
             for wanted in part {
@@ -193,10 +153,10 @@ impl Stored<'_> {
         found: &Found,
         point: &RetrievedPoint,
     ) -> anyhow::Result<Result<Option<Packed>, TooLarge>> {
-        let again = Again::of(point, self.source.copier.manifest, self.source.tokenizer)?;
-        self.truncated += u64::from(again.truncated);
-        let (meta, chunks) = (again.document.meta, again.document.chunks);
-        let tokens = usize::try_from(again.tokens).unwrap_or(usize::MAX);
+        let reembed = Reembed::of(point, self.copier.manifest, self.tokenizer)?;
+        self.truncated += u64::from(reembed.truncated);
+        let (meta, chunks) = (reembed.document.meta, reembed.document.chunks);
+        let tokens = usize::try_from(reembed.tokens).unwrap_or(usize::MAX);
         let whole = Whole {
             doc_id: &found.doc_id,
             meta: &meta,
@@ -215,7 +175,7 @@ impl Stored<'_> {
     async fn refuse(&self, found: &Found, problem: String) {
         let error = ReadError::Stored {
             doc_id: found.doc_id.clone(),
-            collection: self.source.from.collection.to_string(),
+            collection: self.from.collection.to_string(),
             problem,
         };
         self.send_event(Event::Refused(error)).await;
@@ -234,7 +194,6 @@ impl Stored<'_> {
 }
 
 impl Found {
-    /// Ids of all its points.
     fn ids(&self) -> impl Iterator<Item = String> {
         (0..self.head.chunks).map(|chunk| point_id(&self.doc_id, chunk).to_string())
     }

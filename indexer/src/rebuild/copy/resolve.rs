@@ -13,28 +13,29 @@ use points::payload::{id, number, text};
 use points::point::{self, Stamp};
 use points::{Points, point_id};
 
-use crate::rebuild::balance::DeadPoints;
-use crate::rebuild::look_up::{Known, Wanted, vectors};
+use crate::generation::known_vectors::{self, Known, Wanted};
+use crate::generation::ledger::DeadPoints;
 
 /// Tells for each batch of chunks what has to be done about it.
-pub(in crate::rebuild) struct Copier<'a> {
+#[derive(Clone, Copy)]
+pub struct Copier<'a> {
     /// The generation; `None` only counts.
-    pub(in crate::rebuild) target: Option<Points<'a>>,
-    pub(in crate::rebuild) serving: Option<Points<'a>>,
-    pub(in crate::rebuild) manifest: &'a Manifest,
-    pub(in crate::rebuild) version: u64,
-    pub(in crate::rebuild) run: &'a str,
+    pub target: Option<Points<'a>>,
+    pub serving: Option<Points<'a>>,
+    pub manifest: &'a Manifest,
+    pub version: u64,
+    pub run: &'a str,
     /// Points whose jobs were given up in an earlier attempt.
-    pub(in crate::rebuild) dead: &'a DeadPoints,
+    pub dead: &'a DeadPoints,
 }
 
 /// What became of a batch.
 #[derive(Default)]
-pub(super) struct Copied {
-    pub(super) reused: u64,
-    pub(super) present: u64,
-    pub(super) superseded: u64,
-    pub(super) rest: Vec<Document>,
+pub struct Copied {
+    pub reused: u64,
+    pub present: u64,
+    pub superseded: u64,
+    pub rest: Vec<Document>,
 }
 
 /// A chunk with where its point is and what its text is.
@@ -65,7 +66,6 @@ struct Found {
 
 /// What the generation has of a chunk.
 enum State {
-    /// Nothing.
     Absent,
     /// The chunk, or a dead letter that was to make it.
     Present,
@@ -92,7 +92,7 @@ impl Found {
 
 impl Copier<'_> {
     /// Copies what can be copied; gives what has to be published.
-    pub(super) async fn resolve(&self, documents: Vec<Document>) -> anyhow::Result<Copied> {
+    pub async fn resolve(&self, documents: Vec<Document>) -> anyhow::Result<Copied> {
         let (documents, mut pieces) = pieces(documents);
         let mut copied = Copied::default();
         let found = self.found(&pieces, &documents).await?;
@@ -110,7 +110,7 @@ impl Copier<'_> {
         let mut drafts = Vec::new();
         if let Some(serving) = self.serving {
             let wanted: Vec<_> = pieces.iter().map(Piece::wanted).collect();
-            let found = vectors(serving, self.manifest, &wanted).await?;
+            let found = known_vectors::find(serving, self.manifest, &wanted).await?;
             let stamp = self.stamp();
             pieces.retain(|piece| {
                 let Some(vector) = found.vector(&piece.digest) else {

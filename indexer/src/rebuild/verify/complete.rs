@@ -12,9 +12,10 @@ use contract::field;
 use points::guard::{self, Head, tombstones};
 use qdrant_client::qdrant::{Condition, Filter};
 
-use crate::once::{Chunks, identity};
+use crate::corpus::seen::{Chunks, identity};
+use crate::generation::record::Gate;
+use crate::progress::as_double;
 use crate::rebuild::Rebuild;
-use crate::rebuild::report::{Gate, as_double};
 
 /// Looks before a difference is believed.
 const LOOKS: u32 = 5;
@@ -64,8 +65,8 @@ impl Tally<'_> {
     }
 }
 
-impl Rebuild {
-    pub(super) async fn complete(&mut self) -> anyhow::Result<Gate> {
+impl Rebuild<'_> {
+    pub async fn complete(&mut self) -> anyhow::Result<Gate> {
         let mut found = self.found().await?;
         for _ in 1..LOOKS {
             if found.is_whole() {
@@ -126,7 +127,6 @@ impl Rebuild {
         })
     }
 
-    /// Looks at all heads.
     async fn heads(&self, tally: &mut Tally<'_>) -> anyhow::Result<()> {
         let mut pages = self
             .target()

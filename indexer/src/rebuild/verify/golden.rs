@@ -2,54 +2,41 @@
 
 use anyhow::Context as _;
 
-use crate::eval::report::Report;
-use crate::eval::{EvalConfig, eval};
+use crate::eval::{EvalConfig, Report, eval};
+use crate::generation::record::Gate;
 use crate::rebuild::Rebuild;
-use crate::rebuild::report::Gate;
 
 /// How many of the first documents count.
 const CUTOFF: usize = 10;
 
-impl Rebuild {
+impl Rebuild<'_> {
     /// The gate, if queries are given.
-    pub(super) async fn golden(&self) -> anyhow::Result<Option<Gate>> {
+    pub async fn golden(&self) -> anyhow::Result<Option<Gate>> {
         let Some(config) = self.evaluation() else {
             return Ok(None);
         };
-        let mut printed = Vec::new();
-        // Whether the gate holds is in the report as well.
-        let _: std::process::ExitCode = eval(&config, &mut printed).await?;
-        let report: Report = serde_json::from_slice(&printed)
-            .context("the report of the golden queries is not readable")?;
+        let report = eval(&config).await?;
         let found = report
             .gates
             .first()
             .context("the golden queries were not compared with the serving collection")?;
         let queries = report.evaluation.queries.len();
-        if found_nothing(&report) {
-            return Ok(Some(Gate {
-                name: "golden queries".to_owned(),
-                value: found.value,
-                limit: found.limit,
-                passed: false,
-                finding: format!(
-                    "none of {queries} queries finds a relevant document, neither here nor in `{}`, so that nothing is \
-                     measured; do the judgements name documents of this alias?",
-                    self.record().serving
-                ),
-            }));
-        }
+        let (value, limit, serving) = (found.value, found.limit, &self.record().serving);
+        let nothing = found_nothing(&report);
+        let finding = if nothing {
+            format!(
+                "none of {queries} queries finds a relevant document, neither here nor in `{serving}`, so that nothing \
+                 is measured; do the judgements name documents of this alias?"
+            )
+        } else {
+            format!(
+                "mean nDCG@{CUTOFF} of {queries} queries is {value:.4} below that of `{serving}`, {limit} is allowed \
+                 (--max-regression)"
+            )
+        };
         Ok(Some(Gate {
-            name: "golden queries".to_owned(),
-            value: found.value,
-            limit: found.limit,
-            passed: found.passed,
-            finding: format!(
-                "mean nDCG@{CUTOFF} of {queries} queries is {:.4} below that of `{}`, {} is allowed (--max-regression)",
-                found.value,
-                self.record().serving,
-                found.limit
-            ),
+            passed: found.passed && !nothing,
+            ..Gate::at_most("golden queries", value, limit, finding)
         }))
     }
 

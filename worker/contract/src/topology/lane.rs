@@ -83,6 +83,27 @@ impl Lane {
         })
     }
 
+    /// Subject of the jobs on all lanes of a model, or of all models: `jobs.<task>.<model>.*` or `jobs.<task>.*.*`.
+    #[must_use]
+    pub fn all_of(task: Task, model: Option<&ModelName>) -> String {
+        let model = model.map_or("*", ModelName::as_str);
+        format!("jobs.{}.{model}.*", task.as_str())
+    }
+
+    /// The lane that a consumer reads, by the name of the consumer. `None` for a consumer of anything else.
+    #[must_use]
+    pub fn of_consumer(task: Task, consumer: &str) -> Option<Self> {
+        let rest = consumer.strip_prefix(task.as_str())?.strip_prefix('-')?;
+        Priority::ALL.into_iter().find_map(|priority| {
+            let model = rest.strip_suffix(priority.as_str())?.strip_suffix('-')?;
+            Some(Self {
+                task,
+                model: model.parse().ok()?,
+                priority,
+            })
+        })
+    }
+
     /// Subject that takes the jobs: `jobs.<task>.<model>.<lane>`.
     #[must_use]
     pub fn subject(&self) -> String {
@@ -103,5 +124,24 @@ impl Lane {
             self.model,
             self.priority.as_str()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_tells_its_lane_and_subjects_with_wildcards_mean_all_lanes() {
+        let model: ModelName = "mini-lm-live".parse().unwrap();
+        for lane in Lane::of(Task::Embed, &model) {
+            let consumer = lane.consumer();
+            assert_eq!(Lane::of_consumer(Task::Embed, &consumer), Some(lane));
+            assert_eq!(Lane::of_consumer(Task::Rescore, &consumer), None);
+        }
+        assert_eq!(Lane::of_consumer(Task::Embed, "embed-live"), None);
+        let all = Lane::all_of(Task::Embed, Some(&model));
+        assert_eq!(all, "jobs.embed.mini-lm-live.*");
+        assert_eq!(Lane::all_of(Task::Rescore, None), "jobs.rescore.*.*");
     }
 }

@@ -1,0 +1,126 @@
+//! Command line: the verbs of the program, and how each is performed and printed.
+
+pub mod output;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use indexer::delete::{DeleteConfig, delete};
+use indexer::dlq::{DlqConfig, dlq};
+use indexer::doctor::{DoctorConfig, doctor};
+use indexer::eval::{EvalConfig, eval};
+use indexer::gc::{GcConfig, gc};
+use indexer::outcome::print;
+use indexer::provision::{ProvisionConfig, provision};
+use indexer::publish::{PublishConfig, publish};
+use indexer::rebuild::{self, RebuildConfig, rebuild};
+use indexer::render::{RenderConfig, render};
+use indexer::rescore::{RescoreConfig, rescore};
+use indexer::rollback::{RollbackConfig, rollback};
+use indexer::search::{SearchConfig, search};
+use indexer::status::{StatusConfig, status};
+use indexer::sync::{self, PlanConfig, SyncConfig, sync};
+use runtime::settings::ConfigFault;
+
+use output::Output;
+
+/// Turns a corpus into embedding jobs on JetStream, and searches what became of them
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create and update streams, consumers, buckets and collections
+    Provision(Box<ProvisionConfig>),
+    /// Publish documents as jobs
+    Publish(Box<PublishConfig>),
+    /// Publish the removal of documents
+    Delete(Box<DeleteConfig>),
+    /// Score the points of a collection with a cross-encoder or a classifier
+    Rescore(Box<RescoreConfig>),
+    /// Search a collection; the query is embedded through the queue
+    Search(Box<SearchConfig>),
+    /// Measure a search by queries whose relevant documents are known; compare, and gate
+    Eval(Box<EvalConfig>),
+    /// Make the collection behind an alias equal to its sources
+    Sync(Box<SyncConfig>),
+    /// Say what a sync would do, and what it would cost; change nothing
+    Plan(Box<PlanConfig>),
+    /// Rebuild an alias from its sources: a new generation, proved, then switched to
+    Rebuild(Box<RebuildConfig>),
+    /// Point an alias to the generation before
+    Rollback(Box<RollbackConfig>),
+    /// Drop generations that nobody needs
+    Gc(Box<GcConfig>),
+    /// Show what waits, what is in flight, what failed and what is there
+    Status(Box<StatusConfig>),
+    /// List, show, replay and drop dead letters; find exhausted jobs
+    Dlq(Box<DlqConfig>),
+    /// Turn a few decisions into an overlay of kustomize
+    Render(Box<RenderConfig>),
+    /// Look at a running system, or at manifests, and say what is wrong
+    Doctor(Box<DoctorConfig>),
+}
+
+impl Verb {
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        match self {
+            Self::Provision(config) => config.faults(),
+            Self::Publish(config) => config.faults(),
+            Self::Delete(config) => config.faults(),
+            Self::Rescore(config) => config.faults(),
+            Self::Search(config) => config.faults(),
+            Self::Eval(config) => config.faults(),
+            Self::Sync(config) => config.faults(),
+            Self::Plan(config) => config.faults(),
+            Self::Rebuild(config) => config.faults(),
+            Self::Rollback(config) => config.faults(),
+            Self::Gc(config) => config.faults(),
+            Self::Status(config) => config.faults(),
+            Self::Dlq(config) => config.faults(),
+            Self::Render(config) => config.faults(),
+            Self::Doctor(config) => config.faults(),
+        }
+    }
+
+    pub async fn perform(self, out: &mut Output) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Provision(config) => print(&provision(&config).await?, false, out),
+            Self::Publish(config) => print(&publish(&config).await?, config.json, out),
+            Self::Delete(config) => print(&delete(&config).await?, false, out),
+            Self::Rescore(config) => print(&rescore(&config).await?, config.json, out),
+            Self::Search(config) => print(&search(&config).await?, config.json, out),
+            Self::Eval(config) => print(&eval(&config).await?, config.json, out),
+            Self::Sync(config) if config.dry_run => {
+                let plan = sync::dry_run(&config.comparison, &config.sizing).await?;
+                print(&plan, config.json, out)
+            }
+            Self::Sync(config) => print(&sync(&config).await?, config.json, out),
+            Self::Plan(config) => {
+                let plan = sync::dry_run(&config.comparison, &config.sizing).await?;
+                print(&plan, config.json, out)
+            }
+            Self::Rebuild(config) if config.dry_run => {
+                print(&rebuild::dry_run(&config).await?, config.json, out)
+            }
+            Self::Rebuild(config) => print(&rebuild(&config).await?, config.json, out),
+            Self::Rollback(config) => print(&rollback(&config).await?, config.json, out),
+            Self::Gc(config) => {
+                for generation in gc(&config).await? {
+                    print(&generation, config.json, out)?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Status(config) if config.watch => watch::watch(&config, out).await,
+            Self::Status(config) => print(&status(&config).await?, config.json, out),
+            Self::Dlq(config) => dlq(&config, out).await,
+            Self::Doctor(config) => print(&doctor(&config).await?, config.json, out),
+            Self::Render(config) => print(&render(&config)?, config.json, out),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Read: runs source, extract, chunk and pack over a corpus, in parallel and with bounded memory.
+//!
+//! ```text
+//! walk --portions--> chunk (one thread per core) --portions, in order--> pack --jobs--> whoever publishes
+//! ```
+//! A thread walks the sources and cuts the work into portions. Each free core takes the next one, so that a portion that
+//! takes long delays no other, and the portions that are done wait for their turn: jobs are packed in the order of the
+//! sources, so that the same corpus gives the same jobs every time. No more than `PORTIONS_AHEAD` are on their way: a
+//! slow publisher stops the reading.
+
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::chunk::{Chunk, ChunkError, Chunker};
+use crate::document::{Content, Document};
+use crate::extract::{ExtractOptions, extract};
+use crate::jobs::{DocumentPacker, Packed, TooLarge};
+use crate::source::{Format, Input, InputLocation, SourceError, Sources};
+
+/// Text of a portion in bytes: enough that handing it on costs nothing, little enough that cores end together.
+const PORTION_BYTES: u64 = 256 << 10;
+/// Documents of a portion.
+const PORTION_UNITS: usize = 64;
+/// Portions per core that wait, are being chunked, or are done before their turn.
+const PORTIONS_AHEAD: usize = 4;
+
+/// Why a part of a corpus is not published; the rest goes on.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    #[error("{0}; shorten or flatten it")]
+    Meta(String),
+    #[error("document `{doc_id}` of `{collection}` {problem}; publish it again")]
+    Stored {
+        doc_id: String,
+        collection: String,
+        problem: String,
+    },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// A job to publish.
+    Job(Box<Packed>),
+    /// A document was read to its end.
+    Document { bytes: u64 },
+    /// Something is not published.
+    Refused(ReadError),
+    /// Files were passed over because their extension is unknown.
+    Skipped(u64),
+}
+
+/// A piece of work for one core.
+enum Unit {
+    /// A file that is one document: extracted in parallel too, because HTML and PDF take long.
+    Input(Input),
+    /// A record of a file with many.
+    Document(Box<Document>),
+    /// Not readable.
+    Refused(SourceError),
+}
+
+/// A document with its chunks.
+enum Chunked {
+    Whole(Box<Document>, Vec<Chunk>),
+    /// Too large to hold all chunks at once: chunked while it is packed.
+    Streamed(Box<Document>),
+}
+
+type ReadDocument = Result<Chunked, ReadError>;
+
+/// A portion to chunk, and where its chunks go.
+type Work = (Vec<Unit>, SyncSender<Vec<ReadDocument>>);
+
+/// Where the chunks of the next portion come from.
+type NextPortion = Receiver<Vec<ReadDocument>>;
+
+/// Reads a corpus on threads of its own. Ends early when the receiver is gone.
+pub fn read(
+    sources: Sources,
+    options: ExtractOptions,
+    chunker: Chunker,
+    packer: DocumentPacker,
+    output: tokio::sync::mpsc::Sender<Event>,
+) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let (work, from_walk) = sync_channel(cores);
+        let (turns, in_order) = sync_channel(cores * PORTIONS_AHEAD);
+        let chunker = &chunker;
+        // Held by those alone who chunk: when all of them have died, the walk ends.
+        let from_walk = Arc::new(Mutex::new(from_walk));
+        thread::scope(|scope| {
+            let skipped = scope.spawn(move || walk(sources, options, &Portions { work, turns }));
+            for _ in 0..cores {
+                let from_walk = Arc::clone(&from_walk);
+                scope.spawn(move || chunk_portions(chunker, options, &from_walk));
+            }
+            drop(from_walk);
+            let packed = pack_portions(chunker, packer, in_order, &output);
+            match (packed, skipped.join()) {
+                (Some(()), Ok(skipped)) => drop(output.blocking_send(Event::Skipped(skipped))),
+                (None, Ok(_)) => {}
+                // What was read so far is not all: whoever joins this thread must know.
+                (_, Err(panic)) => std::panic::resume_unwind(panic),
+            }
+        });
+    })
+}
+
+/// The ways of a portion: to whoever is free, and to its turn.
+struct Portions {
+    work: SyncSender<Work>,
+    turns: SyncSender<NextPortion>,
+}
+
+impl Portions {
+    /// `None` when nobody listens any more.
+    fn send(&self, units: Vec<Unit>) -> Option<()> {
+        let (chunks, turn) = sync_channel(1);
+        self.turns.send(turn).ok()?;
+        self.work.send((units, chunks)).ok()
+    }
+}
+
+/// Cuts the work into portions. Gives the number of files that were passed over.
+fn walk(mut sources: Sources, options: ExtractOptions, portions: &Portions) -> u64 {
+    let mut portion = Portion::default();
+    while let Some(input) = sources.next() {
+        let sent = match input {
+            Err(error) => portion.add(Unit::Refused(error), 0, portions),
+            Ok(input) if is_one_document(&input) => {
+                let bytes = size_of(&input);
+                portion.add(Unit::Input(input), bytes, portions)
+            }
+            Ok(input) => extract(input, options).try_for_each(|record| match record {
+                Ok(document) => {
+                    let bytes = document.text.bytes();
+                    portion.add(Unit::Document(Box::new(document)), bytes, portions)
+                }
+                Err(error) => portion.add(Unit::Refused(error), 0, portions),
+            }),
+        };
+        if sent.is_none() {
+            return sources.skipped();
+        }
+    }
+    // The receivers may be gone; then nobody waits for the last portion.
+    portions.send(portion.units);
+    sources.skipped()
+}
+
+/// Whether an input is one document with the id of the input, not records with ids of their own.
+pub fn is_one_document(input: &Input) -> bool {
+    match input.format {
+        Format::Text | Format::Markdown | Format::Html | Format::Pdf => true,
+        Format::Jsonl | Format::Csv | Format::Tsv | Format::Parquet => false,
+    }
+}
+
+fn size_of(input: &Input) -> u64 {
+    match &input.location {
+        InputLocation::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        InputLocation::Object(object) => object.bytes(),
+        InputLocation::Stdin => 0,
+    }
+}
+
+#[derive(Default)]
+struct Portion {
+    units: Vec<Unit>,
+    bytes: u64,
+}
+
+impl Portion {
+    /// Adds a unit; sends the portion when it is full. `None` when nobody listens any more.
+    fn add(&mut self, unit: Unit, bytes: u64, portions: &Portions) -> Option<()> {
+        self.units.push(unit);
+        self.bytes += bytes;
+        if self.bytes < PORTION_BYTES && self.units.len() < PORTION_UNITS {
+            return Some(());
+        }
+        self.bytes = 0;
+        portions.send(std::mem::take(&mut self.units))
+    }
+}
+
+/// Chunks portion after portion until there are no more.
+fn chunk_portions(chunker: &Chunker, options: ExtractOptions, work: &Mutex<Receiver<Work>>) {
+    let next = || work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    while let Ok((units, chunks)) = next() {
+        let units = units.into_iter();
+        let chunked = units.flat_map(|unit| chunk_unit(chunker, options, unit));
+        // Whoever packs may be gone; the walk ends soon then, and with it the work.
+        drop(chunks.send(chunked.collect()));
+    }
+}
+
+fn chunk_unit(chunker: &Chunker, options: ExtractOptions, unit: Unit) -> Vec<ReadDocument> {
+    match unit {
+        Unit::Refused(error) => vec![Err(error.into())],
+        Unit::Document(document) => vec![chunk_document(chunker, document)],
+        Unit::Input(input) => extract(input, options)
+            .map(|document| chunk_document(chunker, Box::new(document?)))
+            .collect(),
+    }
+}
+
+fn chunk_document(chunker: &Chunker, document: Box<Document>) -> ReadDocument {
+    match document.text {
+        Content::File(_) => Ok(Chunked::Streamed(document)),
+        Content::Text(_) => {
+            let chunks = chunker.chunks(&document).collect::<Result<_, _>>()?;
+            Ok(Chunked::Whole(document, chunks))
+        }
+    }
+}
+
+/// Packs and sends. `None` when nobody listens any more.
+fn pack_portions(
+    chunker: &Chunker,
+    mut packer: DocumentPacker,
+    in_order: Receiver<NextPortion>,
+    output: &tokio::sync::mpsc::Sender<Event>,
+) -> Option<()> {
+    for turn in in_order {
+        // A thread that died has left its portion behind; the scope says so when it ends.
+        for chunked in turn.recv().ok()? {
+            let packed =
+                chunked.and_then(|chunked| pack_document(chunker, &mut packer, chunked, output));
+            let event = match packed {
+                Ok(Some(bytes)) => Event::Document { bytes },
+                Ok(None) => return None,
+                Err(error) => Event::Refused(error),
+            };
+            output.blocking_send(event).ok()?;
+        }
+    }
+    match packer.finish() {
+        Some(packed) => output.blocking_send(Event::Job(Box::new(packed))).ok(),
+        None => Some(()),
+    }
+}
+
+/// Packs one document. `None` when nobody listens any more.
+fn pack_document(
+    chunker: &Chunker,
+    packer: &mut DocumentPacker,
+    chunked: Chunked,
+    output: &tokio::sync::mpsc::Sender<Event>,
+) -> Result<Option<u64>, ReadError> {
+    match chunked {
+        Chunked::Whole(document, chunks) => {
+            pack_chunks(packer, &document, chunks.into_iter().map(Ok), output)
+        }
+        Chunked::Streamed(document) => {
+            pack_chunks(packer, &document, chunker.chunks(&document), output)
+        }
+    }
+}
+
+fn pack_chunks(
+    packer: &mut DocumentPacker,
+    document: &Document,
+    chunks: impl Iterator<Item = Result<Chunk, ChunkError>>,
+    output: &tokio::sync::mpsc::Sender<Event>,
+) -> Result<Option<u64>, ReadError> {
+    let meta = meta_of(document);
+    contract::job::check_meta(&document.id, &meta).map_err(ReadError::Meta)?;
+    for chunk in chunks {
+        if let Some(packed) = packer.add(&document.id, &meta, chunk?)?
+            && output.blocking_send(Event::Job(Box::new(packed))).is_err()
+        {
+            return Ok(None);
+        }
+    }
+    Ok(Some(document.text.bytes()))
+}
+
+/// What the payload says about a document: its own fields, its title, and where it came from.
+fn meta_of(document: &Document) -> Map<String, Value> {
+    let mut meta = document.meta.clone();
+    if let Some(title) = &document.title {
+        meta.insert("title".to_owned(), Value::from(title.as_str()));
+    }
+    meta.insert(
+        "source".to_owned(),
+        Value::from(document.origin.path.as_ref()),
+    );
+    meta
+}

@@ -1,0 +1,77 @@
+//! Alias: what an alias points to, and the one request that points it elsewhere.
+
+use anyhow::Context as _;
+use contract::names::CollectionName;
+use qdrant_client::Qdrant;
+use qdrant_client::qdrant::{AliasDescription, CreateAliasBuilder};
+
+/// The collection behind an alias, `None` if there is no such alias.
+pub async fn find(
+    qdrant: &Qdrant,
+    alias: &CollectionName,
+) -> anyhow::Result<Option<CollectionName>> {
+    let aliases = list(qdrant).await?;
+    let found = aliases
+        .into_iter()
+        .find(|it| it.alias_name == *alias.as_str());
+    Ok(found
+        .map(|found| found.collection_name.parse())
+        .transpose()?)
+}
+
+/// The collection behind an alias.
+pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<CollectionName> {
+    find(qdrant, alias).await?.with_context(|| {
+        format!("there is no alias `{alias}`; run `indexer provision` with it first")
+    })
+}
+
+/// The collection behind a name, which may be an alias or a collection itself.
+pub async fn resolved(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<CollectionName> {
+    if collections(qdrant).await?.contains(name) {
+        return Ok(name.clone());
+    }
+    let found = target(qdrant, name).await;
+    found.with_context(|| format!("there is neither a collection nor an alias `{name}`"))
+}
+
+pub async fn collections(qdrant: &Qdrant) -> anyhow::Result<Vec<CollectionName>> {
+    let found = qdrant.list_collections().await;
+    let found = found.context("failed to list the collections")?.collections;
+    // A name that is none of ours is not a generation either.
+    Ok(found
+        .into_iter()
+        .filter_map(|found| found.name.parse().ok())
+        .collect())
+}
+
+/// Collections that any alias points to.
+pub async fn targets(qdrant: &Qdrant) -> anyhow::Result<Vec<String>> {
+    let aliases = list(qdrant).await?.into_iter();
+    Ok(aliases.map(|found| found.collection_name).collect())
+}
+
+async fn list(qdrant: &Qdrant) -> anyhow::Result<Vec<AliasDescription>> {
+    let aliases = qdrant.list_aliases().await;
+    Ok(aliases.context("failed to list the aliases")?.aliases)
+}
+
+/// Points an alias to a collection and reads it back.
+///
+/// `CreateAlias` replaces an alias that exists, in one step. Deleting it first would be two, and a crash between them
+/// would leave none.
+pub async fn point(
+    qdrant: &Qdrant,
+    alias: &CollectionName,
+    to: &CollectionName,
+) -> anyhow::Result<()> {
+    let request = CreateAliasBuilder::new(to.as_str(), alias.as_str());
+    let created = qdrant.create_alias(request).await;
+    created.with_context(|| format!("failed to point alias `{alias}` to `{to}`"))?;
+    let found = target(qdrant, alias).await?;
+    anyhow::ensure!(
+        found == *to,
+        "alias `{alias}` points to `{found}` after it was pointed to `{to}`"
+    );
+    Ok(())
+}

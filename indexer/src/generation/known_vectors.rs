@@ -1,0 +1,127 @@
+//! Known vectors: those that a collection already has, by the digest of the text and the fingerprint of the model.
+
+use std::collections::{HashMap, HashSet};
+
+use contract::field;
+use contract::model::Manifest;
+use contract::score::SCORES;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use points::Points;
+use points::payload::{id, text, vector};
+use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint, Value};
+
+/// Fields that are read.
+const FIELDS: [&str; 3] = [field::DIGEST, field::FINGERPRINT, SCORES];
+/// Look-ups by digest at the same time.
+const CONCURRENT: usize = 8;
+/// Largest deviation of a vector's length from 1.
+pub const NORM_TOLERANCE: f64 = 1e-3;
+
+/// What models have made of a text.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub vector: Vec<f32>,
+    /// Its scores by rescorers, if it has any.
+    pub scores: Option<Value>,
+}
+
+/// What is known of texts.
+#[derive(Clone, Debug, Default)]
+pub struct KnownVectors {
+    /// By the digest of the text.
+    texts: HashMap<String, Known>,
+    /// By the id of the point that has the text, its own scores: of two points with the same text, a rescorer may have
+    /// been asked about one.
+    scores: HashMap<String, Option<Value>>,
+}
+
+/// A chunk that a vector is looked for.
+pub struct Wanted<'a> {
+    pub id: &'a str,
+    pub digest: &'a str,
+}
+
+impl KnownVectors {
+    pub fn vector(&self, digest: &str) -> Option<&Vec<f32>> {
+        self.texts.get(digest).map(|known| &known.vector)
+    }
+
+    /// The scores of a text at its point. Where it was elsewhere, it has moved with its scores.
+    pub fn scores(&self, wanted: &Wanted<'_>) -> Option<Value> {
+        let own = self.scores.get(wanted.id).cloned();
+        let moved = || self.texts.get(wanted.digest)?.scores.clone();
+        own.unwrap_or_else(moved)
+    }
+}
+
+/// Finds vectors: first where the chunk was before, then wherever the same text is.
+pub async fn find(
+    serving: Points<'_>,
+    manifest: &Manifest,
+    wanted: &[Wanted<'_>],
+) -> anyhow::Result<KnownVectors> {
+    let ids = wanted.iter().map(|wanted| wanted.id);
+    let points = serving.get(ids, &FIELDS, true).await?;
+    let mut found = KnownVectors::default();
+    let digests: HashMap<_, _> = wanted.iter().map(|it| (it.id, it.digest)).collect();
+    for point in &points {
+        let Some((digest, known)) = entry(point, manifest) else {
+            continue;
+        };
+        let id = id(point);
+        if digests.get(id.as_str()) == Some(&digest.as_str()) {
+            found.scores.insert(id, known.scores.clone());
+        }
+        found.texts.insert(digest, known);
+    }
+    let moved: HashSet<&str> = wanted
+        .iter()
+        .map(|wanted| wanted.digest)
+        .filter(|digest| !found.texts.contains_key(*digest))
+        .collect();
+    let moved: Vec<Option<(String, Known)>> = stream::iter(moved)
+        .map(|digest| by_digest(serving, manifest, digest.to_owned()))
+        .buffer_unordered(CONCURRENT)
+        .try_collect()
+        .await?;
+    found.texts.extend(moved.into_iter().flatten());
+    Ok(found)
+}
+
+async fn by_digest(
+    serving: Points<'_>,
+    manifest: &Manifest,
+    digest: String,
+) -> anyhow::Result<Option<(String, Known)>> {
+    let same_text = Filter::must([
+        Condition::matches(field::DIGEST, digest),
+        Condition::matches(field::FINGERPRINT, manifest.fingerprint.to_string()),
+    ]);
+    let pages = serving.pages(same_text, &FIELDS, 1);
+    let first = pages.with_vectors().next().await?.unwrap_or_default();
+    Ok(first.first().and_then(|point| entry(point, manifest)))
+}
+
+/// Digest and vector of a point, if the vector is one of this model's and sound.
+fn entry(point: &RetrievedPoint, manifest: &Manifest) -> Option<(String, Known)> {
+    let same_model = text(point, field::FINGERPRINT)? == manifest.fingerprint.as_str();
+    let vector = vector(point, manifest.name.as_str())?;
+    let scores = point.payload.get(SCORES).cloned();
+    (same_model && unsound(&vector, manifest).is_none())
+        .then(|| Some((text(point, field::DIGEST)?, Known { vector, scores })))?
+}
+
+/// What is wrong with a vector of this model, if anything.
+pub fn unsound(vector: &[f32], manifest: &Manifest) -> Option<String> {
+    let expected = manifest.identity.dimensions;
+    if vector.len() != expected {
+        return Some(format!("{} dimensions, expected {expected}", vector.len()));
+    }
+    if !vector.iter().all(|value| value.is_finite()) {
+        return Some("a value that is not finite".to_owned());
+    }
+    let squares: f64 = vector.iter().map(|value| f64::from(*value).powi(2)).sum();
+    let norm = squares.sqrt();
+    let off = manifest.identity.normalize && (norm - 1.0).abs() > NORM_TOLERANCE;
+    off.then(|| format!("length {norm:.4}, expected 1"))
+}

@@ -1,0 +1,148 @@
+//! Reroute: jobs for an alias that wait in lanes of other models than its own.
+//!
+//! When an alias goes to a generation of another model, jobs for it may wait in the lanes of the last one, and
+//! publishers that have not heard of it go on to fill them. No worker can do them: those of the last model must not
+//! write to the new collection, and end when they are asked to, so that the jobs would stay, and their lag would wake
+//! workers for ever. So they are published again on the lanes of the alias's model, which embeds their texts, under the
+//! versions that they had; then they are removed. The same is done with jobs that were rerouted to a generation, where
+//! a rollback has taken the alias away from it. A crash in between publishes one again that JetStream recognises, or
+//! that changes nothing.
+
+use anyhow::Context as _;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use bytes::Bytes;
+use contract::job::Job;
+use contract::names::{CollectionName, ModelName};
+use contract::topology::{JOBS, Lane, Task};
+use futures::TryStreamExt as _;
+use queue::dead_letter::Original;
+
+use super::AliasContext;
+use super::await_jobs::JobsOf;
+use super::record::RunRecord;
+use crate::progress::note;
+use crate::streams::{Removal, next_message, remove_message};
+
+/// Which jobs go where.
+pub struct Reroute<'a> {
+    /// Jobs for a generation that the alias has left, in any lane, but for those of the run that has filled it.
+    pub left: Option<(&'a CollectionName, &'a str)>,
+    /// The model of the collection behind the alias.
+    pub model: &'a ModelName,
+    /// Alias or collection that the jobs name then.
+    pub to: &'a CollectionName,
+}
+
+impl AliasContext<'_> {
+    /// Reroutes all that waits by now.
+    pub async fn reroute(&self, reroute: Reroute<'_>) -> anyhow::Result<()> {
+        let mut rerouted = 0_u64;
+        for lane in self.lanes().await? {
+            let is_foreign = lane.model != *reroute.model;
+            if !is_foreign && reroute.left.is_none() {
+                continue;
+            }
+            let mut next = 1;
+            while let Some(message) = next_message(self.jobs, &lane.subject(), next).await? {
+                self.check()?;
+                next = message.sequence + 1;
+                if reroute.takes(is_foreign, self.alias, &message) {
+                    self.reroute_job(&reroute, &message, &lane).await?;
+                    rerouted += 1;
+                }
+            }
+        }
+        if rerouted > 0 {
+            let (alias, model) = (self.alias, reroute.model);
+            note(&format!(
+                "{rerouted} jobs for `{alias}` that waited for another model are handed over to `{model}`"
+            ));
+        }
+        Ok(())
+    }
+
+    /// All lanes that somebody reads.
+    async fn lanes(&self) -> anyhow::Result<Vec<Lane>> {
+        let consumers: Vec<_> = self
+            .jobs
+            .consumers()
+            .try_collect()
+            .await
+            .context("failed to list the consumers of the jobs")?;
+        let lane = |name: &str| Lane::of_consumer(Task::Embed, name);
+        let names = consumers.iter().map(|consumer| consumer.name.as_str());
+        Ok(names.filter_map(lane).collect())
+    }
+
+    async fn reroute_job(
+        &self,
+        reroute: &Reroute<'_>,
+        message: &StreamMessage,
+        from: &Lane,
+    ) -> anyhow::Result<()> {
+        let original = Original::stored(JOBS, message, 0);
+        let lane = Lane {
+            model: reroute.model.clone(),
+            ..from.clone()
+        };
+        let job = PublishMessage::build()
+            .payload(addressed(message, reroute.to))
+            .headers(original.job_headers())
+            .message_id(format!("hand-over.{}", original.dead_letter_subject()))
+            .expected_stream(JOBS);
+        let sequence = message.sequence;
+        let sent = async {
+            let sent = self.jetstream.send_publish(lane.subject(), job).await?;
+            sent.await
+        };
+        sent.await
+            .with_context(|| format!("failed to hand job {sequence} over to `{}`", lane.model))?;
+        remove_message(self.jetstream, self.jobs, sequence).await?;
+        tracing::info!(job.sequence = sequence, model = %lane.model, "job handed over");
+        Ok(())
+    }
+
+    /// Removes the jobs that a run has published and that nobody has done yet; gives their number. They are looked at
+    /// one by one, because a subject cannot be purged by the content of its messages. One that a worker has already is
+    /// written into the generation of the run, which nobody looks at any more.
+    pub async fn discard_jobs_of(&self, run: &RunRecord) -> anyhow::Result<u64> {
+        let mut discarded = 0;
+        for lane in Lane::of(Task::Embed, &run.model) {
+            let mut next = run.first_sequence + 1;
+            while let Some(message) = next_message(self.jobs, &lane.subject(), next).await? {
+                self.check()?;
+                next = message.sequence + 1;
+                if JobsOf::Run(&run.run).takes(&message) {
+                    let removal = remove_message(self.jetstream, self.jobs, message.sequence);
+                    discarded += u64::from(removal.await? == Removal::Removed);
+                }
+            }
+        }
+        Ok(discarded)
+    }
+}
+
+impl Reroute<'_> {
+    fn takes(&self, is_foreign: bool, alias: &CollectionName, message: &StreamMessage) -> bool {
+        let is_left = self.left.is_some_and(|(generation, run)| {
+            let of_generation = JobsOf::Collection(generation.as_str()).takes(message);
+            of_generation && !JobsOf::Run(run).takes(message)
+        });
+        is_left || (is_foreign && JobsOf::Collection(alias.as_str()).takes(message))
+    }
+}
+
+/// The job with where it is to go. What cannot be read stays as it is: the worker gives it up by name.
+fn addressed(message: &StreamMessage, to: &CollectionName) -> Bytes {
+    match Job::decode(&message.payload) {
+        Ok(Job::Embed(mut job)) => {
+            job.collection = Some(to.clone());
+            Job::Embed(job).encode().into()
+        }
+        Ok(Job::Delete(mut job)) => {
+            job.collection = to.clone();
+            Job::Delete(job).encode().into()
+        }
+        Ok(Job::Rescore(_)) | Err(_) => message.payload.clone(),
+    }
+}
