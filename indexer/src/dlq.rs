@@ -2,11 +2,11 @@
 //!
 //! | verb | what it does |
 //! |---|---|
-//! | [`list`] | lists dead letters |
-//! | [`show`] | shows one with its job |
-//! | [`replay`] | publishes jobs again and removes their dead letters |
-//! | [`remove`] | removes dead letters |
-//! | [`sweep`] | makes dead letters of jobs that JetStream has given up |
+//! | `list` | lists dead letters |
+//! | `show` | shows one with its job |
+//! | `replay` | publishes jobs again and removes their dead letters |
+//! | `remove` | removes dead letters |
+//! | `sweep` | makes dead letters of jobs that JetStream has given up |
 //!
 //! Dead letters are read one after the other, headers alone; a payload is fetched when it is needed. A million of
 //! them takes no more memory than ten.

@@ -3,7 +3,7 @@
 //! | looked at | by |
 //! |---|---|
 //! | streams, consumers, collections, payload indexes against what `indexer provision` would make | `drift` |
-//! | the numbers of the fleet against the [rules](crate::fleet) that `indexer render` keeps | `queue`, `manifests` |
+//! | the numbers of the fleet against the rules that `indexer render` keeps | `queue`, `manifests` |
 //! | what the autoscaler reads, as it reads it; whether writes are synced; room on the server's disk | `monitoring` |
 //! | jobs that nobody reads, exhausted jobs, dead letters, room in the stream of jobs | `queue` |
 //! | the staged model against its pin and the collections | `collections` |

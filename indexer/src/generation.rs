@@ -61,7 +61,7 @@ pub struct AliasContext<'a> {
     pub limits: TimeLimits,
 }
 
-/// How long something may take before somebody else is blamed.
+/// Times that users set for their clocks, processes and workers.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
     /// How far the clocks of publishers and workers may be behind.
@@ -100,13 +100,8 @@ impl<'a> AliasContext<'a> {
 
     /// Sequence of the job that was published last.
     pub async fn last_sequence(&self) -> anyhow::Result<u64> {
-        last_sequence(self.jobs).await
+        let info = self.jobs.get_info().await;
+        let info = info.context("failed to look at the jobs")?;
+        Ok(info.state.last_sequence)
     }
-}
-
-/// Sequence of the message that was stored last.
-pub async fn last_sequence(jobs: &Stream) -> anyhow::Result<u64> {
-    let info = jobs.get_info().await;
-    let info = info.context("failed to look at the jobs")?;
-    Ok(info.state.last_sequence)
 }

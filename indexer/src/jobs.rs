@@ -2,9 +2,9 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`packer`] | decides when a job is full; the only place that knows the limits |
-//! | [`documents`] | packs the chunks of documents that are read from sources |
-//! | [`publisher`] | packs documents that were compared or looked up, and publishes the jobs |
+//! | `packer` | decides when a job is full; the only place that knows the limits |
+//! | `documents` | packs the chunks of documents that are read from sources |
+//! | `publisher` | packs documents that were compared or looked up, and publishes the jobs |
 //! | [`store`] | publishes one job until JetStream has it |
 
 pub(crate) mod documents;

@@ -48,3 +48,37 @@ pub fn write_counts(counts: &[(u64, &str)], out: &mut dyn Write) -> io::Result<(
     let mut counts = counts.iter().filter(|(count, _)| *count > 0);
     counts.try_for_each(|(count, what)| writeln!(out, "{count} {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Counted {
+        refused: u64,
+    }
+
+    impl Outcome for Counted {
+        fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+            write_counts(&[(0, "were skipped"), (self.refused, "were refused")], out)
+        }
+
+        fn is_failure(&self) -> bool {
+            self.refused > 0
+        }
+    }
+
+    #[test]
+    fn an_outcome_is_printed_as_text_or_json_and_tells_the_exit_code() {
+        let printed = |refused, json| {
+            let mut out = Vec::new();
+            let code = print(&Counted { refused }, json, &mut out).unwrap();
+            (String::from_utf8(out).unwrap(), code)
+        };
+        let failed = ("2 were refused\n".to_owned(), ExitCode::FAILURE);
+        assert_eq!(printed(2, false), failed);
+        assert_eq!(printed(0, false), (String::new(), ExitCode::SUCCESS));
+        let json = ("{\"refused\":2}\n".to_owned(), ExitCode::FAILURE);
+        assert_eq!(printed(2, true), json);
+    }
+}

@@ -10,7 +10,7 @@
 //! - writes to the generation follow the workers' protocol: conditional on the version, then a look at the heads;
 //! - before the switch, whatever may be stale after a pause (catch-up, gates) is done again; after it, nothing of it
 //!   is, because the alias has moved and only what the last collection still has is left to do
-//!   ([`move_alias`](crate::generation::move_alias)).
+//!   (`move_alias`).
 //!
 //! Live writes go to the alias all the time. Before the switch they land in the serving collection and are carried
 //! over; what lands there after the last look, because a worker was in the middle of a write, is carried over when the
