@@ -10,11 +10,11 @@ use contract::tokenizer::Tokenizer;
 use runtime::settings::ConfigFault;
 use tokio::sync::mpsc;
 
-use crate::chunk::{ChunkOptions, Chunker};
 use crate::config::ModelDir;
-use crate::extract::ExtractOptions;
 use crate::jobs::{DocumentPacker, JOB_TOKENS, JobTemplate};
-use crate::source::{Format, Sources};
+use documents::chunk::{ChunkOptions, Chunker};
+use documents::extract::ExtractOptions;
+use documents::source::{Format, Sources};
 use read::{Event, read};
 
 pub mod read;

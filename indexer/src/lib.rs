@@ -24,9 +24,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`source`], [`document`], [`extract`], [`chunk`] | from an argument to the chunks of a document, without NATS and Qdrant |
 //! | [`jobs`] | how much a job holds, what fills it, and its way into JetStream |
-//! | `corpus` | runs the five above in parallel with bounded memory; which documents were seen |
+//! | `corpus` | runs the crate [`documents`] and the packing of jobs in parallel with bounded memory; which documents were seen |
 //! | `generation` | the life of an alias: its records, locks and moves, and what is carried over |
 //! | `streams` | messages are read in order, found and removed; jobs that nobody reads |
 //! | `plan` | the amount of work, and what it costs |
@@ -45,7 +44,6 @@
     reason = "`pub` is what other modules may use, whether or not the crate shows the module"
 )]
 
-pub mod chunk;
 mod clock;
 mod config;
 mod corpus;
@@ -53,9 +51,7 @@ mod decisions;
 pub mod delete;
 pub mod dlq;
 pub mod doctor;
-pub mod document;
 pub mod eval;
-pub mod extract;
 mod filter;
 mod fleet;
 pub mod gc;
@@ -71,7 +67,6 @@ pub mod render;
 pub mod rescore;
 pub mod rollback;
 pub mod search;
-pub mod source;
 pub mod status;
 mod streams;
 pub mod sync;

@@ -25,11 +25,11 @@ use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
 use crate::corpus::read::Event;
 use crate::corpus::{Chunking, Corpus, source_faults};
-use crate::extract::ExtractOptions;
 use crate::jobs::Packed;
 use crate::jobs::store::{NotStored, store_as};
 use crate::outcome::{Outcome, write_counts};
-use crate::source::Format;
+use documents::extract::ExtractOptions;
+use documents::source::Format;
 
 /// Jobs that wait for their acknowledgement at any time.
 const WINDOW: usize = 64;

@@ -16,11 +16,11 @@ use std::thread;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::chunk::{Chunk, ChunkError, Chunker};
-use crate::document::{Content, Document};
-use crate::extract::{ExtractOptions, extract};
 use crate::jobs::{DocumentPacker, Packed, TooLarge};
-use crate::source::{Format, Input, InputLocation, SourceError, Sources};
+use documents::chunk::{Chunk, ChunkError, Chunker};
+use documents::document::{Content, Document};
+use documents::extract::{ExtractOptions, extract};
+use documents::source::{Format, Input, InputLocation, SourceError, Sources};
 
 /// Text of a portion in bytes: enough that handing it on costs nothing, little enough that cores end together.
 const PORTION_BYTES: u64 = 256 << 10;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::packer::{Filled, MAX_ITEM_BYTES, Packer, Size, json_bytes};
-use crate::chunk::Chunk;
+use documents::chunk::Chunk;
 
 /// A document that cannot be put into jobs.
 #[derive(Debug, Error)]

@@ -22,7 +22,7 @@ use crate::generation::record::{Gate, Phase, PhaseReport};
 use crate::jobs::JobTemplate;
 use crate::jobs::publisher::Publisher;
 use crate::progress::{as_double, note};
-use crate::source::Format;
+use documents::source::Format;
 use from_collection::CollectionReader;
 pub use resolve::Copier;
 

@@ -12,7 +12,7 @@ use crate::generation::record::{FORMAT, Phase, RunRecord, StoredRun, run_id, unu
 use crate::generation::recover::is_switched;
 use crate::generation::{AliasContext, alias};
 use crate::progress::note;
-use crate::source::{Format, Input, InputLocation};
+use documents::source::{Format, Input, InputLocation};
 
 /// What planning looks at.
 pub struct Planning<'a> {

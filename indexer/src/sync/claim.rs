@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use crate::corpus;
 use crate::corpus::read::is_one_document;
 use crate::corpus::seen::identity;
-use crate::extract::{ExtractOptions, extract};
-use crate::source::Format;
+use documents::extract::{ExtractOptions, extract};
+use documents::source::Format;
 
 /// Documents of the source by their identities, 16 bytes each.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl Claimed {
         self.empty.iter().any(|folder| doc_id.starts_with(folder))
     }
 
-    fn add(&mut self, id: Result<String, crate::source::SourceError>) {
+    fn add(&mut self, id: Result<String, documents::source::SourceError>) {
         match id {
             Ok(id) => self.sorted.push(identity(&id)),
             Err(error) => self.hidden += u64::from(error.hides_documents()),

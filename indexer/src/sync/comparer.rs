@@ -17,7 +17,7 @@ use crate::corpus::{Corpus, ReadingThreads};
 use crate::generation::alias;
 use crate::generation::collection::look_up;
 use crate::jobs::JobTemplate;
-use crate::source::Format;
+use documents::source::Format;
 
 /// The source and the collection that it is compared with.
 pub struct Comparer<'a> {

@@ -10,12 +10,12 @@ use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
 use crate::corpus::{Chunking, source_faults};
-use crate::extract::ExtractOptions;
 use crate::filter::PointFilter;
 use crate::generation::lock::{silence_fault, skew_fault};
 use crate::generation::record::{key_fault, run_id_fault};
 use crate::plan::Sizing;
-use crate::source::Format;
+use documents::extract::ExtractOptions;
+use documents::source::Format;
 
 /// What is compared with what, and what may become of it.
 #[derive(Args, Clone, Debug)]
