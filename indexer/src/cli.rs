@@ -3,25 +3,31 @@
 pub mod output;
 mod watch;
 
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use crate::delete::{DeleteConfig, delete};
+use crate::dlq::{DlqConfig, dlq};
+use crate::doctor::{DoctorConfig, doctor};
+use crate::eval::{EvalConfig, eval};
+use crate::gc::{GcConfig, gc};
+use crate::outcome::print;
+use crate::provision::{ProvisionConfig, provision};
+use crate::publish::{PublishConfig, publish};
+use crate::rebuild::{self, RebuildConfig, rebuild};
+use crate::render::{RenderConfig, render};
+use crate::rescore::{RescoreConfig, rescore};
+use crate::rollback::{RollbackConfig, rollback};
+use crate::search::{SearchConfig, search};
+use crate::status::{StatusConfig, status};
+use crate::sync::{self, PlanConfig, SyncConfig, sync};
 use clap::{Parser, Subcommand};
-use indexer::delete::{DeleteConfig, delete};
-use indexer::dlq::{DlqConfig, dlq};
-use indexer::doctor::{DoctorConfig, doctor};
-use indexer::eval::{EvalConfig, eval};
-use indexer::gc::{GcConfig, gc};
-use indexer::outcome::print;
-use indexer::provision::{ProvisionConfig, provision};
-use indexer::publish::{PublishConfig, publish};
-use indexer::rebuild::{self, RebuildConfig, rebuild};
-use indexer::render::{RenderConfig, render};
-use indexer::rescore::{RescoreConfig, rescore};
-use indexer::rollback::{RollbackConfig, rollback};
-use indexer::search::{SearchConfig, search};
-use indexer::status::{StatusConfig, status};
-use indexer::sync::{self, PlanConfig, SyncConfig, sync};
-use runtime::settings::ConfigFault;
+use points::connect::{login_advice, of_qdrant};
+use queue::denial::denied;
+use queue::trace;
+use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
+use tracing_subscriber::EnvFilter;
 
 use output::Output;
 
@@ -122,5 +128,69 @@ impl Verb {
             Self::Doctor(config) => print(&doctor(&config).await?, config.json, out),
             Self::Render(config) => print(&render(&config)?, config.json, out),
         }
+    }
+}
+
+/// Does what the arguments of the process say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,opentelemetry=error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let cli: Cli = match settings::parse() {
+        Ok(cli) => cli,
+        Err(faults) => return reject(&faults),
+    };
+    let faults = [cli.verb.faults(), trace::faults()].concat();
+    if !faults.is_empty() {
+        return reject(&faults);
+    }
+    let mut out = Output::default();
+    let done = perform(cli.verb, &mut out).map_err(explained);
+    // What was printed before an error is part of the answer.
+    let flushed = out.flush().map_err(anyhow::Error::from);
+    match done.and_then(|code| flushed.map(|()| code)) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(target: "indexer", "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let export = runtime.block_on(async { trace::start("ebb-indexer") })?;
+    let done = runtime.block_on(permitted(verb, out));
+    export.end();
+    done
+}
+
+/// Says what to do about a login that Qdrant refused.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    let of_qdrant = error.chain().find_map(of_qdrant);
+    match of_qdrant.and_then(login_advice) {
+        Some(advice) => error.context(advice),
+        None => error,
+    }
+}
+
+fn reject(faults: &[impl Display]) -> ExitCode {
+    faults
+        .iter()
+        .for_each(|fault| tracing::error!(target: "indexer", "bad configuration: {fault}"));
+    ExitCode::from(EXIT_CONFIG)
+}
+
+/// Performs a verb, unless NATS denies it something: it would wait in vain, and blame what it waited for.
+async fn permitted(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        biased;
+        denied = denied() => Err(denied.into()),
+        done = verb.perform(out) => done,
     }
 }

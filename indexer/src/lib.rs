@@ -44,6 +44,7 @@
     reason = "`pub` is what other modules may use, whether or not the crate shows the module"
 )]
 
+pub mod cli;
 mod clock;
 mod config;
 mod corpus;

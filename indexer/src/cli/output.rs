@@ -10,14 +10,16 @@ pub struct Output {
     closed: bool,
 }
 
-impl Output {
-    pub fn new() -> Self {
+impl Default for Output {
+    fn default() -> Self {
         Self {
             stdout: BufWriter::new(io::stdout()),
             closed: false,
         }
     }
+}
 
+impl Output {
     /// Whether the reader has gone: what never ends by itself ends then.
     pub fn is_closed(&self) -> bool {
         self.closed

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use indexer::outcome::print_json;
-use indexer::status::{Looker, StatusConfig};
+use crate::outcome::print_json;
+use crate::status::{Looker, StatusConfig};
 
 use super::output::Output;
 
