@@ -8,7 +8,7 @@
 //! | [`payload`] | reading the payload and the vectors of a point |
 //! | [`guard`] | heads, and the filters by which the newest version of a document wins |
 //! | [`change`] | what a job does to a document |
-//! | [`write`] | the protocol: in which order points are written, checked and removed |
+//! | [`mod@write`] | the protocol: in which order points are written, checked and removed |
 //! | [`pages`] | reading all points that a filter matches |
 //! | [`store`] | the requests to Qdrant, and what counts as done |
 
