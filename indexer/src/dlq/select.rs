@@ -27,10 +27,10 @@ pub struct Selection {
     /// Run that published the job
     #[arg(long)]
     pub run: Option<String>,
-    /// StoredLetter longer ago than this, like `2h` or `3days`
+    /// Stored longer ago than this, like `2h` or `3days`
     #[arg(long, value_parser = humantime::parse_duration)]
     pub older_than: Option<Duration>,
-    /// StoredLetter within this time
+    /// Stored within this time
     #[arg(long, value_parser = humantime::parse_duration)]
     pub newer_than: Option<Duration>,
     /// At most so many
