@@ -53,9 +53,9 @@ impl AliasContext<'_> {
             }
         }
         if rerouted > 0 {
-            let (alias, model) = (self.alias, reroute.model);
+            let model = reroute.model;
             note(&format!(
-                "{rerouted} jobs for `{alias}` that waited for another model are handed over to `{model}`"
+                "{rerouted} jobs that waited for another model are handed over to `{model}`"
             ));
         }
         Ok(())
