@@ -100,12 +100,20 @@ impl<S: Store> Points<'_, S> {
         self.upsert(drafts, 1).await
     }
 
-    /// Removes what the heads of these documents have made obsolete.
+    /// Removes what the heads of these documents have made obsolete: chunks, and the vectors of tombstones, which somebody
+    /// may have written who died before they were removed.
     ///
     /// # Errors
     /// [`PointsError`].
     pub async fn clean<D: AsRef<str>>(self, doc_ids: &[D]) -> Result<(), PointsError> {
         let heads = self.heads(doc_ids).await?;
+        let deleted = heads.iter().filter(|(_, head)| head.deleted);
+        let deleted: Vec<_> = deleted.map(|(doc_id, _)| head_id(doc_id)).collect();
+        if !deleted.is_empty() && !failpoint::skips("tombstone-vectors") {
+            let names = vector_names(&self.info().await?);
+            let strip = delete_vectors(names, tombstones_among(deleted));
+            self.update("delete vectors from", vec![strip]).await?;
+        }
         let obsolete = heads
             .iter()
             .map(|(doc_id, head)| (doc_id.as_str(), head.obsolete(doc_id)));

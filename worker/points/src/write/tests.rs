@@ -376,6 +376,33 @@ fn points_that_are_taken_over_obey_the_same_rules() {
 }
 
 #[test]
+fn cleaning_repairs_a_tombstone_whose_writer_died_before_its_vectors_were_removed() {
+    let start = after(&[Write(1, 3)], true);
+    let whole = Recorded::new(true).with_points(start.clone());
+    let copied = whole.points().copy(&taken(Delete(2))).now_or_never();
+    copied.unwrap().unwrap();
+    for steps in 0..whole.steps() {
+        let dying = Recorded::new(true)
+            .with_points(start.clone())
+            .dying_after(steps);
+        let copied = dying.points().copy(&taken(Delete(2))).now_or_never();
+        copied.unwrap().unwrap_err();
+        let next = Recorded::new(true).with_points(dying.content());
+        let is_there = next.content().values().any(|point| {
+            let deleted = point.payload.get("deleted");
+            deleted.and_then(qdrant_client::qdrant::Value::as_bool) == Some(true)
+        });
+        next.points().clean(&["d"]).now_or_never().unwrap().unwrap();
+        let expected = if is_there { Delete(2) } else { Write(1, 3) };
+        assert_eq!(
+            shown(&next.content()),
+            expected.outcome(),
+            "died after {steps}"
+        );
+    }
+}
+
+#[test]
 fn cleaning_cuts_a_document_that_was_written_again_under_its_version_and_is_shorter() {
     let store = Recorded::new(false);
     Write(1, 4).run(&store).unwrap();
