@@ -35,7 +35,6 @@ impl Reference {
             fingerprint: None,
         };
         let session = SessionConfig {
-            optimized: false,
             onnxruntime: tools.runtime.onnxruntime.clone(),
             provider: Provider::Cpu,
             device_id: 0,

@@ -1,6 +1,5 @@
 //! Edited graphs: what ONNX Runtime makes of them, and what they cost.
 
-mod optimizing;
 mod pooling;
 mod spelled_out;
 mod staging;
@@ -28,7 +27,6 @@ const GRAPH: &str = "onnx/model.onnx";
 /// Two threads of a CPU.
 async fn device() -> anyhow::Result<SessionConfig> {
     Ok(SessionConfig {
-        optimized: false,
         onnxruntime: tools().await?.runtime.onnxruntime.clone(),
         provider: Provider::Cpu,
         device_id: 0,

@@ -168,25 +168,6 @@ async fn the_signature_of_a_manifest_vouches_for_weights_and_tokenizer() -> anyh
 }
 
 #[tokio::test]
-async fn an_optimized_graph_does_not_go_with_a_key_because_no_signature_covers_it()
--> anyhow::Result<()> {
-    let bed = Bed::start().await?;
-    let ours = Signer::new(bed.directory.path(), "ours")?;
-    let model = copy(&bed, "model")?;
-    ours.sign(&model, model.join(SIGNATURE))?;
-    for verb in ["run", "check", "calibrate", "optimize"] {
-        let mut command = bed.stack.program("worker");
-        command.arg(verb).env("EBB_OPTIMIZED", "1");
-        command.env("EBB_MODEL", &model);
-        let output = command.env("EBB_PUBLIC_KEY", &ours.public).output().await?;
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(64), "{verb}: {said}");
-        assert!(said.contains("no signature covers"), "{verb}: {said}");
-    }
-    bed.end().await
-}
-
-#[tokio::test]
 async fn a_key_that_cannot_be_read_is_bad_configuration() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     for (program, verb) in PROGRAMS {

@@ -51,7 +51,7 @@ impl CheckConfig {
         faults.extend(self.qdrant.faults());
         let key = self.model.staged.public_key.as_ref();
         faults.extend(unreadable("--public-key", key));
-        faults.extend(self.session.faults(key));
+        faults.extend(self.session.faults());
         faults
     }
 }
@@ -85,16 +85,12 @@ async fn check_device(config: &CheckConfig) -> Finding {
     let loaded = tokio::task::spawn_blocking(move || load(&model, &session, started)).await;
     let result = match loaded {
         Ok(Ok(loaded)) => Ok(format!(
-            "fingerprint {}, {} dimensions, at most {} tokens, golden {}, loaded in {:.2} s from {}",
+            "fingerprint {}, {} dimensions, at most {} tokens, golden {}, loaded in {:.2} s",
             loaded.manifest.fingerprint.short(),
             loaded.manifest.identity.dimensions,
             loaded.manifest.identity.max_tokens,
             loaded.golden,
             started.elapsed().as_secs_f64(),
-            match loaded.optimized {
-                Some(_) => "the optimized graph",
-                None => "the graph",
-            },
         )),
         Ok(Err(error)) => Err(format!("{:#}", anyhow::Error::from(error))),
         Err(panic) => Err(panic.to_string()),

@@ -9,7 +9,6 @@ use crate::calibrate::{CalibrateConfig, calibrate};
 use crate::calibration::Calibration;
 use crate::check::{CheckConfig, check};
 use crate::config::RunConfig;
-use crate::optimize::{OptimizeConfig, optimize};
 use crate::run::process_start;
 use crate::stage::{StageConfig, stage};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -45,9 +44,6 @@ enum Verb {
     Stage(Box<StageConfig>),
     /// Measure how large tensors should be for a staged model on this device, and keep it beside the model
     Calibrate(Box<CalibrateConfig>),
-    /// Keep a staged model's graph beside it as the runtime has optimized it for this device: workers on a local disk start
-    /// sooner and share its memory
-    Optimize(Box<OptimizeConfig>),
     /// Load the model, prove the device, look at NATS and Qdrant
     Check(Box<CheckConfig>),
 }
@@ -94,7 +90,7 @@ impl Verb {
     fn log(&self) -> Log {
         match self {
             Self::Run(_) => Log::Output,
-            Self::Stage(_) | Self::Calibrate(_) | Self::Optimize(_) | Self::Check(_) => Log::Error,
+            Self::Stage(_) | Self::Calibrate(_) | Self::Check(_) => Log::Error,
         }
     }
 
@@ -103,7 +99,6 @@ impl Verb {
             Self::Run(config) => [config.faults(), trace::faults()].concat(),
             Self::Stage(config) => config.faults(),
             Self::Calibrate(config) => config.faults(),
-            Self::Optimize(config) => config.faults(),
             Self::Check(config) => config.faults(),
         }
     }
@@ -145,7 +140,6 @@ fn perform(verb: Verb, since: Instant) -> anyhow::Result<ExitCode> {
         }
         Verb::Stage(config) => print_staged(&stage(&config)?),
         Verb::Calibrate(config) => print_calibration(&calibrate(&config)?),
-        Verb::Optimize(config) => println!("{}", optimize(&config)?.display()),
         Verb::Check(config) => return Ok(print_findings(&runtime.block_on(check(&config)))),
     }
     Ok(ExitCode::SUCCESS)

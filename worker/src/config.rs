@@ -108,7 +108,7 @@ impl ModelConfig {
     /// Everything that is wrong with these settings and with the device for them.
     pub fn faults(&self, session: &SessionConfig) -> Vec<ConfigFault> {
         let mut faults = self.staged.faults();
-        faults.extend(session.faults(self.staged.public_key.as_ref()));
+        faults.extend(session.faults());
         faults
     }
 }

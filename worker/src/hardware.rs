@@ -1,22 +1,9 @@
-//! Hardware: the name and the features of the processor or the GPU that a model runs on.
+//! Hardware: the name of the processor or the GPU that a model runs on.
 
 use std::fs;
 use std::path::Path;
 
 use crate::config::{Provider, SessionConfig};
-
-/// Lines of `/proc/cpuinfo` that decide which kernels a runtime uses: first those of x86-64, then those of Arm.
-const CPU_FIELDS: [&str; 9] = [
-    "vendor_id",
-    "cpu family",
-    "model",
-    "flags",
-    "CPU implementer",
-    "CPU architecture",
-    "CPU variant",
-    "CPU part",
-    "Features",
-];
 
 /// Names the processor or the GPU, as a part of a file name.
 pub fn name(config: &SessionConfig) -> String {
@@ -31,23 +18,6 @@ pub fn name(config: &SessionConfig) -> String {
             format!("cuda-{}", slug(&model))
         }
     }
-}
-
-/// Everything about the processor, and about the driver of a GPU, that decides which kernels run. Processors of the same
-/// name differ in it, in particular under a hypervisor.
-pub fn details(provider: Provider) -> String {
-    let driver = match provider {
-        Provider::Cpu => None,
-        Provider::Cuda => fs::read_to_string("/proc/driver/nvidia/version").ok(),
-    };
-    processor() + &driver.unwrap_or_default()
-}
-
-fn processor() -> String {
-    let fields = CPU_FIELDS.iter();
-    let known = fields.filter_map(|name| Some((name, field("/proc/cpuinfo", name)?)));
-    let lines = known.map(|(name, value)| format!("{name}: {value}\n"));
-    std::env::consts::ARCH.to_owned() + "\n" + &lines.collect::<String>()
 }
 
 /// Model of a GPU. The driver lists them by their place on the bus, which is also how CUDA numbers those of one kind.
@@ -89,14 +59,5 @@ mod tests {
             "intel-r-xeon-r-cpu-2-20ghz"
         );
         assert_eq!(slug("../../NVIDIA H100 80GB"), "nvidia-h100-80gb");
-    }
-
-    #[test]
-    fn a_processor_is_known_by_its_instructions_and_not_by_its_speed() {
-        let known = processor();
-        let instructions = ["flags: ", "Features: "];
-        assert!(instructions.iter().any(|it| known.contains(it)), "{known}");
-        assert!(!known.contains("MHz"));
-        assert_eq!(known, processor());
     }
 }

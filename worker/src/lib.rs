@@ -9,7 +9,7 @@
 //!
 //! | | modules |
 //! |---|---|
-//! | verbs of the program | [`run`], [`stage`], [`calibrate`], [`optimize`], [`check`] |
+//! | verbs of the program | [`run`], [`stage`], [`calibrate`], [`check`] |
 //! | stages of [`pipeline`], in their order | [`pipeline::pull`], [`pipeline::encode`], [`pipeline::embed`], [`pipeline::upsert`] |
 //! | what travels between the stages | [`batch`], [`inflight`], [`quarantine`], [`plan`] |
 //! | the model and its device | [`load`], [`session`], [`pool`], [`graph`], [`layout`], [`calibration`], [`hardware`], [`staging_dir`] |
@@ -36,7 +36,6 @@ pub mod inflight;
 pub mod layout;
 pub mod load;
 pub mod metrics;
-pub mod optimize;
 pub mod pipeline;
 pub mod plan;
 pub mod pool;

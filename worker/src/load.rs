@@ -6,9 +6,7 @@ mod prove;
 mod warm_up;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Instant;
 
 use contract::digest::Digest;
@@ -20,9 +18,9 @@ use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::metrics;
 use crate::pool::Recipe;
-use crate::session::{Optimized, Session, SessionError, Sessions, runtime};
+use crate::session::{Session, SessionError, Sessions};
 pub use canary::Canary;
-pub(crate) use prove::prove;
+use prove::prove;
 pub use prove::{Agreement, cosine, run_text};
 use runtime::failpoint::{self, Verdict};
 pub use warm_up::load_and_warm_up;
@@ -35,8 +33,6 @@ pub struct Loaded<E = Session> {
     pub session: E,
     /// Loads further sessions of the model.
     pub factory: SessionFactory<E>,
-    /// Folder of the optimized graph, if that is what runs.
-    pub optimized: Option<PathBuf>,
     /// How close the session comes to the golden texts.
     pub golden: Agreement,
     pub canary: Canary,
@@ -120,14 +116,13 @@ pub fn load(
              with --quantize fp16 for a gpu"
         );
     }
-    let (tokenizer, optimized) = read(model, session, &manifest, since)?;
+    manifest.verify(directory)?;
+    metrics::startup_phase("verified", since.elapsed());
+    let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
+    metrics::startup_phase("tokenizer", since.elapsed());
     let graph = directory.join(&manifest.identity.onnx);
-    let recipe = recipe(&manifest.identity);
-    let mut sessions = match optimized {
-        Some(optimized) => Sessions::optimized(optimized, &graph, session, recipe),
-        None => Sessions::of(&graph, session, recipe)?,
-    };
-    let (session, golden) = proved(&mut sessions, directory, &manifest, |session| {
+    let mut sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
+    let (session, golden) = proved(&mut sessions, |session| {
         metrics::startup_phase("session", since.elapsed());
         failpoint::pass("before-golden");
         let golden = prove(session, &tokenizer, &manifest)?;
@@ -136,13 +131,7 @@ pub fn load(
     })?;
     let canary = Canary::of(&manifest, &tokenizer)?;
     Ok(Loaded {
-        optimized: sessions.folder().map(Path::to_owned),
-        factory: factory(
-            sessions,
-            directory.clone(),
-            manifest.clone(),
-            canary.clone(),
-        ),
+        factory: factory(sessions, canary.clone()),
         manifest,
         tokenizer,
         session,
@@ -151,50 +140,10 @@ pub fn load(
     })
 }
 
-/// Reads the tokenizer, and the optimized graph if that is wanted and can be used. All files that will be used are verified.
-fn read(
-    model: &ModelConfig,
-    session: &SessionConfig,
-    manifest: &Manifest,
-    since: Instant,
-) -> Result<(Tokenizer, Option<Optimized>), LoadError> {
-    let directory = &model.staged.model;
-    let tokenizer = || {
-        let tokenizer = Tokenizer::load(&directory.join(TOKENIZER));
-        metrics::startup_phase("tokenizer", since.elapsed());
-        tokenizer
-    };
-    if !session.optimized {
-        manifest.verify(directory)?;
-        metrics::startup_phase("verified", since.elapsed());
-        return Ok((tokenizer()?, None));
-    }
-    runtime(session, &directory.join(&manifest.identity.onnx))?;
-    let (tokenizer, found) = thread::scope(|scope| {
-        let finding = scope.spawn(|| Optimized::find(directory, manifest, session));
-        manifest.verify_tokenizer(directory)?;
-        let tokenizer = tokenizer()?;
-        let found = finding
-            .join()
-            .expect("reading the optimized graph panicked");
-        Ok::<_, LoadError>((tokenizer, found))
-    })?;
-    let missing = || anyhow::anyhow!("`worker optimize` has kept no graph for this device");
-    let optimized = found.and_then(|found| found.ok_or_else(missing));
-    if let Err(reason) = &optimized {
-        let model = directory.display();
-        tracing::warn!("{reason:#}; `{model}` is loaded as it was staged");
-        manifest.verify(directory)?;
-    }
-    metrics::startup_phase("verified", since.elapsed());
-    Ok((tokenizer, optimized.ok()))
-}
-
-/// Loads a session that passes `prove`. If that fails, the next session is loaded in a plainer way, until there is none.
+/// Loads a session that passes `prove`. If one with shared weights fails, this and all further ones get a copy of the
+/// weights each.
 fn proved<T>(
     sessions: &mut Sessions,
-    directory: &Path,
-    manifest: &Manifest,
     prove: impl Fn(&mut Session) -> Result<T, LoadError>,
 ) -> Result<(Session, T), LoadError> {
     loop {
@@ -207,29 +156,20 @@ fn proved<T>(
             Ok(proved) => return Ok(proved),
             Err(error) => error,
         };
-        if sessions.folder().is_some() {
-            // With an optimized graph, only the tokenizer was verified so far.
-            manifest.verify(directory)?;
-        }
-        let Some(plainer) = sessions.plainer()? else {
+        let Some(copies) = sessions.with_copies() else {
             return Err(error);
         };
         let error = anyhow::Error::from(error);
-        tracing::warn!("{sessions} failed: {error:#}; trying again with {plainer}");
-        *sessions = plainer;
+        tracing::warn!("{sessions} failed: {error:#}; trying again with {copies}");
+        *sessions = copies;
     }
 }
 
 /// The weights are the same, so that one golden text tells whether a session uses them well.
-fn factory(
-    mut sessions: Sessions,
-    directory: PathBuf,
-    manifest: Manifest,
-    canary: Canary,
-) -> SessionFactory<Session> {
+fn factory(mut sessions: Sessions, canary: Canary) -> SessionFactory<Session> {
     SessionFactory::new(move || {
         let check = |session: &mut Session| canary.check(session);
-        let (session, ()) = proved(&mut sessions, &directory, &manifest, check)?;
+        let (session, ()) = proved(&mut sessions, check)?;
         Ok(session)
     })
 }

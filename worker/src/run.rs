@@ -68,7 +68,6 @@ pub async fn run_with<E: Engine + Send + 'static>(
         listen = %bound,
         startup.seconds = since.elapsed().as_secs_f64(),
         golden = %loaded.golden,
-        optimized = loaded.optimized.is_some(),
         "ready"
     );
     health.ready();

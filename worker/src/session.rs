@@ -8,7 +8,6 @@
 mod device;
 mod input;
 mod io_binding;
-mod optimized;
 mod output;
 mod sessions;
 #[cfg(test)]
@@ -31,7 +30,6 @@ use crate::metrics;
 use crate::pool::Recipe;
 use input::Input;
 use io_binding::DeviceMemory;
-pub use optimized::{OPTIMIZED, Optimized};
 use output::Output;
 pub use sessions::Sessions;
 
@@ -113,14 +111,6 @@ pub struct Session {
     memory: Option<DeviceMemory>,
     /// How many sessions divide the device.
     share: u32,
-}
-
-/// Loads the library of the runtime, unless it is loaded. `graph` is named in errors.
-///
-/// # Errors
-/// [`SessionError::Library`], [`SessionError::Load`].
-pub fn runtime(config: &SessionConfig, graph: &Path) -> Result<(), SessionError> {
-    device::environment(&config.onnxruntime, graph).map(drop)
 }
 
 impl Session {

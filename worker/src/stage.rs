@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context as _;
 use contract::model::{Identity, MANIFEST, Manifest, SIGNATURE, StagedFile, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use runtime::model_dir::ModelDir;
@@ -28,7 +27,6 @@ use crate::calibration::{Calibration, device};
 use crate::config::ModelConfig;
 use crate::layout::Layout;
 use crate::load::load;
-use crate::optimize::{OptimizeConfig, optimize};
 use crate::pool::Recipe;
 use crate::session::Session;
 use crate::staging_dir::{StagingDir, write_durably};
@@ -56,26 +54,8 @@ pub fn stage(config: &StageConfig) -> anyhow::Result<Staged> {
         Some(staged) => staged,
         None => fetch_and_publish(config)?,
     };
-    if config.session.optimized {
-        let there = staged.directory.display();
-        optimize(&OptimizeConfig {
-            model: model(&staged),
-            session: config.session.clone(),
-        })
-        .with_context(|| format!("`{there}` is staged, but not optimized"))?;
-    }
     measure(config, &staged);
     Ok(staged)
-}
-
-fn model(staged: &Staged) -> ModelConfig {
-    ModelConfig {
-        staged: ModelDir {
-            model: staged.directory.clone(),
-            public_key: None,
-        },
-        fingerprint: None,
-    }
 }
 
 /// Measures the best size of tensors on this device, unless it is known. If that fails, the model is staged all the same.
@@ -86,7 +66,13 @@ fn measure(config: &StageConfig, staged: &Staged) {
         return;
     }
     let calibration = CalibrateConfig {
-        model: model(staged),
+        model: ModelConfig {
+            staged: ModelDir {
+                model: staged.directory.clone(),
+                public_key: None,
+            },
+            fingerprint: None,
+        },
         session: config.session.clone(),
         duration: config.calibrate,
     };

@@ -79,7 +79,7 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Removes the staging directories that were abandoned. One that cannot be removed stays.
-pub(crate) fn sweep(models: &Path) {
+fn sweep(models: &Path) {
     let entries = fs::read_dir(models).into_iter().flatten().flatten();
     for entry in entries {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {

@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use contract::topology::{DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
 use runtime::settings::ConfigFault;
@@ -92,10 +91,6 @@ pub struct SessionConfig {
     /// Calls of the model that run side by side and divide the threads; by default one for each thread, on CUDA one
     #[arg(long, env = "EBB_SESSIONS")]
     pub sessions: Option<NonZeroUsize>,
-    /// Load the optimized graph that `worker optimize` has kept beside the model for this device; its own digests and the
-    /// golden texts alone vouch for it. `stage` keeps one
-    #[arg(long, env = "EBB_OPTIMIZED", value_parser = BoolishValueParser::new())]
-    pub optimized: bool,
 }
 
 impl SessionConfig {
@@ -124,8 +119,8 @@ impl SessionConfig {
         (self.threads() / self.sessions()).max(1)
     }
 
-    /// Everything that is wrong with these settings, for a model that has to be signed with a key or need not.
-    pub fn faults(&self, public_key: Option<&PathBuf>) -> Vec<ConfigFault> {
+    /// Everything that is wrong with these settings.
+    pub fn faults(&self) -> Vec<ConfigFault> {
         let bounds = [
             ("--threads", self.threads(), MAX_THREADS),
             ("--sessions", self.sessions(), MAX_SESSIONS),
@@ -134,13 +129,7 @@ impl SessionConfig {
         let fault = |(setting, value, most)| {
             ConfigFault::new(setting, format!("{value} is more than {most}"))
         };
-        let mut faults: Vec<_> = beyond.map(fault).collect();
-        if self.optimized && public_key.is_some() {
-            let problem =
-                "no signature covers an optimized graph: it does not go with --public-key";
-            faults.push(ConfigFault::new("--optimized", problem));
-        }
-        faults
+        beyond.map(fault).collect()
     }
 
     /// The same device for one session alone.

@@ -77,7 +77,7 @@ pub(super) fn tensor(
 }
 
 /// Runs the golden texts. Returns how close the session comes to them, if that is close enough.
-pub(crate) fn prove(
+pub(super) fn prove(
     session: &mut Session,
     tokenizer: &Tokenizer,
     manifest: &Manifest,

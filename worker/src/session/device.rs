@@ -5,31 +5,15 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::{CUDA, ExecutionProvider};
-use ort::logging::LogLevel;
 use ort::session::Session as OrtSession;
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::builder::SessionBuilder;
 
 use super::SessionError;
-use super::optimized::{GRAPH, Optimized, WEIGHTS};
 use super::weights::Weights;
 use crate::config::{Provider, SessionConfig};
 
 /// Where the runtime looks for weights beside a graph that it is given without a path.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
-
-/// Options for writing an optimized graph. All but the smallest weights go into a file of their own, and each once more in
-/// the layout that kernels read, so that the runtime maps them into memory instead of copying and packing them.
-const WRITE_OPTIONS: [(&str, &str); 3] = [
-    (
-        "session.optimized_model_external_initializers_file_name",
-        WEIGHTS,
-    ),
-    (
-        "session.optimized_model_external_initializers_min_size_in_bytes",
-        "1024",
-    ),
-    ("session.save_external_prepacked_constant_initializers", "1"),
-];
 
 /// The environment of all sessions. A process can have only one, of the first library that was loaded.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
@@ -43,8 +27,6 @@ pub(super) enum Source<'a> {
     Edited(&'a [u8]),
     /// The graph without its large weights, which are shared with other sessions.
     SharedWeights(&'a Weights),
-    /// The graph that the runtime has optimized before.
-    Optimized(&'a Optimized),
 }
 
 /// Loads a graph onto the configured device.
@@ -58,34 +40,6 @@ pub(super) fn load(
         prove_cuda()?;
     }
     Ok(session)
-}
-
-/// Has the runtime optimize a graph for the configured device, and write it: the graph as [`GRAPH`], and its weights
-/// beside it, also in the layout that the kernels of this device read.
-pub(super) fn write_optimized(
-    graph: &Path,
-    source: Source<'_>,
-    config: &SessionConfig,
-    folder: &Path,
-) -> Result<(), SessionError> {
-    let write_to = |builder: SessionBuilder| -> ort::Result<_> {
-        let mut builder = builder
-            // It warns that the graph fits this device only, which is the intention.
-            .with_log_level(LogLevel::Error)?
-            .with_optimized_model_path(folder.join(GRAPH))?;
-        for (key, value) in WRITE_OPTIONS {
-            builder = builder.with_config_entry(key, value)?;
-        }
-        Ok(builder)
-    };
-    let builder = write_to(prepare(graph, config)?);
-    let builder = builder.map_err(failed("set options to optimize the graph", graph))?;
-    match commit(builder, graph, source) {
-        Err(SessionError::Load { source, .. }) => {
-            Err(failed("optimize and write the graph", graph)(source))
-        }
-        written => written.map(drop),
-    }
 }
 
 /// The environment, which is made from the library at this path if there is none yet.
@@ -164,14 +118,6 @@ fn commit(
         Source::SharedWeights(weights) => {
             let loaded = weights.commit(builder);
             loaded.map_err(failed("load the graph with shared weights", graph))
-        }
-        Source::Optimized(optimized) => {
-            let optimized = optimized.graph();
-            builder
-                .with_optimization_level(GraphOptimizationLevel::Disable)
-                .map_err(ort::Error::from)
-                .and_then(|mut builder| builder.commit_from_file(&optimized))
-                .map_err(failed("load the optimized graph", &optimized))
         }
     }
 }

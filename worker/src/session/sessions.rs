@@ -8,7 +8,6 @@ use ort::session::Session as OrtSession;
 
 use super::device::Source;
 use super::io_binding::DeviceMemory;
-use super::optimized::Optimized;
 use super::output::Output;
 use super::weights::Weights;
 use super::{PoolOn, Session, SessionError, device, input};
@@ -33,8 +32,6 @@ pub struct Sessions {
 /// Where sessions have their weights from.
 #[derive(Debug)]
 enum WeightsFrom {
-    /// All map the file of the optimized graph.
-    Optimized(Optimized),
     /// All share these.
     Shared(Weights),
     /// Each reads a copy of its own.
@@ -55,16 +52,6 @@ impl Sessions {
         Ok(Self::with(weights, graph, config, recipe))
     }
 
-    /// Loads the sessions from the optimized graph instead.
-    pub fn optimized(
-        optimized: Optimized,
-        graph: &Path,
-        config: &SessionConfig,
-        recipe: Recipe,
-    ) -> Self {
-        Self::with(WeightsFrom::Optimized(optimized), graph, config, recipe)
-    }
-
     fn with(weights: WeightsFrom, graph: &Path, config: &SessionConfig, recipe: Recipe) -> Self {
         Self {
             graph: graph.to_owned(),
@@ -74,30 +61,16 @@ impl Sessions {
         }
     }
 
-    /// The same sessions in a plainer way, which may succeed where this one does not: after the optimized graph the staged
-    /// one, after shared weights a copy for each session, and then nothing.
-    ///
-    /// # Errors
-    /// As [`of`](Self::of).
-    pub fn plainer(&self) -> Result<Option<Self>, SessionError> {
-        let (graph, config, recipe) = (&self.graph, &self.config, self.recipe);
-        Ok(match self.weights {
-            WeightsFrom::Optimized(_) => Some(Self::of(graph, config, recipe)?),
-            WeightsFrom::Shared(_) => Some(Self::with(WeightsFrom::Copies, graph, config, recipe)),
+    /// The same sessions with a copy of the weights for each, which may load where sessions that share weights do not.
+    /// Nothing, if each has a copy already.
+    pub fn with_copies(&self) -> Option<Self> {
+        match self.weights {
+            WeightsFrom::Shared(_) => {
+                let (graph, config, recipe) = (&self.graph, &self.config, self.recipe);
+                Some(Self::with(WeightsFrom::Copies, graph, config, recipe))
+            }
             WeightsFrom::Copies => None,
-        })
-    }
-
-    /// Folder of the optimized graph, if they are loaded from it.
-    pub fn folder(&self) -> Option<&Path> {
-        match &self.weights {
-            WeightsFrom::Optimized(optimized) => Some(optimized.folder()),
-            WeightsFrom::Shared(_) | WeightsFrom::Copies => None,
         }
-    }
-
-    pub(super) fn config(&self) -> &SessionConfig {
-        &self.config
     }
 
     /// Loads one of them onto the configured device, which pools where that is best.
@@ -124,11 +97,9 @@ impl Sessions {
         let edited = self.edited(pool_on);
         let inner = device::load(&self.graph, self.source(edited.as_deref()), &self.config)?;
         let inputs = input::read_inputs(&self.graph, &inner)?;
-        let pooled = edited.is_some() || self.is_pooled();
-        let pooling = if pooled {
-            Pooling::Graph
-        } else {
-            self.recipe.pooling
+        let pooling = match edited {
+            Some(_) => Pooling::Graph,
+            None => self.recipe.pooling,
         };
         let output = Output::read(&self.graph, &inner, pooling)?;
         Ok(Session {
@@ -142,20 +113,8 @@ impl Sessions {
         })
     }
 
-    /// Writes the optimized graph for the configured device into a folder. Returns whether the graph pools.
-    pub(super) fn write_optimized(
-        &self,
-        pool_on: PoolOn,
-        folder: &Path,
-    ) -> Result<bool, SessionError> {
-        let edited = self.edited(pool_on);
-        let source = edited.as_deref().map_or(Source::File, Source::Edited);
-        device::write_optimized(&self.graph, source, &self.config, folder)?;
-        Ok(edited.is_some())
-    }
-
     /// Where it is best to pool: see [`PoolOn`].
-    pub fn pool_on(&self) -> PoolOn {
+    fn pool_on(&self) -> PoolOn {
         match self.config.provider {
             Provider::Cpu => PoolOn::Host,
             Provider::Cuda => PoolOn::Device,
@@ -164,24 +123,18 @@ impl Sessions {
 
     /// The graph with pooling inside, where that is wanted and possible.
     fn edited(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
-        let whole = !matches!(self.weights, WeightsFrom::Optimized(_));
         let pooling = pool_on == PoolOn::Device && self.recipe.pooling != Pooling::Graph;
-        (whole && pooling)
+        pooling
             .then(|| with_pooling(&self.graph, self.recipe))
             .flatten()
     }
 
     fn source<'a>(&'a self, edited: Option<&'a [u8]>) -> Source<'a> {
-        match (&self.weights, edited) {
-            (WeightsFrom::Optimized(optimized), _) => Source::Optimized(optimized),
-            (_, Some(edited)) => Source::Edited(edited),
-            (WeightsFrom::Shared(weights), None) => Source::SharedWeights(weights),
-            (WeightsFrom::Copies, None) => Source::File,
+        match (edited, &self.weights) {
+            (Some(edited), _) => Source::Edited(edited),
+            (None, WeightsFrom::Shared(weights)) => Source::SharedWeights(weights),
+            (None, WeightsFrom::Copies) => Source::File,
         }
-    }
-
-    fn is_pooled(&self) -> bool {
-        matches!(&self.weights, WeightsFrom::Optimized(optimized) if optimized.pools())
     }
 
     /// Without such memory the device is used all the same, with slower copies.
@@ -202,9 +155,6 @@ impl fmt::Display for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let graph = self.graph.display();
         match &self.weights {
-            WeightsFrom::Optimized(it) => {
-                write!(f, "the optimized graph in `{}`", it.folder().display())
-            }
             WeightsFrom::Shared(_) => write!(f, "`{graph}` with weights that all sessions share"),
             WeightsFrom::Copies => {
                 write!(f, "`{graph}` with a copy of the weights for each session")

@@ -82,7 +82,7 @@ pub struct StageConfig {
 impl StageConfig {
     /// Everything that is wrong with these settings.
     pub fn faults(&self) -> Vec<ConfigFault> {
-        let mut faults = self.session.faults(self.public_key.as_ref());
+        let mut faults = self.session.faults();
         if let Err(problem) = Source::parse(&self.source) {
             faults.push(ConfigFault::new("SOURCE", problem));
         }
