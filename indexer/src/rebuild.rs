@@ -36,7 +36,6 @@ pub use config::{Golden, Limits, RebuildConfig};
 pub use dry_run::dry_run;
 use plan::{Planned, Planning};
 pub use report::Report;
-use usage::UsageListener;
 
 mod balance;
 mod config;
@@ -47,7 +46,6 @@ mod index;
 mod plan;
 mod report;
 mod switch;
-mod usage;
 mod verify;
 
 /// A rebuild under way: its record, and what it works with.
@@ -57,7 +55,6 @@ struct Rebuild<'a> {
     tokenizer: &'a Tokenizer,
     context: AliasContext<'a>,
     stored: StoredRun,
-    usage: UsageListener,
     /// Chunks of each document of the source; known in the process that has read it.
     source: Option<Chunks>,
     dropped: Vec<CollectionName>,
@@ -74,7 +71,6 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let qdrant = config.servers.qdrant.client_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;
-    let usage = UsageListener::open(&jetstream).await?;
     let (bucket, alias, silence) = (runs.bucket(), &config.alias, config.lease);
     let rebuilt = Lock::holding(bucket, Purpose::Rebuild, alias, silence, async |lock| {
         let context = AliasContext {
@@ -102,7 +98,6 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
             tokenizer: &tokenizer,
             context,
             stored,
-            usage,
             source: None,
             dropped: Vec::new(),
         };
@@ -200,8 +195,6 @@ impl Rebuild<'_> {
 
     async fn advance(&mut self, phase: Phase, mut report: PhaseReport) -> anyhow::Result<()> {
         self.context.check()?;
-        let usage = self.usage.take(&self.record().run);
-        (report.useful_tokens, report.padded_tokens) = (usage.tokens, usage.padded_tokens);
         let record = &mut self.stored.record;
         if let Some(at) = record
             .phases
@@ -209,8 +202,6 @@ impl Rebuild<'_> {
             .position(|old| old.phase == report.phase)
         {
             let old = record.phases.remove(at);
-            report.useful_tokens += old.useful_tokens;
-            report.padded_tokens += old.padded_tokens;
             // Reading the source a second time finds what the first time has brought.
             if report.phase == Phase::Copied {
                 report.reused += old.reused;

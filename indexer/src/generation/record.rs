@@ -62,12 +62,6 @@ pub struct PhaseReport {
     pub dead_lettered: u64,
     /// Texts that are longer than the model takes whole: workers refuse or cut them.
     pub truncated: u64,
-    /// Tokens that workers have embedded for the run meanwhile, as far as they were heard.
-    #[serde(default)]
-    pub useful_tokens: u64,
-    /// Tokens that they have computed for it, padding included.
-    #[serde(default)]
-    pub padded_tokens: u64,
     /// Time from the beginning of the phase to its end.
     pub seconds: f64,
     /// Tokens that were embedded or read in this time; 0 where nothing was.

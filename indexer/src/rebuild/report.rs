@@ -34,9 +34,6 @@ pub struct Report {
     pub published: u64,
     /// Published chunks of the source to chunks of the source.
     pub published_share: f64,
-    /// Tokens that were embedded to tokens that were computed for it, padding included, as far as workers were heard;
-    /// nothing where nothing was.
-    pub useful_token_ratio: Option<f64>,
     pub phases: Vec<PhaseReport>,
     pub gates: Vec<Gate>,
     /// Generations that were dropped at the end.
@@ -65,7 +62,6 @@ impl Report {
             reused: sum(|report| report.reused),
             published,
             published_share: as_double(published) / as_double(record.expected.max(1)),
-            useful_token_ratio: useful_token_ratio(&record.phases),
             phases: record.phases.clone(),
             gates: record.gates.clone(),
             dropped,
@@ -131,18 +127,8 @@ impl Report {
             self.reused,
             self.published,
             self.published_share * 100.0
-        )?;
-        let ratio = self.useful_token_ratio.map(|ratio| ratio * 100.0);
-        ratio.map_or(Ok(()), |ratio| {
-            writeln!(out, "{ratio:.1} % of the computed tokens were useful")
-        })
+        )
     }
-}
-
-fn useful_token_ratio(phases: &[PhaseReport]) -> Option<f64> {
-    let sum = |of: fn(&PhaseReport) -> u64| phases.iter().map(of).sum::<u64>();
-    let padded = sum(|phase| phase.padded_tokens);
-    (padded > 0).then(|| as_double(sum(|phase| phase.useful_tokens)) / as_double(padded))
 }
 
 fn write_phase(phase: &PhaseReport, out: &mut dyn Write) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use contract::topology::{ADVISORIES, ATTEMPTS, DLQ, JOBS, RESULTS, RUNS, SWEEP, USAGE};
+use contract::topology::{ADVISORIES, ATTEMPTS, DLQ, JOBS, RESULTS, RUNS, SWEEP};
 
 use super::server::Role;
 
@@ -33,7 +33,7 @@ const CONSUMER: [&str; 9] = [
     "LEADER.STEPDOWN",
 ];
 /// Operations on the whole server or account, and what nobody has to say.
-const OTHERS: [&str; 28] = [
+const OTHERS: [&str; 26] = [
     "$JS.API.INFO",
     "$JS.API.STREAM.NAMES",
     "$JS.API.STREAM.LIST",
@@ -59,8 +59,6 @@ const OTHERS: [&str; 28] = [
     "results.r1.more",
     "$KV.RUNS.lease.rebuild.docs",
     "$KV.ATTEMPTS.7-1795420221672003924",
-    USAGE,
-    "usage.more",
     "anything.else",
 ];
 /// A consumer with a name that anybody could choose.
@@ -125,8 +123,6 @@ pub(super) fn subscriptions() -> Vec<String> {
         "results.*",
         "results.>",
         "results",
-        USAGE,
-        "usage.>",
         "$KV.>",
         "$JS.ACK.>",
         "$JS.API.>",
@@ -171,13 +167,12 @@ pub(super) fn may_publish(role: Role) -> BTreeSet<String> {
     }
 }
 
-/// What a role may hear of [`subscriptions`]: its own inbox, answers if it asks, and what a run has cost. The server takes `results.>` for a
+/// What a role may hear of [`subscriptions`]: its own inbox, and answers if it asks. The server takes `results.>` for a
 /// case of `results.*`; nobody may publish below that.
 pub(super) fn may_subscribe(role: Role) -> BTreeSet<String> {
     let own = [".>", ".reply", ".*.*"].map(|rest| format!("{}{rest}", role.inbox()));
     let answers: &[&str] = match role {
-        Role::Publisher => &["results.r1", "results.*", "results.>"],
-        Role::Indexer => &["results.r1", "results.*", "results.>", USAGE],
+        Role::Publisher | Role::Indexer => &["results.r1", "results.*", "results.>"],
         Role::Worker | Role::Provision => &[],
     };
     own.into_iter()
@@ -223,8 +218,7 @@ fn indexer_consumers() -> BTreeSet<String> {
     all
 }
 
-const WORKER: [&str; 8] = [
-    USAGE,
+const WORKER: [&str; 7] = [
     "dlq.JOBS.7.1795420221672003924",
     "$JS.API.STREAM.MSG.GET.DLQ",
     "results.r1",

@@ -11,7 +11,6 @@
 //! | [`field`] | names of the payload fields of points |
 //! | [`score`] | which payload field takes a score |
 //! | [`digest`] | SHA-256 |
-//! | [`usage`] | what workers have computed for a run |
 
 pub mod answer;
 pub mod digest;
@@ -22,4 +21,3 @@ pub mod names;
 pub mod score;
 pub mod tokenizer;
 pub mod topology;
-pub mod usage;

@@ -15,8 +15,6 @@ pub const JOBS: &str = "JOBS";
 pub const DLQ: &str = "DLQ";
 /// Stream of answers to jobs that ask for a reply.
 pub const RESULTS: &str = "RESULTS";
-/// Subject on which workers say what they have computed for a run; no stream keeps it.
-pub const USAGE: &str = "usage";
 /// Stream of JetStream advisories about jobs that were given up or terminated.
 pub const ADVISORIES: &str = "ADVISORIES";
 /// Durable consumer that hands advisories about exhausted jobs to the sweep.

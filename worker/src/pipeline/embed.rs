@@ -6,7 +6,6 @@
 mod batch_run;
 mod dispatch;
 mod split_on_oom;
-mod usage;
 
 use std::sync::{Arc, Mutex};
 
@@ -151,7 +150,6 @@ impl Shared {
         runtime.block_on(finished.permit.release());
         match finished.run.finish(recipe) {
             Ok((batch, refused)) => {
-                runtime.block_on(usage::publish(&self.context.queue, finished.usage));
                 let deliveries =
                     runtime.block_on(refuse(&self.context, finished.deliveries, refused));
                 if deliveries.is_empty() {

@@ -6,13 +6,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use contract::usage::Usage;
 use runtime::failpoint;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::batch_run::BatchRun;
-use super::usage::usage;
 use crate::batch::Tensor;
 use crate::error::EmbedError;
 use crate::health::EngineHealth;
@@ -45,7 +43,6 @@ pub(super) struct InModel {
     pub(super) deliveries: Deliveries,
     /// Released when the last tensor was run.
     pub(super) permit: Permit,
-    pub(super) usage: Vec<Usage>,
     pub(super) started: Instant,
 }
 
@@ -91,7 +88,6 @@ impl Dispatcher {
         });
         health.idle();
         let begun = InModel {
-            usage: usage(&batch),
             run: BatchRun::new(batch),
             deliveries,
             permit,
