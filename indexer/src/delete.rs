@@ -93,10 +93,7 @@ pub async fn delete(config: &DeleteConfig) -> anyhow::Result<Deleted> {
 /// How many of the documents are there and not deleted.
 async fn count(config: &DeleteConfig) -> anyhow::Result<usize> {
     let qdrant = config.servers.qdrant.client()?;
-    let target = Points {
-        store: &qdrant,
-        collection: &config.collection,
-    };
+    let target = Points::new(&qdrant, &config.collection);
     let mut there = 0;
     for ids in config.documents.chunks(REMOVALS_PER_JOB) {
         let heads = target.heads(ids).await?;
@@ -108,11 +105,7 @@ async fn count(config: &DeleteConfig) -> anyhow::Result<usize> {
 async fn publish(config: &DeleteConfig) -> anyhow::Result<()> {
     let manifest = config.model.embedding()?;
     let jetstream = config.servers.jetstream().await?;
-    let lane = Lane {
-        task: Task::Embed,
-        model: manifest.name,
-        priority: Priority::Live,
-    };
+    let lane = Lane::new(Task::Embed, manifest.name, Priority::Live);
     let version = now_micros();
     for ids in config.documents.chunks(REMOVALS_PER_JOB) {
         let removal = |id: &String| Removal {

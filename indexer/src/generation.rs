@@ -92,10 +92,7 @@ impl<'a> AliasContext<'a> {
     where
         'a: 'b,
     {
-        Points {
-            store: self.qdrant,
-            collection,
-        }
+        Points::new(self.qdrant, collection)
     }
 
     /// Sequence of the job that was published last.

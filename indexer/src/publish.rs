@@ -160,11 +160,7 @@ pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
         version,
         job_tokens: config.chunking.job_tokens,
     };
-    let lane = Lane {
-        task: Task::Embed,
-        model: manifest.name,
-        priority: config.lane,
-    };
+    let lane = Lane::new(Task::Embed, manifest.name, config.lane);
     let (incoming, reader) = corpus.read(chunker)?;
     let (encoded, encoding) = encode(incoming);
     let published = send_all(jetstream.as_ref(), &lane.subject(), encoded).await;

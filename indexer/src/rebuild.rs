@@ -131,18 +131,12 @@ impl Rebuild<'_> {
 
     /// The points of the generation.
     fn target(&self) -> Points<'_> {
-        Points {
-            store: self.context.qdrant,
-            collection: &self.record().generation,
-        }
+        self.context.points(&self.record().generation)
     }
 
     /// The points of the collection that served when the run began.
     fn serving(&self) -> Points<'_> {
-        Points {
-            store: self.context.qdrant,
-            collection: &self.record().serving,
-        }
+        self.context.points(&self.record().serving)
     }
 
     /// Runs all phases that are left.

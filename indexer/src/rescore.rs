@@ -270,11 +270,7 @@ impl Rescoring<'_> {
         mut incoming: mpsc::Receiver<Ready>,
         progress: &Progress,
     ) -> anyhow::Result<Counts> {
-        let lane = Lane {
-            task: Task::Rescore,
-            model: self.manifest.name.clone(),
-            priority: Priority::Bulk,
-        };
+        let lane = Lane::new(Task::Rescore, self.manifest.name.clone(), Priority::Bulk);
         let subject = lane.subject();
         let mut counts = held.record().counts;
         let (mut window, mut firsts) = (FuturesOrdered::new(), VecDeque::new());

@@ -203,11 +203,7 @@ async fn collections(
 ) -> anyhow::Result<Vec<CollectionStatus>> {
     let mut collections = Vec::new();
     for name in names {
-        let points = Points {
-            store: qdrant,
-            collection: name,
-        };
-        let points = points.count(Filter::default()).await?;
+        let points = Points::new(qdrant, name).count(Filter::default()).await?;
         collections.push(CollectionStatus {
             name: name.to_string(),
             points,

@@ -58,12 +58,7 @@ pub async fn missing(
         .flat_map(|topic| topic.grades.keys())
         .collect();
     let judged: Vec<_> = judged.into_iter().collect();
-    let heads = Points {
-        store: qdrant,
-        collection,
-    }
-    .heads(&judged)
-    .await?;
+    let heads = Points::new(qdrant, collection).heads(&judged).await?;
     let there = heads.values().filter(|head| !head.deleted).count();
     Ok(judged.len() - there)
 }

@@ -119,11 +119,7 @@ impl AliasContext<'_> {
 
     /// Publishes texts for a model whose tokenizer is not at hand: its workers have it.
     fn publisher(&self, model: &ModelName, run: &str) -> Publisher {
-        let lane = Lane {
-            task: Task::Embed,
-            model: model.clone(),
-            priority: Priority::Live,
-        };
+        let lane = Lane::new(Task::Embed, model.clone(), Priority::Live);
         let template = JobTemplate {
             collection: self.alias.clone(),
             tokenization: None,

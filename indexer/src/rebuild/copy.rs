@@ -131,11 +131,7 @@ impl Rebuild<'_> {
     }
 
     pub fn publisher(&self, priority: Priority) -> Publisher {
-        let lane = Lane {
-            task: Task::Embed,
-            model: self.manifest.name.clone(),
-            priority,
-        };
+        let lane = Lane::new(Task::Embed, self.manifest.name.clone(), priority);
         let (record, manifest) = (self.record(), self.manifest);
         let run = Some(record.run.clone());
         let template = JobTemplate::of(manifest, record.generation.clone(), run);

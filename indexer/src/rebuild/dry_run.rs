@@ -20,10 +20,7 @@ pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let manifest = config.model.embedding()?;
     let qdrant = config.servers.qdrant.client()?;
     let serving = alias::target(&qdrant, &config.alias).await?;
-    let target = Points {
-        store: &qdrant,
-        collection: &serving,
-    };
+    let target = Points::new(&qdrant, &serving);
     let read = read(config, &manifest, target).await?;
     let work = work(&read);
     let now = target.count(documents()).await?;

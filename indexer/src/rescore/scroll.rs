@@ -54,10 +54,7 @@ impl Selection {
     }
 
     fn points<'a>(&'a self, qdrant: &'a Qdrant) -> Points<'a> {
-        Points {
-            store: qdrant,
-            collection: &self.collection,
-        }
+        Points::new(qdrant, &self.collection)
     }
 
     /// A deleted document has nothing to score.

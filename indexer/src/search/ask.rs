@@ -108,11 +108,11 @@ impl Asker {
             .await
             .map_err(listen)?;
         self.client.flush().await.map_err(listen)?;
-        let lane = Lane {
-            task: manifest.identity.task,
-            model: manifest.name.clone(),
-            priority: Priority::Live,
-        };
+        let lane = Lane::new(
+            manifest.identity.task,
+            manifest.name.clone(),
+            Priority::Live,
+        );
         store(&self.jetstream, &lane.subject(), job, tokens).await?;
         let deadline = Instant::now() + self.timeout;
         let answer = async {

@@ -50,18 +50,11 @@ impl<'a> Comparer<'a> {
     }
 
     pub fn target(&self) -> Points<'_> {
-        Points {
-            store: self.qdrant,
-            collection: &self.serving,
-        }
+        Points::new(self.qdrant, &self.serving)
     }
 
     pub fn lane(&self, priority: Priority) -> Lane {
-        Lane {
-            task: Task::Embed,
-            model: self.manifest.name.clone(),
-            priority,
-        }
+        Lane::new(Task::Embed, self.manifest.name.clone(), priority)
     }
 
     /// What the jobs of a run have in common. They name the alias, as those of all publishers do.

@@ -37,11 +37,7 @@ async fn publish(bed: &Bed, example: &Value) -> anyhow::Result<()> {
         Job::Rescore(_) => (Task::Rescore, "tiny-rerank".parse()?),
         Job::Embed(_) | Job::Delete(_) => (Task::Embed, bed.manifest.name.clone()),
     };
-    let lane = Lane {
-        task,
-        model,
-        priority: Priority::Live,
-    };
+    let lane = Lane::new(task, model, Priority::Live);
     let sent =
         bed.jetstream()
             .publish_with_headers(lane.subject(), headers, job.to_string().into());

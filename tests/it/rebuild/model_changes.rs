@@ -60,11 +60,7 @@ impl Scene {
 
     /// Publishes a document for the alias on the live lane of the other model.
     async fn publish_for_other(&self, id: &str) -> anyhow::Result<()> {
-        let lane = Lane {
-            task: Task::Embed,
-            model: "tiny-short".parse()?,
-            priority: Priority::Live,
-        };
+        let lane = Lane::new(Task::Embed, "tiny-short".parse()?, Priority::Live);
         let job = json!({
             "version": "1.0", "kind": "embed", "collection": self.bed.stack.collection,
             "documents": [{ "id": id, "version": now_micros(), "chunks": [{ "text": "Written live." }] }],

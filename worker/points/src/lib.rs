@@ -36,6 +36,13 @@ pub struct Points<'a, S = Qdrant> {
     pub collection: &'a CollectionName,
 }
 
+impl<'a, S> Points<'a, S> {
+    /// The points of a collection or alias, by requests to this store.
+    pub fn new(store: &'a S, collection: &'a CollectionName) -> Self {
+        Self { store, collection }
+    }
+}
+
 // Copied whatever the store is: it holds references alone.
 impl<S> Clone for Points<'_, S> {
     fn clone(&self) -> Self {

@@ -73,14 +73,20 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// One lane of a model.
+    #[must_use]
+    pub fn new(task: Task, model: ModelName, priority: Priority) -> Self {
+        Self {
+            task,
+            model,
+            priority,
+        }
+    }
+
     /// Both lanes of a model, live first.
     #[must_use]
     pub fn of(task: Task, model: &ModelName) -> [Self; 2] {
-        Priority::ALL.map(|priority| Self {
-            task,
-            model: model.clone(),
-            priority,
-        })
+        Priority::ALL.map(|priority| Self::new(task, model.clone(), priority))
     }
 
     /// Subject of the jobs on all lanes of a model, or of all models: `jobs.<task>.<model>.*` or `jobs.<task>.*.*`.
@@ -96,11 +102,7 @@ impl Lane {
         let rest = consumer.strip_prefix(task.as_str())?.strip_prefix('-')?;
         Priority::ALL.into_iter().find_map(|priority| {
             let model = rest.strip_suffix(priority.as_str())?.strip_suffix('-')?;
-            Some(Self {
-                task,
-                model: model.parse().ok()?,
-                priority,
-            })
+            Some(Self::new(task, model.parse().ok()?, priority))
         })
     }
 

@@ -95,10 +95,7 @@ impl Recorded {
     }
 
     pub(super) fn points(&self) -> Points<'_, Self> {
-        Points {
-            store: self,
-            collection: &self.collection,
-        }
+        Points::new(self, &self.collection)
     }
 
     pub(super) fn content(&self) -> BTreeMap<String, Stored> {

@@ -102,10 +102,7 @@ impl Upserter {
     }
 
     fn points<'a>(&'a self, collection: &'a CollectionName) -> Points<'a, Timed> {
-        Points {
-            store: &self.qdrant,
-            collection,
-        }
+        Points::new(&self.qdrant, collection)
     }
 
     fn stamp(&self) -> Stamp {
