@@ -13,6 +13,9 @@
 //! | | anything else, which is `Wrong input` or says nothing of its kind | content |
 //! | RESOURCE_EXHAUSTED | with a time to wait | rate |
 //! | | without one: the request alone is more than the server takes in a minute | limit |
+//! | OUT_OF_RANGE | what gRPC says of a message that is too large | limit |
+//! | UNIMPLEMENTED | | setup |
+//! | ALREADY_EXISTS | | content |
 //! | PERMISSION_DENIED, UNAUTHENTICATED | | rights |
 //! | NOT_FOUND | | missing |
 //! | all others, and no answer | | outage |
@@ -120,14 +123,19 @@ impl Refusal {
     fn of_status(code: i32, text: &str) -> Self {
         const INVALID_ARGUMENT: i32 = 3;
         const NOT_FOUND: i32 = 5;
+        const ALREADY_EXISTS: i32 = 6;
         const PERMISSION_DENIED: i32 = 7;
         const RESOURCE_EXHAUSTED: i32 = 8;
+        const OUT_OF_RANGE: i32 = 11;
+        const UNIMPLEMENTED: i32 = 12;
         const UNAUTHENTICATED: i32 = 16;
         match code {
             INVALID_ARGUMENT => Self::of_text(text),
+            ALREADY_EXISTS => Self::Content,
+            UNIMPLEMENTED => Self::Setup,
             NOT_FOUND => Self::Missing,
             PERMISSION_DENIED | UNAUTHENTICATED => Self::Rights,
-            RESOURCE_EXHAUSTED => Self::Limit,
+            RESOURCE_EXHAUSTED | OUT_OF_RANGE => Self::Limit,
             _ => Self::Outage,
         }
     }
@@ -346,6 +354,9 @@ mod tests {
                 "Must provide an API key or an Authorization bearer token",
                 Rights,
             ),
+            (11, "Error, decoded message length too large", Limit),
+            (12, "", Setup),
+            (6, "Wrong input: Collection `docs` already exists!", Content),
             (5, "Not found: Collection `docs` doesn't exist!", Missing),
             (
                 13,

@@ -26,7 +26,7 @@ use crate::batch::Vectors;
 use crate::error::{Outcome, chain};
 use crate::health::Stage;
 use crate::inflight::{Deliveries, InFlight};
-use crate::metrics;
+use crate::metrics::{self, HeldGauge};
 use crate::shutdown::Phase;
 pub use outage::Outages;
 pub use upserter::Upserter;
@@ -38,6 +38,8 @@ pub const CONCURRENT_BATCHES: usize = 3;
 /// First pause between attempts and between probes; each further one doubles it.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// The same while somebody has to change the installation; a stage that is silent for twice as long counts as hung.
+const LONGEST_HOLD_PAUSE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct UpsertStage {
@@ -54,6 +56,24 @@ pub struct UpsertStage {
 struct Failure {
     outcome: Outcome,
     reason: String,
+}
+
+impl Failure {
+    /// Says why the batch is kept, and counts it where that is for somebody to change. `before` counted it until now.
+    fn held(&self, before: Option<HeldGauge>) -> Option<HeldGauge> {
+        drop(before);
+        if let Outcome::Hold { refusal } = self.outcome {
+            let advice = refusal.advice();
+            tracing::error!(
+                error = self.reason,
+                advice,
+                "qdrant refuses writes for how it is set up; jobs are kept"
+            );
+            return Some(HeldGauge::new(refusal));
+        }
+        tracing::warn!(error = self.reason, "write failed, trying again");
+        None
+    }
 }
 
 /// What becomes of a batch that was not written.
@@ -161,7 +181,7 @@ impl UpsertStage {
     ) -> Result<(), Failure> {
         let deadline = Instant::now() + RETRY_IN_PLACE;
         let mut pause = FIRST_RETRY_PAUSE;
-        let (mut trouble, mut held) = (None, None::<metrics::HeldGauge>);
+        let (mut trouble, mut held) = (None, None::<HeldGauge>);
         loop {
             let failure = match self.write(vectors, delivery_count).await {
                 Ok(()) => return Ok(()),
@@ -174,32 +194,18 @@ impl UpsertStage {
             if self.context.shutdown.phase() >= Phase::Draining {
                 return Err(failure);
             }
-            match failure.outcome {
-                Outcome::Hold { refusal } => {
-                    let advice = refusal.advice();
-                    tracing::error!(
-                        error = failure.reason,
-                        advice,
-                        "qdrant refuses writes for how it is set up; jobs are kept"
-                    );
-                    drop(held.replace(metrics::HeldGauge::new(refusal)));
-                }
-                Outcome::Retry { .. }
-                | Outcome::DeadLetter { .. }
-                | Outcome::GiveBack
-                | Outcome::Terminate
-                | Outcome::Exit => {
-                    drop(held.take());
-                    tracing::warn!(error = failure.reason, "write failed, trying again");
-                }
-            }
+            held = failure.held(held);
             trouble.get_or_insert_with(|| self.outages.trouble());
             let mut shutdown = self.context.shutdown.clone();
             tokio::select! {
                 () = shutdown.reached(Phase::Draining) => return Err(failure),
                 () = tokio::time::sleep(wait) => {}
             }
-            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+            let longest = match held {
+                Some(_) => LONGEST_HOLD_PAUSE,
+                None => LONGEST_RETRY_PAUSE,
+            };
+            pause = (pause * 2).min(longest);
         }
     }
 
