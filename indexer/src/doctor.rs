@@ -7,6 +7,8 @@
 //! | what the autoscaler reads, as it reads it; whether writes are synced; room on the server's disk | `monitoring` |
 //! | jobs that nobody reads, exhausted jobs, dead letters, room in the stream of jobs | `queue` |
 //! | the staged model against its pin and the collections | `collections` |
+//! | the limits of the collections against what Ebb needs | `collections` |
+//! | the replicas of each shard of the collections | `replicas` |
 //!
 //! Each look stands for itself: what cannot be asked is a finding of its own and keeps nothing else from being looked at.
 //! Qdrant tells nothing about its disk over gRPC, so nothing is said about that.
@@ -17,6 +19,7 @@ mod finding;
 mod manifests;
 mod monitoring;
 mod queue;
+mod replicas;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -9,13 +9,13 @@
 use std::io::{self, Write};
 
 use anyhow::Context as _;
-use qdrant_client::Qdrant;
 
 use crate::outcome::Outcome;
 use crate::search::ask::Asker;
 pub use config::EvalConfig;
 use evaluation::Evaluation;
 use gate::Limits;
+use points::Qdrant;
 use read::Topics;
 pub use relevance::{measure, rank, read};
 pub use report::Report;
@@ -78,7 +78,7 @@ impl Outcome for Report {
 
 /// Evaluations of the alias, and of the baseline if that is an alias as well.
 async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Vec<Evaluation>> {
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant.patient_client()?;
     let (targets, limits) = targets(config, &qdrant).await?;
     let cutoffs = config.all_cutoffs();
     let depth = cutoffs.last().copied().unwrap_or(config.at);

@@ -42,8 +42,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::{self, stream::Stream};
 use contract::names::CollectionName;
-use points::Points;
-use qdrant_client::Qdrant;
+use points::{Points, Qdrant};
 
 use lock::Lock;
 use record::Runs;

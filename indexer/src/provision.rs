@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::{DEFAULT_BATCH_JOBS, MIN_ACK_WAIT, Task};
+use points::limits::Unfit;
 use queue::streams::{ConsumerSizes, Sizes};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
@@ -80,6 +81,8 @@ pub enum Change {
     Create,
     /// These fields differ: name, found, wanted.
     Update(Vec<(String, String, String)>),
+    /// These settings leave no room for what Ebb does, and are for the operator to change.
+    Unfit(Vec<Unfit>),
 }
 
 impl fmt::Display for Step {
@@ -92,6 +95,12 @@ impl fmt::Display for Step {
                 fields.iter().try_for_each(|(name, found, wanted)| {
                     write!(f, "\n      {name}: {found} -> {wanted}")
                 })
+            }
+            Change::Unfit(unfit) => {
+                write!(f, "! {}", self.subject)?;
+                unfit
+                    .iter()
+                    .try_for_each(|unfit| write!(f, "\n      {unfit}"))
             }
         }
     }
@@ -106,8 +115,19 @@ pub struct Provisioned {
 
 impl Provisioned {
     fn changed(&self) -> usize {
-        let changed = self.steps.iter().filter(|it| it.change != Change::None);
+        let changed = self.steps.iter().filter(|it| match it.change {
+            Change::Create | Change::Update(_) => true,
+            Change::None | Change::Unfit(_) => false,
+        });
         changed.count()
+    }
+
+    /// Things that only the operator can change.
+    fn unfit(&self) -> usize {
+        let unfit = self.steps.iter();
+        unfit
+            .filter(|it| matches!(it.change, Change::Unfit(_)))
+            .count()
     }
 }
 
@@ -116,7 +136,12 @@ impl Outcome for Provisioned {
         for step in &self.steps {
             writeln!(out, "{step}")?;
         }
+        let unfit = self.unfit();
+        if unfit > 0 {
+            writeln!(out, "{unfit} must be changed by hand: see the lines with !")?;
+        }
         match (self.changed(), self.check) {
+            (0, _) if unfit > 0 => Ok(()),
             (0, _) => writeln!(out, "everything is as it should be"),
             (changed, true) => writeln!(out, "{changed} differ; run `indexer provision`"),
             (changed, false) => writeln!(out, "{changed} changed"),
@@ -124,7 +149,7 @@ impl Outcome for Provisioned {
     }
 
     fn is_failure(&self) -> bool {
-        self.check && self.changed() > 0
+        self.check && self.changed() + self.unfit() > 0
     }
 }
 

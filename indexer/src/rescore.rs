@@ -22,7 +22,7 @@ use contract::tokenizer::Tokenizer;
 use contract::topology::{Lane, Priority, Task};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use qdrant_client::Qdrant;
+use points::Qdrant;
 use runtime::failpoint;
 use runtime::settings::ConfigFault;
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ pub async fn rescore(config: &RescoreConfig) -> anyhow::Result<Rescored> {
     let rescoring = Rescoring {
         config,
         manifest,
-        qdrant: config.servers.qdrant.client()?,
+        qdrant: config.servers.qdrant.patient_client()?,
     };
     if config.dry_run {
         return rescoring.count().await;

@@ -13,9 +13,10 @@ use contract::field;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
+use points::Qdrant;
 use points::collection;
 use points::guard::tombstones;
-use qdrant_client::Qdrant;
+use points::limits::Limits;
 use qdrant_client::qdrant::{Filter, QueryPointsBuilder, ScoredPoint, Value};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
@@ -145,11 +146,15 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     let info = qdrant.collection_info(config.collection.as_str()).await;
     let info =
         info.with_context(|| format!("failed to look up collection `{}`", config.collection))?;
-    collection::check(
-        &config.collection,
-        &info.result.unwrap_or_default(),
-        &manifest,
-    )?;
+    let info = info.result.unwrap_or_default();
+    collection::check(&config.collection, &info, &manifest)?;
+    let wanted = usize::try_from(config.candidates())?;
+    let most = Limits::of(&info).page(wanted);
+    anyhow::ensure!(
+        most == wanted,
+        "`{}` gives at most {most} hits (max_query_limit of its strict mode), and {wanted} are asked for; ask for fewer",
+        config.collection
+    );
     let asker = Asker::connect(&config.servers.nats, config.timeout).await?;
     let vectors = asker.ask(&manifest, vec![config.query.clone()], 0).await?;
     let vector = vectors.into_iter().next().unwrap_or_default();

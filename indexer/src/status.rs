@@ -18,8 +18,7 @@ use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
 pub use lanes::LaneStatus;
-use points::Points;
-use qdrant_client::Qdrant;
+use points::{Points, Qdrant};
 use qdrant_client::qdrant::Filter;
 pub use rate::Rate;
 pub use runs::RunStatus;
@@ -75,6 +74,8 @@ pub struct Status {
     #[serde(rename = "unread")]
     pub orphaned: Orphaned,
     pub collections: Vec<CollectionStatus>,
+    /// What could not be looked at, and why.
+    pub unknown: Vec<String>,
     /// Runs that are not over, and the newest that are.
     pub runs: Vec<RunStatus>,
 }
@@ -93,8 +94,8 @@ pub struct StreamStatus {
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectionStatus {
     pub name: String,
-    /// Exact number of points, tombstones included.
-    pub points: u64,
+    /// Exact number of points, tombstones included; `None` where Qdrant does not tell.
+    pub points: Option<u64>,
 }
 
 /// Looks at both servers as often as it is asked to.
@@ -172,6 +173,7 @@ impl Looker {
             let rate = before.as_ref().map(|before| now.of_lane(index, before));
             lanes.push(found.status(&jobs, rate).await?);
         }
+        let (collections, unknown) = collections(&self.qdrant, &self.config.collections).await;
         Ok(Status {
             streams,
             lanes,
@@ -180,7 +182,8 @@ impl Looker {
             dead_letters: dlq.cached_info().state.messages,
             dead_letter_causes: causes(&dlq).await?,
             orphaned: orphaned(&jobs).await?,
-            collections: collections(&self.qdrant, &self.config.collections).await?,
+            collections,
+            unknown,
             runs: runs::runs(&self.jetstream).await?,
         })
     }
@@ -197,19 +200,22 @@ fn stream_status(stream: &Stream) -> StreamStatus {
     }
 }
 
+/// Counts what can be counted, and says what cannot: a shard that is down hides nothing else.
 async fn collections(
     qdrant: &Qdrant,
     names: &[CollectionName],
-) -> anyhow::Result<Vec<CollectionStatus>> {
-    let mut collections = Vec::new();
+) -> (Vec<CollectionStatus>, Vec<String>) {
+    let (mut collections, mut unknown) = (Vec::new(), Vec::new());
     for name in names {
-        let points = Points::new(qdrant, name).count(Filter::default()).await?;
+        let points = Points::new(qdrant, name).count(Filter::default()).await;
+        let points =
+            points.map_err(|error| unknown.push(format!("{:#}", anyhow::Error::from(error))));
         collections.push(CollectionStatus {
             name: name.to_string(),
-            points,
+            points: points.ok(),
         });
     }
-    Ok(collections)
+    (collections, unknown)
 }
 
 /// Dead letters whose cause is read.

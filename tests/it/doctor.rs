@@ -14,7 +14,7 @@ use serde_json::Value;
 use tests::Bed;
 
 /// What the doctor says, and how it ended.
-struct Report {
+pub(crate) struct Report {
     code: Option<i32>,
     report: Value,
 }
@@ -35,7 +35,7 @@ async fn provision(bed: &Bed, more: &[&str]) -> anyhow::Result<String> {
     output(command).await
 }
 
-async fn doctor(bed: &Bed, more: &[&str]) -> anyhow::Result<Report> {
+pub(crate) async fn doctor(bed: &Bed, more: &[&str]) -> anyhow::Result<Report> {
     let mut command = bed.stack.program("indexer");
     command.args(["doctor", "--json", "--monitoring"]);
     command.arg(bed.stack.nats.monitoring_url()).args(more);
@@ -70,7 +70,7 @@ impl Report {
 
 /// What was spoilt is named, with the value that it has; errors make the exit code 1.
 #[track_caller]
-fn named(report: &Report, severity: &str, what: &str, found: &str) {
+pub(crate) fn named(report: &Report, severity: &str, what: &str, found: &str) {
     assert!(
         report.has(severity, what, found),
         "{what} {found}: {:#}",

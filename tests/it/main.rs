@@ -41,6 +41,7 @@ mod shutdown;
 mod signatures;
 mod staging;
 mod status;
+mod strict_mode;
 mod sync;
 mod traces;
 mod versions;

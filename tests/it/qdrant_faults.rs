@@ -294,3 +294,30 @@ async fn a_collection_that_was_dropped_and_made_again_gets_all_jobs() -> anyhow:
     assert!(worker.process.terminate().await?.success());
     bed.end().await
 }
+
+#[tokio::test]
+async fn a_status_shows_what_it_can_reach_and_says_what_it_cannot() -> anyhow::Result<()> {
+    let Some(faulty) = Faulty::start().await? else {
+        return Ok(());
+    };
+    let looked = async || {
+        let mut command = faulty.bed.stack.program("indexer");
+        let output = command.args(["status", "--json"]).output().await?;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        anyhow::Ok((output.status.success(), status))
+    };
+    let (is_whole, status) = looked().await?;
+    assert!(is_whole, "{status:#}");
+    assert_eq!(status["collections"][0]["points"], 0);
+    faulty.set(r#"[{"on": "count", "fail": {"code": "unavailable"}}]"#)?;
+    faulty.publish("d", 1).await?;
+    let (is_whole, status) = looked().await?;
+    assert!(!is_whole, "{status:#}");
+    assert!(status["collections"][0]["points"].is_null(), "{status:#}");
+    let unknown = status["unknown"][0].as_str().unwrap_or_default();
+    assert!(unknown.contains(&faulty.bed.stack.collection), "{unknown}");
+    assert_eq!(status["jobs"], 1);
+    assert_eq!(status["dead_letters"], 0);
+    faulty.set("[]")?;
+    faulty.bed.end().await
+}

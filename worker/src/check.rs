@@ -8,12 +8,14 @@ use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{JOBS, Lane, Task};
 use points::connect::{OLDEST, QdrantConfig};
+use points::limits::Unfit;
 use queue::denial::denied;
 use queue::nats::{FirstConnect, NatsConfig, jetstream};
 use runtime::settings::{ConfigFault, unreadable};
 
 use crate::config::{ModelConfig, SessionConfig};
 use crate::consumers::check_consumer;
+use crate::health::Health;
 use crate::load::load;
 use crate::pipeline::upsert::Upserter;
 
@@ -133,19 +135,26 @@ async fn check_qdrant(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding>
         Ok(client) => client,
         Err(error) => return vec![finding("qdrant", Err(anyhow::Error::from(error)))],
     };
-    let upserter = Upserter::new(client, manifest.clone());
+    let upserter = Upserter::new(client, manifest.clone(), Health::new());
     let server = upserter.check_server().await;
     let server = server.map(|()| format!("version {OLDEST} or newer"));
     let mut findings = vec![finding("qdrant", server.map_err(anyhow::Error::from))];
     for collection in &config.collections {
-        let result = upserter
-            .check(collection)
-            .await
-            .map(|()| accepts(manifest.identity.task).to_owned());
-        let result = result.map_err(anyhow::Error::from);
+        let result = match upserter.unfit(collection).await {
+            Ok(unfit) => fits(&unfit).map(|()| accepts(manifest.identity.task).to_owned()),
+            Err(error) => Err(error.into()),
+        };
         findings.push(finding(&format!("collection `{collection}`"), result));
     }
     findings
+}
+
+/// What stops a worker from writing. The rest is for `indexer doctor` to say.
+fn fits(unfit: &[Unfit]) -> anyhow::Result<()> {
+    let stops = unfit.iter().filter(|unfit| unfit.stops_writes);
+    let stops: Vec<_> = stops.map(ToString::to_string).collect();
+    anyhow::ensure!(stops.is_empty(), "its strict mode: {}", stops.join("; "));
+    Ok(())
 }
 
 fn accepts(task: Task) -> &'static str {

@@ -49,7 +49,7 @@ pub async fn connect(
         let consumers = Consumers::find(&jetstream, manifest).await?;
         let ack_wait = consumers.ack_wait_above(config.grace)?;
         let quarantine = Quarantine::new(find_attempts(&jetstream).await);
-        let upserter = Upserter::new(config.qdrant.client()?, manifest.clone());
+        let upserter = Upserter::new(config.qdrant.client()?, manifest.clone(), health.clone());
         check_collections(config, &upserter).await?;
         let queue = Queue {
             client,

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | permanent | this job can never succeed | dead letter with its cause, then TERM |
 //! | transient | the same job may succeed later | NAK with a delay |
+//! | held | the same job will succeed once somebody has changed the installation | kept, and tried again |
 //! | ours | this process must not go on | settle nothing, exit, be restarted |
 
 mod kinds;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use contract::names::CollectionName;
 use points::connect::ServerError;
+use points::refusal::Refusal as QdrantRefusal;
 use points::store::PointsError;
 use qdrant_client::QdrantError;
 
@@ -29,6 +31,11 @@ pub enum Outcome {
     Retry {
         /// What the server asked for.
         after: Option<Duration>,
+    },
+    /// The installation has to be changed first: keep the job, and try again until it is.
+    Hold {
+        /// What has to be changed.
+        refusal: QdrantRefusal,
     },
     /// Transient, but not soon: give the job back at once.
     GiveBack,
@@ -158,33 +165,22 @@ impl UpsertError {
 /// Longest pause that a server is granted. One that asks for more is asked again before that.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// Only refused content is about the job: Qdrant has read it and will refuse it again.
 fn qdrant_outcome(error: &QdrantError) -> Outcome {
-    match error {
-        QdrantError::ResponseError { status } => status_outcome(status.code() as i32),
-        QdrantError::ResourceExhaustedError {
-            retry_after_seconds,
-            ..
-        } => Outcome::Retry {
-            after: Some(Duration::from_secs(*retry_after_seconds).min(LONGEST_PAUSE)),
-        },
-        QdrantError::ConversionError(_)
-        | QdrantError::InvalidUri(_)
-        | QdrantError::NoSnapshotFound(_)
-        | QdrantError::Io(_)
-        | QdrantError::JsonToPayload(_)
-        | QdrantError::PayloadDeserialization(_) => Outcome::Retry { after: None },
-    }
-}
-
-/// Only a refused argument is about the job: Qdrant has read it and will refuse it again. A missing collection or
-/// missing rights are about the installation, and everything else is about now.
-fn status_outcome(code: i32) -> Outcome {
-    const INVALID_ARGUMENT: i32 = 3;
-    match code {
-        INVALID_ARGUMENT => Outcome::DeadLetter {
+    match QdrantRefusal::of(error) {
+        QdrantRefusal::Content => Outcome::DeadLetter {
             cause: "refused_by_qdrant",
         },
-        _ => Outcome::Retry { after: None },
+        refusal @ (QdrantRefusal::Limit
+        | QdrantRefusal::Index
+        | QdrantRefusal::Full
+        | QdrantRefusal::Setup) => Outcome::Hold { refusal },
+        QdrantRefusal::Rate(after) => Outcome::Retry {
+            after: Some(after.min(LONGEST_PAUSE)),
+        },
+        QdrantRefusal::Rights | QdrantRefusal::Missing | QdrantRefusal::Outage => {
+            Outcome::Retry { after: None }
+        }
     }
 }
 

@@ -94,6 +94,11 @@ impl Health {
         self.0.of(stage).busy(self.0.since);
     }
 
+    /// A stage that has work has taken a step; one that has none says nothing by it.
+    pub fn step(&self, stage: Stage) {
+        self.0.of(stage).step(self.0.since);
+    }
+
     /// A stage has nothing to do, and may be silent.
     pub fn idle(&self, stage: Stage) {
         self.0.of(stage).idle();
@@ -156,9 +161,13 @@ impl Inner {
 
 impl Heartbeat {
     fn busy(&self, since: Instant) {
+        self.step(since);
+        self.busy.store(true, Ordering::Release);
+    }
+
+    fn step(&self, since: Instant) {
         let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_millis.store(millis, Ordering::Release);
-        self.busy.store(true, Ordering::Release);
     }
 
     fn idle(&self) {

@@ -40,6 +40,7 @@ const DEVICE_SECONDS: &str = "worker_device_seconds";
 const QDRANT_SECONDS: &str = "worker_qdrant_request_seconds";
 const QDRANT_FAILURES: &str = "worker_qdrant_request_failures_total";
 const BREAKER: &str = "worker_breaker_open";
+const HELD: &str = "worker_held_batches";
 const STARTUP_SECONDS: &str = "worker_startup_seconds";
 const MODEL: &str = "worker_model_info";
 const BUILD: &str = "worker_build_info";
@@ -48,6 +49,8 @@ const BUILD: &str = "worker_build_info";
 const OUTCOMES: [&str; 5] = ["ack", "nak", "term", "ack_lost", "lapsed"];
 /// Stages whose time is measured; `ack` is the end of `upsert`.
 const STAGES: [&str; 4] = ["encode", "embed", "upsert", "ack"];
+/// What Qdrant may refuse a write for that somebody has set up.
+const HOLDS: [&str; 4] = ["limit", "index", "full", "setup"];
 /// Kinds of requests to Qdrant.
 const REQUESTS: [&str; 6] = [
     "collection_info",
@@ -153,6 +156,10 @@ fn describe_gauges() {
             "jobs of a lane that workers have and have not settled; nan while nats does not tell",
         ),
         (BREAKER, "1 while pulling is stopped because writes fail"),
+        (
+            HELD,
+            "batches that qdrant refuses for how it is set up, and that are kept until that is changed, by what is to change",
+        ),
         (MODEL, "1; the labels say which model runs where"),
         (BUILD, "1; the labels say which build this is"),
     ];
@@ -217,4 +224,7 @@ fn begin_at_zero() {
     }
     gauge!(IN_FLIGHT).set(0.0);
     gauge!(BREAKER).set(0.0);
+    for reason in HOLDS {
+        gauge!(HELD, "reason" => reason).set(0.0);
+    }
 }

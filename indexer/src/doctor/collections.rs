@@ -6,7 +6,7 @@ use points::collection::Mismatch;
 use points::connect::{OLDEST, ServerError, check_version};
 
 use super::drift::findings;
-use super::{DoctorConfig, Finding};
+use super::{DoctorConfig, Finding, replicas};
 use crate::provision::{ProvisionConfig, collections};
 
 /// The staged model against the fingerprint that was decided.
@@ -49,13 +49,15 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
     for alias in &wanted.installation.collections {
         match collections::provision_alias(wanted, &qdrant, manifest, alias).await {
             // Without a collection it has no indexes either.
-            Ok([collection, indexes]) => {
+            Ok([collection, indexes, limits]) => {
                 let missing = findings(&collection);
-                found.extend(if missing.is_empty() {
-                    findings(&indexes)
+                if missing.is_empty() {
+                    found.extend(findings(&indexes));
+                    found.extend(findings(&limits));
+                    found.extend(replicas::look(&qdrant, alias).await);
                 } else {
-                    missing
-                });
+                    found.extend(missing);
+                }
             }
             Err(error) => found.push(refused(alias.as_str(), &error)),
         }

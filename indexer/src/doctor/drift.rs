@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use contract::model::Manifest;
+use points::limits::Unfit;
 
 use super::Finding;
 use crate::fleet::span;
@@ -55,6 +56,21 @@ pub fn findings(step: &Step) -> Vec<Finding> {
             .filter(|(field, _, _)| !JUDGED.contains(&field.as_str()))
             .map(|(field, found, wanted)| difference(subject, field, found, wanted))
             .collect(),
+        Change::Unfit(unfit) => unfit.iter().map(|unfit| limit(subject, unfit)).collect(),
+    }
+}
+
+fn limit(subject: &str, unfit: &Unfit) -> Finding {
+    let what = format!("{subject}: {}", unfit.setting);
+    let advice = format!(
+        "change it with an update of the collection: {}",
+        unfit.effect
+    );
+    let finding = Finding::error(what, &unfit.found, &unfit.wanted, advice);
+    if unfit.stops_writes {
+        finding
+    } else {
+        finding.into_warning()
     }
 }
 

@@ -8,8 +8,10 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 use contract::field;
+use points::Qdrant;
 use points::guard::tombstones;
-use qdrant_client::Qdrant;
+use points::limits::Limits;
+use points::store::Store as _;
 use qdrant_client::qdrant::{
     Condition, Filter, PayloadIncludeSelector, QueryBatchPointsBuilder, QueryPoints,
     QueryPointsBuilder, ScoredPoint, SearchParamsBuilder, Value,
@@ -22,6 +24,8 @@ use super::target::Target;
 const CHUNKS_PER_DOCUMENT: usize = 4;
 /// Most chunks that one request asks for, all its queries together.
 const MOST_CHUNKS: usize = 16_384;
+/// Conditions of a query: no tombstone, and none of the documents that it has.
+const CONDITIONS: usize = 2;
 /// Rounds after which documents that all have the same score are enough.
 const MOST_ROUNDS: usize = 1000;
 
@@ -50,6 +54,14 @@ impl Retriever<'_> {
             found: HashMap::new(),
             done: false,
         };
+        let collection = target.subject.collection.as_str();
+        let limits = self.qdrant.limits(collection).await;
+        let limits = limits.with_context(|| format!("failed to look up `{collection}`"))?;
+        anyhow::ensure!(
+            limits.exact || !target.subject.exact,
+            "`{collection}` allows no exact search (search_allow_exact of its strict mode); leave out --exact, or allow it"
+        );
+        let together = limits.searches(MOST_CHUNKS / self.limit(limits), CONDITIONS);
         let mut searches: Vec<_> = vectors.iter().map(|vector| search(vector)).collect();
         for _ in 0..MOST_ROUNDS {
             let open = searches.iter_mut().filter(|search| !search.done);
@@ -57,8 +69,8 @@ impl Retriever<'_> {
             if open.is_empty() {
                 break;
             }
-            for part in open.chunks_mut((MOST_CHUNKS / self.limit()).max(1)) {
-                self.round(target, part).await?;
+            for part in open.chunks_mut(together) {
+                self.round(target, part, limits).await?;
             }
         }
         let best = |search: Search| {
@@ -70,9 +82,16 @@ impl Retriever<'_> {
     }
 
     /// Asks for the next chunks of several queries with one request.
-    async fn round(self, target: &Target, searches: &mut [&mut Search<'_>]) -> anyhow::Result<()> {
+    async fn round(
+        self,
+        target: &Target,
+        searches: &mut [&mut Search<'_>],
+        limits: Limits,
+    ) -> anyhow::Result<()> {
         let collection = target.subject.collection.as_str();
-        let queries = searches.iter().map(|search| self.query(target, search));
+        let queries = searches
+            .iter()
+            .map(|search| self.query(target, search, limits));
         let request = QueryBatchPointsBuilder::new(collection, queries.collect::<Vec<_>>());
         let found = self.qdrant.query_batch(request).await;
         let found = found
@@ -85,29 +104,29 @@ impl Retriever<'_> {
             searches.len()
         );
         for (search, found) in searches.iter_mut().zip(found) {
-            search.take(&found.result, self.limit(), self.depth);
+            search.take(&found.result, self.limit(limits), self.depth);
         }
         Ok(())
     }
 
-    fn query(self, target: &Target, search: &Search<'_>) -> QueryPoints {
+    fn query(self, target: &Target, search: &Search<'_>, limits: Limits) -> QueryPoints {
         let mut unwanted = vec![tombstones()];
-        if !search.found.is_empty() {
-            let ids: Vec<_> = search.found.keys().cloned().collect();
-            unwanted.push(Condition::matches(field::DOC_ID, ids));
+        let ids: Vec<_> = search.found.keys().cloned().collect();
+        for ids in ids.chunks(limits.values(ids.len())) {
+            unwanted.push(Condition::matches(field::DOC_ID, ids.to_vec()));
         }
         QueryPointsBuilder::new(target.subject.collection.as_str())
             .query(search.vector.to_vec())
             .using(target.manifest.name.as_str())
-            .limit(self.limit() as u64)
+            .limit(self.limit(limits) as u64)
             .filter(Filter::must_not(unwanted))
             .params(SearchParamsBuilder::default().exact(target.subject.exact))
             .with_payload(PayloadIncludeSelector::from(vec![field::DOC_ID.to_owned()]))
             .into()
     }
 
-    fn limit(self) -> usize {
-        self.depth * CHUNKS_PER_DOCUMENT
+    fn limit(self, limits: Limits) -> usize {
+        limits.page(self.depth * CHUNKS_PER_DOCUMENT)
     }
 }
 

@@ -6,9 +6,8 @@ use anyhow::Context as _;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
-use points::Points;
 use points::collection;
-use qdrant_client::Qdrant;
+use points::{Points, Qdrant};
 
 use super::evaluation::Subject;
 use super::read::Topic;

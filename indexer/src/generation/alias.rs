@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use contract::names::CollectionName;
-use qdrant_client::Qdrant;
+use points::Qdrant;
 use qdrant_client::qdrant::{AliasDescription, CreateAliasBuilder};
 
 /// The collection behind an alias, `None` if there is no such alias.

@@ -4,9 +4,10 @@ use anyhow::Context as _;
 use contract::field;
 use contract::model::Manifest;
 use contract::names::{CollectionName, ModelName};
+use points::Qdrant;
 use points::collection::{self, FINGERPRINT, MODEL};
+use qdrant_client::QdrantError;
 use qdrant_client::qdrant::{CollectionInfo, Condition, Filter};
-use qdrant_client::{Qdrant, QdrantError};
 
 /// The model that a collection is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

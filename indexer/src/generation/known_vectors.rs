@@ -93,10 +93,7 @@ async fn by_digest(
     manifest: &Manifest,
     digest: String,
 ) -> anyhow::Result<Option<(String, Known)>> {
-    let same_text = Filter::must([
-        Condition::matches(field::DIGEST, digest),
-        Condition::matches(field::FINGERPRINT, manifest.fingerprint.to_string()),
-    ]);
+    let same_text = Filter::must([Condition::matches(field::DIGEST, digest)]);
     let pages = serving.pages(same_text, &FIELDS, 1);
     let first = pages.with_vectors().next().await?.unwrap_or_default();
     Ok(first.first().and_then(|point| entry(point, manifest)))

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use anyhow::Context as _;
 use contract::names::CollectionName;
-use qdrant_client::Qdrant;
+use points::Qdrant;
 use serde::Serialize;
 
 use super::alias;

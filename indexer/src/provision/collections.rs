@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use contract::model::Manifest;
 use contract::names::CollectionName;
+use points::Qdrant;
 use points::collection::{self, PAYLOAD_INDEXES};
-use qdrant_client::Qdrant;
+use points::limits;
 use qdrant_client::qdrant::CreateFieldIndexCollectionBuilder;
 
 use super::{Change, ProvisionConfig, Step};
@@ -32,11 +33,26 @@ pub async fn provision_alias(
     qdrant: &Qdrant,
     manifest: &Manifest,
     alias: &CollectionName,
-) -> anyhow::Result<[Step; 2]> {
+) -> anyhow::Result<[Step; 3]> {
     Ok([
         provision_collection(config, qdrant, manifest, alias).await?,
         provision_indexes(config, qdrant, alias).await?,
+        check_limits(qdrant, alias).await?,
     ])
+}
+
+/// Names the limits of the collection that Ebb cannot keep to.
+async fn check_limits(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<Step> {
+    let info = look_up(qdrant, alias).await?.unwrap_or_default();
+    let unfit = limits::unfit(&info);
+    Ok(Step {
+        subject: format!("strict mode of `{alias}`"),
+        change: if unfit.is_empty() {
+            Change::None
+        } else {
+            Change::Unfit(unfit)
+        },
+    })
 }
 
 /// Creates the alias with an empty collection behind it, unless something answers to its name already.
@@ -78,7 +94,8 @@ async fn provision_indexes(
 ) -> anyhow::Result<Step> {
     let subject = format!("payload indexes of `{alias}`");
     let info = look_up(qdrant, alias).await?.unwrap_or_default();
-    let is_missing = |(field, _): &(&str, _)| !info.payload_schema.contains_key(*field);
+    let names = limits::missing_indexes(&info);
+    let is_missing = |(field, _): &(&str, _)| names.contains(field);
     let missing: Vec<_> = PAYLOAD_INDEXES.into_iter().filter(is_missing).collect();
     if missing.is_empty() {
         return Ok(Step {
@@ -93,7 +110,6 @@ async fn provision_indexes(
             created.with_context(|| format!("failed to index `{field}` of `{alias}`"))?;
         }
     }
-    let names: Vec<_> = missing.iter().map(|(field, _)| *field).collect();
     let change = Change::Update(vec![(
         "missing".to_owned(),
         names.join(", "),

@@ -18,7 +18,7 @@ use crate::plan::{Plan, Verb, Work};
 /// Plans a rebuild that starts now. What an unfinished run has done already is not taken into account.
 pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let manifest = config.model.embedding()?;
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant.patient_client()?;
     let serving = alias::target(&qdrant, &config.alias).await?;
     let target = Points::new(&qdrant, &serving);
     let read = read(config, &manifest, target).await?;

@@ -11,6 +11,10 @@ impl Outcome for Status {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         write!(out, "{self}")
     }
+
+    fn is_failure(&self) -> bool {
+        !self.unknown.is_empty()
+    }
 }
 
 impl fmt::Display for Status {
@@ -19,11 +23,12 @@ impl fmt::Display for Status {
         streams(f, self)?;
         failures(f, self)?;
         for collection in &self.collections {
-            writeln!(
-                f,
-                "{:<32} {:>10} points",
-                collection.name, collection.points
-            )?;
+            let points = collection.points;
+            let points = points.map_or_else(|| "?".to_owned(), |points| points.to_string());
+            writeln!(f, "{:<32} {points:>10} points", collection.name)?;
+        }
+        for unknown in &self.unknown {
+            writeln!(f, "not known: {unknown}")?;
         }
         self.runs.iter().try_for_each(|found| run(f, found))
     }

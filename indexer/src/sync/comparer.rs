@@ -4,9 +4,8 @@ use anyhow::Context as _;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
-use points::Points;
 use points::collection;
-use qdrant_client::Qdrant;
+use points::{Points, Qdrant};
 use tokio::sync::mpsc;
 
 use super::claim::Claimed;

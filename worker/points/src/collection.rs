@@ -18,13 +18,19 @@ pub const MODEL: &str = "ebb_model";
 
 /// Payload fields with an index. They are created before any point is loaded, because HNSW graphs take account
 /// of the indexes that exist when they are built.
-pub const PAYLOAD_INDEXES: [(&str, FieldType); 6] = [
+///
+/// Every field that a filter of Ebb names is here, so that a collection may forbid filters without an index. The index of
+/// the time costs some tens of bytes a point; without it, each look of a rebuild for what has changed would read every
+/// point. The fingerprint has none: all points of a collection have the same, so that its index would select nothing, and
+/// readers compare it themselves.
+pub const PAYLOAD_INDEXES: [(&str, FieldType); 7] = [
     (field::DOC_ID, FieldType::Keyword),
     (field::VERSION, FieldType::Integer),
     (field::CHUNK, FieldType::Integer),
     (field::DIGEST, FieldType::Keyword),
     (field::RUN, FieldType::Keyword),
     (field::DELETED, FieldType::Bool),
+    (field::INDEXED_AT, FieldType::Datetime),
 ];
 
 /// The collection of a model: one named vector, the fingerprint in the metadata.
@@ -177,6 +183,12 @@ fn named_vectors(info: &CollectionInfo) -> Vec<(String, u64)> {
         Some(Config::Params(params)) => vec![(String::new(), params.size)],
         None => Vec::new(),
     }
+}
+
+/// Bytes of the vectors of a point that has all of them.
+pub(crate) fn vector_bytes(info: &CollectionInfo) -> u64 {
+    let lengths = named_vectors(info).into_iter().map(|(_, length)| length);
+    lengths.sum::<u64>() * size_of::<f32>() as u64
 }
 
 /// Names of all vectors that the points of a collection may have, dense and sparse, in the order of the names.

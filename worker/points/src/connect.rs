@@ -4,9 +4,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use clap::Args;
-use qdrant_client::{Qdrant, QdrantError};
+use qdrant_client::QdrantError;
 use thiserror::Error;
 
+use crate::client::{PATIENCE, Qdrant};
 use runtime::settings::{ConfigFault, Secret};
 
 /// Longer than a waiting write takes on a busy server, and shorter than 30 s: a half-open connection is found by the
@@ -169,7 +170,7 @@ impl QdrantConfig {
     /// # Errors
     /// An address or a key that cannot be used, a server that does not answer, or one that is too old.
     pub async fn client_to_write(&self) -> Result<Qdrant, ClientToWriteError> {
-        let client = self.client()?;
+        let client = self.patient_client()?;
         let url = || self.qdrant_url.clone();
         let version = check_version(&client).await;
         version.map_err(|source| ClientToWriteError::Server { url: url(), source })?;
@@ -185,16 +186,28 @@ impl QdrantConfig {
         })
     }
 
-    /// Makes a client. Nothing is sent before the first request.
+    /// Makes a client whose requests fail as soon as the server does. Nothing is sent before the first request.
     ///
     /// # Errors
     /// An address or a key that cannot be used.
     pub fn client(&self) -> Result<Qdrant, QdrantSetupError> {
+        Ok(Qdrant::new(self.connection()?))
+    }
+
+    /// Makes a client for a program that has begun something, and goes on when the server is back.
+    ///
+    /// # Errors
+    /// An address or a key that cannot be used.
+    pub fn patient_client(&self) -> Result<Qdrant, QdrantSetupError> {
+        Ok(Qdrant::with_patience(self.connection()?, PATIENCE))
+    }
+
+    fn connection(&self) -> Result<qdrant_client::Qdrant, QdrantSetupError> {
         let key = self
             .qdrant_api_key
             .as_ref()
             .map(|key| key.reveal().to_owned());
-        let mut settings = Qdrant::from_url(&self.qdrant_url)
+        let mut settings = qdrant_client::Qdrant::from_url(&self.qdrant_url)
             .api_key(key)
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)

@@ -3,6 +3,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`connect`] | settings and the connection, and which servers are supported |
+//! | [`client`] | the client, through which every request goes: what is asked again, and for how long |
+//! | [`refusal`] | why a request is refused, and whose turn it is |
+//! | [`limits`] | the largest requests that a collection takes |
 //! | [`collection`] | schema of a collection, and which model may write to it |
 //! | [`point`] | ids and payload of the points of a document |
 //! | [`payload`] | reading the payload and the vectors of a point |
@@ -13,19 +16,22 @@
 //! | [`store`] | the requests to Qdrant, and what counts as done |
 
 pub mod change;
+pub mod client;
 pub mod collection;
 pub mod connect;
 pub mod guard;
+pub mod limits;
 pub mod pages;
 pub mod payload;
 pub mod point;
+pub mod refusal;
 pub mod store;
 pub mod write;
 
+pub use client::Qdrant;
 pub use point::{head_id, point_id};
 
 use contract::names::CollectionName;
-use qdrant_client::Qdrant;
 
 /// The points of one collection, or of the collection behind an alias.
 #[derive(Debug)]

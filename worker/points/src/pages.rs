@@ -10,24 +10,27 @@ use crate::store::{PointsError, Store};
 #[derive(Debug)]
 pub struct Pages<'a, S> {
     points: Points<'a, S>,
+    /// Points of a page, if the collection allows so many.
+    wanted: usize,
     /// `None` after the last page.
     request: Option<ScrollPoints>,
 }
 
 impl<'a, S: Store> Points<'a, S> {
-    /// Reads all points that `filter` matches, with some fields of their payload and without vectors, `limit` at a time.
+    /// Reads all points that `filter` matches, with some fields of their payload and without vectors, `limit` at a time
+    /// or as many as the collection allows.
     #[must_use]
     pub fn pages(self, filter: Filter, fields: &[&str], limit: u32) -> Pages<'a, S> {
         let request = ScrollPoints {
             collection_name: self.collection.to_string(),
             filter: Some(filter),
-            limit: Some(limit),
             with_payload: Some(include(fields)),
             with_vectors: Some(false.into()),
             ..ScrollPoints::default()
         };
         Pages {
             points: self,
+            wanted: limit as usize,
             request: Some(request),
         }
     }
@@ -60,8 +63,15 @@ impl<S: Store> Pages<'_, S> {
         let Some(request) = &mut self.request else {
             return Ok(None);
         };
-        let answer = self.points.store.scroll(request.clone()).await;
-        let page = answer.map_err(self.points.failed("read points of"))?;
+        let mut limits = self.points.limits().await?;
+        let page = loop {
+            request.limit = Some(u32::try_from(limits.page(self.wanted)).unwrap_or(u32::MAX));
+            let answer = self.points.store.scroll(request.clone()).await;
+            match answer.map_err(self.points.failed("read points of")) {
+                Ok(page) => break page,
+                Err(error) => limits = self.points.limits_after(limits, error).await?,
+            }
+        };
         match page.next_page_offset {
             Some(next) => request.offset = Some(next),
             None => self.request = None,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use contract::names::CollectionName;
+use qdrant_client::QdrantError;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::points_update_operation::{
     DeletePoints, DeleteVectors, Operation, PointStructList, SetPayload,
@@ -15,15 +16,19 @@ use qdrant_client::qdrant::{
     RetrievedPoint, ScrollPoints, ScrollResponse, UpdateBatchPoints, UpdateBatchResponse,
     UpdateResult, UpdateStatus, Value, VectorsSelector,
 };
-use qdrant_client::{Qdrant, QdrantError};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::Points;
+use crate::guard::Guard;
+use crate::limits::Limits;
 use crate::payload::include;
-use crate::{Points, guard::Guard};
+use crate::refusal::Refusal;
 
 /// Points of one read by ids.
 const POINTS_PER_READ: usize = 1024;
+/// Points that are counted, or removed, at once where that cannot be done for all of them together.
+const POINTS_PER_PART: u32 = 1024;
 
 /// Why points are not read or not written.
 #[derive(Debug, Error)]
@@ -51,13 +56,27 @@ pub enum PointsError {
     },
 }
 
-/// A server with points. Implemented for the client of Qdrant; others may count requests, or record them.
+impl PointsError {
+    /// Why Qdrant has refused the request, if it has answered that.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Qdrant { source, .. } => Some(Refusal::of(source)),
+            Self::NotCompleted { .. } => None,
+        }
+    }
+}
+
+/// A server with points. Implemented for [`crate::Qdrant`]; others may count requests, or record them.
 pub trait Store: Sync {
     /// Looks a collection up.
     fn info(
         &self,
         collection: &str,
     ) -> impl Future<Output = Result<GetCollectionInfoResponse, QdrantError>> + Send;
+
+    /// The limits of a collection, as they were when it was looked up last; after a refusal for a limit, as they are.
+    fn limits(&self, collection: &str) -> impl Future<Output = Result<Limits, QdrantError>> + Send;
 
     /// Reads points by their ids.
     fn get(
@@ -84,43 +103,6 @@ pub trait Store: Sync {
     ) -> impl Future<Output = Result<UpdateBatchResponse, QdrantError>> + Send;
 }
 
-impl Store for Qdrant {
-    fn info(
-        &self,
-        collection: &str,
-    ) -> impl Future<Output = Result<GetCollectionInfoResponse, QdrantError>> + Send {
-        self.collection_info(collection.to_owned())
-    }
-
-    fn get(
-        &self,
-        request: GetPoints,
-    ) -> impl Future<Output = Result<GetResponse, QdrantError>> + Send {
-        self.get_points(request)
-    }
-
-    fn scroll(
-        &self,
-        request: ScrollPoints,
-    ) -> impl Future<Output = Result<ScrollResponse, QdrantError>> + Send {
-        Self::scroll(self, request)
-    }
-
-    fn count(
-        &self,
-        request: CountPoints,
-    ) -> impl Future<Output = Result<CountResponse, QdrantError>> + Send {
-        Self::count(self, request)
-    }
-
-    fn update(
-        &self,
-        request: UpdateBatchPoints,
-    ) -> impl Future<Output = Result<UpdateBatchResponse, QdrantError>> + Send {
-        self.update_points_batch(request)
-    }
-}
-
 impl<S: Store> Points<'_, S> {
     /// Points by their ids, with some fields of their payload; with no fields named, with all.
     ///
@@ -138,17 +120,28 @@ impl<S: Store> Points<'_, S> {
             include(fields)
         };
         let ids: Vec<PointId> = ids.into_iter().map(Into::into).collect();
-        let mut found = Vec::new();
-        for ids in ids.chunks(POINTS_PER_READ) {
+        let (mut found, mut rest) = (Vec::new(), ids.as_slice());
+        if rest.is_empty() {
+            return Ok(found);
+        }
+        let mut limits = self.limits().await?;
+        while !rest.is_empty() {
+            let (part, others) = rest.split_at(limits.ids(POINTS_PER_READ).min(rest.len()));
             let request = GetPoints {
                 collection_name: self.collection.to_string(),
-                ids: ids.to_vec(),
+                ids: part.to_vec(),
                 with_payload: Some(payload.clone()),
                 with_vectors: Some(with_vectors.into()),
                 ..GetPoints::default()
             };
             let answer = self.store.get(request).await;
-            found.extend(answer.map_err(self.failed("read points of"))?.result);
+            match answer.map_err(self.failed("read points of")) {
+                Ok(answer) => {
+                    found.extend(answer.result);
+                    rest = others;
+                }
+                Err(error) => limits = self.limits_after(limits, error).await?,
+            }
         }
         Ok(found)
     }
@@ -158,15 +151,25 @@ impl<S: Store> Points<'_, S> {
     /// # Errors
     /// [`PointsError::Qdrant`].
     pub async fn count(self, filter: Filter) -> Result<u64, PointsError> {
-        let request = CountPoints {
-            collection_name: self.collection.to_string(),
-            filter: Some(filter),
-            exact: Some(true),
-            ..CountPoints::default()
-        };
-        let answer = self.store.count(request).await;
-        let answer = answer.map_err(self.failed("count the points of"))?;
-        Ok(answer.result.map_or(0, |result| result.count))
+        let mut limits = self.limits().await?;
+        while limits.exact {
+            let request = CountPoints {
+                collection_name: self.collection.to_string(),
+                filter: Some(filter.clone()),
+                exact: Some(true),
+                ..CountPoints::default()
+            };
+            let answer = self.store.count(request).await;
+            match answer.map_err(self.failed("count the points of")) {
+                Ok(answer) => return Ok(answer.result.map_or(0, |result| result.count)),
+                Err(error) => limits = self.limits_after(limits, error).await?,
+            }
+        }
+        let (mut count, mut pages) = (0, self.pages(filter, &[], POINTS_PER_PART));
+        while let Some(page) = pages.next().await? {
+            count += page.len() as u64;
+        }
+        Ok(count)
     }
 
     /// Removes all points that a filter matches.
@@ -174,12 +177,44 @@ impl<S: Store> Points<'_, S> {
     /// # Errors
     /// [`PointsError`].
     pub async fn delete(self, filter: Filter) -> Result<(), PointsError> {
+        let mut limits = self.limits().await?;
+        loop {
+            let deleted = if limits.allows_any_number_of_writes() {
+                self.delete_at_once(filter.clone()).await
+            } else {
+                self.delete_in_parts(&filter, limits).await
+            };
+            match deleted {
+                Ok(()) => return Ok(()),
+                Err(error) => limits = self.limits_after(limits, error).await?,
+            }
+        }
+    }
+
+    async fn delete_at_once(self, filter: Filter) -> Result<(), PointsError> {
         let delete = DeletePoints {
             points: Some(selector(filter)),
             ..DeletePoints::default()
         };
         let operations = vec![Operation::DeletePoints(delete)];
         self.update("delete points from", operations).await
+    }
+
+    /// Under a rate limit a filter may match more points than may be written in a minute. What is written between the look
+    /// and the removal is kept if the filter does not match it any more.
+    async fn delete_in_parts(self, filter: &Filter, limits: Limits) -> Result<(), PointsError> {
+        let part = limits.selected(POINTS_PER_PART as usize);
+        let part = u32::try_from(part).unwrap_or(POINTS_PER_PART);
+        let mut pages = self.pages(filter.clone(), &[], part);
+        while let Some(page) = pages.next().await? {
+            let ids: Vec<_> = page.into_iter().filter_map(|point| point.id).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            let these = Filter::must([Condition::has_id(ids), filter.clone().into()]);
+            self.delete_at_once(these).await?;
+        }
+        Ok(())
     }
 
     /// A write that goes all the way and changes nothing: it asks for a point that is not there.
@@ -199,6 +234,9 @@ impl<S: Store> Points<'_, S> {
     /// Writes, one operation after the other, and waits until all of them are durable. `action` is what is done, for
     /// errors.
     ///
+    /// Under a rate limit each operation is a request: one that is refused in the middle would begin anew, and spend on its
+    /// first operations what the last ones need.
+    ///
     /// # Errors
     /// [`PointsError`]; a part of the operations may be done.
     pub async fn update(
@@ -206,10 +244,24 @@ impl<S: Store> Points<'_, S> {
         action: &'static str,
         operations: Vec<Operation>,
     ) -> Result<(), PointsError> {
-        let expected = operations.len();
-        if expected == 0 {
+        if operations.is_empty() {
             return Ok(());
         }
+        if self.limits().await?.allows_any_number_of_writes() {
+            return self.send(action, operations).await;
+        }
+        for operation in operations {
+            self.send(action, vec![operation]).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(
+        self,
+        action: &'static str,
+        operations: Vec<Operation>,
+    ) -> Result<(), PointsError> {
+        let expected = operations.len();
         let operation = |operation| PointsUpdateOperation {
             operation: Some(operation),
         };
@@ -244,6 +296,33 @@ impl<S: Store> Points<'_, S> {
         let info = self.store.info(self.collection.as_str()).await;
         let info = info.map_err(self.failed("look up"))?;
         Ok(info.result.unwrap_or_default())
+    }
+
+    /// The largest requests that the collection takes.
+    ///
+    /// # Errors
+    /// [`PointsError::Qdrant`].
+    pub async fn limits(self) -> Result<Limits, PointsError> {
+        let limits = self.store.limits(self.collection.as_str()).await;
+        limits.map_err(self.failed("look up"))
+    }
+
+    /// After an error of a request that kept to `used`: the limits that have been set since, to which it is to be cut.
+    ///
+    /// # Errors
+    /// The same error, if no limit is its cause, or none has changed.
+    pub async fn limits_after(
+        self,
+        used: Limits,
+        error: PointsError,
+    ) -> Result<Limits, PointsError> {
+        if !error.refusal().is_some_and(Refusal::is_of_installation) {
+            return Err(error);
+        }
+        match self.limits().await? {
+            limits if limits == used => Err(error),
+            limits => Ok(limits),
+        }
     }
 
     /// Names the action and the collection in an error of the client.

@@ -14,6 +14,10 @@
 //! Whoever writes an older chunk after we have looked for them sees our head in its own last look, and removes it. A
 //! crash between any two steps leaves the job unacknowledged, and the redelivered job starts again at step 1.
 //!
+//! Requests are cut to the limits of the collection ([`crate::limits`]), so that any step may be many of them. Nothing above
+//! relies on a step being one request: chunks are written in any order after the head, and a head that is written is
+//! judged by its version alone. Where a limit changes in the middle of a step, the step is done again.
+//!
 //! [`Points::copy`] writes points that are taken over from elsewhere one by one, not documents as a whole.
 //! [`Points::clean`] has to follow: it is the last step of the same protocol, by the heads as they are then.
 
@@ -29,6 +33,7 @@ use crate::Points;
 use crate::change::{Change, Draft, Part};
 use crate::collection::vector_names;
 use crate::guard::{Guard, Head, tombstones_among};
+use crate::limits::{CONDITIONS_OF_A_DOCUMENT, Limits};
 use crate::payload::doc_id;
 use crate::point::{Stamp, head_id};
 use crate::store::{PointsError, Store, delete_vectors, upsert};
@@ -111,8 +116,12 @@ impl<S: Store> Points<'_, S> {
         let deleted: Vec<_> = deleted.map(|(doc_id, _)| head_id(doc_id)).collect();
         if !deleted.is_empty() && !failpoint::skips("tombstone-vectors") {
             let names = vector_names(&self.info().await?);
-            let strip = delete_vectors(names, tombstones_among(deleted));
-            self.update("delete vectors from", vec![strip]).await?;
+            let limits = self.limits().await?;
+            for deleted in deleted.chunks(limits.selected(POINTS_PER_REQUEST)) {
+                let tombstones = tombstones_among(deleted.to_vec());
+                let strip = delete_vectors(names.clone(), tombstones);
+                self.update("delete vectors from", vec![strip]).await?;
+            }
         }
         let obsolete = heads
             .iter()
@@ -180,40 +189,67 @@ impl<S: Store> Points<'_, S> {
         } else {
             Vec::new()
         };
-        // Points are made when their request is due, so that only a few requests are in memory.
-        stream::iter(requests(drafts))
-            .map(|request| self.update("upsert points into", operations(request, &names)))
-            .buffered(concurrent)
-            .try_collect()
-            .await
+        let mut limits = self.limits().await?;
+        loop {
+            // Points are made when their request is due, so that only a few requests are in memory.
+            let written = stream::iter(requests(drafts, limits))
+                .map(|request| self.update("upsert points into", operations(request, &names)))
+                .buffered(concurrent)
+                .try_collect()
+                .await;
+            match written {
+                Ok(()) => return Ok(()),
+                Err(error) => limits = self.limits_after(limits, error).await?,
+            }
+        }
     }
 
     /// Removes points that documents must not have any more. Deleting by filter is slow and looking is quick, so
     /// documents are looked at together, and only those with leftovers are pruned.
     async fn remove_leftovers(self, obsolete: Vec<(&str, Filter)>) -> Result<(), PointsError> {
-        for part in obsolete.chunks(DOCUMENTS_PER_LOOK) {
-            let any = part
-                .iter()
-                .map(|(_, filter)| Condition::from(filter.clone()));
-            let any = Filter::should(any);
-            let mut with_leftovers = HashSet::new();
-            let mut pages = self.pages(any, &[field::DOC_ID], LEFTOVERS_PER_PAGE);
-            while let Some(page) = pages.next().await? {
-                with_leftovers.extend(page.iter().filter_map(doc_id));
+        let mut rest = obsolete.as_slice();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let mut limits = self.limits().await?;
+        while !rest.is_empty() {
+            let part = limits.filters(DOCUMENTS_PER_LOOK, CONDITIONS_OF_A_DOCUMENT);
+            let (part, others) = rest.split_at(part.min(rest.len()));
+            match self.remove_leftovers_of(part).await {
+                Ok(()) => rest = others,
+                Err(error) => limits = self.limits_after(limits, error).await?,
             }
-            for (_, filter) in part
-                .iter()
-                .filter(|(doc_id, _)| with_leftovers.contains(*doc_id))
-            {
-                self.delete(filter.clone()).await?;
-            }
+        }
+        Ok(())
+    }
+
+    async fn remove_leftovers_of(self, documents: &[(&str, Filter)]) -> Result<(), PointsError> {
+        let any = documents
+            .iter()
+            .map(|(_, filter)| Condition::from(filter.clone()));
+        let any = Filter::should(any);
+        let mut with_leftovers = HashSet::new();
+        let mut pages = self.pages(any, &[field::DOC_ID], LEFTOVERS_PER_PAGE);
+        while let Some(page) = pages.next().await? {
+            with_leftovers.extend(page.iter().filter_map(doc_id));
+        }
+        for (_, filter) in documents
+            .iter()
+            .filter(|(doc_id, _)| with_leftovers.contains(*doc_id))
+        {
+            self.delete(filter.clone()).await?;
         }
         Ok(())
     }
 }
 
 /// Cuts drafts into requests by the number of points, and by their size for the few that are large.
-fn requests<D: Draft>(drafts: &[D]) -> Vec<Request<'_, D>> {
+fn requests<D: Draft>(drafts: &[D], limits: Limits) -> Vec<Request<'_, D>> {
+    let mut most = limits.upsert(POINTS_PER_REQUEST);
+    // The vectors of tombstones are removed by a condition on their ids.
+    if drafts.iter().any(|draft| draft.guard().deletes) {
+        most = limits.selected(most);
+    }
     let mut groups: BTreeMap<Guard, Vec<&D>> = BTreeMap::new();
     for draft in drafts {
         groups.entry(draft.guard()).or_default().push(draft);
@@ -226,7 +262,7 @@ fn requests<D: Draft>(drafts: &[D]) -> Vec<Request<'_, D>> {
         .flat_map(|(guard, drafts)| drafts.into_iter().map(move |draft| (guard, draft)))
     {
         let size = draft.bytes();
-        if points > 0 && (points == POINTS_PER_REQUEST || bytes + size > BYTES_PER_REQUEST) {
+        if points > 0 && (points == most || bytes + size > BYTES_PER_REQUEST) {
             requests.push(std::mem::take(&mut request));
             (points, bytes) = (0, 0);
         }

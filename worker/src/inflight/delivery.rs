@@ -65,11 +65,13 @@ impl Settlement {
     fn of(outcome: Outcome, delivery_count: i64, backoff: Duration) -> Self {
         match outcome {
             Outcome::DeadLetter { cause } => Self::DeadLetter(cause),
-            Outcome::Retry { .. } | Outcome::GiveBack if delivery_count >= MAX_DELIVER => {
+            Outcome::Retry { .. } | Outcome::Hold { .. } | Outcome::GiveBack
+                if delivery_count >= MAX_DELIVER =>
+            {
                 Self::DeadLetter(EXHAUSTED)
             }
             Outcome::Retry { after } => Self::Nak(after.unwrap_or(backoff)),
-            Outcome::GiveBack => Self::Nak(backoff),
+            Outcome::Hold { .. } | Outcome::GiveBack => Self::Nak(backoff),
             Outcome::Terminate => Self::Term,
             Outcome::Exit => Self::Nothing,
         }

@@ -121,3 +121,23 @@ impl Drop for InFlightGauge {
         gauge!(IN_FLIGHT).decrement(self.0);
     }
 }
+
+/// Counts a batch that is kept for as long as it lives.
+#[derive(Debug)]
+pub struct HeldGauge(&'static str);
+
+impl HeldGauge {
+    #[must_use]
+    pub fn new(refusal: points::refusal::Refusal) -> Self {
+        let reason = refusal.name();
+        debug_assert!(HOLDS.contains(&reason), "reason `{reason}` is not declared");
+        gauge!(HELD, "reason" => reason).increment(1.0);
+        Self(reason)
+    }
+}
+
+impl Drop for HeldGauge {
+    fn drop(&mut self) {
+        gauge!(HELD, "reason" => self.0).decrement(1.0);
+    }
+}

@@ -1,7 +1,9 @@
 //! Upsert: the last stage. Answers queries, writes points and scores, acknowledges.
 //!
 //! A write that may succeed later is repeated in place for a while, with the jobs kept. Then the stage waits for the end
-//! of the outage, so that it does not spend the deliveries of the backlog.
+//! of the outage, so that it does not spend the deliveries of the backlog. Where Qdrant refuses for what somebody has set, like
+//! a limit, the jobs are kept and the write is repeated until that is changed: they are not to blame, and no delivery is
+//! spent on it. That is said in the log and in a metric.
 //!
 //! A batch is written in steps that wait for each other, and most of that time is spent waiting for answers. So a few
 //! batches are written side by side, as several workers would: versions decide between them, not their order.
@@ -24,7 +26,7 @@ use crate::batch::Vectors;
 use crate::error::{Outcome, chain};
 use crate::health::Stage;
 use crate::inflight::{Deliveries, InFlight};
-use crate::metrics;
+use crate::metrics::{self, HeldGauge};
 use crate::shutdown::Phase;
 pub use outage::Outages;
 pub use upserter::Upserter;
@@ -36,6 +38,8 @@ pub const CONCURRENT_BATCHES: usize = 3;
 /// First pause between attempts and between probes; each further one doubles it.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// The same while somebody has to change the installation; a stage that is silent for twice as long counts as hung.
+const LONGEST_HOLD_PAUSE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct UpsertStage {
@@ -52,6 +56,24 @@ pub struct UpsertStage {
 struct Failure {
     outcome: Outcome,
     reason: String,
+}
+
+impl Failure {
+    /// Says why the batch is kept, and counts it where that is for somebody to change. `before` counted it until now.
+    fn held(&self, before: Option<HeldGauge>) -> Option<HeldGauge> {
+        drop(before);
+        if let Outcome::Hold { refusal } = self.outcome {
+            let advice = refusal.advice();
+            tracing::error!(
+                error = self.reason,
+                advice,
+                "qdrant refuses writes for how it is set up; jobs are kept"
+            );
+            return Some(HeldGauge::new(refusal));
+        }
+        tracing::warn!(error = self.reason, "write failed, trying again");
+        None
+    }
 }
 
 /// What becomes of a batch that was not written.
@@ -75,8 +97,8 @@ impl Decision {
             Outcome::Exit => Self::Exit,
             Outcome::DeadLetter { .. } | Outcome::GiveBack if jobs > 1 => Self::Separate,
             Outcome::DeadLetter { .. } | Outcome::GiveBack | Outcome::Terminate => Self::Settle,
-            Outcome::Retry { .. } if is_draining => Self::GiveBack,
-            Outcome::Retry { .. } => Self::WaitOut,
+            Outcome::Retry { .. } | Outcome::Hold { .. } if is_draining => Self::GiveBack,
+            Outcome::Retry { .. } | Outcome::Hold { .. } => Self::WaitOut,
         }
     }
 }
@@ -88,13 +110,13 @@ fn has_room(batches: usize, is_outage: bool) -> bool {
 }
 
 /// How long to wait before a failed write is repeated in place, if it is worth it in the time that is `left`: as long as
-/// the server has asked for, else the `pause`.
+/// the server has asked for, else the `pause`. What waits for somebody to change the installation is always worth it.
 fn wait_before_retry(outcome: Outcome, pause: Duration, left: Duration) -> Option<Duration> {
-    let Outcome::Retry { after } = outcome else {
-        return None;
-    };
-    let wait = after.unwrap_or(pause);
-    (wait <= left).then_some(wait)
+    match outcome {
+        Outcome::Hold { .. } => Some(pause),
+        Outcome::Retry { after } => Some(after.unwrap_or(pause)).filter(|wait| *wait <= left),
+        Outcome::DeadLetter { .. } | Outcome::GiveBack | Outcome::Terminate | Outcome::Exit => None,
+    }
 }
 
 impl UpsertStage {
@@ -159,7 +181,7 @@ impl UpsertStage {
     ) -> Result<(), Failure> {
         let deadline = Instant::now() + RETRY_IN_PLACE;
         let mut pause = FIRST_RETRY_PAUSE;
-        let mut trouble = None;
+        let (mut trouble, mut held) = (None, None::<HeldGauge>);
         loop {
             let failure = match self.write(vectors, delivery_count).await {
                 Ok(()) => return Ok(()),
@@ -172,14 +194,18 @@ impl UpsertStage {
             if self.context.shutdown.phase() >= Phase::Draining {
                 return Err(failure);
             }
-            tracing::warn!(error = failure.reason, "write failed, trying again");
+            held = failure.held(held);
             trouble.get_or_insert_with(|| self.outages.trouble());
             let mut shutdown = self.context.shutdown.clone();
             tokio::select! {
                 () = shutdown.reached(Phase::Draining) => return Err(failure),
                 () = tokio::time::sleep(wait) => {}
             }
-            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+            let longest = match held {
+                Some(_) => LONGEST_HOLD_PAUSE,
+                None => LONGEST_RETRY_PAUSE,
+            };
+            pause = (pause * 2).min(longest);
         }
     }
 
@@ -241,6 +267,9 @@ mod tests {
     use super::*;
 
     const RETRY: Outcome = Outcome::Retry { after: None };
+    const HOLD: Outcome = Outcome::Hold {
+        refusal: points::refusal::Refusal::Limit,
+    };
     const DEAD_LETTER: Outcome = Outcome::DeadLetter { cause: "invalid" };
 
     #[test]
@@ -258,6 +287,7 @@ mod tests {
         assert_eq!(Decision::on(RETRY, 1, false), Decision::WaitOut);
         assert_eq!(Decision::on(RETRY, 9, false), Decision::WaitOut);
         assert_eq!(Decision::on(RETRY, 9, true), Decision::GiveBack);
+        assert_eq!(Decision::on(HOLD, 1, true), Decision::GiveBack);
         assert_eq!(Decision::on(Outcome::Exit, 9, true), Decision::Exit);
     }
 
@@ -286,5 +316,6 @@ mod tests {
         for outcome in [DEAD_LETTER, Outcome::GiveBack, Outcome::Exit] {
             assert_eq!(wait(outcome, 30), None);
         }
+        assert_eq!(wait(HOLD, 0), Some(seconds(2)), "until somebody acts");
     }
 }

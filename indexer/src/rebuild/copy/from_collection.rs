@@ -91,12 +91,15 @@ impl CollectionReader<'_> {
             return Ok(());
         };
         let ids: Vec<_> = documents.iter().map(|found| found.doc_id.clone()).collect();
-        let run = copier.run.to_owned();
-        let copied = Filter::must([
-            Condition::matches(field::DOC_ID, ids),
-            Condition::matches(field::RUN, run),
-        ]);
-        Ok(target.delete(copied).await?)
+        let values = target.limits().await?.values(ids.len());
+        for ids in ids.chunks(values) {
+            let copied = Filter::must([
+                Condition::matches(field::DOC_ID, ids.to_vec()),
+                Condition::matches(field::RUN, copier.run.to_owned()),
+            ]);
+            target.delete(copied).await?;
+        }
+        Ok(())
     }
 
     /// Takes a document as a whole. One that somebody writes meanwhile is looked at again: it may be one that comes later,

@@ -20,6 +20,8 @@ use crate::rebuild::Rebuild;
 /// Looks before a difference is believed.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
+/// Documents whose chunks are counted together.
+const DOCUMENTS_PER_COUNT: usize = 1024;
 /// Heads of one page.
 const HEADS_PER_PAGE: u32 = 2048;
 
@@ -109,20 +111,24 @@ impl Rebuild<'_> {
             found: Found::default(),
         };
         self.heads(&mut tally).await?;
-        let mut without = vec![tombstones()];
-        if !doc_ids.is_empty() {
-            let any: Vec<_> = doc_ids.into_iter().collect();
-            without.push(Condition::matches(field::DOC_ID, any));
-        }
-        let chunks = Filter {
-            must: vec![Condition::matches(field::VERSION, i64::try_from(version)?)],
-            must_not: without,
+        let own = i64::try_from(version)?;
+        let chunks = |of: Vec<Condition>| Filter {
+            must: [vec![Condition::matches(field::VERSION, own)], of].concat(),
+            must_not: vec![tombstones()],
             ..Filter::default()
         };
+        let mut present = self.target().count(chunks(Vec::new())).await?;
+        // What there is of documents with a dead letter does not count.
+        let doc_ids: Vec<_> = doc_ids.into_iter().collect();
+        let values = self.target().limits().await?.values(DOCUMENTS_PER_COUNT);
+        for doc_ids in doc_ids.chunks(values) {
+            let part = Condition::matches(field::DOC_ID, doc_ids.to_vec());
+            present -= self.target().count(chunks(vec![part])).await?.min(present);
+        }
         let complete = source.keys().filter(|it| !incomplete.contains(*it));
         Ok(Found {
             expected_documents: complete.count() as u64,
-            chunks: self.target().count(chunks).await?,
+            chunks: present,
             ..tally.found
         })
     }

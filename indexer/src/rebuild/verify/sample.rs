@@ -55,8 +55,15 @@ impl Rebuild<'_> {
         let fields = [field::DOC_ID, field::FINGERPRINT];
         let sample = Filter::must_not([tombstones()]);
         let pages = self.target().pages(sample, &fields, u32::try_from(limit)?);
-        let first = pages.starting_at(start).with_vectors().next().await?;
-        Ok(first.unwrap_or_default())
+        let mut pages = pages.starting_at(start).with_vectors();
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some(page) = pages.next().await?
+        {
+            found.extend(page);
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     /// Dimensions, numbers, lengths and fingerprints.
@@ -89,7 +96,7 @@ impl Rebuild<'_> {
 /// Vectors that are searched for.
 const QUERIES: usize = 200;
 /// Hits that are compared.
-const HITS: u64 = 10;
+const HITS: usize = 10;
 /// Searches at the same time.
 const CONCURRENT: usize = 4;
 /// Scores of the same point may differ by rounding.
@@ -103,9 +110,16 @@ impl Rebuild<'_> {
             .filter_map(|point| vector(point, name))
             .take(QUERIES)
             .collect();
+        let limits = self.target().limits().await?;
+        anyhow::ensure!(
+            limits.exact,
+            "`{}` allows no exact search, by which its index is judged; set search_allow_exact of its strict mode to true",
+            self.record().generation
+        );
+        let hits = limits.page(HITS);
         let searched = queries.len() as u64;
         let recalls: Vec<f64> = stream::iter(queries)
-            .map(|query| self.recall_of(query))
+            .map(|query| self.recall_of(query, hits))
             .buffer_unordered(CONCURRENT)
             .try_collect()
             .await?;
@@ -117,15 +131,15 @@ impl Rebuild<'_> {
         };
         let limit = self.config.limits.min_recall;
         let finding = format!(
-            "the index finds {mean:.4} of the {HITS} best hits of {searched} exact searches, {limit} is needed \
+            "the index finds {mean:.4} of the {hits} best hits of {searched} exact searches, {limit} is needed \
              (--min-recall)"
         );
         Ok(Gate::at_least("recall", mean, limit, finding))
     }
 
-    async fn recall_of(&self, query: Vec<f32>) -> anyhow::Result<f64> {
-        let exact = self.scores(query.clone(), true).await?;
-        let mut found = self.scores(query, false).await?;
+    async fn recall_of(&self, query: Vec<f32>, hits: usize) -> anyhow::Result<f64> {
+        let exact = self.scores(query.clone(), hits, true).await?;
+        let mut found = self.scores(query, hits, false).await?;
         if failpoint::skips("rebuild-index-hits") {
             found.clear();
         }
@@ -133,11 +147,11 @@ impl Rebuild<'_> {
     }
 
     /// Scores of the hits, the best first.
-    async fn scores(&self, query: Vec<f32>, exact: bool) -> anyhow::Result<Vec<f32>> {
+    async fn scores(&self, query: Vec<f32>, hits: usize, exact: bool) -> anyhow::Result<Vec<f32>> {
         let request = QueryPointsBuilder::new(self.record().generation.as_str())
             .query(query)
             .using(self.manifest.name.as_str())
-            .limit(HITS)
+            .limit(hits as u64)
             .filter(Filter::must_not([tombstones()]))
             .params(SearchParamsBuilder::default().exact(exact));
         let found = self.context.qdrant.query(request).await;

@@ -26,6 +26,7 @@ use qdrant_client::qdrant::{
 };
 
 use crate::Points;
+use crate::limits::Limits;
 use crate::payload::{id_text, is_deleted, number};
 use crate::store::Store;
 
@@ -55,6 +56,8 @@ pub(super) struct Recorded {
     interruption: Mutex<Option<(usize, Interruption)>>,
     /// What a write is answered.
     answers: UpdateStatus,
+    /// The largest requests that it takes; larger ones end the test.
+    limits: Limits,
     pub(super) collection: CollectionName,
 }
 
@@ -67,6 +70,7 @@ impl Recorded {
             left: Mutex::new(usize::MAX),
             interruption: Mutex::default(),
             answers: UpdateStatus::Completed,
+            limits: Limits::default(),
             collection: "docs".parse().unwrap(),
         }
     }
@@ -78,6 +82,10 @@ impl Recorded {
 
     pub(super) fn answering(self, answers: UpdateStatus) -> Self {
         Self { answers, ..self }
+    }
+
+    pub(super) fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     pub(super) fn dying_after(self, steps: usize) -> Self {
@@ -134,16 +142,36 @@ impl Recorded {
     }
 
     fn selected(&self, selector: Option<PointsSelector>) -> Vec<String> {
-        match selector.unwrap().points_selector_one_of.unwrap() {
-            PointsSelectorOneOf::Filter(filter) => self.matching(&filter),
+        let selected = match selector.unwrap().points_selector_one_of.unwrap() {
+            PointsSelectorOneOf::Filter(filter) => {
+                self.check(&filter);
+                self.matching(&filter)
+            }
             PointsSelectorOneOf::Points(list) => list.ids.iter().map(id_text).collect(),
-        }
+        };
+        assert!(
+            self.limits.allows_any_number_of_writes()
+                || selected.len() <= self.limits.selected(usize::MAX)
+        );
+        selected
+    }
+
+    /// Ends the test if a filter is larger than the collection takes.
+    fn check(&self, filter: &Filter) {
+        let (count, size) = (conditions(filter), largest_condition(filter));
+        let most = self.limits.filters(usize::MAX, 1);
+        assert!(
+            count <= most,
+            "{count} conditions, at most {most}: {filter:?}"
+        );
+        assert!(size <= self.limits.values(usize::MAX), "{filter:?}");
     }
 
     fn perform(&self, operation: Operation) -> Result<(), QdrantError> {
         match operation {
             Operation::Upsert(list) => {
                 self.step("upsert")?;
+                assert!(list.points.len() <= self.limits.upsert(usize::MAX));
                 for point in list.points {
                     let id = id_text(&point.id.unwrap());
                     let filter = list.update_filter.clone().unwrap_or_default();
@@ -208,8 +236,13 @@ impl Store for Recorded {
         })
     }
 
+    async fn limits(&self, _collection: &str) -> Result<Limits, QdrantError> {
+        Ok(self.limits)
+    }
+
     async fn get(&self, request: GetPoints) -> Result<GetResponse, QdrantError> {
         self.step("get")?;
+        assert!(request.ids.len() <= self.limits.ids(usize::MAX));
         let points = self.points.lock().unwrap();
         let found = request.ids.into_iter().filter_map(|id| {
             let stored = points.get(&id_text(&id))?;
@@ -227,10 +260,13 @@ impl Store for Recorded {
 
     async fn scroll(&self, request: ScrollPoints) -> Result<ScrollResponse, QdrantError> {
         self.step("scroll")?;
+        let limit = request.limit.unwrap() as usize;
+        assert!(limit <= self.limits.page(usize::MAX));
+        self.check(request.filter.as_ref().unwrap());
         let from = request.offset.as_ref().map(id_text).unwrap_or_default();
         let mut ids = self.matching(&request.filter.unwrap());
         ids.retain(|id| *id >= from);
-        let rest = ids.split_off(ids.len().min(request.limit.unwrap() as usize));
+        let rest = ids.split_off(ids.len().min(limit));
         let points = self.points.lock().unwrap();
         let page = ids.into_iter().map(|id| RetrievedPoint {
             payload: points[&id].payload.clone(),
@@ -246,6 +282,7 @@ impl Store for Recorded {
 
     async fn count(&self, request: CountPoints) -> Result<CountResponse, QdrantError> {
         self.step("count")?;
+        assert!(self.limits.exact);
         let count = self.matching(&request.filter.unwrap()).len() as u64;
         Ok(CountResponse {
             result: Some(CountResult { count }),
@@ -267,6 +304,28 @@ impl Store for Recorded {
             ..UpdateBatchResponse::default()
         })
     }
+}
+
+/// As Qdrant counts them: a filter within a filter counts as its conditions.
+fn conditions(filter: &Filter) -> usize {
+    let each = [&filter.must, &filter.must_not, &filter.should];
+    let each = each.into_iter().flatten();
+    each.map(|condition| match condition.condition_one_of.as_ref() {
+        Some(ConditionOneOf::Filter(filter)) => conditions(filter),
+        _ => 1,
+    })
+    .sum()
+}
+
+fn largest_condition(filter: &Filter) -> usize {
+    let each = [&filter.must, &filter.must_not, &filter.should];
+    let each = each.into_iter().flatten();
+    let sizes = each.map(|condition| match condition.condition_one_of.as_ref() {
+        Some(ConditionOneOf::Filter(filter)) => largest_condition(filter),
+        Some(ConditionOneOf::HasId(ids)) => ids.has_id.len(),
+        _ => 0,
+    });
+    sizes.max().unwrap_or(0)
 }
 
 /// What Qdrant documents of filters, as far as they are used here.

@@ -88,9 +88,18 @@ fn stamp() -> Stamp {
     }
 }
 
-/// Both kinds of servers.
-fn stores() -> [Recorded; 2] {
-    [Recorded::new(false), Recorded::new(true)]
+/// Both kinds of servers, with and without limits.
+fn stores() -> [Recorded; 4] {
+    KINDS.map(|(merges, limited)| store(merges, limited))
+}
+
+fn store(merges: bool, limited: bool) -> Recorded {
+    let limits = if limited {
+        Limits::tight()
+    } else {
+        Limits::default()
+    };
+    Recorded::new(merges).limited(limits)
 }
 
 /// What a store holds after these jobs, one after the other.
@@ -101,6 +110,9 @@ fn after(jobs: &[Job], merges: bool) -> BTreeMap<String, Stored> {
     }
     store.content()
 }
+
+/// Whether a server merges, and whether its collection has limits.
+const KINDS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
 /// Pairs of jobs in which one leaves something that the other must not.
 const RIVALS: [(Job, Job); 8] = [
@@ -145,13 +157,13 @@ fn whoever_comes_in_between_any_two_steps_the_newest_is_there_and_nothing_else()
     let mut tried = 0;
     for (older, newer) in RIVALS {
         for (first, second) in [(older, newer), (newer, older)] {
-            for merges in [false, true] {
+            for (merges, limited) in KINDS {
                 for start in [vec![], vec![Write(1, 5)], vec![Delete(1)]] {
                     let start = after(&start, merges);
-                    let alone = Recorded::new(merges).with_points(start.clone());
+                    let alone = store(merges, limited).with_points(start.clone());
                     first.run(&alone).unwrap();
                     for step in 0..=alone.steps() {
-                        let store = Recorded::new(merges).with_points(start.clone());
+                        let store = store(merges, limited).with_points(start.clone());
                         let store = store.interrupted_after(step, move |store| {
                             second.run(store).unwrap();
                         });
@@ -181,7 +193,7 @@ fn newest(start: &BTreeMap<String, Stored>, newer: Job) -> Vec<(u64, u64, bool)>
 
 #[test]
 fn a_death_between_any_two_steps_is_repaired_by_the_next_delivery() {
-    for merges in [false, true] {
+    for (merges, limited) in KINDS {
         for (start, job) in [
             (Write(1, 5), Write(2, 2)),
             (Write(1, 2), Write(2, 5)),
@@ -189,14 +201,14 @@ fn a_death_between_any_two_steps_is_repaired_by_the_next_delivery() {
             (Delete(1), Write(2, 3)),
         ] {
             let start = after(&[start], merges);
-            let whole = Recorded::new(merges).with_points(start.clone());
+            let whole = store(merges, limited).with_points(start.clone());
             job.run(&whole).unwrap();
             for steps in 0..whole.steps() {
-                let dying = Recorded::new(merges)
+                let dying = store(merges, limited)
                     .with_points(start.clone())
                     .dying_after(steps);
                 job.run(&dying).unwrap_err();
-                let next = Recorded::new(merges).with_points(dying.content());
+                let next = store(merges, limited).with_points(dying.content());
                 job.run(&next).unwrap();
                 assert_eq!(
                     shown(&next.content()),
@@ -210,15 +222,15 @@ fn a_death_between_any_two_steps_is_repaired_by_the_next_delivery() {
 
 #[test]
 fn a_death_in_between_and_a_rival_before_the_next_delivery_leave_the_newest() {
-    for merges in [false, true] {
+    for (merges, limited) in KINDS {
         for (older, newer) in RIVALS {
             for (first, second) in [(older, newer), (newer, older)] {
-                let whole = Recorded::new(merges);
+                let whole = store(merges, limited);
                 first.run(&whole).unwrap();
                 for steps in 0..whole.steps() {
-                    let dying = Recorded::new(merges).dying_after(steps);
+                    let dying = store(merges, limited).dying_after(steps);
                     first.run(&dying).unwrap_err();
-                    let next = Recorded::new(merges).with_points(dying.content());
+                    let next = store(merges, limited).with_points(dying.content());
                     second.run(&next).unwrap();
                     first.run(&next).unwrap();
                     let context = format!("{first:?} died after {steps}, then {second:?}");
@@ -425,7 +437,7 @@ fn requests_are_cut_by_points_and_by_bytes_and_older_versions_come_first() {
         draft
     };
     let sizes = |drafts: &[Taken]| -> Vec<Vec<(u64, usize)>> {
-        let requests = requests(drafts).into_iter();
+        let requests = requests(drafts, Limits::default()).into_iter();
         let operations = requests.map(|request| {
             let operations = request.into_iter();
             operations
@@ -450,6 +462,29 @@ fn requests_are_cut_by_points_and_by_bytes_and_older_versions_come_first() {
         [vec![(1, 1)], vec![(1, 1)], vec![(1, 1)], vec![(1, 1)]]
     );
     assert!(sizes(&[]).is_empty());
+}
+
+#[test]
+fn points_are_counted_where_no_exact_count_is_allowed() {
+    for store in stores() {
+        Write(1, 7).run(&store).unwrap();
+        let count = store.points().count(Filter::default());
+        assert_eq!(count.now_or_never().unwrap().unwrap(), 7);
+        let ids = (0..7).map(|chunk| crate::point_id("d", chunk).to_string());
+        let found = store.points().get(ids, &[], false).now_or_never();
+        assert_eq!(found.unwrap().unwrap().len(), 7);
+    }
+}
+
+#[test]
+fn a_document_is_written_in_as_many_requests_as_the_limits_ask_for() {
+    let steps = |store: Recorded| {
+        Write(1, 120).run(&store).unwrap();
+        let asked = store.asked.lock().unwrap();
+        asked.iter().filter(|step| **step == "upsert").count()
+    };
+    assert_eq!(steps(store(true, false)), 2);
+    assert_eq!(steps(store(true, true)), 120);
 }
 
 #[test]

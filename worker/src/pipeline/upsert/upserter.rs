@@ -16,20 +16,22 @@ use contract::names::CollectionName;
 use contract::topology::Task;
 use points::change::{Change, Kind};
 use points::connect::check_version;
+use points::limits::{self, Limits};
 use points::point::Stamp;
 use points::store::Store;
 use points::write::Written;
-use points::{Points, collection};
+use points::{Points, Qdrant, collection};
+use qdrant_client::QdrantError;
 use qdrant_client::qdrant::points_update_operation::Operation;
 use qdrant_client::qdrant::{
-    CountPoints, CountResponse, GetCollectionInfoResponse, GetPoints, GetResponse, ScrollPoints,
-    ScrollResponse, UpdateBatchPoints, UpdateBatchResponse,
+    CollectionInfo, CountPoints, CountResponse, GetCollectionInfoResponse, GetPoints, GetResponse,
+    ScrollPoints, ScrollResponse, UpdateBatchPoints, UpdateBatchResponse,
 };
-use qdrant_client::{Qdrant, QdrantError};
 
 use super::scores;
 use crate::batch::Vectors;
 use crate::error::UpsertError;
+use crate::health::{Health, Stage};
 use crate::metrics;
 
 /// Writes batches for one model.
@@ -47,9 +49,10 @@ impl std::fmt::Debug for Upserter {
 }
 
 impl Upserter {
-    pub fn new(qdrant: Qdrant, manifest: Manifest) -> Self {
+    /// Reports each request to `health`: a batch of many of them takes long where their rate is limited.
+    pub fn new(qdrant: Qdrant, manifest: Manifest, health: Health) -> Self {
         Self {
-            qdrant: Timed(qdrant),
+            qdrant: Timed { qdrant, health },
             manifest,
         }
     }
@@ -80,7 +83,7 @@ impl Upserter {
     /// # Errors
     /// [`UpsertError::Server`].
     pub async fn check_server(&self) -> Result<(), UpsertError> {
-        Ok(check_version(&self.qdrant.0).await?)
+        Ok(check_version(&self.qdrant.qdrant).await?)
     }
 
     /// Whether the collection is there, and is for this model. Any collection takes scores.
@@ -88,11 +91,26 @@ impl Upserter {
     /// # Errors
     /// [`UpsertError::Points`] and [`UpsertError::Mismatch`].
     pub async fn check(&self, collection: &CollectionName) -> Result<(), UpsertError> {
+        self.look_up(collection).await.map(drop)
+    }
+
+    /// The same; and what in the collection's limits leaves no room for what Ebb does.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub async fn unfit(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Vec<limits::Unfit>, UpsertError> {
+        Ok(limits::unfit(&self.look_up(collection).await?))
+    }
+
+    async fn look_up(&self, collection: &CollectionName) -> Result<CollectionInfo, UpsertError> {
         let info = self.points(collection).info().await?;
-        match self.manifest.identity.task {
-            Task::Embed => Ok(collection::check(collection, &info, &self.manifest)?),
-            Task::Rescore => Ok(()),
+        if self.manifest.identity.task == Task::Embed {
+            collection::check(collection, &info, &self.manifest)?;
         }
+        Ok(info)
     }
 
     /// Whether the collection is there, is for this model, and takes writes.
@@ -154,27 +172,50 @@ fn changes(vectors: &Vectors) -> BTreeMap<&CollectionName, Vec<Change<'_>>> {
 }
 
 /// The client of Qdrant, whose requests are timed in the metrics.
-struct Timed(Qdrant);
+struct Timed {
+    qdrant: Qdrant,
+    health: Health,
+}
 
 impl Store for Timed {
     async fn info(&self, collection: &str) -> Result<GetCollectionInfoResponse, QdrantError> {
-        timed("collection_info", self.0.info(collection)).await
+        self.timed("collection_info", self.qdrant.info(collection))
+            .await
+    }
+
+    async fn limits(&self, collection: &str) -> Result<Limits, QdrantError> {
+        self.qdrant.limits(collection).await
     }
 
     async fn get(&self, request: GetPoints) -> Result<GetResponse, QdrantError> {
-        timed("get", self.0.get(request)).await
+        self.timed("get", self.qdrant.get(request)).await
     }
 
     async fn scroll(&self, request: ScrollPoints) -> Result<ScrollResponse, QdrantError> {
-        timed("scroll", Store::scroll(&self.0, request)).await
+        self.timed("scroll", self.qdrant.scroll(request)).await
     }
 
     async fn count(&self, request: CountPoints) -> Result<CountResponse, QdrantError> {
-        Store::count(&self.0, request).await
+        self.qdrant.count(request).await
     }
 
     async fn update(&self, request: UpdateBatchPoints) -> Result<UpdateBatchResponse, QdrantError> {
-        timed(operation(&request), self.0.update(request)).await
+        self.timed(operation(&request), self.qdrant.update(request))
+            .await
+    }
+}
+
+impl Timed {
+    async fn timed<T>(
+        &self,
+        operation: &'static str,
+        request: impl Future<Output = Result<T, QdrantError>>,
+    ) -> Result<T, QdrantError> {
+        let started = Instant::now();
+        let answer = request.await;
+        metrics::qdrant_answered(operation, started.elapsed(), answer.is_ok());
+        self.health.step(Stage::Upsert);
+        answer
     }
 }
 
@@ -186,14 +227,4 @@ fn operation(request: &UpdateBatchPoints) -> &'static str {
         Some(Operation::DeletePoints(_)) => "delete",
         _ => "set_payload",
     }
-}
-
-async fn timed<T>(
-    operation: &'static str,
-    request: impl Future<Output = Result<T, QdrantError>>,
-) -> Result<T, QdrantError> {
-    let started = Instant::now();
-    let answer = request.await;
-    metrics::qdrant_answered(operation, started.elapsed(), answer.is_ok());
-    answer
 }
