@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::{DEFAULT_BATCH_JOBS, MIN_ACK_WAIT, Task};
+use points::options::OptionArgs;
 use queue::streams::{ConsumerSizes, Sizes};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
@@ -60,6 +61,8 @@ pub struct Installation {
     /// Most jobs of a worker's pull, as its --batch-jobs
     #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = DEFAULT_BATCH_JOBS)]
     pub batch_jobs: u16,
+    #[command(flatten)]
+    pub options: OptionArgs,
 }
 
 /// One thing that was looked at.
@@ -80,6 +83,8 @@ pub enum Change {
     Create,
     /// These fields differ: name, found, wanted.
     Update(Vec<(String, String, String)>),
+    /// These fields differ, and only a rebuild changes them: name, found, wanted.
+    Rebuild(Vec<(String, String, String)>),
 }
 
 impl fmt::Display for Step {
@@ -89,12 +94,20 @@ impl fmt::Display for Step {
             Change::Create => write!(f, "+ {}", self.subject),
             Change::Update(fields) => {
                 write!(f, "~ {}", self.subject)?;
-                fields.iter().try_for_each(|(name, found, wanted)| {
-                    write!(f, "\n      {name}: {found} -> {wanted}")
-                })
+                write_fields(f, fields)
+            }
+            Change::Rebuild(fields) => {
+                write!(f, "! {}; `indexer rebuild` changes them", self.subject)?;
+                write_fields(f, fields)
             }
         }
     }
+}
+
+fn write_fields(f: &mut fmt::Formatter<'_>, fields: &[(String, String, String)]) -> fmt::Result {
+    fields
+        .iter()
+        .try_for_each(|(name, found, wanted)| write!(f, "\n      {name}: {found} -> {wanted}"))
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -105,9 +118,16 @@ pub struct Provisioned {
 }
 
 impl Provisioned {
+    /// Things that differ and that provisioning changes.
     fn changed(&self) -> usize {
-        let changed = self.steps.iter().filter(|it| it.change != Change::None);
+        let changes = self.steps.iter().map(|step| &step.change);
+        let changed = changes.filter(|it| matches!(it, Change::Create | Change::Update(_)));
         changed.count()
+    }
+
+    fn takes_rebuild(&self) -> bool {
+        let mut changes = self.steps.iter().map(|step| &step.change);
+        changes.any(|it| matches!(it, Change::Rebuild(_)))
     }
 }
 
@@ -117,6 +137,9 @@ impl Outcome for Provisioned {
             writeln!(out, "{step}")?;
         }
         match (self.changed(), self.check) {
+            (0, _) if self.takes_rebuild() => {
+                writeln!(out, "everything else is as it should be")
+            }
             (0, _) => writeln!(out, "everything is as it should be"),
             (changed, true) => writeln!(out, "{changed} differ; run `indexer provision`"),
             (changed, false) => writeln!(out, "{changed} changed"),
@@ -124,7 +147,7 @@ impl Outcome for Provisioned {
     }
 
     fn is_failure(&self) -> bool {
-        self.check && self.changed() > 0
+        self.check && (self.changed() > 0 || self.takes_rebuild())
     }
 }
 
@@ -148,6 +171,7 @@ impl Installation {
         let mut faults: Vec<_> = bad
             .map(|(setting, _)| ConfigFault::new(setting, "must be at least 1"))
             .collect();
+        faults.extend(self.options.faults());
         if ![1, 3, 5].contains(&self.replicas) {
             faults.push(ConfigFault::new("--replicas", "must be 1, 3 or 5"));
         }
@@ -183,6 +207,7 @@ pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> 
     let mut steps = streams::provision(config, &jetstream, &manifest).await?;
     // A rescorer has no vectors: its scores go to the points of others.
     if manifest.identity.task != Task::Rescore {
+        config.installation.options.options().suit(&manifest)?;
         let qdrant = config.servers.qdrant.client_to_write().await?;
         steps.extend(collections::provision(config, &qdrant, &manifest).await?);
     }

@@ -49,10 +49,11 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
     for alias in &wanted.installation.collections {
         match collections::provision_alias(wanted, &qdrant, manifest, alias).await {
             // Without a collection it has no indexes either.
-            Ok([collection, indexes]) => {
-                let missing = findings(&collection);
+            Ok(steps) => {
+                let mut findings = steps.iter().map(findings);
+                let missing = findings.next().unwrap_or_default();
                 found.extend(if missing.is_empty() {
-                    findings(&indexes)
+                    findings.flatten().collect()
                 } else {
                     missing
                 });

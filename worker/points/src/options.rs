@@ -40,13 +40,15 @@ mod size;
 
 use std::collections::BTreeMap;
 
-use contract::names::CollectionName;
+use contract::model::Manifest;
+use contract::names::{CollectionName, ModelName};
 use qdrant_client::qdrant::{
     CollectionInfo, CreateFieldIndexCollection, CreateFieldIndexCollectionBuilder,
     UpdateCollection, Value,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use thiserror::Error;
 
 use crate::collection::MODEL;
 
@@ -69,6 +71,16 @@ const NO_INDEX: &str = "none";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Options(BTreeMap<String, String>);
+
+/// Vectors would lose what they say.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "vectors of model `{model}` have length 1, and uint8 keeps whole numbers from 0 to 255 alone; give --datatype \
+     float16 or --quantization int8"
+)]
+pub struct Unsuitable {
+    model: ModelName,
+}
 
 /// What is recorded with a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +159,19 @@ impl Options {
         } else {
             Err(wrong)
         }
+    }
+
+    /// Checks that vectors of a model can be stored so.
+    ///
+    /// # Errors
+    /// [`Unsuitable`].
+    pub fn suit(&self, manifest: &Manifest) -> Result<(), Unsuitable> {
+        if self.get("datatype") == Some("uint8") && manifest.identity.normalize {
+            return Err(Unsuitable {
+                model: manifest.name.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Whether nothing was asked for.
