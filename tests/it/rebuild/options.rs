@@ -7,15 +7,17 @@ use qdrant_client::qdrant::payload_index_params::IndexParams;
 use qdrant_client::qdrant::quantization_config::Quantization;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
-    CollectionConfig, CollectionInfo, CreateAliasBuilder, CreateCollection,
-    CreateFieldIndexCollectionBuilder, Datatype, FieldType, FloatIndexParamsBuilder,
-    HnswConfigDiff, HnswConfigDiffBuilder, IntegerIndexParams, KeywordIndexParamsBuilder,
-    OptimizersConfigDiffBuilder, PayloadIndexParams, PayloadSchemaType, ScalarQuantizationBuilder,
-    StrictModeConfig, TextIndexParamsBuilder, TokenizerType, UpdateCollectionBuilder,
-    UuidIndexParams, VectorParams,
+    CollectionConfig, CollectionInfo, Condition, CountPointsBuilder, CreateAliasBuilder,
+    CreateCollection, CreateFieldIndexCollectionBuilder, Datatype, FieldType, Filter,
+    FloatIndexParamsBuilder, HnswConfigDiff, HnswConfigDiffBuilder, IntegerIndexParams,
+    KeywordIndexParamsBuilder, OptimizersConfigDiffBuilder, PayloadIndexParams, PayloadSchemaType,
+    ScalarQuantizationBuilder, StrictModeConfig, TextIndexParamsBuilder, TokenizerType,
+    UpdateCollectionBuilder, UuidIndexParams, VectorParams,
 };
 use serde_json::{Value, json};
 use tests::{Bed, tiny_embed};
+
+use crate::rescoring::stage;
 
 use super::{corpus, found, qdrant, rebuild, rebuild_with, serving, wanted};
 
@@ -284,6 +286,22 @@ async fn check(bed: &Bed, more: &[&str]) -> anyhow::Result<(Option<i32>, String)
     Ok((output.status.code(), String::from_utf8(output.stdout)?))
 }
 
+/// An index that somebody drops, so that filters read everything, shows in both checks.
+async fn index_dropped_by_hand_is_seen(bed: &Bed) -> anyhow::Result<()> {
+    let name = serving(bed).await?;
+    let dropped = qdrant_client::qdrant::DeleteFieldIndexCollectionBuilder::new(name, "meta.lang");
+    qdrant(bed)?.delete_field_index(dropped.wait(true)).await?;
+    let (code, said) = check(bed, &[]).await?;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("recorded options of"), "{said}");
+    assert!(said.contains("index.meta.lang: keyword -> none"), "{said}");
+    let mut doctor = bed.stack.program("indexer");
+    let said = doctor.args(["doctor", "--json"]).output().await?.stdout;
+    let said = String::from_utf8(said)?;
+    assert!(said.contains("index.meta.lang"), "{said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn provisioning_changes_what_can_be_changed_in_place_and_says_what_takes_a_rebuild()
 -> anyhow::Result<()> {
@@ -338,18 +356,7 @@ async fn provisioning_changes_what_can_be_changed_in_place_and_says_what_takes_a
     let (code, said) = check(&bed, options).await?;
     assert_eq!(code, Some(0), "{said}");
 
-    // Dropped by hand, so that filters would read everything.
-    let name = serving(&bed).await?;
-    let dropped = qdrant_client::qdrant::DeleteFieldIndexCollectionBuilder::new(name, "meta.lang");
-    qdrant(&bed)?.delete_field_index(dropped.wait(true)).await?;
-    let (code, said) = check(&bed, &[]).await?;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("recorded options of"), "{said}");
-    assert!(said.contains("index.meta.lang: keyword -> none"), "{said}");
-    let mut doctor = bed.stack.program("indexer");
-    let said = doctor.args(["doctor", "--json"]).output().await?.stdout;
-    let said = String::from_utf8(said)?;
-    assert!(said.contains("index.meta.lang"), "{said}");
+    index_dropped_by_hand_is_seen(&bed).await?;
     worker.process.kill().await?;
     bed.end().await
 }
@@ -381,5 +388,63 @@ async fn options_that_cannot_be_used_are_refused_at_once() -> anyhow::Result<()>
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("have length 1"), "{said}");
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_plan_says_what_the_chunks_take_on_each_node() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let folder = super::write(&bed, &corpus(50))?;
+    let plan = async |more: &[&str]| -> anyhow::Result<Value> {
+        let mut command = bed.stack.program("indexer");
+        command.args(["plan", "--json"]).args(more).arg(&folder);
+        Ok(serde_json::from_str(&output(command).await?)?)
+    };
+    let dimensions = bed.manifest.identity.dimensions as u64;
+    let plain = plan(&[]).await?;
+    assert_eq!(plain["storage"]["points"], 50);
+    assert_eq!(plain["storage"]["vectors_bytes"], 50 * dimensions * 4);
+    assert_eq!(plain["storage"]["quantized_bytes"], 0);
+    let options = [
+        "--shards",
+        "4",
+        "--replication",
+        "2",
+        "--nodes",
+        "4",
+        "--quantization",
+        "int8",
+    ];
+    let spread = plan(&options).await?;
+    assert_eq!(spread["storage"]["points"], 25);
+    assert_eq!(spread["storage"]["quantized_bytes"], 25 * (dimensions + 4));
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_filter_that_strict_mode_refuses_is_told_which_index_it_needs() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let strict = "enabled=true,unindexed_filtering_retrieve=false";
+    bed.stack
+        .indexer(&["provision", "--strict-mode", strict])
+        .await?;
+    let filter = Filter::must([Condition::matches("meta.lang", "en".to_owned())]);
+    let count = CountPointsBuilder::new(&bed.stack.collection).filter(filter);
+    // A server that does not refuse has nothing to explain.
+    if qdrant(&bed)?.count(count).await.is_ok() {
+        return bed.end().await;
+    }
+    let mut command = bed.stack.program("indexer");
+    let models = tempfile::tempdir()?;
+    command.env("EBB_MODEL", stage(&[], models.path()).await?);
+    command.args(["rescore", "--dry-run", "--query", "a", "--filter"]);
+    command.arg(json!({"must": [{"key": "meta.lang", "match": {"value": "en"}}]}).to_string());
+    let output = command.output().await?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("`indexer provision --index meta.lang=keyword`"),
+        "{said}"
+    );
     bed.end().await
 }

@@ -53,7 +53,7 @@ use thiserror::Error;
 use crate::collection::MODEL;
 
 pub use args::OptionArgs;
-pub use index::PayloadIndex;
+pub use index::{MissingIndex, PayloadIndex, missing_index};
 pub use settings::Settings;
 pub use size::{NodeSize, Sizes};
 

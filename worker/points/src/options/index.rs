@@ -13,8 +13,9 @@
     reason = "servers before 1.19 know only the fields that newer ones replace"
 )]
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
+use qdrant_client::QdrantError;
 use qdrant_client::qdrant::payload_index_params::IndexParams;
 use qdrant_client::qdrant::{
     BoolIndexParams, DatetimeIndexParams, FieldType, FloatIndexParams, GeoIndexParams,
@@ -224,6 +225,60 @@ fn take_text(params: &mut TextIndexParams) -> String {
         }
     }
     text
+}
+
+/// A filter needs an index that the collection does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingIndex {
+    /// The field that the filter names.
+    pub field: String,
+    /// Types of an index that would do, as the server lists them.
+    pub types: Vec<String>,
+}
+
+impl MissingIndex {
+    /// Reads the words of a server, which puts the field between two marks of the same kind.
+    pub(super) fn read(refusal: &str) -> Option<Self> {
+        let (_, rest) = refusal.split_once("Index required but not found for ")?;
+        let quote = rest
+            .chars()
+            .next()
+            .filter(|quote| !quote.is_alphanumeric())?;
+        let (field, rest) = rest[quote.len_utf8()..].split_once(quote)?;
+        let types = rest
+            .split_once('[')
+            .and_then(|(_, types)| types.split_once(']'));
+        let types = types.map_or("", |(types, _)| types).split(", ");
+        let types = types.filter(|name| !name.is_empty() && !name.contains('('));
+        Some(Self {
+            field: field.to_owned(),
+            types: types.map(str::to_owned).collect(),
+        })
+    }
+}
+
+impl fmt::Display for MissingIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, types } = self;
+        write!(
+            f,
+            "the filter needs an index of `{field}`: run `indexer provision --index {field}="
+        )?;
+        match types.as_slice() {
+            [only] => write!(f, "{only}`"),
+            [] => write!(f, "TYPE`"),
+            several => write!(f, "TYPE` with one of {}", several.join(", ")),
+        }
+    }
+}
+
+/// The index that a server misses, if it refused a request for that.
+#[must_use]
+pub fn missing_index(error: &QdrantError) -> Option<MissingIndex> {
+    let QdrantError::ResponseError { status } = error else {
+        return None;
+    };
+    MissingIndex::read(status.message())
 }
 
 #[cfg(test)]

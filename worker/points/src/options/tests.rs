@@ -226,6 +226,21 @@ fn a_vector_with_a_graph_of_its_own_has_none_while_it_is_loaded_and_its_own_afte
 }
 
 #[test]
+fn a_filter_without_its_index_is_told_which_option_makes_it() {
+    let said = |text| MissingIndex::read(text).map(|missing| missing.to_string());
+    let one = "Bad request: Index required but not found for \"meta.lang\" of one of the following types: [keyword]. \
+               Help: Create an index for this key or use a different filter.";
+    let advice = "the filter needs an index of `meta.lang`: run `indexer provision --index meta.lang=keyword`";
+    assert_eq!(said(one).as_deref(), Some(advice));
+    let several = "Index required but not found for `meta.p` of one of the following types: [float, text (with more)]";
+    let advice = said(several).unwrap();
+    assert!(advice.ends_with("--index meta.p=float`"), "{advice}");
+    let unknown = said("Index required but not found for \"meta.p\"").unwrap();
+    assert!(unknown.ends_with("--index meta.p=TYPE`"), "{unknown}");
+    assert_eq!(said("Wrong input: Vector dimension error"), None);
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let args = OptionArgs {
         shards: Some(0),
