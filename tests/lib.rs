@@ -144,6 +144,16 @@ impl Bed {
     /// # Errors
     /// If Qdrant refuses.
     pub async fn end(self) -> anyhow::Result<()> {
+        let client = Qdrant::from_url(&self.stack.qdrant.url())
+            .skip_compatibility_check()
+            .build()?;
+        // Aliases that a test provisions beside its own are called after it.
+        let ours = format!("{}-", self.stack.collection);
+        for found in client.list_collections().await?.collections {
+            if found.name.starts_with(&ours) {
+                client.delete_collection(found.name).await?;
+            }
+        }
         self.stack.forget().await
     }
 

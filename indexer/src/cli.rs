@@ -24,6 +24,7 @@ use crate::status::{StatusConfig, status};
 use crate::sync::{self, PlanConfig, SyncConfig, sync};
 use clap::{Parser, Subcommand};
 use points::connect::{login_advice, of_qdrant};
+use points::options::{Options, missing_index};
 use queue::denial::denied;
 use queue::trace;
 use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
@@ -103,12 +104,14 @@ impl Verb {
             Self::Search(config) => print(&search(&config).await?, config.json, out),
             Self::Eval(config) => print(&eval(&config).await?, config.json, out),
             Self::Sync(config) if config.dry_run => {
-                let plan = sync::dry_run(&config.comparison, &config.sizing).await?;
+                let (comparison, none) = (&config.comparison, Options::default());
+                let plan = sync::dry_run(comparison, &config.sizing, &none).await?;
                 print(&plan, config.json, out)
             }
             Self::Sync(config) => print(&sync(&config).await?, config.json, out),
             Self::Plan(config) => {
-                let plan = sync::dry_run(&config.comparison, &config.sizing).await?;
+                let (comparison, given) = (&config.comparison, config.options.options());
+                let plan = sync::dry_run(comparison, &config.sizing, &given).await?;
                 print(&plan, config.json, out)
             }
             Self::Rebuild(config) if config.dry_run => {
@@ -170,11 +173,14 @@ fn perform(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
     done
 }
 
-/// Says what to do about a login that Qdrant refused.
+/// Says what to do about a login or a filter that Qdrant refused.
 fn explained(error: anyhow::Error) -> anyhow::Error {
     let of_qdrant = error.chain().find_map(of_qdrant);
-    match of_qdrant.and_then(login_advice) {
-        Some(advice) => error.context(advice),
+    if let Some(advice) = of_qdrant.and_then(login_advice) {
+        return error.context(advice);
+    }
+    match of_qdrant.and_then(missing_index) {
+        Some(missing) => error.context(missing.to_string()),
         None => error,
     }
 }

@@ -1,10 +1,11 @@
 //! Decisions: what an installation has to decide. Everything else follows from them, see [`crate::fleet`].
 //!
-//! There are eight, and this is the only type that knows them: `deploy/decisions.schema.json` is generated from it, and
+//! There are nine, and this is the only type that knows them: `deploy/decisions.schema.json` is generated from it, and
 //! [`read`](read()) takes nothing that it does not name.
 
 mod gpu;
 mod location;
+mod options;
 mod read;
 mod schedule;
 mod text;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use gpu::Gpu;
 pub use location::{CorpusPlace, Location, ModelPlace};
+pub use options::AliasOptions;
 pub use read::{Fault, read};
 pub use schedule::{Cron, TimeZone};
 pub use text::{Quantity, Span, StorageClass};
@@ -52,6 +54,9 @@ pub struct Decisions {
     /// The volume of the weights, which many nodes read at the same time
     #[serde(default)]
     pub storage: Storage,
+    /// How the collections of the alias are sharded, stored, indexed and limited
+    #[serde(default)]
+    pub options: AliasOptions,
 }
 
 /// A model, by its content.

@@ -1,16 +1,20 @@
 //! Plan: what a sync or a rebuild would do, and what that would cost. Changes nothing.
 //!
 //! The work is counted by the code that does it, so that a run on the same source and collection does just that. What
-//! it costs is estimated by the formulas of [`Estimate`].
+//! it costs is estimated by the formulas of [`Estimate`], and what it takes in Qdrant by those of
+//! [`points::options::Settings::size`].
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
+use contract::model::Manifest;
 use contract::names::CollectionName;
+use points::options::{NodeSize, Sizes};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
+use crate::generation::record::SettingsReport;
 use crate::outcome::Outcome;
 use crate::progress::as_double;
 
@@ -38,6 +42,11 @@ pub struct Plan {
     /// What would become of the documents of the collection; only of a sync.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
+    /// What the chunks take on each node of Qdrant, with the options of the alias.
+    pub storage: NodeSize,
+    /// How the collection would be set up in another way than it is; only of a rebuild.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingsReport>,
     /// What the work would cost.
     pub estimate: Estimate,
 }
@@ -125,6 +134,9 @@ pub struct Sizing {
     /// Time in which the backlog is to be worked off
     #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
     pub drain_target: Duration,
+    /// Nodes of Qdrant that the shards are spread over
+    #[arg(long, default_value_t = 1)]
+    pub nodes: u64,
 }
 
 /// What the work would cost, and how an autoscaler on the lag of the lane works it off in time.
@@ -175,7 +187,20 @@ impl Sizing {
         if self.drain_target.is_zero() {
             faults.push(ConfigFault::new("--drain-target", "must be above 0s"));
         }
+        if self.nodes == 0 {
+            faults.push(ConfigFault::new("--nodes", "must be at least 1"));
+        }
         faults
+    }
+
+    /// What is to be stored, for [`points::options::Settings::size`].
+    pub fn sizes(&self, manifest: &Manifest, chunks: u64, text_bytes: u64) -> Sizes {
+        Sizes {
+            points: chunks,
+            dimensions: manifest.identity.dimensions as u64,
+            text_bytes,
+            nodes: self.nodes,
+        }
     }
 
     pub fn estimate(&self, work: &Work) -> Estimate {
@@ -234,6 +259,14 @@ impl Outcome for Plan {
         for (name, count) in self.work.counts().into_iter().chain(changes) {
             writeln!(out, "{name:<24} {count:>14}")?;
         }
+        write_storage(&self.storage, out)?;
+        let settings = self.settings.iter();
+        for it in settings.clone().flat_map(|settings| &settings.changed) {
+            writeln!(out, "changed {}: {} -> {}", it.name, it.found, it.wanted)?;
+        }
+        for sentence in settings.flat_map(|settings| &settings.not_kept) {
+            writeln!(out, "not kept: {sentence}")?;
+        }
         self.estimate.write(out)?;
         match &self.refusal {
             Some(reason) => writeln!(out, "would fail: {reason}"),
@@ -245,6 +278,23 @@ impl Outcome for Plan {
     fn is_failure(&self) -> bool {
         self.refusal.is_some()
     }
+}
+
+fn write_storage(size: &NodeSize, out: &mut dyn Write) -> io::Result<()> {
+    let parts = [
+        ("points per node", size.points),
+        ("vectors, MiB per node", size.vectors_bytes >> 20),
+        ("quantized, MiB", size.quantized_bytes >> 20),
+        ("graph, MiB", size.graph_bytes >> 20),
+        ("payload, MiB", size.payload_bytes >> 20),
+        ("ids and indexes, MiB", size.index_bytes >> 20),
+        ("memory, MiB per node", size.memory_bytes >> 20),
+        ("disk, MiB per node", size.disk_bytes >> 20),
+    ];
+    for (name, value) in parts {
+        writeln!(out, "{name:<24} {value:>14}")?;
+    }
+    Ok(())
 }
 
 impl Estimate {
@@ -290,6 +340,7 @@ mod tests {
             tokens_per_second,
             price_per_hour: tokens_per_second.map(|_| 2.0),
             drain_target: Duration::from_secs(1800),
+            nodes: 1,
         }
     }
 

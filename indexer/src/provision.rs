@@ -14,6 +14,7 @@ use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::{DEFAULT_BATCH_JOBS, MIN_ACK_WAIT, Task};
 use points::limits::Unfit;
+use points::options::OptionArgs;
 use queue::streams::{ConsumerSizes, Sizes};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
@@ -61,6 +62,8 @@ pub struct Installation {
     /// Most jobs of a worker's pull, as its --batch-jobs
     #[arg(long, env = "EBB_BATCH_JOBS", default_value_t = DEFAULT_BATCH_JOBS)]
     pub batch_jobs: u16,
+    #[command(flatten)]
+    pub options: OptionArgs,
 }
 
 /// One thing that was looked at.
@@ -83,6 +86,8 @@ pub enum Change {
     Update(Vec<(String, String, String)>),
     /// These settings leave no room for what Ebb does, and are for the operator to change.
     Unfit(Vec<Unfit>),
+    /// These fields differ, and only a rebuild changes them: name, found, wanted.
+    Rebuild(Vec<(String, String, String)>),
 }
 
 impl fmt::Display for Step {
@@ -92,9 +97,11 @@ impl fmt::Display for Step {
             Change::Create => write!(f, "+ {}", self.subject),
             Change::Update(fields) => {
                 write!(f, "~ {}", self.subject)?;
-                fields.iter().try_for_each(|(name, found, wanted)| {
-                    write!(f, "\n      {name}: {found} -> {wanted}")
-                })
+                write_fields(f, fields)
+            }
+            Change::Rebuild(fields) => {
+                write!(f, "! {}; `indexer rebuild` changes them", self.subject)?;
+                write_fields(f, fields)
             }
             Change::Unfit(unfit) => {
                 write!(f, "! {}", self.subject)?;
@@ -106,6 +113,12 @@ impl fmt::Display for Step {
     }
 }
 
+fn write_fields(f: &mut fmt::Formatter<'_>, fields: &[(String, String, String)]) -> fmt::Result {
+    fields
+        .iter()
+        .try_for_each(|(name, found, wanted)| write!(f, "\n      {name}: {found} -> {wanted}"))
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Provisioned {
     pub steps: Vec<Step>,
@@ -114,20 +127,22 @@ pub struct Provisioned {
 }
 
 impl Provisioned {
+    /// Things that differ and that provisioning changes.
     fn changed(&self) -> usize {
-        let changed = self.steps.iter().filter(|it| match it.change {
-            Change::Create | Change::Update(_) => true,
-            Change::None | Change::Unfit(_) => false,
-        });
+        let changes = self.steps.iter().map(|step| &step.change);
+        let changed = changes.filter(|it| matches!(it, Change::Create | Change::Update(_)));
         changed.count()
     }
 
     /// Things that only the operator can change.
     fn unfit(&self) -> usize {
-        let unfit = self.steps.iter();
-        unfit
-            .filter(|it| matches!(it.change, Change::Unfit(_)))
-            .count()
+        let changes = self.steps.iter().map(|step| &step.change);
+        changes.filter(|it| matches!(it, Change::Unfit(_))).count()
+    }
+
+    fn takes_rebuild(&self) -> bool {
+        let mut changes = self.steps.iter().map(|step| &step.change);
+        changes.any(|it| matches!(it, Change::Rebuild(_)))
     }
 }
 
@@ -142,6 +157,9 @@ impl Outcome for Provisioned {
         }
         match (self.changed(), self.check) {
             (0, _) if unfit > 0 => Ok(()),
+            (0, _) if self.takes_rebuild() => {
+                writeln!(out, "everything else is as it should be")
+            }
             (0, _) => writeln!(out, "everything is as it should be"),
             (changed, true) => writeln!(out, "{changed} differ; run `indexer provision`"),
             (changed, false) => writeln!(out, "{changed} changed"),
@@ -149,7 +167,7 @@ impl Outcome for Provisioned {
     }
 
     fn is_failure(&self) -> bool {
-        self.check && self.changed() + self.unfit() > 0
+        self.check && (self.changed() + self.unfit() > 0 || self.takes_rebuild())
     }
 }
 
@@ -173,6 +191,7 @@ impl Installation {
         let mut faults: Vec<_> = bad
             .map(|(setting, _)| ConfigFault::new(setting, "must be at least 1"))
             .collect();
+        faults.extend(self.options.faults());
         if ![1, 3, 5].contains(&self.replicas) {
             faults.push(ConfigFault::new("--replicas", "must be 1, 3 or 5"));
         }
@@ -208,6 +227,7 @@ pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> 
     let mut steps = streams::provision(config, &jetstream, &manifest).await?;
     // A rescorer has no vectors: its scores go to the points of others.
     if manifest.identity.task != Task::Rescore {
+        config.installation.options.options().suit(&manifest)?;
         let qdrant = config.servers.qdrant.client_to_write().await?;
         steps.extend(collections::provision(config, &qdrant, &manifest).await?);
     }

@@ -66,6 +66,7 @@ struct Rebuild<'a> {
 /// If something fails that is not about the content. The run can be resumed.
 pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let manifest = config.model.embedding()?;
+    config.options.options().suit(&manifest)?;
     let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
     let jetstream = config.servers.jetstream().await?;
     let qdrant = config.servers.qdrant.client_to_write().await?;

@@ -8,6 +8,7 @@ mod live;
 mod mixed_up;
 mod model_changes;
 mod models;
+mod options;
 mod restarts;
 mod rollbacks;
 mod run_ids;

@@ -21,6 +21,7 @@ pub struct SeenDocuments {
     pub documents: u64,
     pub chunks: u64,
     pub tokens: u64,
+    pub text_bytes: u64,
 }
 
 /// What tells documents apart: the id of their first point.
@@ -48,6 +49,7 @@ impl SeenDocuments {
         for chunk in documents.iter().flat_map(|document| &document.chunks) {
             self.chunks += 1;
             self.tokens += chunk.token_ids.len() as u64;
+            self.text_bytes += chunk.text.len() as u64;
         }
         Some(documents)
     }

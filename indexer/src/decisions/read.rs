@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::options::is_option;
 use super::{
     CorpusPlace, Cron, Decisions, Gpu, ModelPlace, Quantity, Span, StorageClass, TimeZone,
 };
@@ -37,7 +38,7 @@ pub struct Field {
     check: fn(&Value) -> Result<(), String>,
 }
 
-pub static FIELDS: [Field; 13] = [
+pub static FIELDS: [Field; 23] = [
     Field::required("model.name", is::<ModelName>),
     Field::required("model.source", is::<ModelPlace>),
     Field::required("model.fingerprint", is::<Digest>),
@@ -51,6 +52,20 @@ pub static FIELDS: [Field; 13] = [
     Field::optional("schedule.time_zone", is::<TimeZone>),
     Field::optional("storage.class", is::<StorageClass>),
     Field::optional("storage.size", is::<Quantity>),
+    Field::optional("options.shards", is_count),
+    Field::optional("options.replication", is_count),
+    Field::optional("options.write_consistency", is_count),
+    Field::optional("options.datatype", |value| is_option("datatype", value)),
+    Field::optional("options.vectors", |value| is_option("vectors", value)),
+    Field::optional("options.payload", |value| is_option("payload", value)),
+    Field::optional("options.quantization", |value| {
+        is_option("quantization", value)
+    }),
+    Field::optional("options.hnsw", |value| is_option("hnsw", value)),
+    Field::optional("options.strict_mode", |value| {
+        is_option("strict_mode", value)
+    }),
+    Field::optional("options.index", |value| is_option("index", value)),
 ];
 
 pub fn read(yaml: &str) -> Result<Decisions, Vec<Fault>> {

@@ -41,6 +41,7 @@ alias: handbook
 source: pvc://corpora/handbook
 schedule: {cron: '@daily', time_zone: Europe/Berlin}
 storage: {class: nfs, size: 1Ti}
+options: {shards: 3, quantization: int8:ram, index: 'meta.lang=keyword:is_tenant,meta.price=float'}
 ";
     let decisions = read(&format!("{LEAST}{more}")).unwrap();
     assert_eq!(
@@ -52,6 +53,12 @@ storage: {class: nfs, size: 1Ti}
         Location::Claim { .. }
     ));
     assert_eq!(decisions.schedule.time_zone.to_string(), "Europe/Berlin");
+    let environment = decisions.options.environment();
+    let index = environment.iter().find(|(name, _)| *name == "EBB_INDEX");
+    assert_eq!(
+        index.map(|(_, value)| value.as_str()),
+        Some("meta.lang=keyword:is_tenant,meta.price=float")
+    );
     // What is written is read again.
     let json = serde_json::to_string(&decisions).unwrap();
     assert_eq!(read(&json).unwrap(), decisions);
@@ -71,6 +78,7 @@ alias: a/b
 source: handbook/
 schedule: {cron: '99 2 * * *', time_zone: Europe/Berlln}
 storage: 20Gi
+options: {shards: 0, hnsw: 'm=many,links=3', quantization: int4, index: meta.lang}
 colour: blue
 ";
     let faults = faults(yaml);
@@ -91,6 +99,10 @@ colour: blue
         ("schedule.cron", "`99`"),
         ("schedule.time_zone", "`Europe/Berlin` is the nearest"),
         ("storage", "expected a mapping with `class`, `size`"),
+        ("options.shards", "`0`"),
+        ("options.hnsw", "`links` is unknown"),
+        ("options.quantization", "`int4` is no quantization"),
+        ("options.index", "has no `=`"),
         ("colour", "known are `model`, `gpu`"),
     ];
     for (field, problem) in wanted {
@@ -122,6 +134,7 @@ fn the_reader_knows_the_fields_of_the_type() {
         ("model.", "Model"),
         ("schedule.", "Schedule"),
         ("storage.", "Storage"),
+        ("options.", "AliasOptions"),
     ];
     for (prefix, part) in parts {
         let part = if part.is_empty() {
@@ -133,15 +146,15 @@ fn the_reader_knows_the_fields_of_the_type() {
         paths.extend(keys.map(|key| format!("{prefix}{key}")));
     }
     // The parts themselves are no fields.
-    for part in ["model", "schedule", "storage"] {
+    for part in ["model", "schedule", "storage", "options"] {
         assert!(paths.remove(part));
     }
     let known: BTreeSet<_> = FIELDS.iter().map(|field| field.path.to_owned()).collect();
     assert_eq!(known, paths);
     assert_eq!(
         schema["properties"].as_object().unwrap().len(),
-        8,
-        "eight decisions"
+        9,
+        "nine decisions"
     );
 }
 

@@ -49,11 +49,11 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
     for alias in &wanted.installation.collections {
         match collections::provision_alias(wanted, &qdrant, manifest, alias).await {
             // Without a collection it has no indexes either.
-            Ok([collection, indexes, limits]) => {
-                let missing = findings(&collection);
+            Ok(steps) => {
+                let mut steps = steps.iter().map(findings);
+                let missing = steps.next().unwrap_or_default();
                 if missing.is_empty() {
-                    found.extend(findings(&indexes));
-                    found.extend(findings(&limits));
+                    found.extend(steps.flatten());
                     found.extend(replicas::look(&qdrant, alias).await);
                 } else {
                     found.extend(missing);

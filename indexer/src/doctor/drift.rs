@@ -25,6 +25,8 @@ const OPERATORS: [&str; 5] = [
     "duplicate_window",
     "max_waiting",
 ];
+/// What the subject of options begins with that are recorded and were changed by hand.
+const RECORDED: &str = "recorded options of";
 /// Fields that the rules about lanes judge: more of them is no fault.
 const JUDGED: [&str; 2] = ["max_ack_pending", "ack_wait"];
 
@@ -51,6 +53,10 @@ pub fn findings(step: &Step) -> Vec<Finding> {
             let advice = format!("run `indexer provision`: {}", without(subject));
             vec![Finding::error(subject, "nothing", "to be there", advice)]
         }
+        Change::Rebuild(fields) => fields.iter().map(|it| by_rebuild(subject, it)).collect(),
+        Change::Update(fields) if subject.starts_with(RECORDED) => {
+            fields.iter().map(|it| by_hand(subject, it)).collect()
+        }
         Change::Update(fields) => fields
             .iter()
             .filter(|(field, _, _)| !JUDGED.contains(&field.as_str()))
@@ -72,6 +78,19 @@ fn limit(subject: &str, unfit: &Unfit) -> Finding {
     } else {
         finding.into_warning()
     }
+}
+
+fn by_rebuild(subject: &str, (field, found, wanted): &(String, String, String)) -> Finding {
+    let what = format!("{subject}: {field}");
+    let advice = "run `indexer rebuild`, which copies all vectors: no request changes it";
+    Finding::error(what, found, wanted, advice).into_warning()
+}
+
+fn by_hand(subject: &str, (field, recorded, found): &(String, String, String)) -> Finding {
+    let what = format!("{subject}: {field}");
+    let advice = "somebody has changed it by hand; give the option with one value or the other, or run `indexer \
+                  provision` to record it as it is";
+    Finding::error(what, found, recorded, advice).into_warning()
 }
 
 fn difference(subject: &str, field: &str, found: &str, wanted: &str) -> Finding {
@@ -116,7 +135,10 @@ fn reason(field: &str) -> &'static str {
         "missing" => {
             "filters read whole collections without these payload indexes, and rebuilds take hours"
         }
-        _ => "it is not what this version relies on",
+        field if field.starts_with("index.") => {
+            "a filter on a field without its index reads the whole collection"
+        }
+        _ => "it is not what this version relies on, or not what was asked for",
     }
 }
 

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use async_nats::jetstream;
 use contract::digest::Digest;
 use contract::names::{CollectionName, ModelName};
+use points::options::Difference;
 use runtime::settings::ConfigFault;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,15 @@ pub struct Gate {
     pub finding: String,
 }
 
+/// How the settings of the generation came about.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SettingsReport {
+    /// Settings that are others than those of the collection that served.
+    pub changed: Vec<Difference>,
+    /// What the collection that served had and the generation has not, in a sentence each.
+    pub not_kept: Vec<String>,
+}
+
 /// A rebuild, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -129,6 +139,9 @@ pub struct RunRecord {
     pub refused: u64,
     /// Whether the source was read a second time because jobs were lost with their stream.
     pub repeated: bool,
+    /// Of the generation, against those of the serving collection.
+    #[serde(default)]
+    pub settings: SettingsReport,
     pub phases: Vec<PhaseReport>,
     pub gates: Vec<Gate>,
 }
@@ -365,6 +378,7 @@ pub mod tests {
             documents: 0,
             refused: 0,
             repeated: false,
+            settings: SettingsReport::default(),
             phases: Vec::new(),
             gates: Vec::new(),
         }

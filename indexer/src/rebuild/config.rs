@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use contract::names::CollectionName;
+use points::options::OptionArgs;
 use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
@@ -71,6 +72,8 @@ pub struct RebuildConfig {
     #[command(flatten)]
     pub golden: Golden,
     #[command(flatten)]
+    pub options: OptionArgs,
+    #[command(flatten)]
     pub chunking: Chunking,
     #[command(flatten)]
     pub extract: ExtractOptions,
@@ -127,6 +130,7 @@ impl RebuildConfig {
         if !(0.0..=1.0).contains(&self.golden.max_regression) {
             faults.push(ConfigFault::new("--max-regression", "must be 0 to 1"));
         }
+        faults.extend(self.options.faults());
         faults.extend(self.chunking.faults());
         faults.extend(self.sizing.faults());
         faults.extend(silence_fault(self.lease));

@@ -35,6 +35,8 @@ const CONCURRENT: usize = 4;
 /// What a reading of the source came to.
 pub struct CopyResult {
     pub report: PhaseReport,
+    /// Bytes of all texts.
+    pub text_bytes: u64,
     pub refused: u64,
     pub jobs: u64,
     /// Chunks whose documents were replaced by something newer meanwhile.
@@ -229,6 +231,7 @@ impl Copying<'_> {
         (sum.documents, sum.chunks, sum.tokens) = (seen.documents, seen.chunks, seen.tokens);
         Ok(CopyResult {
             report: sum,
+            text_bytes: seen.text_bytes,
             refused: seen.refused,
             jobs,
             superseded,

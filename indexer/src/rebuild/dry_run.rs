@@ -3,14 +3,16 @@
 use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use points::Points;
+use points::options;
 
 use super::RebuildConfig;
 use super::copy::{Copier, CopyResult, Copying};
 use super::verify::shrink;
 use crate::clock::now_micros;
 use crate::generation::alias;
-use crate::generation::collection::{documents, is_same_model};
+use crate::generation::collection::{documents, is_same_model, look_up};
 use crate::generation::ledger::DeadPoints;
+use crate::generation::record::SettingsReport;
 use crate::jobs::JobTemplate;
 use crate::jobs::publisher::Publisher;
 use crate::plan::{Plan, Verb, Work};
@@ -18,12 +20,16 @@ use crate::plan::{Plan, Verb, Work};
 /// Plans a rebuild that starts now. What an unfinished run has done already is not taken into account.
 pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let manifest = config.model.embedding()?;
+    config.options.options().suit(&manifest)?;
     let qdrant = config.servers.qdrant.patient_client()?;
     let serving = alias::target(&qdrant, &config.alias).await?;
     let target = Points::new(&qdrant, &serving);
     let read = read(config, &manifest, target).await?;
     let work = work(&read);
     let now = target.count(documents()).await?;
+    let info = look_up(&qdrant, &serving).await?.unwrap_or_default();
+    let next = options::next_generation(&info, &config.options.options());
+    let sizes = config.sizing.sizes(&manifest, work.chunks, read.text_bytes);
     let gate = shrink(now, work.documents, config.limits.max_shrink);
     let too_small = (!gate.passed).then(|| format!("{}: {}", gate.name, gate.finding));
     Ok(Plan {
@@ -32,6 +38,11 @@ pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
         collection: serving.clone(),
         refusal: work.refusal(config.limits.max_refused).or(too_small),
         changes: None,
+        storage: next.settings.size(sizes),
+        settings: Some(SettingsReport {
+            changed: next.changed,
+            not_kept: next.named,
+        }),
         estimate: config.sizing.estimate(&work),
         work,
     })

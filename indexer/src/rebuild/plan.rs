@@ -8,7 +8,9 @@ use runtime::failpoint;
 use super::RebuildConfig;
 use crate::clock::now_micros;
 use crate::corpus;
-use crate::generation::record::{FORMAT, Phase, RunRecord, StoredRun, run_id, unused};
+use crate::generation::record::{
+    FORMAT, Phase, RunRecord, SettingsReport, StoredRun, run_id, unused,
+};
 use crate::generation::recover::is_switched;
 use crate::generation::{AliasContext, alias};
 use crate::progress::note;
@@ -179,6 +181,7 @@ impl Planning<'_> {
             documents: 0,
             refused: 0,
             repeated: false,
+            settings: SettingsReport::default(),
             phases: Vec::new(),
             gates: Vec::new(),
             run,
@@ -199,13 +202,17 @@ impl Planning<'_> {
     /// Digest of everything that shapes the generation: the content of the sources, how they are cut, the model.
     async fn source(&self) -> anyhow::Result<Digest> {
         let config = self.config.clone();
-        let parts = [
+        let mut parts = vec![
             format!("{:?}", config.sources),
             format!("{:?}", config.chunking),
             format!("{:?}", config.extract),
             self.manifest.fingerprint.to_string(),
             config.full.to_string(),
         ];
+        let options = config.options.options();
+        if !options.is_empty() {
+            parts.push(format!("{options:?}"));
+        }
         let content = match &config.from_collection {
             // The serving collection at the start of the run, wherever the alias points by now.
             Some(name) if *name == config.alias => name.to_string(),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use contract::names::CollectionName;
 use serde::Serialize;
 
-use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord};
+use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord, SettingsReport};
 use crate::outcome::Outcome;
 use crate::progress::as_double;
 
@@ -34,6 +34,8 @@ pub struct Report {
     pub published: u64,
     /// Published chunks of the source to chunks of the source.
     pub published_share: f64,
+    /// Of the generation, against those of the previous one.
+    pub settings: SettingsReport,
     pub phases: Vec<PhaseReport>,
     pub gates: Vec<Gate>,
     /// Generations that were dropped at the end.
@@ -62,6 +64,7 @@ impl Report {
             reused: sum(|report| report.reused),
             published,
             published_share: as_double(published) / as_double(record.expected.max(1)),
+            settings: record.settings.clone(),
             phases: record.phases.clone(),
             gates: record.gates.clone(),
             dropped,
@@ -93,6 +96,12 @@ impl Outcome for Report {
         for gate in &self.gates {
             let verdict = if gate.passed { "passed" } else { "FAILED" };
             writeln!(out, "{verdict}  {}: {}", gate.name, gate.finding)?;
+        }
+        for it in &self.settings.changed {
+            writeln!(out, "changed {}: {} -> {}", it.name, it.found, it.wanted)?;
+        }
+        for sentence in &self.settings.not_kept {
+            writeln!(out, "not kept: {sentence}")?;
         }
         for dropped in &self.dropped {
             writeln!(out, "dropped {dropped}")?;

@@ -93,7 +93,8 @@ fn environment(decisions: &Decisions, derived: &Derived) -> Vec<String> {
     ];
     let entry = |(name, value): (&str, String)| format!("  {name}: {}", quoted(&value));
     let head = std::iter::once("data:".to_owned());
-    head.chain(values.into_iter().map(entry)).collect()
+    let values = values.into_iter().chain(decisions.options.environment());
+    head.chain(values.map(entry)).collect()
 }
 
 fn worker(gpu: Gpu, derived: &Derived) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::Priority;
+use points::options::OptionArgs;
 use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
@@ -96,6 +97,8 @@ pub struct PlanConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    pub options: OptionArgs,
+    #[command(flatten)]
     pub sizing: Sizing,
 }
 
@@ -135,6 +138,7 @@ impl SyncConfig {
 impl PlanConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.comparison.faults();
+        faults.extend(self.options.faults());
         faults.extend(self.sizing.faults());
         faults
     }

@@ -1,16 +1,23 @@
 //! Dry run: what a sync would publish, counted by the code that publishes it.
 
+use points::options::{self, Options};
+
 use super::comparer::Comparer;
 use super::config::Comparison;
 use super::read::Reading;
 use super::remove::{Removed, Remover};
+use crate::generation::collection::look_up;
 use crate::generation::ledger::DeadPoints;
 use crate::jobs::publisher::Publisher;
 use crate::plan::{Changes, Plan, Sizing, Verb, Work};
 
 /// Plans a sync as if it began now. Jobs that wait for workers are not looked at: what they are going to write is
 /// planned once more.
-pub async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Result<Plan> {
+pub async fn dry_run(
+    config: &Comparison,
+    sizing: &Sizing,
+    given: &Options,
+) -> anyhow::Result<Plan> {
     let qdrant = config.servers.qdrant.client_to_write().await?;
     let comparer = Comparer::open(config, &qdrant).await?;
     let mut claimed = comparer.claim().await?;
@@ -44,6 +51,10 @@ pub async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Result<Pla
         delete_jobs: removed.jobs,
         jobs: found.jobs + removed.jobs,
     };
+    given.suit(&comparer.manifest)?;
+    let info = look_up(&qdrant, &comparer.serving).await?;
+    let next = options::next_generation(&info.unwrap_or_default(), given);
+    let sizes = sizing.sizes(&comparer.manifest, found.chunks, found.text_bytes);
     let changes = Changes {
         unchanged: found.unchanged.documents,
         newer: found.newer.documents,
@@ -57,6 +68,8 @@ pub async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Result<Pla
         collection: comparer.serving.clone(),
         refusal: refusal.or_else(|| work.refusal(config.max_refused)),
         changes: Some(changes),
+        storage: next.settings.size(sizes),
+        settings: None,
         estimate: sizing.estimate(&work),
         work,
     })

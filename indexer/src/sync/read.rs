@@ -35,6 +35,7 @@ pub struct ReadResult {
     pub documents: u64,
     pub chunks: u64,
     pub tokens: u64,
+    pub text_bytes: u64,
     /// Documents, records and files that cannot be read.
     pub refused: u64,
     pub unchanged: Tally,
@@ -112,6 +113,7 @@ impl Reading<'_> {
         }
         found.refused = seen.refused;
         (found.documents, found.chunks, found.tokens) = (seen.documents, seen.chunks, seen.tokens);
+        found.text_bytes = seen.text_bytes;
         found.seen = seen.into_seen();
         Ok(large)
     }

@@ -9,6 +9,7 @@
 //! | [`collection`] | schema of a collection, and which model may write to it |
 //! | [`point`] | ids and payload of the points of a document |
 //! | [`payload`] | reading the payload and the vectors of a point |
+//! | [`options`] | options of an alias: settings of its collections, kept from generation to generation |
 //! | [`guard`] | heads, and the filters by which the newest version of a document wins |
 //! | [`change`] | what a job does to a document |
 //! | [`mod@write`] | the protocol: in which order points are written, checked and removed |
@@ -21,6 +22,7 @@ pub mod collection;
 pub mod connect;
 pub mod guard;
 pub mod limits;
+pub mod options;
 pub mod pages;
 pub mod payload;
 pub mod point;

@@ -1,0 +1,367 @@
+//! Settings: everything that a server says of a collection and that can be said of the next one.
+
+#![expect(
+    deprecated,
+    reason = "servers before 1.19 know only the fields that newer ones replace"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+
+use contract::model::Manifest;
+use contract::names::CollectionName;
+use qdrant_client::qdrant::vectors_config::Config;
+use qdrant_client::qdrant::{
+    CollectionInfo, CollectionParams, CollectionParamsDiff, CreateCollection, HnswConfigDiff,
+    IdTrackerParams, OptimizersConfigDiff, PayloadStorageParams, QuantizationConfig,
+    ShardingMethod, StrictModeConfig, UpdateCollection, Value, VectorParams, VectorParamsDiff,
+    VectorParamsDiffMap, VectorsConfigDiff, WalConfigDiff, vectors_config_diff,
+};
+
+use super::fields::{Changes, FIELDS, field};
+use super::index::PayloadIndex;
+use super::{INDEX, NO_INDEX, OWN_METADATA, quantization};
+use crate::collection::{self, MODEL, PAYLOAD_INDEXES};
+
+/// Links of a node of the graph where nobody says: the server's default.
+const DEFAULT_M: u64 = 16;
+
+/// The settings of a collection. What is `None` is left to the server.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    pub(super) shards: Option<u32>,
+    pub(super) replication: Option<u32>,
+    pub(super) write_consistency: Option<u32>,
+    pub(super) read_fan_out_factor: Option<u32>,
+    pub(super) read_fan_out_delay_ms: Option<u64>,
+    pub(super) payload_on_disk: Option<bool>,
+    pub(super) payload: Option<PayloadStorageParams>,
+    pub(super) id_tracker: Option<IdTrackerParams>,
+    /// Of the vectors of the model, without their length and distance.
+    pub(super) vector: VectorParams,
+    pub(super) hnsw: HnswConfigDiff,
+    pub(super) optimizers: OptimizersConfigDiff,
+    pub(super) wal: Option<WalConfigDiff>,
+    pub(super) quantization: Option<QuantizationConfig>,
+    pub(super) strict_mode: Option<StrictModeConfig>,
+    /// What others have written into the metadata.
+    pub(super) metadata: HashMap<String, Value>,
+    /// Payload indexes by field.
+    pub(super) indexes: BTreeMap<String, PayloadIndex>,
+}
+
+impl Settings {
+    /// The settings of a collection, and in a sentence each what of it no other collection can get.
+    #[must_use]
+    pub fn of(info: &CollectionInfo) -> (Self, Vec<String>) {
+        let config = info.config.clone().unwrap_or_default();
+        let params = config.params.unwrap_or_default();
+        let mut left_out = Vec::new();
+        let model = config.metadata.get(MODEL).and_then(Value::as_str).cloned();
+        let vector = primary(&params, model.as_deref(), &mut left_out);
+        if params.sharding_method() == ShardingMethod::Custom {
+            left_out.push("sharding by keys: points are written without one".to_owned());
+        }
+        let mut metadata = config.metadata;
+        metadata.retain(|key, _| !key.starts_with(OWN_METADATA));
+        let settings = Self {
+            shards: Some(params.shard_number),
+            replication: params.replication_factor,
+            write_consistency: params.write_consistency_factor,
+            read_fan_out_factor: params.read_fan_out_factor,
+            read_fan_out_delay_ms: params.read_fan_out_delay_ms,
+            payload_on_disk: Some(params.on_disk_payload),
+            payload: params.payload,
+            id_tracker: params.id_tracker,
+            vector,
+            hnsw: config.hnsw_config.unwrap_or_default(),
+            optimizers: config.optimizer_config.unwrap_or_default(),
+            wal: config.wal_config,
+            quantization: config.quantization_config,
+            strict_mode: config.strict_mode_config,
+            metadata,
+            indexes: indexes(info, &mut left_out),
+        };
+        (settings, left_out)
+    }
+
+    /// The value of a setting by name; `None` where the server decides, or there is none of the name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        if let Some(field) = name.strip_prefix(INDEX) {
+            let index = self.indexes.get(field).map(PayloadIndex::show);
+            return Some(index.unwrap_or_else(|| NO_INDEX.to_owned()));
+        }
+        (field(name)?.get)(self)
+    }
+
+    /// Writes a setting that is an option.
+    ///
+    /// # Errors
+    /// What is wrong with the name or the value.
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        if let Some(field) = name.strip_prefix(INDEX) {
+            return self.set_index(field, value);
+        }
+        match field(name).and_then(|field| field.set) {
+            Some(set) => set(self, value),
+            None => Err(unknown(name)),
+        }
+    }
+
+    fn set_index(&mut self, field: &str, value: &str) -> Result<(), String> {
+        let own = own_index(field);
+        if value == NO_INDEX && own.is_none() {
+            self.indexes.remove(field);
+            return Ok(());
+        }
+        if field.is_empty() {
+            return Err("the name of the field is missing".to_owned());
+        }
+        let index = PayloadIndex::read(value)?;
+        if let Some(own) = own
+            && own != index.kind
+        {
+            let own = PayloadIndex::plain(own).show();
+            return Err(format!(
+                "every collection needs the index of `{field}` as {own}"
+            ));
+        }
+        self.indexes.insert(field.to_owned(), index);
+        Ok(())
+    }
+
+    /// All settings that have a value, by name.
+    #[must_use]
+    pub fn listed(&self) -> BTreeMap<String, String> {
+        let fields = FIELDS.iter();
+        let fields = fields.filter_map(|field| Some((field.name.to_owned(), (field.get)(self)?)));
+        let indexes = self.indexes.iter();
+        let indexes = indexes.map(|(field, index)| (format!("{INDEX}{field}"), index.show()));
+        let metadata = self.metadata.iter();
+        let metadata = metadata.map(|(key, value)| {
+            let json = serde_json::to_string(value);
+            (format!("metadata.{key}"), json.unwrap_or_default())
+        });
+        fields.chain(indexes).chain(metadata).collect()
+    }
+
+    /// With the indexes that every collection has.
+    #[must_use]
+    pub(super) fn with_own_indexes(mut self) -> Self {
+        for (field, kind) in PAYLOAD_INDEXES {
+            let index = self.indexes.entry(field.to_owned());
+            let index = index.or_insert_with(|| PayloadIndex::plain(kind));
+            if index.kind != kind {
+                *index = PayloadIndex::plain(kind);
+            }
+        }
+        self
+    }
+
+    /// Payload indexes by field.
+    #[must_use]
+    pub fn indexes(&self) -> &BTreeMap<String, PayloadIndex> {
+        &self.indexes
+    }
+
+    /// The profile of a bulk load: the same without a graph, neither of all points nor of those of a payload value. The
+    /// graph is built once, when all points are there.
+    #[must_use]
+    pub fn for_bulk_load(mut self) -> Self {
+        without_graph(&mut self.hnsw);
+        self.hnsw.m = Some(0);
+        if let Some(own) = &mut self.vector.hnsw_config {
+            without_graph(own);
+        }
+        self
+    }
+
+    /// The request that creates a collection of these settings for a model. Indexes are not part of it.
+    #[must_use]
+    pub fn create(&self, name: &CollectionName, manifest: &Manifest) -> CreateCollection {
+        let mut request = collection::create(name, manifest);
+        let vectors = request.vectors_config.as_mut();
+        if let Some(Config::ParamsMap(map)) = vectors.and_then(|vectors| vectors.config.as_mut()) {
+            for params in map.map.values_mut() {
+                *params = VectorParams {
+                    size: params.size,
+                    distance: params.distance,
+                    ..self.vector
+                };
+            }
+        }
+        request.metadata.extend(self.metadata.clone());
+        CreateCollection {
+            shard_number: self.shards,
+            replication_factor: self.replication,
+            write_consistency_factor: self.write_consistency,
+            on_disk_payload: self.payload_on_disk,
+            payload: self.payload,
+            id_tracker: self.id_tracker,
+            hnsw_config: Some(self.hnsw),
+            optimizers_config: Some(self.optimizers),
+            wal_config: self.wal,
+            quantization_config: self.quantization,
+            strict_mode_config: self.strict_mode.clone(),
+            ..request
+        }
+    }
+
+    /// The request that gives a collection which has `found` these settings, as far as they can be changed; `None` where
+    /// nothing of it differs. Indexes are not part of it.
+    #[must_use]
+    pub fn update(
+        &self,
+        name: &CollectionName,
+        vector: &str,
+        found: &Self,
+    ) -> Option<UpdateCollection> {
+        let mut wanted = self.clone();
+        wanted.hnsw.m = wanted.hnsw.m.or(Some(DEFAULT_M));
+        let hnsw = (wanted.hnsw != found.hnsw).then_some(wanted.hnsw);
+        let quantized = self.quantization != found.quantization;
+        let metadata = self.metadata.iter();
+        let metadata = metadata.filter(|(key, value)| found.metadata.get(*key) != Some(value));
+        let request = UpdateCollection {
+            collection_name: name.to_string(),
+            params: self.params(found),
+            hnsw_config: hnsw,
+            vectors_config: self.vectors(vector, found),
+            optimizers_config: (self.optimizers != found.optimizers).then_some(self.optimizers),
+            quantization_config: quantized.then(|| quantization::change(self.quantization)),
+            strict_mode_config: self
+                .strict_mode
+                .clone()
+                .filter(|strict| Some(strict) != found.strict_mode.as_ref()),
+            metadata: metadata
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            ..UpdateCollection::default()
+        };
+        let nothing = UpdateCollection {
+            collection_name: name.to_string(),
+            ..UpdateCollection::default()
+        };
+        (request != nothing).then_some(request)
+    }
+
+    fn params(&self, found: &Self) -> Option<CollectionParamsDiff> {
+        let diff = CollectionParamsDiff {
+            replication_factor: None,
+            write_consistency_factor: differing(self.write_consistency, found.write_consistency),
+            on_disk_payload: differing(self.payload_on_disk, found.payload_on_disk),
+            read_fan_out_factor: differing(self.read_fan_out_factor, found.read_fan_out_factor),
+            read_fan_out_delay_ms: differing(
+                self.read_fan_out_delay_ms,
+                found.read_fan_out_delay_ms,
+            ),
+            payload: differing(self.payload, found.payload),
+            id_tracker: differing(self.id_tracker, found.id_tracker),
+        };
+        (diff != CollectionParamsDiff::default()).then_some(diff)
+    }
+
+    fn vectors(&self, name: &str, found: &Self) -> Option<VectorsConfigDiff> {
+        let (wanted, found) = (&self.vector, &found.vector);
+        let quantized = wanted.quantization_config != found.quantization_config;
+        let diff = VectorParamsDiff {
+            hnsw_config: differing(wanted.hnsw_config, found.hnsw_config),
+            quantization_config: quantized
+                .then(|| quantization::change(wanted.quantization_config)),
+            on_disk: differing(wanted.on_disk, found.on_disk),
+            memory: differing(wanted.memory, found.memory),
+        };
+        let map = [(name.to_owned(), diff)].into();
+        (diff != VectorParamsDiff::default()).then_some(VectorsConfigDiff {
+            config: Some(vectors_config_diff::Config::ParamsMap(
+                VectorParamsDiffMap { map },
+            )),
+        })
+    }
+}
+
+/// Whether a setting of a collection that is there can be another one.
+pub(super) fn changes_in_place(name: &str) -> bool {
+    field(name).is_none_or(|field| field.changes == Changes::InPlace)
+}
+
+/// The type that a field has in every collection, if it is such a field.
+fn own_index(name: &str) -> Option<qdrant_client::qdrant::FieldType> {
+    let mut own = PAYLOAD_INDEXES.iter();
+    own.find(|(field, _)| *field == name).map(|(_, kind)| *kind)
+}
+
+fn differing<T: PartialEq>(wanted: Option<T>, found: Option<T>) -> Option<T> {
+    if wanted == found { None } else { wanted }
+}
+
+fn without_graph(hnsw: &mut HnswConfigDiff) {
+    for links in [&mut hnsw.m, &mut hnsw.payload_m] {
+        *links = links.map(|_| 0);
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let group = name.split_once('.').map_or("", |(group, _)| group);
+    let known = FIELDS.iter().filter(|field| field.set.is_some());
+    let known = known.filter_map(|field| field.name.strip_prefix(group)?.strip_prefix('.'));
+    let known: Vec<_> = known.collect();
+    let own = name.strip_prefix(group).unwrap_or(name);
+    let own = own.trim_start_matches('.');
+    format!("`{own}` is unknown; known are {}", known.join(", "))
+}
+
+/// The settings of the vectors that the model of a collection writes.
+fn primary(
+    params: &CollectionParams,
+    model: Option<&str>,
+    left_out: &mut Vec<String>,
+) -> VectorParams {
+    let config = params.vectors_config.as_ref();
+    let mut found = VectorParams::default();
+    let mut others = Vec::new();
+    match config.and_then(|config| config.config.as_ref()) {
+        Some(Config::Params(params)) => found = *params,
+        Some(Config::ParamsMap(map)) => {
+            for (name, params) in &map.map {
+                if Some(name.as_str()) == model || map.map.len() == 1 {
+                    found = *params;
+                } else {
+                    others.push(name);
+                }
+            }
+        }
+        None => {}
+    }
+    if found.multivector_config.take().is_some() {
+        left_out.push("several vectors of a point: models here yield one".to_owned());
+    }
+    let sparse = params.sparse_vectors_config.iter();
+    others.extend(sparse.flat_map(|sparse| sparse.map.keys()));
+    others.sort();
+    for name in others {
+        left_out.push(format!("vector `{name}`: no model here writes it"));
+    }
+    VectorParams {
+        size: 0,
+        distance: 0,
+        ..found
+    }
+}
+
+fn indexes(info: &CollectionInfo, left_out: &mut Vec<String>) -> BTreeMap<String, PayloadIndex> {
+    let mut indexes = BTreeMap::new();
+    for (field, found) in &info.payload_schema {
+        let index = PayloadIndex::of(found);
+        let other = index
+            .as_ref()
+            .is_none_or(|index| own_index(field).is_some_and(|kind| kind != index.kind));
+        match index {
+            Some(index) if !other => drop(indexes.insert(field.clone(), index)),
+            Some(_) => left_out.push(format!("index of `{field}`: its type has to be another")),
+            None => left_out.push(format!("index of `{field}`: its type is not known here")),
+        }
+    }
+    left_out.sort();
+    indexes
+}
