@@ -12,7 +12,7 @@ use crate::dlq::{DlqConfig, dlq};
 use crate::doctor::{DoctorConfig, doctor};
 use crate::eval::{EvalConfig, eval};
 use crate::gc::{GcConfig, gc};
-use crate::outcome::print;
+use crate::outcome::{print, without_headers};
 use crate::provision::{ProvisionConfig, provision};
 use crate::publish::{PublishConfig, publish};
 use crate::rebuild::{self, RebuildConfig, rebuild};
@@ -137,6 +137,9 @@ impl Verb {
 /// Does what the arguments of the process say.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = documents::extract::isolated::serve_if_asked() {
+        return code;
+    }
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,opentelemetry=error"));
     tracing_subscriber::fmt()
@@ -159,7 +162,8 @@ pub fn main() -> ExitCode {
     match done.and_then(|code| flushed.map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!(target: "indexer", "{error:#}");
+            let message = format!("{error:#}");
+            tracing::error!(target: "indexer", "{}", without_headers(&message));
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! Corpus: the documents of sources, read and cut into jobs on threads of their own.
 
+use std::collections::HashSet;
 use std::thread::JoinHandle;
 
 use clap::Args;
@@ -13,9 +14,10 @@ use tokio::sync::mpsc;
 use crate::config::ModelDir;
 use crate::jobs::{DocumentPacker, JOB_TOKENS, JobTemplate};
 use documents::chunk::{ChunkOptions, Chunker};
-use documents::extract::ExtractOptions;
-use documents::source::{Format, Sources};
-use read::{Event, read};
+use documents::extract::isolated::Program;
+use documents::extract::{ExtractOptions, Extractor};
+use documents::source::{Format, Naming, Sources};
+use read::{Event, Packing, read};
 
 pub mod read;
 pub mod seen;
@@ -74,6 +76,7 @@ pub struct Corpus<'a> {
     pub sources: &'a [String],
     /// Format of standard input, where that is a source.
     pub stdin: Format,
+    pub naming: Naming,
     pub extract: ExtractOptions,
     pub collection: CollectionName,
     /// What makes the token ids.
@@ -82,6 +85,8 @@ pub struct Corpus<'a> {
     pub version: u64,
     /// Tokens of the jobs that documents are cut for: a slice of a document fits a job.
     pub job_tokens: usize,
+    /// Whether a document whose id came before is refused here; else whoever takes the jobs has to look.
+    pub refuses_repeated: bool,
 }
 
 /// The threads that read a corpus.
@@ -94,9 +99,14 @@ impl Corpus<'_> {
         &self,
         chunker: Chunker,
     ) -> anyhow::Result<(mpsc::Receiver<Event>, ReadingThreads)> {
-        let sources = open(self.sources, self.stdin)?;
+        let sources = open(self.sources, self.stdin)?.named(self.naming.clone());
         let (events, incoming) = mpsc::channel(READ_AHEAD);
-        let reader = read(sources, self.extract, chunker, self.packer(), events);
+        let extractor = Extractor::new(self.extract.clone(), Program::Own);
+        let packing = Packing {
+            packer: self.packer(),
+            seen: self.refuses_repeated.then(HashSet::new),
+        };
+        let reader = read(sources, extractor, chunker, packing, events);
         Ok((incoming, ReadingThreads(reader)))
     }
 

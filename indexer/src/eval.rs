@@ -86,8 +86,9 @@ async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Vec<Ev
         asker: &Asker::connect(&config.servers.nats, config.timeout).await?,
         retriever: Retriever {
             qdrant: &qdrant,
-            depth,
+            depth: depth + 1,
         },
+        depth,
         topics: &topics.topics,
         targets: &targets,
         cutoffs: &cutoffs,

@@ -1,5 +1,6 @@
 //! Outcome: what a verb found or did, for people and as JSON, and the one way in which it is printed.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -25,7 +26,9 @@ pub fn print(outcome: &impl Outcome, json: bool, out: &mut dyn Write) -> anyhow:
     if json {
         print_json(outcome, out)?;
     } else {
-        outcome.write(out)?;
+        let mut text = Vec::new();
+        outcome.write(&mut text)?;
+        out.write_all(shown(&String::from_utf8_lossy(&text)).as_bytes())?;
     }
     for complaint in outcome.complaints() {
         tracing::error!("{complaint}");
@@ -34,6 +37,44 @@ pub fn print(outcome: &impl Outcome, json: bool, out: &mut dyn Write) -> anyhow:
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     })
+}
+
+/// A text without what a terminal would obey: ids and texts of documents come from anywhere.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// What an error says, without the headers of a response that some libraries write out with it.
+pub fn without_headers(message: &str) -> Cow<'_, str> {
+    const HEADERS: &str = "MetadataMap {";
+    const LABEL: &str = ", metadata: ";
+    let Some(start) = message.find(HEADERS) else {
+        return Cow::Borrowed(message);
+    };
+    let mut depth = 0_usize;
+    let end = message[start..].char_indices().find_map(|(at, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => return None,
+        }
+        (depth == 0).then_some(start + at + 1)
+    });
+    let before = message[..start].trim_end_matches(LABEL);
+    let after = end.map_or("", |end| &message[end..]);
+    Cow::Owned(format!("{before}{}", without_headers(after)))
 }
 
 /// Writes one object on one line.
@@ -52,6 +93,24 @@ pub fn write_counts(counts: &[(u64, &str)], out: &mut dyn Write) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_as_text() {
+        let text = "a\u{1b}[31mb\tc\u{9b}2J\n";
+        assert_eq!(shown(text), "a\\u{1b}[31mb\tc\\u{9b}2J\n");
+        assert!(matches!(shown("plain\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn headers_of_a_response_are_left_out_of_an_error() {
+        let message = "failed: code: 'x', message: \"no\", metadata: MetadataMap { headers: {\"a\": \"b\"} }: again";
+        assert_eq!(
+            without_headers(message),
+            "failed: code: 'x', message: \"no\": again"
+        );
+        assert_eq!(without_headers("MetadataMap { cut"), "");
+        assert_eq!(without_headers("plain"), "plain");
+    }
 
     #[derive(Serialize)]
     struct Counted {

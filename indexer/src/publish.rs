@@ -28,8 +28,9 @@ use crate::corpus::{Chunking, Corpus, source_faults};
 use crate::jobs::Packed;
 use crate::jobs::store::{NotStored, store_as};
 use crate::outcome::{Outcome, write_counts};
+use documents::document::Ledger;
 use documents::extract::ExtractOptions;
-use documents::source::Format;
+use documents::source::{Format, MAX_ID_BYTES, Naming};
 
 /// Jobs that wait for their acknowledgement at any time.
 const WINDOW: usize = 64;
@@ -50,6 +51,13 @@ pub struct PublishConfig {
     /// Format of standard input
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     pub format: Format,
+    /// Id of standard input, where that is one document
+    #[arg(long, default_value = "stdin")]
+    pub id: String,
+    /// What the ids of documents that are whole files begin with, such as `handbook/`: files of the same name in two folders
+    /// would have the same id otherwise
+    #[arg(long, default_value = "")]
+    pub id_prefix: String,
     /// Version of all documents, in microseconds since the epoch; now by default. Give the version of a publish that
     /// was interrupted to go on with it: jobs that are stored already are recognised for 20 minutes
     #[arg(long)]
@@ -89,6 +97,8 @@ pub struct Published {
     pub refused: u64,
     /// Files that were passed over because of their extension.
     pub skipped: u64,
+    /// What was left out of documents that were published, by the reason.
+    pub dropped: Ledger,
 }
 
 impl Outcome for Published {
@@ -111,6 +121,11 @@ impl Outcome for Published {
                 "files have an unknown extension and were passed over",
             ),
         ];
+        write_counts(&counts, out)?;
+        let left_out = self.dropped.iter();
+        let counts: Vec<_> = left_out
+            .map(|(reason, dropped)| (dropped.count, reason.name()))
+            .collect();
         write_counts(&counts, out)
     }
 
@@ -134,6 +149,10 @@ impl PublishConfig {
                 format!("must be 1 to {MAX_VERSION}"),
             ));
         }
+        if !(1..=MAX_ID_BYTES).contains(&self.id.len()) {
+            let problem = format!("must have 1 to {MAX_ID_BYTES} bytes");
+            faults.push(ConfigFault::new("--id", problem));
+        }
         faults.extend(source_faults(&self.sources, self.format));
         faults
     }
@@ -154,11 +173,16 @@ pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
     let corpus = Corpus {
         sources: &config.sources,
         stdin: config.format,
-        extract: config.extract,
+        naming: Naming {
+            stdin_id: Some(config.id.clone()),
+            prefix: config.id_prefix.clone(),
+        },
+        extract: config.extract.clone(),
         collection: config.collection.clone(),
         tokenization: manifest.tokenization(),
         version,
         job_tokens: config.chunking.job_tokens,
+        refuses_repeated: true,
     };
     let lane = Lane::new(Task::Embed, manifest.name, config.lane);
     let (incoming, reader) = corpus.read(chunker)?;
@@ -231,9 +255,16 @@ impl Published {
 
     fn count(&mut self, event: Event, progress: &ProgressBar) {
         match event {
-            Event::Document { bytes } => {
+            Event::Document { bytes, dropped } => {
                 self.documents += 1;
                 self.bytes += bytes;
+                let Some((origin, ledger)) = dropped.map(|dropped| *dropped) else {
+                    return;
+                };
+                if ledger.is_loss() {
+                    progress.suspend(|| tracing::warn!("{origin}: {ledger}"));
+                }
+                self.dropped.absorb(&ledger.unnamed());
             }
             Event::Refused(error) => {
                 self.refused += 1;

@@ -53,7 +53,7 @@ pub struct ChunkOptions {
     /// What the model wants in front of every document; it counts.
     pub prefix: String,
     /// Whether the title and the headings above a chunk are put in front of what is embedded; they count, and take
-    /// at most a quarter of `max_tokens`.
+    /// at most a quarter of the length that chunks aim at.
     pub context: bool,
 }
 
@@ -61,14 +61,17 @@ pub struct ChunkOptions {
 #[derive(Debug, Error)]
 pub enum ChunkError {
     #[error(
-        "a limit of {limit} tokens leaves no room for text: special tokens, prefix and context take {taken}, at \
-         least {MIN_TEXT_TOKENS} are needed for text"
+        "chunks of {limit} tokens leave no room for text: special tokens and prefix take {fixed}, titles and headings \
+         up to {context}, at least {MIN_TEXT_TOKENS} are needed for text; raise --chunk-tokens{}",
+        if *context > 0 { ", or leave titles and headings out with --no-context" } else { "" }
     )]
     Limit {
         /// The smaller of limit and target.
         limit: usize,
-        /// Tokens that are not text, at worst.
-        taken: usize,
+        /// Tokens that every chunk has.
+        fixed: usize,
+        /// Tokens of the context, at worst.
+        context: usize,
     },
     #[error("a target of {target} tokens is above the limit of {limit}")]
     Target { target: usize, limit: usize },
@@ -150,16 +153,16 @@ impl Chunker {
             .map_err(ChunkError::Prefix)?
             .len();
         let context = if options.context {
-            context::most_tokens(limit)
+            context::most_tokens(target)
         } else {
             0
         };
-        let taken = fixed_tokens + context;
-        let room = target.saturating_sub(taken);
+        let room = target.saturating_sub(fixed_tokens + context);
         if room < MIN_TEXT_TOKENS {
             return Err(ChunkError::Limit {
                 limit: target,
-                taken,
+                fixed: fixed_tokens,
+                context,
             });
         }
         if options.overlap_tokens > room / 2 {

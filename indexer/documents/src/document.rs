@@ -6,9 +6,11 @@
 use serde_json::{Map, Value};
 
 pub mod blocks;
+mod ledger;
 pub mod markdown;
 
 pub use blocks::{Block, Blocks, TextFile};
+pub use ledger::{Dropped, Ledger, Location, Reason};
 
 use crate::source::{Origin, SourceError};
 
@@ -24,6 +26,8 @@ pub struct Document {
     pub text: Content,
     /// How to find structure in the text.
     pub markup: Markup,
+    /// What of the original is not in the text.
+    pub dropped: Ledger,
     /// Where the document came from.
     pub origin: Origin,
 }

@@ -3,10 +3,15 @@
 //! Takes an [`Input`]; gives an iterator of documents; owns the open file, from the first `next` on; what cannot
 //! be used is an `Err` item, and the iterator goes on with the next record where there is one. Formats of many
 //! records are streamed record by record; text stays in its file beyond one block; everything else is read whole
-//! up to a limit that an option sets.
+//! up to a limit that an option sets. Formats whose reading may crash or take any memory are read in processes of their own
+//! ([`isolated`]), all by one interface ([`extracted`]).
 
+mod data_uris;
 mod decode;
+mod encoding;
+pub mod extracted;
 mod html;
+pub mod isolated;
 mod json;
 mod lines;
 mod parquet;
@@ -17,16 +22,22 @@ mod text;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use clap::Args;
 
 use crate::document::Document;
 use crate::source::Origin;
 use crate::source::{Format, Input, InputLocation, SourceError};
+pub use encoding::TextEncoding;
+use extracted::Extract;
+use isolated::{Limits, Pool, Program};
+pub use record::Columns;
+pub use table::Delimiter;
+use table::TableOptions;
 
 /// How large the things may be that have to be in memory as a whole.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ExtractOptions {
     /// Most bytes of one JSON line, one row of a table, or one text from standard input or an object store; a larger
     /// record is skipped and reported. Each thread that extracts may hold several times this much.
@@ -36,9 +47,24 @@ pub struct ExtractOptions {
     /// and up to seventy times for a page of nothing but tags.
     #[arg(long, env = "INDEXER_MAX_HTML_BYTES", default_value_t = 8 << 20)]
     pub max_html_bytes: usize,
-    /// Most bytes of a PDF file; a larger one is refused. What its streams unpack to is not limited.
+    /// Most bytes of a PDF file; a larger one, or one with more text, is refused.
     #[arg(long, env = "INDEXER_MAX_PDF_BYTES", default_value_t = 64 << 20)]
     pub max_pdf_bytes: usize,
+    /// Seconds of processor time that reading one PDF may take, and one more for each MiB of it; then it is refused.
+    #[arg(long, env = "INDEXER_MAX_EXTRACT_SECONDS", default_value_t = 10)]
+    pub max_extract_seconds: u64,
+    /// Most bytes of memory that reading one PDF may take; it is refused then. Each thread that extracts may hold as much.
+    #[arg(long, env = "INDEXER_MAX_EXTRACT_MEMORY_BYTES", default_value_t = 512 << 20)]
+    pub max_extract_memory_bytes: u64,
+    /// Encoding of texts, pages and tables that have no byte order mark, such as windows-1252 or gb18030; by default what a
+    /// page declares, else utf-8, else a guess, which is reported
+    #[arg(long, env = "INDEXER_ENCODING")]
+    pub encoding: Option<TextEncoding>,
+    /// What separates the cells of a table: one character, or `tab`; by default it is found by the header
+    #[arg(long)]
+    pub delimiter: Option<Delimiter>,
+    #[command(flatten)]
+    pub columns: Columns,
 }
 
 impl Default for ExtractOptions {
@@ -47,6 +73,11 @@ impl Default for ExtractOptions {
             max_record_bytes: 16 << 20,
             max_html_bytes: 8 << 20,
             max_pdf_bytes: 64 << 20,
+            max_extract_seconds: 10,
+            max_extract_memory_bytes: 512 << 20,
+            encoding: None,
+            delimiter: None,
+            columns: Columns::default(),
         }
     }
 }
@@ -77,6 +108,15 @@ impl ExtractOptions {
         }
     }
 
+    fn table(&self) -> TableOptions {
+        TableOptions {
+            delimiter: self.delimiter,
+            columns: self.columns.clone(),
+            encoding: self.encoding,
+            limit: self.record(),
+        }
+    }
+
     fn html(&self) -> Limit {
         Limit {
             bytes: self.max_html_bytes,
@@ -90,12 +130,84 @@ impl ExtractOptions {
             option: "--max-pdf-bytes",
         }
     }
+
+    fn limits(&self, bytes: usize, limit: Limit) -> Limits {
+        Limits {
+            memory_bytes: self.max_extract_memory_bytes,
+            seconds: self.max_extract_seconds.saturating_add(bytes as u64 >> 20),
+            text_bytes: limit.bytes as u64,
+        }
+    }
 }
 
-/// The documents of `input`. Nothing is opened before the first one is asked for.
-pub fn extract(input: Input, options: ExtractOptions) -> Documents {
-    Documents {
-        state: State::Waiting(Box::new(input), options),
+/// Extracts documents with one set of options. Copies share the processes that formats are isolated in.
+#[derive(Debug, Clone, Default)]
+pub struct Extractor {
+    options: Arc<ExtractOptions>,
+    pool: Arc<Pool>,
+}
+
+impl Extractor {
+    /// `program` is what reads formats that are isolated.
+    pub fn new(options: ExtractOptions, program: Program) -> Self {
+        Self {
+            options: Arc::new(options),
+            pool: Arc::new(Pool::new(program)),
+        }
+    }
+
+    /// The documents of `input`. Nothing is opened before the first one is asked for.
+    pub fn extract(&self, input: Input) -> Documents {
+        Documents {
+            state: State::Waiting(Box::new(input), self.clone()),
+        }
+    }
+
+    fn open(&self, input: &Input) -> Result<Stream, SourceError> {
+        let options = &self.options;
+        let one = |document| -> Stream { Box::new(std::iter::once(Ok(document))) };
+        Ok(match input.format {
+            Format::Text | Format::Markdown => {
+                one(text::text(input, options.record(), options.encoding)?)
+            }
+            Format::Html => one(html::html(input, options.html(), options.encoding)?),
+            Format::Pdf => one(self.isolated(input, options.pdf())?),
+            Format::Jsonl => Box::new(json::Records::open(input, &options.table())?),
+            Format::Csv | Format::Tsv => Box::new(table::Rows::open(input, &options.table())?),
+            Format::Parquet => Box::new(parquet::Rows::open(input, &options.table())?),
+        })
+    }
+
+    /// The document of an input that is read in a process of its own.
+    fn isolated(&self, input: &Input, limit: Limit) -> Result<Document, SourceError> {
+        let origin = input.origin();
+        let bytes = decode::read(input, limit)?;
+        if bytes.is_empty() {
+            return Err(SourceError::Empty { origin });
+        }
+        let limits = self.options.limits(bytes.len(), limit);
+        match self.pool.extract(input.format, limits, &bytes) {
+            Ok(extracted) => text::extracted(input, extracted),
+            Err(reason) => Err(SourceError::Unreadable {
+                origin,
+                format: input.format.name(),
+                reason,
+            }),
+        }
+    }
+}
+
+/// The extractor of a format that is read in a process of its own.
+fn isolated_extractor(format: Format) -> Option<Extract> {
+    match format {
+        Format::Pdf => Some(pdf::pdf),
+        Format::Text
+        | Format::Markdown
+        | Format::Html
+        | Format::Jsonl
+        | Format::Csv
+        | Format::Tsv
+        | Format::Parquet => None,
     }
 }
 
@@ -107,7 +219,7 @@ pub struct Documents {
 type Stream = Box<dyn Iterator<Item = Result<Document, SourceError>> + Send>;
 
 enum State {
-    Waiting(Box<Input>, ExtractOptions),
+    Waiting(Box<Input>, Extractor),
     Reading(Stream),
 }
 
@@ -121,9 +233,10 @@ impl Iterator for Documents {
     type Item = Result<Document, SourceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let State::Waiting(input, options) = &self.state {
-            let stream =
-                open(input, options).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))));
+        if let State::Waiting(input, extractor) = &self.state {
+            let stream = extractor
+                .open(input)
+                .unwrap_or_else(|error| Box::new(std::iter::once(Err(error))));
             self.state = State::Reading(stream);
         }
         match &mut self.state {
@@ -131,19 +244,6 @@ impl Iterator for Documents {
             State::Waiting(..) => None,
         }
     }
-}
-
-fn open(input: &Input, options: &ExtractOptions) -> Result<Stream, SourceError> {
-    let one = |document| -> Stream { Box::new(std::iter::once(Ok(document))) };
-    Ok(match input.format {
-        Format::Text | Format::Markdown => one(text::text(input, options.record())?),
-        Format::Html => one(html::html(input, options.html())?),
-        Format::Pdf => one(pdf::pdf(input, options.pdf())?),
-        Format::Jsonl => Box::new(json::Records::open(input, options.record())?),
-        Format::Csv => Box::new(table::Rows::open(input, b',', options.record())?),
-        Format::Tsv => Box::new(table::Rows::open(input, b'\t', options.record())?),
-        Format::Parquet => Box::new(parquet::Rows::open(input, options.record())?),
-    })
 }
 
 /// The bytes of an input, from its start.

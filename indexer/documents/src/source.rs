@@ -59,6 +59,16 @@ pub struct Sources {
     found: u64,
     skipped: u64,
     empty: Vec<String>,
+    naming: Naming,
+}
+
+/// What documents that are whole inputs are called beside their paths.
+#[derive(Clone, Debug, Default)]
+pub struct Naming {
+    /// Id of standard input.
+    pub stdin_id: Option<String>,
+    /// What ids begin with.
+    pub prefix: String,
 }
 
 impl std::fmt::Debug for Sources {
@@ -98,7 +108,22 @@ impl Sources {
             found: 0,
             skipped: 0,
             empty: Vec::new(),
+            naming: Naming::default(),
         })
+    }
+
+    pub fn named(self, naming: Naming) -> Self {
+        Self { naming, ..self }
+    }
+
+    /// The input with the id that it is to have.
+    fn name(&self, mut input: Input) -> Result<Input, SourceError> {
+        match (&input.location, &self.naming.stdin_id) {
+            (InputLocation::Stdin, Some(id)) => input.id.clone_from(id),
+            _ => input.id.insert_str(0, &self.naming.prefix),
+        }
+        check_id(input.id.clone(), || input.origin())?;
+        Ok(input)
     }
 
     /// Files passed over so far because their extension is not one of [`Format`]'s.
@@ -219,9 +244,9 @@ impl Iterator for Sources {
                     }
                 }
             };
-            if item.is_some() {
+            if let Some(item) = item {
                 self.found += 1;
-                return item;
+                return Some(item.and_then(|input| self.name(input)));
             }
         }
     }
@@ -275,6 +300,17 @@ pub const EXTENSIONS: &str =
     "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet";
 
 impl Format {
+    /// The name that options give it.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// The format of a name that [`Format::name`] gave.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::from_str(name, false).ok()
+    }
+
     /// The format that a file's extension stands for, in any case.
     pub fn of_path(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {

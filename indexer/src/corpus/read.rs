@@ -8,6 +8,7 @@
 //! sources, so that the same corpus gives the same jobs every time. No more than `PORTIONS_AHEAD` are on their way: a
 //! slow publisher stops the reading.
 
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +17,12 @@ use std::thread;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use super::seen::identity;
 use crate::jobs::{DocumentPacker, Packed, TooLarge};
 use documents::chunk::{Chunk, ChunkError, Chunker};
-use documents::document::{Content, Document};
-use documents::extract::{ExtractOptions, extract};
-use documents::source::{Format, Input, InputLocation, SourceError, Sources};
+use documents::document::{Content, Document, Ledger};
+use documents::extract::Extractor;
+use documents::source::{Format, Input, InputLocation, Origin, SourceError, Sources};
 
 /// Text of a portion in bytes: enough that handing it on costs nothing, little enough that cores end together.
 const PORTION_BYTES: u64 = 256 << 10;
@@ -28,6 +30,11 @@ const PORTION_BYTES: u64 = 256 << 10;
 const PORTION_UNITS: usize = 64;
 /// Portions per core that wait, are being chunked, or are done before their turn.
 const PORTIONS_AHEAD: usize = 4;
+
+/// Metadata that says where the file of a document lies.
+pub const SOURCE: &str = "source";
+/// The same for a document that has a field of that name itself.
+pub const SOURCE_FILE: &str = "source_file";
 
 /// Why a part of a corpus is not published; the rest goes on.
 #[derive(Debug, Error)]
@@ -38,6 +45,10 @@ pub enum ReadError {
     Chunk(#[from] ChunkError),
     #[error("{0}; shorten or flatten it")]
     Meta(String),
+    #[error(
+        "{origin} has the document id `{id}`, which an earlier document here has as well: rename one"
+    )]
+    Repeated { origin: Origin, id: String },
     #[error("document `{doc_id}` of `{collection}` {problem}; publish it again")]
     Stored {
         doc_id: String,
@@ -53,12 +64,19 @@ pub enum Event {
     /// A job to publish.
     Job(Box<Packed>),
     /// A document was read to its end.
-    Document { bytes: u64 },
+    Document {
+        bytes: u64,
+        /// What of its file is not in its text.
+        dropped: Dropped,
+    },
     /// Something is not published.
     Refused(ReadError),
     /// Files were passed over because their extension is unknown.
     Skipped(u64),
 }
+
+/// What was left out of a document; nothing of most of them.
+pub type Dropped = Option<Box<(Origin, Ledger)>>;
 
 /// A piece of work for one core.
 enum Unit {
@@ -85,29 +103,36 @@ type Work = (Vec<Unit>, SyncSender<Vec<ReadDocument>>);
 /// Where the chunks of the next portion come from.
 type NextPortion = Receiver<Vec<ReadDocument>>;
 
+/// What puts chunks into jobs.
+pub struct Packing {
+    pub packer: DocumentPacker,
+    /// The documents so far by their [`identity`], unless whoever reads looks for those that come twice: 20 bytes each.
+    pub seen: Option<HashSet<u128>>,
+}
+
 /// Reads a corpus on threads of its own. Ends early when the receiver is gone.
 pub fn read(
     sources: Sources,
-    options: ExtractOptions,
+    extractor: Extractor,
     chunker: Chunker,
-    packer: DocumentPacker,
+    packing: Packing,
     output: tokio::sync::mpsc::Sender<Event>,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let (work, from_walk) = sync_channel(cores);
         let (turns, in_order) = sync_channel(cores * PORTIONS_AHEAD);
-        let chunker = &chunker;
+        let (chunker, extractor) = (&chunker, &extractor);
         // Held by those alone who chunk: when all of them have died, the walk ends.
         let from_walk = Arc::new(Mutex::new(from_walk));
         thread::scope(|scope| {
-            let skipped = scope.spawn(move || walk(sources, options, &Portions { work, turns }));
+            let skipped = scope.spawn(move || walk(sources, extractor, &Portions { work, turns }));
             for _ in 0..cores {
                 let from_walk = Arc::clone(&from_walk);
-                scope.spawn(move || chunk_portions(chunker, options, &from_walk));
+                scope.spawn(move || chunk_portions(chunker, extractor, &from_walk));
             }
             drop(from_walk);
-            let packed = pack_portions(chunker, packer, in_order, &output);
+            let packed = pack_portions(chunker, packing, in_order, &output);
             match (packed, skipped.join()) {
                 (Some(()), Ok(skipped)) => drop(output.blocking_send(Event::Skipped(skipped))),
                 (None, Ok(_)) => {}
@@ -134,7 +159,7 @@ impl Portions {
 }
 
 /// Cuts the work into portions. Gives the number of files that were passed over.
-fn walk(mut sources: Sources, options: ExtractOptions, portions: &Portions) -> u64 {
+fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64 {
     let mut portion = Portion::default();
     while let Some(input) = sources.next() {
         let sent = match input {
@@ -143,13 +168,15 @@ fn walk(mut sources: Sources, options: ExtractOptions, portions: &Portions) -> u
                 let bytes = size_of(&input);
                 portion.add(Unit::Input(input), bytes, portions)
             }
-            Ok(input) => extract(input, options).try_for_each(|record| match record {
-                Ok(document) => {
-                    let bytes = document.text.bytes();
-                    portion.add(Unit::Document(Box::new(document)), bytes, portions)
-                }
-                Err(error) => portion.add(Unit::Refused(error), 0, portions),
-            }),
+            Ok(input) => extractor
+                .extract(input)
+                .try_for_each(|record| match record {
+                    Ok(document) => {
+                        let bytes = document.text.bytes();
+                        portion.add(Unit::Document(Box::new(document)), bytes, portions)
+                    }
+                    Err(error) => portion.add(Unit::Refused(error), 0, portions),
+                }),
         };
         if sent.is_none() {
             return sources.skipped();
@@ -196,21 +223,22 @@ impl Portion {
 }
 
 /// Chunks portion after portion until there are no more.
-fn chunk_portions(chunker: &Chunker, options: ExtractOptions, work: &Mutex<Receiver<Work>>) {
+fn chunk_portions(chunker: &Chunker, extractor: &Extractor, work: &Mutex<Receiver<Work>>) {
     let next = || work.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok((units, chunks)) = next() {
         let units = units.into_iter();
-        let chunked = units.flat_map(|unit| chunk_unit(chunker, options, unit));
+        let chunked = units.flat_map(|unit| chunk_unit(chunker, extractor, unit));
         // Whoever packs may be gone; the walk ends soon then, and with it the work.
         drop(chunks.send(chunked.collect()));
     }
 }
 
-fn chunk_unit(chunker: &Chunker, options: ExtractOptions, unit: Unit) -> Vec<ReadDocument> {
+fn chunk_unit(chunker: &Chunker, extractor: &Extractor, unit: Unit) -> Vec<ReadDocument> {
     match unit {
         Unit::Refused(error) => vec![Err(error.into())],
         Unit::Document(document) => vec![chunk_document(chunker, document)],
-        Unit::Input(input) => extract(input, options)
+        Unit::Input(input) => extractor
+            .extract(input)
             .map(|document| chunk_document(chunker, Box::new(document?)))
             .collect(),
     }
@@ -229,7 +257,7 @@ fn chunk_document(chunker: &Chunker, document: Box<Document>) -> ReadDocument {
 /// Packs and sends. `None` when nobody listens any more.
 fn pack_portions(
     chunker: &Chunker,
-    mut packer: DocumentPacker,
+    mut packing: Packing,
     in_order: Receiver<NextPortion>,
     output: &tokio::sync::mpsc::Sender<Event>,
 ) -> Option<()> {
@@ -237,16 +265,16 @@ fn pack_portions(
         // A thread that died has left its portion behind; the scope says so when it ends.
         for chunked in turn.recv().ok()? {
             let packed =
-                chunked.and_then(|chunked| pack_document(chunker, &mut packer, chunked, output));
+                chunked.and_then(|chunked| pack_document(chunker, &mut packing, chunked, output));
             let event = match packed {
-                Ok(Some(bytes)) => Event::Document { bytes },
+                Ok(Some(packed)) => packed,
                 Ok(None) => return None,
                 Err(error) => Event::Refused(error),
             };
             output.blocking_send(event).ok()?;
         }
     }
-    match packer.finish() {
+    match packing.packer.finish() {
         Some(packed) => output.blocking_send(Event::Job(Box::new(packed))).ok(),
         None => Some(()),
     }
@@ -255,47 +283,76 @@ fn pack_portions(
 /// Packs one document. `None` when nobody listens any more.
 fn pack_document(
     chunker: &Chunker,
-    packer: &mut DocumentPacker,
+    packing: &mut Packing,
     chunked: Chunked,
     output: &tokio::sync::mpsc::Sender<Event>,
-) -> Result<Option<u64>, ReadError> {
+) -> Result<Option<Event>, ReadError> {
     match chunked {
         Chunked::Whole(document, chunks) => {
-            pack_chunks(packer, &document, chunks.into_iter().map(Ok), output)
+            pack_chunks(packing, &document, chunks.into_iter().map(Ok), output)
         }
         Chunked::Streamed(document) => {
-            pack_chunks(packer, &document, chunker.chunks(&document), output)
+            pack_chunks(packing, &document, chunker.chunks(&document), output)
         }
     }
 }
 
 fn pack_chunks(
-    packer: &mut DocumentPacker,
+    packing: &mut Packing,
     document: &Document,
     chunks: impl Iterator<Item = Result<Chunk, ChunkError>>,
     output: &tokio::sync::mpsc::Sender<Event>,
-) -> Result<Option<u64>, ReadError> {
+) -> Result<Option<Event>, ReadError> {
     let meta = meta_of(document);
     contract::job::check_meta(&document.id, &meta).map_err(ReadError::Meta)?;
+    packing.note(document)?;
     for chunk in chunks {
-        if let Some(packed) = packer.add(&document.id, &meta, chunk?)?
+        if let Some(packed) = packing.packer.add(&document.id, &meta, chunk?)?
             && output.blocking_send(Event::Job(Box::new(packed))).is_err()
         {
             return Ok(None);
         }
     }
-    Ok(Some(document.text.bytes()))
+    let dropped = (!document.dropped.is_empty())
+        .then(|| Box::new((document.origin.clone(), document.dropped.clone())));
+    Ok(Some(Event::Document {
+        bytes: document.text.bytes(),
+        dropped,
+    }))
 }
 
-/// What the payload says about a document: its own fields, its title, and where it came from.
+impl Packing {
+    /// Refuses a document whose id came before: one would replace the other, and nobody could say which.
+    fn note(&mut self, document: &Document) -> Result<(), ReadError> {
+        let Some(seen) = &mut self.seen else {
+            return Ok(());
+        };
+        if seen.insert(identity(&document.id)) {
+            return Ok(());
+        }
+        Err(ReadError::Repeated {
+            origin: document.origin.clone(),
+            id: document.id.clone(),
+        })
+    }
+}
+
+/// What the payload says about a document: its own fields, its title, and where it came from. A field `source` of its own
+/// stays; the place has another name then.
 fn meta_of(document: &Document) -> Map<String, Value> {
     let mut meta = document.meta.clone();
     if let Some(title) = &document.title {
         meta.insert("title".to_owned(), Value::from(title.as_str()));
     }
-    meta.insert(
-        "source".to_owned(),
-        Value::from(document.origin.path.as_ref()),
-    );
+    let name = if meta.contains_key(SOURCE) {
+        SOURCE_FILE
+    } else {
+        SOURCE
+    };
+    let place = Value::from(document.origin.path.as_ref());
+    meta.insert(name.to_owned(), place);
     meta
 }
+
+#[cfg(test)]
+mod tests;

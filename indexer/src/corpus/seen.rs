@@ -39,7 +39,14 @@ impl SeenDocuments {
                 tracing::error!("refused: {:#}", anyhow::Error::from(error));
                 return None;
             }
-            Event::Document { .. } | Event::Skipped(_) => return None,
+            Event::Document { dropped, .. } => {
+                let lost = dropped.filter(|dropped| dropped.1.is_loss());
+                if let Some((origin, ledger)) = lost.map(|lost| *lost) {
+                    tracing::warn!("{origin}: {ledger}");
+                }
+                return None;
+            }
+            Event::Skipped(_) => return None,
         };
         let Job::Embed(job) = packed.job else {
             return None;

@@ -26,6 +26,8 @@ pub struct Run<'a> {
     /// The collection, and the baseline if it is one.
     pub targets: &'a [Target],
     pub cutoffs: &'a [usize],
+    /// Documents that count for each query; one more is retrieved.
+    pub depth: usize,
 }
 
 /// The tokenizer of a model with what limits its input.
@@ -76,6 +78,7 @@ impl Run<'_> {
             let topics = &self.topics[batch];
             for (evaluation, found) in evaluations.iter_mut().zip(found) {
                 for (topic, hits) in topics.iter().zip(found) {
+                    let hits = without_itself(topic, hits, self.depth);
                     evaluation.add(topic, hits, self.cutoffs);
                 }
             }
@@ -126,6 +129,14 @@ impl Run<'_> {
     }
 }
 
+/// The hits without the document that is the query itself: where queries are taken from the corpus, it would always be the
+/// best. One that is judged counts.
+fn without_itself(topic: &Topic, mut hits: Vec<Hit>, depth: usize) -> Vec<Hit> {
+    hits.retain(|hit| hit.id != topic.id || topic.grades.contains_key(&hit.id));
+    hits.truncate(depth);
+    hits
+}
+
 /// Vectors are the same by fingerprint; a worker is found by name.
 fn is_same_model(a: &Manifest, b: &Manifest) -> bool {
     (&a.name, &a.fingerprint) == (&b.name, &b.fingerprint)
@@ -142,4 +153,34 @@ fn size(topic: &Topic, limits: &[Limit]) -> anyhow::Result<Size> {
         size.alone |= too_long;
     }
     Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_does_not_find_itself() {
+        let hits = |ids: &[&str]| -> Vec<Hit> {
+            let hit = |id: &&str| Hit {
+                id: (*id).to_owned(),
+                score: 0.5,
+            };
+            ids.iter().map(hit).collect()
+        };
+        let mut topic = Topic {
+            id: "q".to_owned(),
+            text: "text".to_owned(),
+            grades: [("a".to_owned(), 1)].into(),
+            ideal: vec![1],
+        };
+        let found = hits(&["q", "a", "b"]);
+        assert_eq!(without_itself(&topic, found.clone(), 2), hits(&["a", "b"]));
+        assert_eq!(
+            without_itself(&topic, hits(&["a", "b", "c"]), 2),
+            hits(&["a", "b"])
+        );
+        topic.grades.insert("q".to_owned(), 1);
+        assert_eq!(without_itself(&topic, found, 2), hits(&["q", "a"]));
+    }
 }

@@ -129,14 +129,16 @@ impl DocumentPacker {
     ) -> Result<Option<Packed>, TooLarge> {
         let Whole { doc_id, meta, .. } = whole;
         let index = chunk.index.unwrap_or(0);
+        let meta_bytes = json_bytes(meta);
         let own = Size {
             tokens,
             rows: 1,
             // One more for the comma.
             bytes: json_bytes(&chunk) + 1,
+            copies: meta_bytes,
         };
         let slice = Size {
-            bytes: json_bytes(doc_id) + json_bytes(meta) + 128,
+            bytes: json_bytes(doc_id) + meta_bytes + 128,
             ..Size::default()
         };
         let both = own.plus(slice);

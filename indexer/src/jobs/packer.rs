@@ -3,7 +3,7 @@
 //! A job holds about as many tokens as the packer aims at, so that the number of waiting jobs is proportional to the
 //! work that waits. It never has more rows or bytes than the contract allows. Items keep their order.
 
-use contract::job::{MAX_JOB_BYTES, MAX_ROWS};
+use contract::job::{MAX_JOB_BYTES, MAX_META_COPIES_BYTES, MAX_ROWS};
 use serde::Serialize;
 
 /// Tokens of a job, unless somebody chooses otherwise: what a waiting job stands for where a fleet is sized.
@@ -19,6 +19,8 @@ pub struct Size {
     pub tokens: usize,
     pub rows: usize,
     pub bytes: usize,
+    /// Bytes of metadata, counted for each row that gets a copy of it.
+    pub copies: usize,
 }
 
 /// Fills jobs one after the other.
@@ -38,7 +40,9 @@ pub struct Filled<T> {
 impl Size {
     /// Whether a job can hold it at all. A row with more tokens than a job aims at travels alone.
     pub fn fits_alone(self) -> bool {
-        self.rows <= MAX_ROWS && self.bytes <= MAX_ITEM_BYTES
+        self.rows <= MAX_ROWS
+            && self.bytes <= MAX_ITEM_BYTES
+            && self.copies <= MAX_META_COPIES_BYTES
     }
 
     pub fn plus(self, other: Self) -> Self {
@@ -46,6 +50,7 @@ impl Size {
             tokens: self.tokens + other.tokens,
             rows: self.rows + other.rows,
             bytes: self.bytes + other.bytes,
+            copies: self.copies + other.copies,
         }
     }
 }
@@ -130,6 +135,7 @@ mod tests {
             tokens,
             rows: 1,
             bytes,
+            copies: 0,
         }
     }
 

@@ -105,7 +105,13 @@ fn size_of(documents: &[Document]) -> Size {
         tokens: chunks.clone().map(tokens).sum(),
         rows: chunks.count(),
         bytes: json_bytes(documents),
+        copies: documents.iter().map(copies).sum(),
     }
+}
+
+/// Bytes of metadata, counted for each chunk.
+fn copies(document: &Document) -> usize {
+    document.chunks.len() * json_bytes(&document.meta)
 }
 
 /// Documents with their chunks that are known to fit the model, and each other chunk by itself.

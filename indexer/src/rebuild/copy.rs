@@ -22,7 +22,7 @@ use crate::generation::record::{Gate, Phase, PhaseReport};
 use crate::jobs::JobTemplate;
 use crate::jobs::publisher::Publisher;
 use crate::progress::{as_double, note};
-use documents::source::Format;
+use documents::source::{Format, Naming};
 use from_collection::CollectionReader;
 pub use resolve::Copier;
 
@@ -194,11 +194,13 @@ impl Copying<'_> {
         Corpus {
             sources: &self.config.sources,
             stdin: Format::Jsonl,
-            extract: self.config.extract,
+            naming: Naming::default(),
+            extract: self.config.extract.clone(),
             collection: self.config.alias.clone(),
             tokenization: self.copier.manifest.tokenization(),
             version: self.copier.version,
             job_tokens: self.config.chunking.job_tokens,
+            refuses_repeated: false,
         }
     }
 

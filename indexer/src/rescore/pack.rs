@@ -75,6 +75,7 @@ impl RowPacker {
             rows: 1,
             // One more for the comma.
             bytes: json_bytes(&row.item) + 1,
+            copies: 0,
         };
         if !size.fits_alone() {
             return None;

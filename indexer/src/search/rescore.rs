@@ -47,6 +47,7 @@ fn pack(items: Vec<Item>) -> Vec<Vec<Item>> {
             rows: 1,
             // One more for the comma.
             bytes: json_bytes(&item) + 1,
+            copies: 0,
         };
         packer.add(item, size)
     };

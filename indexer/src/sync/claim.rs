@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use crate::corpus;
 use crate::corpus::read::is_one_document;
 use crate::corpus::seen::identity;
-use documents::extract::{ExtractOptions, extract};
+use documents::extract::Extractor;
 use documents::source::Format;
 
 /// Documents of the source by their identities, 16 bytes each.
@@ -24,14 +24,14 @@ pub struct Claimed {
 
 impl Claimed {
     /// Walks the sources. Blocks.
-    pub fn by(sources: &[String], options: ExtractOptions) -> anyhow::Result<Self> {
+    pub fn by(sources: &[String], extractor: &Extractor) -> anyhow::Result<Self> {
         let mut claimed = Self::default();
         let mut sources = corpus::open(sources, Format::Jsonl)?;
         for input in &mut sources {
             match input {
                 Ok(input) if is_one_document(&input) => claimed.sorted.push(identity(&input.id)),
                 Ok(input) => {
-                    let ids = extract(input, options);
+                    let ids = extractor.extract(input);
                     ids.for_each(|record| claimed.add(record.map(|document| document.id)));
                 }
                 Err(error) => claimed.add(Err(error)),
@@ -86,7 +86,7 @@ mod tests {
             b"{\"_id\":\"a\",\"text\":\"A\"}\nnot json\n",
         );
         let sources = [folder.path().display().to_string()];
-        let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
+        let claimed = Claimed::by(&sources, &Extractor::default()).unwrap();
         assert!(claimed.holds(identity("broken.md")));
         assert!(claimed.holds(identity("a")));
         assert!(!claimed.holds(identity("b")));
@@ -99,7 +99,7 @@ mod tests {
         std::fs::write(folder.path().join("a.md"), "A").unwrap();
         std::fs::create_dir_all(folder.path().join("mounts/one")).unwrap();
         let sources = [folder.path().display().to_string()];
-        let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
+        let claimed = Claimed::by(&sources, &Extractor::default()).unwrap();
         assert_eq!(claimed.empty, ["mounts/one/"]);
         assert!(claimed.may_hide("mounts/one/b.md"));
         assert!(!claimed.may_hide("mounts/two.md"));
@@ -112,7 +112,7 @@ mod tests {
         std::fs::write(folder.path().join("a.md"), "A").unwrap();
         std::fs::create_dir_all(folder.path().join("mounts/one")).unwrap();
         let sources = [format!("{}/**/*.md", folder.path().display())];
-        let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
+        let claimed = Claimed::by(&sources, &Extractor::default()).unwrap();
         assert_eq!(claimed.empty, ["mounts/one/"]);
         assert!(claimed.holds(identity("a.md")));
     }
@@ -121,7 +121,7 @@ mod tests {
     fn an_empty_folder_hides_documents() {
         let folder = tempfile::tempdir().unwrap();
         let sources = [folder.path().display().to_string()];
-        let claimed = Claimed::by(&sources, ExtractOptions::default()).unwrap();
+        let claimed = Claimed::by(&sources, &Extractor::default()).unwrap();
         assert_eq!(claimed.hidden, 1);
         assert!(claimed.may_hide("any.md"));
     }

@@ -16,6 +16,7 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::comparer::Comparer;
 use super::gather::Piece;
+use crate::corpus::read::{SOURCE, SOURCE_FILE};
 use crate::generation::known_vectors::{self, KnownVectors, Wanted};
 use crate::generation::ledger::DeadPoints;
 use crate::generation::reembed::meta;
@@ -32,8 +33,6 @@ const FIELDS: [&str; 8] = [
     field::END,
     field::META,
 ];
-/// Metadata that says where the file of a document lies.
-const SOURCE: &str = "source";
 /// Largest relative difference of two numbers that were written and read as text in between.
 const ROUNDING: f64 = 1e-12;
 
@@ -160,9 +159,14 @@ fn offset(point: &RetrievedPoint, field: &str) -> Option<u64> {
     value.and_then(|value| u64::try_from(value).ok())
 }
 
+/// Where the file lies does not count, and `source` says that unless the document has a field of that name itself.
 fn is_same_meta(stored: &Map<String, Json>, source: &Map<String, Json>) -> bool {
+    let is_own = [stored, source]
+        .iter()
+        .any(|meta| meta.contains_key(SOURCE_FILE));
+    let is_place = |key: &str| key == SOURCE_FILE || (key == SOURCE && !is_own);
     let keys = stored.keys().chain(source.keys());
-    keys.filter(|key| *key != SOURCE)
+    keys.filter(|key| !is_place(key))
         .all(|key| is_same_value(stored.get(key), source.get(key)))
 }
 
@@ -262,6 +266,10 @@ mod tests {
                 json!({ "source": "/b/x.md" }),
             ),
             (
+                json!({ "source": "lecture", "source_file": "/a/x.jsonl" }),
+                json!({ "source": "lecture", "source_file": "/b/x.jsonl" }),
+            ),
+            (
                 json!({ "n": 0.1 }),
                 json!({ "n": 0.100_000_000_000_000_02 }),
             ),
@@ -281,6 +289,14 @@ mod tests {
         for (a, b) in [
             (json!({ "title": "A" }), json!({ "title": "B" })),
             (json!({ "title": "A" }), json!({})),
+            (
+                json!({ "source": "lecture", "source_file": "/a/x.jsonl" }),
+                json!({ "source": "seminar", "source_file": "/a/x.jsonl" }),
+            ),
+            (
+                json!({ "source": "/a/x.jsonl" }),
+                json!({ "source": "seminar", "source_file": "/a/x.jsonl" }),
+            ),
             (
                 json!({ "n": 9_007_199_254_740_992_i64 }),
                 json!({ "n": 9_007_199_254_740_993_i64 }),

@@ -16,7 +16,9 @@ use crate::corpus::{Corpus, ReadingThreads};
 use crate::generation::alias;
 use crate::generation::collection::look_up;
 use crate::jobs::JobTemplate;
-use documents::source::Format;
+use documents::extract::Extractor;
+use documents::extract::isolated::Program;
+use documents::source::{Format, Naming};
 
 /// The source and the collection that it is compared with.
 pub struct Comparer<'a> {
@@ -62,8 +64,10 @@ impl<'a> Comparer<'a> {
     }
 
     pub async fn claim(&self) -> anyhow::Result<Claimed> {
-        let (sources, extract) = (self.config.sources.clone(), self.config.extract);
-        tokio::task::spawn_blocking(move || Claimed::by(&sources, extract)).await?
+        let (sources, extract) = (self.config.sources.clone(), self.config.extract.clone());
+        // Nothing that is read here is isolated: a file that is one document is known by its name.
+        let extractor = Extractor::new(extract, Program::None);
+        tokio::task::spawn_blocking(move || Claimed::by(&sources, &extractor)).await?
     }
 
     pub fn corpus(&self) -> anyhow::Result<(mpsc::Receiver<Event>, ReadingThreads)> {
@@ -71,11 +75,13 @@ impl<'a> Comparer<'a> {
         let corpus = Corpus {
             sources: &config.sources,
             stdin: Format::Jsonl,
-            extract: config.extract,
+            naming: Naming::default(),
+            extract: config.extract.clone(),
             collection: config.alias.clone(),
             tokenization: self.manifest.tokenization(),
             version: self.version,
             job_tokens: config.chunking.job_tokens,
+            refuses_repeated: false,
         };
         corpus.read(config.chunking.chunker(&self.manifest, &config.model)?)
     }

@@ -102,6 +102,17 @@ impl Change<'_> {
         }
     }
 
+    /// How many chunks the document has that is written, and whether its head is among these.
+    pub(crate) fn total(&self) -> Option<(u32, bool)> {
+        match &self.kind {
+            Kind::Delete => None,
+            Kind::Write { document, .. } => {
+                let total = document.total.unwrap_or(0);
+                Some((total, document.chunks.iter().any(is_head)))
+            }
+        }
+    }
+
     /// The points of a part that this job has.
     pub(crate) fn drafts<'a>(&'a self, part: Part, stamp: &'a Stamp) -> Vec<ChangeDraft<'a>> {
         let draft = |chunk| ChangeDraft {

@@ -19,7 +19,7 @@ pub struct Head {
 }
 
 /// Who writes: decides which points may be replaced. The older one comes first, and of one version the write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Guard {
     /// Version of the document.
     pub version: u64,

@@ -11,6 +11,8 @@
 //! 3. write the other chunks on the same condition; look for chunks of older versions, and remove them;
 //! 4. read the heads once more; where one has moved on, remove what is older than it, our own chunks included.
 //!
+//! Of two documents of one id and one version in the same batch, the later one is written alone.
+//!
 //! Whoever writes an older chunk after we have looked for them sees our head in its own last look, and removes it. A
 //! crash between any two steps leaves the job unacknowledged, and the redelivered job starts again at step 1.
 //!
@@ -78,6 +80,7 @@ impl<S: Store> Points<'_, S> {
     ) -> Result<Written, PointsError> {
         let all = changes.len();
         changes.sort_by_key(Change::guard);
+        leave_out_repeated(&mut changes);
         let live = self.without_superseded(changes).await?;
         let mut points = self.upsert_part(&live, Part::Head, stamp).await?;
         failpoint::pass("after-head");
@@ -241,6 +244,24 @@ impl<S: Store> Points<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Of several documents with one id and one version, the last one counts, whole: each would remove the chunks of the others
+/// that are beyond its own end. Slices of one document belong together by their total.
+fn leave_out_repeated(changes: &mut Vec<Change<'_>>) {
+    let mut last = HashMap::new();
+    for change in changes.iter() {
+        if let Some((total, true)) = change.total() {
+            last.insert((change.doc_id, change.guard()), total);
+        }
+    }
+    changes.retain(|change| {
+        let Some((total, _)) = change.total() else {
+            return true;
+        };
+        let last = last.get(&(change.doc_id, change.guard()));
+        last.is_none_or(|last| *last == total)
+    });
 }
 
 /// Cuts drafts into requests by the number of points, and by their size for the few that are large.

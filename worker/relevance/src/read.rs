@@ -1,4 +1,4 @@
-//! Read: queries and judgements in the shape of BEIR.
+//! Read: queries and judgements in the shape of BEIR; judgements in that of TREC as well.
 
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
@@ -201,11 +201,18 @@ fn read_qrels(
         if fields == HEADER {
             return Ok(());
         }
-        let [query, document, grade] = fields[..] else {
-            let found = fields.len();
-            return Err(format!(
-                "expected 3 fields separated by tabs ({HEADER:?}), found {found}"
-            ));
+        let of_trec: Vec<_> = line.split_whitespace().collect();
+        let (query, document, grade) = match (&fields[..], &of_trec[..]) {
+            ([query, document, grade], _) | (_, [query, _, document, grade]) => {
+                (*query, *document, *grade)
+            }
+            _ => {
+                let found = fields.len();
+                return Err(format!(
+                    "expected 3 fields separated by tabs ({HEADER:?}) or the 4 of TREC (query, iteration, document, \
+                     score), found {found}"
+                ));
+            }
         };
         let grade = read_grade(grade)?;
         let of_query = judgements.entry(query.to_owned()).or_default();

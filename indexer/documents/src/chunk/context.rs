@@ -127,7 +127,7 @@ impl<'a> Contexts<'a> {
             0..0,
             self.title.filter(|title| !said.contains(&Some(title))),
         );
-        let Some(line) = line(&parts, most_tokens(options.max_tokens), tokenizer)? else {
+        let Some(line) = line(&parts, most_tokens(self.chunker.target()), tokenizer)? else {
             return Ok(none);
         };
         let mut input = String::new();
@@ -140,9 +140,9 @@ impl<'a> Contexts<'a> {
     }
 }
 
-/// Most tokens of a context where the model takes `limit`: what is searched for is the text.
-pub fn most_tokens(limit: usize) -> usize {
-    limit / 4
+/// Most tokens of a context of chunks of `target`: what is searched for is the text.
+pub fn most_tokens(target: usize) -> usize {
+    target / 4
 }
 
 /// One line of at most `most` tokens out of a title and headings; `None` where nothing is left.

@@ -17,6 +17,7 @@ fn document(text: &str, title: Option<&str>, markup: Markup) -> Document {
         meta: serde_json::Map::new(),
         text: Content::Text(text.to_owned()),
         markup,
+        dropped: crate::document::Ledger::default(),
         origin: Origin::stdin(),
     }
 }

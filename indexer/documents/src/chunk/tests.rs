@@ -29,6 +29,7 @@ fn document(title: Option<&str>, text: Content, markup: Markup) -> Document {
         meta: serde_json::Map::new(),
         text,
         markup,
+        dropped: crate::document::Ledger::default(),
         origin: Origin::stdin(),
     }
 }
@@ -188,11 +189,13 @@ fn options_that_contradict_each_other_are_refused_with_their_values() {
             small,
             ChunkError::Limit {
                 limit: 32,
-                taken: 30
+                fixed: 22,
+                context: 8
             }
         ),
         "{small}"
     );
+    assert!(small.to_string().ends_with("with --no-context"), "{small}");
     let target = error(ChunkOptions {
         target_tokens: Some(65),
         ..options(64)
@@ -220,5 +223,24 @@ fn options_that_contradict_each_other_are_refused_with_their_values() {
             }
         ),
         "{overlap}"
+    );
+}
+
+#[test]
+fn the_context_follows_the_length_that_chunks_aim_at() {
+    let short = chunker(ChunkOptions {
+        target_tokens: Some(16),
+        ..options(512)
+    });
+    let text = Content::Text("vector ".repeat(100));
+    let title = "the queue and the worker ".repeat(10);
+    let chunks = all(&short, &document(Some(&title), text, Markup::Plain));
+    assert!(chunks.iter().all(|chunk| chunk.token_ids.len() <= 16));
+    let longest = chunks.iter().filter_map(|chunk| chunk.context.as_ref());
+    assert!(longest.clone().count() > 0);
+    assert!(
+        longest
+            .map(|line| line.split_whitespace().count())
+            .all(|words| words <= 4)
     );
 }

@@ -88,31 +88,105 @@ pub fn is_row(line: &str) -> bool {
     line.trim_start().starts_with('|')
 }
 
+/// What front matter is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FrontMatter {
+    Yaml,
+    Toml,
+}
+
 /// Length of the front matter that `text` opens with, its two marker lines included; 0 where there is none.
 pub fn front_matter(text: &str) -> usize {
+    find_front_matter(text).map_or(0, |(_, length)| length)
+}
+
+fn find_front_matter(text: &str) -> Option<(FrontMatter, usize)> {
     /// Longer front matter is taken for text between two thematic breaks.
     const MOST_LINES: usize = 200;
-    let mut end = 0;
-    for (number, line) in text.split_inclusive('\n').take(MOST_LINES).enumerate() {
+    let mut lines = text.split_inclusive('\n').take(MOST_LINES);
+    let first = lines.next()?;
+    let language = match first.trim_end() {
+        "---" => FrontMatter::Yaml,
+        "+++" => FrontMatter::Toml,
+        _ => return None,
+    };
+    let mut end = first.len();
+    for line in lines {
         end += line.len();
-        match (number, line.trim_end()) {
-            (0, "---") => {}
-            (0, _) => return 0,
-            (_, "---" | "...") => return end,
-            (_, _) => {}
+        match (language, line.trim_end()) {
+            (FrontMatter::Yaml, "---" | "...") | (FrontMatter::Toml, "+++") => {
+                return Some((language, end));
+            }
+            _ => {}
         }
     }
-    0
+    None
 }
 
 /// The title of a Markdown text: what its front matter says, else its first heading.
-pub fn title(text: &str) -> Option<&str> {
-    let (front, body) = text.split_at(front_matter(text));
-    let named = front.lines().find_map(|line| line.strip_prefix("title:"));
-    let named = named
-        .map(|title| title.trim().trim_matches(['"', '\'']))
-        .filter(|t| !t.is_empty());
-    named.or_else(|| first_heading(body))
+pub fn title(text: &str) -> Option<String> {
+    let Some((language, length)) = find_front_matter(text) else {
+        return first_heading(text).map(str::to_owned);
+    };
+    let (front, body) = text.split_at(length);
+    let named = front_title(language, front).filter(|title| !title.is_empty());
+    named.or_else(|| first_heading(body).map(str::to_owned))
+}
+
+fn front_title(language: FrontMatter, front: &str) -> Option<String> {
+    // Most front matter is small, and the rest need not be understood to know that it says no title.
+    if !front.contains("title") {
+        return None;
+    }
+    let mut lines: Vec<&str> = front.lines().skip(1).collect();
+    lines.pop();
+    let front = lines.join("\n");
+    let title = match language {
+        FrontMatter::Yaml => {
+            let Ok(fields) = yaml_serde::from_str::<Named<yaml_serde::Value>>(&front) else {
+                return simple_title(&front);
+            };
+            scalar_of_yaml(fields.title?)?
+        }
+        FrontMatter::Toml => {
+            let fields = toml::from_str::<Named<toml::Value>>(&front).ok()?;
+            match fields.title? {
+                toml::Value::String(title) => title,
+                toml::Value::Integer(title) => title.to_string(),
+                toml::Value::Float(title) => title.to_string(),
+                toml::Value::Boolean(_)
+                | toml::Value::Datetime(_)
+                | toml::Value::Array(_)
+                | toml::Value::Table(_) => return None,
+            }
+        }
+    };
+    let words: Vec<&str> = title.split_whitespace().collect();
+    Some(words.join(" "))
+}
+
+/// The only field that is looked at.
+#[derive(serde::Deserialize)]
+struct Named<V> {
+    title: Option<V>,
+}
+
+fn scalar_of_yaml(value: yaml_serde::Value) -> Option<String> {
+    match value {
+        yaml_serde::Value::String(title) => Some(title),
+        yaml_serde::Value::Number(title) => Some(title.to_string()),
+        yaml_serde::Value::Bool(title) => Some(title.to_string()),
+        yaml_serde::Value::Null
+        | yaml_serde::Value::Sequence(_)
+        | yaml_serde::Value::Mapping(_)
+        | yaml_serde::Value::Tagged(_) => None,
+    }
+}
+
+/// The title in front matter that is not quite YAML, as one with a colon in its title.
+fn simple_title(front: &str) -> Option<String> {
+    let title = front.lines().find_map(|line| line.strip_prefix("title:"))?;
+    Some(title.trim().trim_matches(['"', '\'']).to_owned())
 }
 
 fn first_heading(text: &str) -> Option<&str> {
@@ -171,9 +245,30 @@ mod tests {
 
     #[test]
     fn the_title_is_front_matter_or_first_heading() {
-        assert_eq!(title("---\ntitle: \"A\"\n---\n# B\n"), Some("A"));
-        assert_eq!(title("---\nx: y\n---\n```\n# no\n```\n# B\n"), Some("B"));
-        assert_eq!(title("Top\n===\n# B\n"), Some("Top"));
-        assert_eq!(title("nothing\n"), None);
+        for (text, expected) in [
+            ("---\ntitle: \"A\"\n---\n# B\n", Some("A")),
+            ("---\nx: y\n---\n```\n# no\n```\n# B\n", Some("B")),
+            ("Top\n===\n# B\n", Some("Top")),
+            ("nothing\n", None),
+            (
+                "---\ntitle: >-\n  folded\n  title\nx: y\n---\n",
+                Some("folded title"),
+            ),
+            ("---\ntitle: A # note\n---\n", Some("A")),
+            ("---\ntitle: 'A # note'\n---\n", Some("A # note")),
+            ("---\ntitle: 2024\n---\n", Some("2024")),
+            ("---\ntitle: Tea: a guide\n---\n", Some("Tea: a guide")),
+            ("---\nparams:\n  title: inner\n---\n# B\n", Some("B")),
+            ("---\ntitle: [A, B]\n---\n# B\n", Some("B")),
+            (
+                "+++\ntitle = \"A \\\"b\\\"\"\n[x]\ny = 1\n+++\n# B\n",
+                Some("A \"b\""),
+            ),
+            ("+++\nno toml\ntitle\n+++\n# B\n", Some("B")),
+            ("+++\ntitle = \"A\"\n", None),
+        ] {
+            assert_eq!(title(text).as_deref(), expected, "{text}");
+        }
+        assert_eq!(front_matter("+++\nx = 1\n+++\ntext"), 14);
     }
 }

@@ -2,6 +2,9 @@
 
 use std::io::Read;
 
+use encoding_rs::Encoding;
+
+use super::encoding::{self, Text, TextEncoding};
 use super::{Limit, bytes_of};
 use crate::source::Origin;
 use crate::source::{Input, InputLocation, SourceError};
@@ -41,26 +44,23 @@ pub fn read(input: &Input, limit: Limit) -> Result<Vec<u8>, SourceError> {
 /// The text of a whole file, without a byte order mark.
 ///
 /// # Errors
-/// [`SourceError::Empty`], [`SourceError::Binary`], [`SourceError::NotUtf8`], [`SourceError::EmptyText`].
-pub fn decode(mut bytes: Vec<u8>, origin: &Origin) -> Result<String, SourceError> {
+/// [`SourceError::Empty`], [`SourceError::EmptyText`], and those of [`encoding::decode`].
+pub fn decode(
+    bytes: Vec<u8>,
+    origin: &Origin,
+    option: Option<TextEncoding>,
+    declared: Option<&'static Encoding>,
+) -> Result<Text, SourceError> {
     if bytes.is_empty() {
         return Err(SourceError::Empty {
             origin: origin.clone(),
         });
     }
-    if let Some(offset) = bytes.iter().position(|&byte| byte == 0) {
-        return Err(SourceError::Binary {
-            origin: origin.clone(),
-            offset: offset as u64,
-        });
-    }
-    let mark = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
-    bytes.drain(..mark);
-    let text = String::from_utf8(bytes).map_err(|error| SourceError::NotUtf8 {
-        origin: origin.clone(),
-        offset: (mark + error.utf8_error().valid_up_to()) as u64,
-    })?;
-    has_text(text, origin)
+    let decoded = encoding::decode(bytes, origin, option, declared)?;
+    Ok(Text {
+        text: has_text(decoded.text, origin)?,
+        ..decoded
+    })
 }
 
 /// Gives `text` back unless it is all white space.

@@ -1,16 +1,26 @@
 //! HTML: one document per page, its main content written as Markdown so that chunking sees its structure.
+//!
+//! Chrome is left out, text is kept, and what is left out is in the ledger. See `content` for which is which.
 
 use std::sync::LazyLock;
 
-use scraper::{ElementRef, Html, Node, Selector};
+use encoding_rs::Encoding;
+use html5ever::driver::{self, ParseOpts};
+use html5ever::tendril::TendrilSink as _;
+use html5ever::tree_builder::TreeBuilderOpts;
+use scraper::{ElementRef, Html, HtmlTreeSink, Node, Selector};
 
 use super::Limit;
 use super::decode::{decode, read};
-use super::text::whole;
-use crate::document::{Document, Markup};
+use super::encoding::TextEncoding;
+use super::text::{guessed, whole};
+use crate::document::{Document, Ledger, Markup, Reason};
 use crate::source::{Input, SourceError};
 
+mod content;
 mod nesting;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use writer::Writer;
@@ -18,19 +28,72 @@ use writer::Writer;
 /// Deepest nesting that is parsed. The parser looks through all open elements at every tag, so that a page of
 /// nothing but open tags would take quadratic time; pages of people stay below a hundred.
 const MAX_DEPTH: usize = 1024;
+/// Where a page declares its encoding.
+const DECLARATION_BYTES: usize = 1024;
 
 /// The document of an HTML input.
-pub fn html(input: &Input, limit: Limit) -> Result<Document, SourceError> {
-    let source = decode(read(input, limit)?, &input.origin())?;
-    if nesting::exceeds(&source, MAX_DEPTH) {
+pub fn html(
+    input: &Input,
+    limit: Limit,
+    encoding: Option<TextEncoding>,
+) -> Result<Document, SourceError> {
+    let bytes = read(input, limit)?;
+    let declared = declared(&bytes);
+    let source = decode(bytes, &input.origin(), encoding, declared)?;
+    if nesting::exceeds(&source.text, MAX_DEPTH) {
         return Err(SourceError::TooDeep {
             origin: input.origin(),
             limit: MAX_DEPTH,
         });
     }
-    let page = Html::parse_document(&source);
-    drop(source);
-    whole(input, title_of(&page), text_of(&page), Markup::Markdown)
+    let page = parse(&source.text);
+    let mut dropped = guessed(source.guessed);
+    drop(source.text);
+    let text = text_of(&page, &mut dropped);
+    let document = whole(input, title_of(&page), text, Markup::Markdown)?;
+    dropped.absorb(&document.dropped);
+    Ok(Document {
+        dropped,
+        ..document
+    })
+}
+
+/// Parses a page as a reader without scripts sees it: with what is in `noscript`.
+fn parse(page: &str) -> Html {
+    let options = ParseOpts {
+        tree_builder: TreeBuilderOpts {
+            scripting_enabled: false,
+            ..TreeBuilderOpts::default()
+        },
+        ..ParseOpts::default()
+    };
+    driver::parse_document(HtmlTreeSink::new(Html::new_document()), options).one(page)
+}
+
+/// The encoding that a page says it has. One that says UTF-16 in ASCII has another.
+fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
+    let head = &bytes[..bytes.len().min(DECLARATION_BYTES)];
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let place = head.find("charset=").map(|at| at + "charset=".len());
+    let xml = || {
+        let end = head.find("?>").filter(|_| head.starts_with("<?xml"))?;
+        let at = head[..end].find("encoding=")?;
+        Some(at + "encoding=".len())
+    };
+    let value = head[place.or_else(xml)?..].trim_start_matches(['"', '\'', ' ']);
+    let label: String = value
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || "-_:.".contains(*c))
+        .collect();
+    let encoding = Encoding::for_label(label.as_bytes())?;
+    let is_wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
+    // Many pages say a small encoding and are UTF-8: what beyond ASCII is valid UTF-8 is hardly anything else.
+    let is_utf8 = !bytes.is_ascii() && std::str::from_utf8(bytes).is_ok();
+    Some(if is_wide || (is_utf8 && encoding.is_single_byte()) {
+        encoding_rs::UTF_8
+    } else {
+        encoding
+    })
 }
 
 fn selector(css: &str) -> Option<Selector> {
@@ -44,63 +107,48 @@ fn title_of(page: &Html) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-/// The element that holds what the page is about: its `main`, else all of it.
-fn content_of(page: &Html) -> ElementRef<'_> {
-    static MAIN: LazyLock<Option<Selector>> = LazyLock::new(|| selector("main, [role=main]"));
-    let main = MAIN
-        .as_ref()
-        .and_then(|selector| page.select(selector).next());
-    main.unwrap_or_else(|| page.root_element())
-}
-
-/// Whether an element is left out with all that is in it. The header and footer of an article belong to it; those
-/// of the page are furniture.
-fn is_dropped(element: ElementRef<'_>, in_content: bool) -> bool {
-    match element.value().name() {
-        "head" | "script" | "style" | "noscript" | "template" | "nav" | "svg" | "iframe"
-        | "object" | "form" | "button" | "select" => true,
-        "header" | "footer" => !in_content && !is_inside(element, &["main", "article"]),
-        _ => element.attr("hidden").is_some(),
-    }
-}
-
-fn is_inside(element: ElementRef<'_>, names: &[&str]) -> bool {
-    let mut outer = element.ancestors().filter_map(ElementRef::wrap);
-    outer.any(|outer| names.contains(&outer.value().name()))
-}
-
 /// Walks without recursion: the depth of a page must not be the depth of the stack.
-fn text_of(page: &Html) -> String {
-    let content = content_of(page);
-    let in_content = content.value().name() != "html";
+fn text_of(page: &Html, dropped: &mut Ledger) -> String {
+    let content = content::of(page);
     let mut writer = Writer::default();
-    let mut dropped = None;
-    for edge in content.traverse() {
-        match edge {
-            ego_tree::iter::Edge::Open(node) if dropped.is_none() => match node.value() {
-                Node::Text(text) => writer.text(text),
-                Node::Element(element) => {
-                    let drop = ElementRef::wrap(node).is_some_and(|e| is_dropped(e, in_content));
-                    if drop {
-                        dropped = Some(node.id());
-                    } else {
-                        writer.open(element.name());
+    for root in &content.roots {
+        let mut hidden = None;
+        for edge in root.traverse() {
+            match edge {
+                ego_tree::iter::Edge::Open(node) if hidden.is_none() => match node.value() {
+                    Node::Text(text) => writer.text(text),
+                    Node::Element(_) => {
+                        let Some(element) = ElementRef::wrap(node) else {
+                            continue;
+                        };
+                        if let Some(reason) = content.dropped(element) {
+                            hidden = Some(node.id());
+                            let bytes = content::text_bytes(element);
+                            if bytes > 0 {
+                                dropped.add(reason, bytes, None);
+                            }
+                        } else {
+                            writer.open(element);
+                        }
                     }
-                }
-                Node::Document
-                | Node::Fragment
-                | Node::Doctype(_)
-                | Node::Comment(_)
-                | Node::ProcessingInstruction(_) => {}
-            },
-            ego_tree::iter::Edge::Open(_) => {}
-            ego_tree::iter::Edge::Close(node) if dropped == Some(node.id()) => dropped = None,
-            ego_tree::iter::Edge::Close(node) => {
-                if let (None, Node::Element(element)) = (dropped, node.value()) {
-                    writer.close(element.name());
+                    Node::Document
+                    | Node::Fragment
+                    | Node::Doctype(_)
+                    | Node::Comment(_)
+                    | Node::ProcessingInstruction(_) => {}
+                },
+                ego_tree::iter::Edge::Open(_) => {}
+                ego_tree::iter::Edge::Close(node) if hidden == Some(node.id()) => hidden = None,
+                ego_tree::iter::Edge::Close(node) => {
+                    if let (None, Node::Element(element)) = (hidden, node.value()) {
+                        writer.close(element.name());
+                    }
                 }
             }
         }
+    }
+    if content.outside_bytes > 0 {
+        dropped.add(Reason::OutsideMain, content.outside_bytes, None);
     }
     writer.finish()
 }

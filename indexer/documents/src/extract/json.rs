@@ -2,15 +2,17 @@
 
 use std::io::BufReader;
 
-use serde_json::Value;
-
-use super::decode::BOM;
+use super::encoding;
 use super::lines::{Line, Lines};
-use super::record::{document, kind_of};
+use super::record::{Columns, document};
+use super::table::TableOptions;
 use super::{Limit, bytes_of};
 use crate::document::Document;
 use crate::source::Origin;
 use crate::source::{Input, SourceError};
+use fields::{Top, with_long_integers_as_text};
+
+mod fields;
 
 type Bytes = BufReader<Box<dyn std::io::Read + Send>>;
 
@@ -20,21 +22,29 @@ pub struct Records {
     line: Vec<u8>,
     origin: Origin,
     limit: Limit,
+    columns: Columns,
     /// Lines that held something, good or bad.
     found: u64,
     ended: bool,
 }
 
 impl Records {
-    pub fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
-        let reader = BufReader::with_capacity(1 << 16, bytes_of(input)?);
-        let lines = Lines::new(reader, limit.bytes);
+    /// JSON is UTF-8, unless a byte order mark or somebody says otherwise.
+    pub fn open(input: &Input, options: &TableOptions) -> Result<Self, SourceError> {
         let origin = input.origin();
+        let stream = encoding::stream(bytes_of(input)?, options.encoding, false);
+        let stream = stream.map_err(|source| SourceError::Read {
+            origin: origin.clone(),
+            source,
+        })?;
+        let limit = options.limit;
+        let lines = Lines::new(stream.reader, limit.bytes).after(stream.mark as u64);
         Ok(Self {
             lines,
             line: Vec::new(),
             origin,
             limit,
+            columns: options.columns.clone(),
             found: 0,
             ended: false,
         })
@@ -49,13 +59,12 @@ impl Records {
     /// The document of the line in the buffer; `None` for a blank one.
     fn record(&mut self) -> Option<Result<Document, SourceError>> {
         let origin = self.origin.at(self.lines.number);
-        let mut line = self.line.as_slice();
-        let mut start = self.lines.start;
-        if let (0, Some(rest)) = (start, line.strip_prefix(BOM)) {
-            (line, start) = (rest, BOM.len() as u64);
+        let (line, start) = (self.line.as_slice(), self.lines.start);
+        if line.contains(&0) && self.found > 0 {
+            return Some(Err(SourceError::Nul { origin }));
         }
         if line.contains(&0) {
-            // JSON has no NUL: this is another kind of file, and each of its "lines" would be an error.
+            // This is another kind of file, and each of its "lines" would be an error.
             let offset = start + line.iter().take_while(|&&byte| byte != 0).count() as u64;
             return self.end_with(SourceError::Binary {
                 origin: self.origin.clone(),
@@ -69,18 +78,21 @@ impl Records {
                 return Some(Err(SourceError::NotUtf8 { origin, offset }));
             }
         };
-        (!text.trim().is_empty()).then(|| parse(text, origin))
+        if self.lines.number == 1 && matches!(text.trim(), "[" | "{") {
+            return self.end_with(SourceError::PrettyJson {
+                origin: self.origin.clone(),
+            });
+        }
+        (!text.trim().is_empty()).then(|| parse(text, &self.columns, origin))
     }
 }
 
-fn parse(line: &str, origin: Origin) -> Result<Document, SourceError> {
-    // Parsed as any value first: an error of the library about a wrong type would quote the text.
-    match serde_json::from_str(line) {
-        Ok(Value::Object(fields)) => document(fields, origin),
-        Ok(other) => Err(SourceError::NotObject {
-            origin,
-            found: kind_of(&other),
-        }),
+fn parse(line: &str, columns: &Columns, origin: Origin) -> Result<Document, SourceError> {
+    let line = with_long_integers_as_text(line);
+    match serde_json::from_str(&line) {
+        Ok(Top::Fields(fields)) => document(fields, columns, origin),
+        Ok(Top::Repeated(field)) => Err(SourceError::RepeatedField { origin, field }),
+        Ok(Top::Other(found)) => Err(SourceError::NotObject { origin, found }),
         Err(error) => Err(SourceError::Json {
             origin,
             reason: reason_of(&error),

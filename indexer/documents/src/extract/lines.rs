@@ -40,6 +40,15 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// Counts bytes from behind those that were read before.
+    pub fn after(self, bytes: u64) -> Self {
+        Self {
+            start: bytes,
+            next: bytes,
+            ..self
+        }
+    }
+
     /// Reads the next line into `line`.
     pub fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
         line.clear();

@@ -2,7 +2,7 @@
 //!
 //! Row groups are read one after the other, and of each the pages that the next rows are in: what is in memory is a few
 //! pages of every column, however large the file. Empty cells are left out; bytes that are UTF-8 count as text, because
-//! not every writer says which of its columns are.
+//! not every writer says which of its columns are; other bytes are left out, and refuse the row where its text should be.
 
 use std::fs::File;
 
@@ -14,8 +14,9 @@ use serde_json::{Map, Value};
 
 use super::Limit;
 use super::guarded;
-use super::record::{ID, document};
-use crate::document::Document;
+use super::record::{self, Columns, document};
+use super::table::TableOptions;
+use crate::document::{Document, Ledger, Reason};
 use crate::source::Origin;
 use crate::source::{Input, InputLocation, SourceError};
 
@@ -29,6 +30,7 @@ const ROWS_AT_ONCE: usize = 64;
 /// The rows of an input, in order. A bad row is an `Err` item; the next row follows. What cannot be decoded ends it.
 pub struct Rows {
     rows: RowIter<'static>,
+    columns: Columns,
     origin: Origin,
     limit: Limit,
     found: u64,
@@ -37,8 +39,8 @@ pub struct Rows {
 
 impl Rows {
     /// Opens the input and looks at its columns.
-    pub fn open(input: &Input, limit: Limit) -> Result<Self, SourceError> {
-        let origin = input.origin();
+    pub fn open(input: &Input, options: &TableOptions) -> Result<Self, SourceError> {
+        let (origin, limit) = (input.origin(), options.limit);
         let reader = match &input.location {
             InputLocation::File(path) => {
                 let file = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
@@ -56,9 +58,11 @@ impl Rows {
             }
             InputLocation::Stdin => return Err(SourceError::StdinParquet),
         };
-        has_columns(reader.as_ref(), &origin)?;
+        let columns = options.columns.clone();
+        has_columns(reader.as_ref(), &columns, &origin)?;
         Ok(Self {
             rows: RowIter::from_file_into(reader).with_batch_size(ROWS_AT_ONCE),
+            columns,
             origin,
             limit,
             found: 0,
@@ -68,9 +72,21 @@ impl Rows {
 
     fn document(&self, row: Row) -> Result<Document, SourceError> {
         let origin = self.origin.at_row(self.found);
-        let mut fields = Map::new();
+        let (mut fields, mut dropped) = (Map::new(), Ledger::default());
         let mut bytes = 0;
         for (name, field) in row.into_columns() {
+            if let Field::Bytes(bytes) = &field
+                && std::str::from_utf8(bytes.data()).is_err()
+            {
+                if self.columns.is_text(&name) {
+                    return Err(SourceError::BinaryField {
+                        origin,
+                        field: name,
+                    });
+                }
+                dropped.add(Reason::BinaryField, bytes.len() as u64, Some(name));
+                continue;
+            }
             if let Some(value) = value_of(field) {
                 bytes += name.len() + value.as_str().map_or(0, str::len);
                 fields.insert(name, value);
@@ -79,7 +95,9 @@ impl Rows {
         if bytes > self.limit.bytes {
             return Err(self.limit.exceeded(origin, bytes as u64));
         }
-        document(fields, origin)
+        let mut document = document(fields, &self.columns, origin)?;
+        document.dropped.absorb(&dropped);
+        Ok(document)
     }
 }
 
@@ -127,25 +145,22 @@ fn open<R: FileReader + 'static>(
     }
 }
 
-fn has_columns(reader: &dyn FileReader, origin: &Origin) -> Result<(), SourceError> {
+fn has_columns(
+    reader: &dyn FileReader,
+    columns: &Columns,
+    origin: &Origin,
+) -> Result<(), SourceError> {
     let schema = reader.metadata().file_metadata().schema();
-    let columns: Vec<&str> = schema
+    let found: Vec<String> = schema
         .get_fields()
         .iter()
-        .map(|field| field.name())
+        .map(|field| field.name().to_owned())
         .collect();
-    let lacking = |column| SourceError::MissingColumn {
+    let source = record::Source {
+        columns: columns.clone(),
         origin: origin.clone(),
-        column,
-        found: columns.len(),
     };
-    if !ID.iter().any(|name| columns.contains(name)) {
-        return Err(lacking("_id"));
-    }
-    if !columns.contains(&"text") {
-        return Err(lacking("text"));
-    }
-    Ok(())
+    source.check(&found)
 }
 
 /// The value of a cell; `None` if it is empty.
@@ -157,6 +172,12 @@ fn value_of(field: Field) -> Option<Value> {
         && let Ok(text) = std::str::from_utf8(bytes.data())
     {
         return Some(Value::from(text));
+    }
+    // A payload holds integers of 64 bits with a sign: larger ones would be rounded.
+    if let Field::ULong(number) = &field
+        && i64::try_from(*number).is_err()
+    {
+        return Some(Value::from(number.to_string()));
     }
     Some(field.to_json_value())
 }

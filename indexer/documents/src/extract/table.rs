@@ -1,128 +1,124 @@
 //! CSV and TSV with a header: one document per row.
 //!
-//! The parser is driven by hand so that a row of any size, such as the one behind a quote that is never closed,
-//! is passed over without being in memory. TSV is read without quoting: its fields cannot hold tabs, and a
-//! lone quote must not swallow the rows after it.
+//! A row of any size is passed over without being in memory. TSV is read without quoting: its fields cannot hold tabs, and
+//! a lone quote must not swallow the rows after it. In CSV the delimiter is found by the header, unless an option says it.
 
 use std::io::{BufRead, BufReader, Read};
+use std::str::FromStr;
 
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use serde_json::{Map, Value};
 
-use super::decode::BOM;
-use super::record::{ID, document};
+use super::encoding::{self, TextEncoding};
+use super::record::{Columns, Source as RecordSource, document};
 use super::{Limit, bytes_of};
-use crate::document::Document;
+use crate::document::{Document, Ledger, Reason};
 use crate::source::Origin;
-use crate::source::{Input, SourceError};
+use crate::source::{Format, Input, SourceError};
+use split::{Malformed, Row, Splitter};
 
-/// The rows of an input, in order. A bad row is an `Err` item; the next row follows.
+mod split;
+
+/// Longest header that is looked at for its delimiter.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+/// What separates cells in CSV files, the most likely first.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// What separates the cells of a table: one character, or `tab`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delimiter(pub u8);
+
+impl FromStr for Delimiter {
+    type Err = String;
+
+    fn from_str(value: &str) -> Result<Self, String> {
+        match value.as_bytes() {
+            b"tab" | b"\\t" => Ok(Self(b'\t')),
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0) => {
+                Ok(Self(*byte))
+            }
+            _ => Err(format!(
+                "`{value}` is no delimiter: expected one ASCII character, or `tab`"
+            )),
+        }
+    }
+}
+
+/// How a table is read.
+#[derive(Clone, Debug)]
+pub struct TableOptions {
+    pub delimiter: Option<Delimiter>,
+    pub columns: Columns,
+    pub encoding: Option<TextEncoding>,
+    pub limit: Limit,
+}
+
+/// The rows of an input, in order. A bad row is an `Err` item; the next row follows, unless nobody can say where it is.
 pub struct Rows {
     reader: BufReader<Box<dyn Read + Send>>,
-    parser: Reader,
+    splitter: Splitter,
     row: Row,
-    origin: Origin,
-    limit: Limit,
+    records: RecordSource,
     header: Vec<String>,
-    /// Bytes given to the parser so far.
-    offset: u64,
+    /// What is to be told with the first document.
+    notes: Ledger,
     found: u64,
     ended: bool,
 }
 
-/// The cells of one row, one after another.
-#[derive(Default)]
-struct Row {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    used: usize,
-    cells: usize,
-    line: u64,
-    offset: u64,
-    /// Bytes of a row that is too large to keep.
-    dropped: u64,
-}
-
-impl Row {
-    fn start(&mut self, line: u64, offset: u64) {
-        (self.used, self.cells, self.dropped) = (0, 0, 0);
-        (self.line, self.offset) = (line, offset);
-    }
-
-    fn cells(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .take(self.cells)
-            .map(|(start, &end)| &self.bytes[start..end])
-    }
-
-    /// Makes room, or, beyond the limit, forgets what there is and counts it.
-    fn grow(&mut self, limit: usize) {
-        if self.dropped > 0 || self.used >= limit {
-            self.dropped += self.used as u64;
-            self.used = 0;
-        } else {
-            let bytes = (self.bytes.len() * 2).max(1 << 10).min(limit + 1);
-            self.bytes.resize(bytes, 0);
-        }
-    }
-
-    fn grow_ends(&mut self, limit: usize) {
-        if self.dropped > 0 || self.cells >= limit {
-            self.dropped += 1;
-            self.cells = 0;
-        } else {
-            self.ends.resize((self.ends.len() * 2).max(16), 0);
-        }
-    }
-}
-
 impl Rows {
     /// Opens the input and reads its header.
-    pub fn open(input: &Input, delimiter: u8, limit: Limit) -> Result<Self, SourceError> {
-        let quoting = delimiter == b',';
+    pub fn open(input: &Input, options: &TableOptions) -> Result<Self, SourceError> {
+        let origin = input.origin();
+        let fault = |source| SourceError::Read {
+            origin: origin.clone(),
+            source,
+        };
+        let stream = encoding::stream(bytes_of(input)?, options.encoding, true).map_err(fault)?;
+        let mut reader = stream.reader;
+        let mut head = Vec::new();
+        let mut first_line = (&mut reader).take(MAX_HEADER_BYTES as u64);
+        first_line.read_until(b'\n', &mut head).map_err(fault)?;
+        if head.is_empty() {
+            return Err(SourceError::Empty { origin });
+        }
+        let (delimiter, skipped) = delimiter_of(&head, input.format, options);
+        let rest = std::io::Cursor::new(head.split_off(skipped)).chain(reader);
+        let quoting = input.format != Format::Tsv;
         let mut rows = Self {
-            reader: BufReader::with_capacity(1 << 16, bytes_of(input)?),
-            parser: ReaderBuilder::new()
-                .delimiter(delimiter)
-                .quoting(quoting)
-                .build(),
-            row: Row::default(),
-            origin: input.origin(),
-            limit,
+            reader: BufReader::with_capacity(1 << 16, Box::new(rest)),
+            splitter: Splitter::new(delimiter, quoting, stream.mark + skipped),
+            row: Row::new(options.limit.bytes),
+            records: RecordSource {
+                columns: options.columns.clone(),
+                origin,
+            },
             header: Vec::new(),
-            offset: 0,
+            notes: Ledger::default(),
             found: 0,
             ended: false,
         };
-        rows.skip_bom()?;
-        rows.header = rows.read_header()?;
+        if let Some(name) = stream.guessed {
+            rows.notes
+                .add(Reason::GuessedEncoding, 0, Some(name.to_owned()));
+        }
+        rows.header = rows.read_header(options.limit)?;
         Ok(rows)
     }
 
-    fn skip_bom(&mut self) -> Result<(), SourceError> {
-        let fault = |source| SourceError::Read {
-            origin: self.origin.clone(),
-            source,
-        };
-        let head = self.reader.fill_buf().map_err(fault)?;
-        if head.is_empty() {
-            return Err(SourceError::Empty {
-                origin: self.origin.clone(),
-            });
-        }
-        if head.starts_with(BOM) {
-            self.reader.consume(BOM.len());
-            self.offset = BOM.len() as u64;
-        }
-        Ok(())
+    fn origin(&self) -> &Origin {
+        &self.records.origin
     }
 
-    fn read_header(&mut self) -> Result<Vec<String>, SourceError> {
-        if !self.read_row()? {
+    fn read_header(&mut self, limit: Limit) -> Result<Vec<String>, SourceError> {
+        if !self.read_row(limit)? {
             return Err(SourceError::Empty {
-                origin: self.origin.clone(),
+                origin: self.origin().clone(),
+            });
+        }
+        if self.row.has_nul() {
+            return Err(SourceError::Binary {
+                origin: self.origin().clone(),
+                offset: self.row.offset,
             });
         }
         let header: Vec<String> = self
@@ -130,88 +126,40 @@ impl Rows {
             .into_iter()
             .map(|name| name.trim().to_owned())
             .collect();
-        let has = |name: &str| header.iter().any(|column| column == name);
-        let lacking = |column| SourceError::MissingColumn {
-            origin: self.origin.clone(),
-            column,
-            found: header.len(),
-        };
-        if !ID.iter().any(|name| has(name)) {
-            return Err(lacking("id"));
-        }
-        if !has("text") {
-            return Err(lacking("text"));
-        }
+        self.records.check(&header)?;
         Ok(header)
     }
 
-    /// Passes over what is left of a line end and over blank lines, so that a row knows where it starts. The parser
-    /// ignores them as well, but counts their lines to the row after them.
-    fn skip_line_ends(&mut self) -> Result<(), SourceError> {
-        loop {
-            let fault = |source| SourceError::Read {
-                origin: self.origin.clone(),
-                source,
-            };
-            let input = self.reader.fill_buf().map_err(fault)?;
-            let is_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
-            let skipped = input.iter().take_while(is_end).count();
-            let lines = input[..skipped]
-                .iter()
-                .filter(|&&byte| byte == b'\n')
-                .count();
-            let done = input.is_empty() || skipped < input.len();
-            self.reader.consume(skipped);
-            self.offset += skipped as u64;
-            self.parser.set_line(self.parser.line() + lines as u64);
-            if done {
-                return Ok(());
-            }
-        }
-    }
-
     /// Reads one row; `false` at the end of the input.
-    fn read_row(&mut self) -> Result<bool, SourceError> {
-        self.skip_line_ends()?;
-        self.row.start(self.parser.line(), self.offset);
+    fn read_row(&mut self, limit: Limit) -> Result<bool, SourceError> {
+        let origin = self.records.origin.clone();
+        let fault = |source| SourceError::Read {
+            origin: origin.clone(),
+            source,
+        };
+        let malformed = |Malformed { line, is_end }| SourceError::Quote {
+            origin: origin.at(line),
+            is_end,
+        };
+        self.row.clear();
         loop {
-            let fault = |source| SourceError::Read {
-                origin: self.origin.clone(),
-                source,
-            };
             let input = self.reader.fill_buf().map_err(fault)?;
-            let row = &mut self.row;
-            let (bytes, ends) = (&mut row.bytes[row.used..], &mut row.ends[row.cells..]);
-            let (result, read, written, cells) = self.parser.read_record(input, bytes, ends);
-            self.reader.consume(read);
-            self.offset += read as u64;
-            row.used += written;
-            row.cells += cells;
-            match result {
-                ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull => row.grow(self.limit.bytes),
-                ReadRecordResult::OutputEndsFull => row.grow_ends(self.limit.bytes),
-                ReadRecordResult::Record => return self.row_fits().map(|()| true),
-                ReadRecordResult::End => return Ok(false),
+            if input.is_empty() {
+                if !self.splitter.finish(&mut self.row).map_err(malformed)? {
+                    return Ok(false);
+                }
+                break;
+            }
+            let step = self.splitter.feed(input, &mut self.row);
+            let (used, is_done) = step.map_err(malformed)?;
+            self.reader.consume(used);
+            if is_done {
+                break;
             }
         }
-    }
-
-    fn row_fits(&self) -> Result<(), SourceError> {
-        let bytes = self.row.dropped + self.row.used as u64;
-        if self.row.dropped > 0 || self.row.used > self.limit.bytes {
-            return Err(self.limit.exceeded(self.origin.at(self.row.line), bytes));
-        }
-        match self.row.bytes[..self.row.used]
-            .iter()
-            .position(|&byte| byte == 0)
-        {
-            // Quotes are gone from the cells, so this is the first place where the NUL may be.
-            Some(at) => Err(SourceError::Binary {
-                origin: self.origin.clone(),
-                offset: self.row.offset + at as u64,
-            }),
-            None => Ok(()),
+        match self.row.excess() {
+            Some(bytes) => Err(limit.exceeded(origin.at(self.row.line), bytes)),
+            None => Ok(true),
         }
     }
 
@@ -222,13 +170,16 @@ impl Rows {
             .map(|cell| std::str::from_utf8(cell).map(str::to_owned))
             .collect();
         decoded.map_err(|_| SourceError::NotUtf8 {
-            origin: self.origin.at(self.row.line),
+            origin: self.origin().at(self.row.line),
             offset: self.row.offset,
         })
     }
 
-    fn document(&self) -> Result<Document, SourceError> {
-        let origin = self.origin.at(self.row.line);
+    fn document(&mut self) -> Result<Document, SourceError> {
+        let origin = self.origin().at(self.row.line);
+        if self.row.has_nul() {
+            return Err(SourceError::Nul { origin });
+        }
         let cells = self.strings()?;
         let (expected, found) = (self.header.len(), cells.len());
         if expected != found {
@@ -246,8 +197,58 @@ impl Rows {
         let fields: Map<String, Value> = filled
             .map(|(name, cell)| (name.clone(), Value::String(cell)))
             .collect();
-        document(fields, origin)
+        let mut document = document(fields, &self.records.columns, origin)?;
+        document.dropped.absorb(&std::mem::take(&mut self.notes));
+        Ok(document)
     }
+}
+
+/// The delimiter of a table whose first line this is, and how many bytes of it are no header.
+fn delimiter_of(head: &[u8], format: Format, options: &TableOptions) -> (u8, usize) {
+    // Some spreadsheets write a line before the header that says the delimiter.
+    let (said, skipped) = match head {
+        [b's', b'e', b'p', b'=', byte, b'\r', b'\n'] => (Some(*byte), head.len()),
+        [b's', b'e', b'p', b'=', byte, b'\n'] => (Some(*byte), head.len()),
+        _ => (None, 0),
+    };
+    if let Some(Delimiter(byte)) = options.delimiter {
+        return (byte, skipped);
+    }
+    if let Some(byte) = said {
+        return (byte, skipped);
+    }
+    if format == Format::Tsv {
+        return (b'\t', 0);
+    }
+    let names = |delimiter| header_of(head, delimiter);
+    let has_columns = |delimiter: &u8| options.columns.lacking(&names(*delimiter)).is_none();
+    let found = DELIMITERS.into_iter().find(has_columns);
+    // Without its columns it is refused: the delimiter that finds most columns makes the best message.
+    let most = || {
+        DELIMITERS
+            .into_iter()
+            .rev()
+            .max_by_key(|delimiter| names(*delimiter).len())
+    };
+    (found.or_else(most).unwrap_or(b','), 0)
+}
+
+/// The names of the columns in a first line.
+fn header_of(head: &[u8], delimiter: u8) -> Vec<String> {
+    let mut row = Row::new(MAX_HEADER_BYTES);
+    let mut splitter = Splitter::new(delimiter, true, 0);
+    row.clear();
+    // A header of several lines is not looked at.
+    let is_row = splitter
+        .feed(head, &mut row)
+        .is_ok_and(|(_, is_done)| is_done)
+        || splitter.finish(&mut row).unwrap_or(false);
+    if !is_row {
+        return Vec::new();
+    }
+    row.cells()
+        .map(|cell| String::from_utf8_lossy(cell).trim().to_owned())
+        .collect()
 }
 
 impl Iterator for Rows {
@@ -258,11 +259,15 @@ impl Iterator for Rows {
             return None;
         }
         self.found += 1;
-        match self.read_row() {
+        let limit = Limit {
+            bytes: self.row.limit,
+            option: "--max-record-bytes",
+        };
+        match self.read_row(limit) {
             Ok(true) => Some(self.document()),
             Ok(false) => {
                 self.ended = true;
-                let origin = self.origin.clone();
+                let origin = self.origin().clone();
                 (self.found == 1).then_some(Err(SourceError::Empty { origin }))
             }
             Err(error) => {

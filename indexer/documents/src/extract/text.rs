@@ -1,22 +1,28 @@
 //! Plain text and Markdown: one document per file, which stays in the file beyond one block.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::Limit;
+use super::data_uris;
 use super::decode::{decode, has_text, read};
+use super::encoding::{Text, TextEncoding};
+use super::extracted::Extracted;
 use crate::document::blocks::BLOCK_BYTES;
-use crate::document::{Content, Document, Markup, TextFile, markdown};
+use crate::document::{Content, Document, Ledger, Markup, Reason, TextFile, markdown};
 use crate::source::{Format, Input, InputLocation, SourceError};
 
 /// The document of a text or Markdown input. Of a large file only the first block is looked at: what is wrong
 /// further on shows when it is chunked, before its first chunk is given.
-pub fn text(input: &Input, limit: Limit) -> Result<Document, SourceError> {
-    let content = match &input.location {
-        InputLocation::File(path) => content_of(path, input)?,
+pub fn text(
+    input: &Input,
+    limit: Limit,
+    encoding: Option<TextEncoding>,
+) -> Result<Document, SourceError> {
+    let (content, dropped) = match &input.location {
+        InputLocation::File(path) => content_of(path, input, limit, encoding)?,
         // Standard input cannot be read twice and an object may change meanwhile, so these have to fit into memory.
-        InputLocation::Stdin | InputLocation::Object(_) => {
-            Content::Text(decode(read(input, limit)?, &input.origin())?)
-        }
+        InputLocation::Stdin | InputLocation::Object(_) => in_memory(input, limit, encoding)?,
     };
     let markup = match input.format {
         Format::Markdown => Markup::Markdown,
@@ -30,10 +36,8 @@ pub fn text(input: &Input, limit: Limit) -> Result<Document, SourceError> {
     };
     let heading = match (&content, markup) {
         (_, Markup::Plain) => None,
-        (Content::Text(text), Markup::Markdown) => markdown::title(text).map(str::to_owned),
-        (Content::File(_), Markup::Markdown) => {
-            markdown::title(&first_block(&content)?).map(str::to_owned)
-        }
+        (Content::Text(text), Markup::Markdown) => markdown::title(text),
+        (Content::File(_), Markup::Markdown) => markdown::title(&first_block(&content)?),
     };
     Ok(Document {
         id: input.id.clone(),
@@ -41,27 +45,67 @@ pub fn text(input: &Input, limit: Limit) -> Result<Document, SourceError> {
         meta: serde_json::Map::new(),
         text: content,
         markup,
+        dropped,
         origin: input.origin(),
     })
 }
 
-fn content_of(path: &Path, input: &Input) -> Result<Content, SourceError> {
+fn content_of(
+    path: &Path,
+    input: &Input,
+    limit: Limit,
+    encoding: Option<TextEncoding>,
+) -> Result<(Content, Ledger), SourceError> {
     let file = TextFile::open(path)?;
     if file.bytes() > BLOCK_BYTES as u64 {
         let content = Content::File(file);
-        first_block(&content)?;
-        return Ok(content);
+        let is_foreign = encoding.is_some_and(|encoding| encoding.0 != encoding_rs::UTF_8);
+        return match first_block(&content) {
+            Ok(_) if !is_foreign && !data_uris::are_in(path, input)? => {
+                Ok((content, Ledger::default()))
+            }
+            // Only text that is taken as it is can stay in its file.
+            Ok(_) | Err(SourceError::NotUtf8 { .. } | SourceError::Binary { .. }) => {
+                in_memory(input, limit, encoding)
+            }
+            Err(error) => Err(error),
+        };
     }
     let limit = Limit {
         bytes: BLOCK_BYTES + super::decode::BOM.len(),
         option: "the size of",
     };
-    match read(input, limit) {
-        Ok(bytes) => Ok(Content::Text(decode(bytes, &input.origin())?)),
+    match in_memory(input, limit, encoding) {
         // It was smaller a moment ago.
         Err(SourceError::TooLarge { origin, .. }) => Err(SourceError::Changed { origin }),
-        Err(error) => Err(error),
+        other => other,
     }
+}
+
+fn in_memory(
+    input: &Input,
+    limit: Limit,
+    encoding: Option<TextEncoding>,
+) -> Result<(Content, Ledger), SourceError> {
+    let Text {
+        text,
+        guessed: name,
+    } = decode(read(input, limit)?, &input.origin(), encoding, None)?;
+    let mut dropped = guessed(name);
+    let text = match data_uris::without(&text, &mut dropped) {
+        Cow::Owned(rest) => has_text(rest, &input.origin())?,
+        Cow::Borrowed(_) => text,
+    };
+    Ok((Content::Text(text), dropped))
+}
+
+/// A note that an encoding was guessed, if it was.
+pub fn guessed(encoding: Option<&'static str>) -> Ledger {
+    let mut notes = Ledger::default();
+    if let Some(name) = encoding {
+        notes.add(Reason::GuessedEncoding, 0, Some(name.to_owned()));
+    }
+    notes
 }
 
 fn first_block(content: &Content) -> Result<String, SourceError> {
@@ -88,12 +132,34 @@ pub fn whole(
     text: String,
     markup: Markup,
 ) -> Result<Document, SourceError> {
+    let mut dropped = Ledger::default();
+    let text = match data_uris::without(&text, &mut dropped) {
+        Cow::Owned(rest) => rest,
+        Cow::Borrowed(_) => text,
+    };
     Ok(Document {
         id: input.id.clone(),
         title: title.or_else(|| file_title(input)),
         meta: serde_json::Map::new(),
         text: Content::Text(has_text(text, &input.origin())?),
         markup,
+        dropped,
         origin: input.origin(),
+    })
+}
+
+/// A document of what an extractor gave.
+pub fn extracted(input: &Input, extracted: Extracted) -> Result<Document, SourceError> {
+    let markup = if extracted.is_markdown {
+        Markup::Markdown
+    } else {
+        Markup::Plain
+    };
+    let document = whole(input, extracted.title, extracted.text, markup)?;
+    let mut dropped = extracted.dropped;
+    dropped.absorb(&document.dropped);
+    Ok(Document {
+        dropped,
+        ..document
     })
 }

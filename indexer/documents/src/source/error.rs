@@ -13,6 +13,10 @@ use crate::source::Origin;
 pub enum SourceError {
     #[error("source `{path}` does not exist and is not a glob: check the path")]
     NotFound { path: PathBuf },
+    #[error(
+        "`{path}` is a link that leads out of its source: name its target as a source of its own"
+    )]
+    LeadsOut { path: PathBuf },
     #[error("`{path}` is neither a regular file nor a directory")]
     NotFile { path: PathBuf },
     #[error(
@@ -55,13 +59,45 @@ pub enum SourceError {
     },
     #[error("{origin} is a binary file: byte {offset} is NUL")]
     Binary { origin: Origin, offset: u64 },
-    #[error("{origin} is not utf-8 at byte {offset}: convert it first")]
+    #[error(
+        "{origin} is not utf-8 at byte {offset}: name its encoding with --encoding, or convert it"
+    )]
     NotUtf8 {
         /// The file, and the line of the record where there is one.
         origin: Origin,
         /// Where in the file, counted from 0; for a record of a table, where the record starts.
         offset: u64,
     },
+    #[error("{origin} has bytes in field `{field}` that are not utf-8")]
+    BinaryField { origin: Origin, field: String },
+    #[error("{origin} holds a NUL, which no text has")]
+    Nul { origin: Origin },
+    #[error(
+        "{origin} is not {encoding}{}: name its encoding with --encoding, or convert it",
+        if *is_guess { ", which its bytes look like" } else { ", which it says or was said to be" }
+    )]
+    NotEncoded {
+        origin: Origin,
+        encoding: &'static str,
+        is_guess: bool,
+    },
+    #[error(
+        "{origin} opens a quote that {}; nothing from there on was read",
+        if *is_end { "is never closed" } else { "closes in the midst of a text lines later" }
+    )]
+    Quote {
+        /// The line where the quote opens.
+        origin: Origin,
+        /// Whether the file ends inside it.
+        is_end: bool,
+    },
+    #[error("{origin} has the field `{field}` twice: rename one")]
+    RepeatedField { origin: Origin, field: String },
+    #[error(
+        "{origin} is json over several lines, expected one json object per line: convert it, \
+         with `jq -c '.[]'` for example"
+    )]
+    PrettyJson { origin: Origin },
     #[error("{origin} is empty")]
     Empty { origin: Origin },
     #[error("{origin} has {bytes} bytes, more than {option} {limit}")]
@@ -78,19 +114,21 @@ pub enum SourceError {
     #[error("{origin} is {found}, expected a json object")]
     NotObject { origin: Origin, found: &'static str },
     #[error("{origin} has no field `{field}`")]
-    MissingField { origin: Origin, field: &'static str },
+    MissingField { origin: Origin, field: String },
     #[error("{origin} has {found} in field `{field}`, expected {expected}")]
     FieldKind {
         origin: Origin,
-        field: &'static str,
+        field: String,
         expected: &'static str,
         found: &'static str,
     },
-    #[error("{origin} has no column `{column}` in its header: found {found} columns")]
+    #[error("{origin} has no column `{column}`, found {found}: name the right one with {option}")]
     MissingColumn {
         origin: Origin,
-        column: &'static str,
-        found: usize,
+        column: String,
+        option: &'static str,
+        /// The columns that it has.
+        found: String,
     },
     #[error("{origin} has {found} cells, expected {expected}")]
     CellCount {
@@ -102,8 +140,12 @@ pub enum SourceError {
     EmptyText { origin: Origin },
     #[error("{origin} nests elements more than {limit} deep, or never closes them")]
     TooDeep { origin: Origin, limit: usize },
-    #[error("{origin} is not a readable pdf: {reason}")]
-    Pdf { origin: Origin, reason: String },
+    #[error("{origin} is not a readable {format}: {reason}")]
+    Unreadable {
+        origin: Origin,
+        format: String,
+        reason: String,
+    },
     #[error("{origin} is not a readable parquet file: {reason}")]
     Parquet {
         /// The file, and the row where there is one.

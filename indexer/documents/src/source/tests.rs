@@ -149,3 +149,56 @@ fn inputs_can_be_sent_to_other_threads() {
     fn sent<T: Send>() {}
     sent::<Input>();
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_no_utf8_costs_itself_only() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let tree = Tree::of(&["docs/a.md", "docs/z.md"]);
+    let name = std::ffi::OsStr::from_bytes(b"docs/m\xff.md");
+    std::fs::write(tree.folder.path().join(name), "x").unwrap();
+    for argument in ["docs/*.md", "docs/**/*.md", "docs"] {
+        let found = ids(&mut tree.open(&[argument]));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!((found[0].as_str(), found[2].as_str()), ("a.md", "z.md"));
+        assert!(found[1].contains("is not utf-8"), "{found:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_within_a_source_and_named_where_they_lead_out() {
+    let tree = Tree::of(&["docs/a.md", "docs/in/b.md", "other/secret.md"]);
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(tree.path(target), tree.path(name)).unwrap();
+    };
+    link("docs/in", "docs/link");
+    link("other", "docs/outside");
+    link("other/secret.md", "docs/s.md");
+    for argument in ["docs", "docs/**/*.md"] {
+        let found = ids(&mut tree.open(&[argument]));
+        let (faults, ids): (Vec<_>, Vec<_>) = found.iter().partition(|it| it.starts_with("error"));
+        assert_eq!(ids, ["a.md", "in/b.md", "link/b.md"]);
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(
+            faults
+                .iter()
+                .all(|it| it.contains("leads out of its source"))
+        );
+    }
+    // A source may be a link itself.
+    link("other", "linked");
+    assert_eq!(ids(&mut tree.open(&["linked"])), ["secret.md"]);
+}
+
+#[test]
+fn inputs_are_named_as_they_are_told_to() {
+    let tree = Tree::of(&["docs/README.md"]);
+    let naming = Naming {
+        stdin_id: Some("notes".to_owned()),
+        prefix: "team/".to_owned(),
+    };
+    let arguments = ["-".to_owned(), tree.path("docs")];
+    let sources = Sources::open(&arguments, Format::Text).unwrap();
+    assert_eq!(ids(&mut sources.named(naming)), ["notes", "team/README.md"]);
+}

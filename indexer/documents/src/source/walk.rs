@@ -1,7 +1,7 @@
 //! Understands one SOURCE argument and walks what is behind it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use runtime::object_stores::is_url;
 
@@ -28,7 +28,9 @@ pub enum Source {
     },
     Glob {
         root: PathBuf,
+        /// What paths below the root have to match.
         pattern: glob::Pattern,
+        argument: String,
     },
     Objects(Location),
     Stdin {
@@ -41,9 +43,23 @@ pub enum Walk {
     One(Option<Input>),
     Object(Location),
     Objects(Listing),
-    Directory(Box<ignore::Walk>),
-    Glob(glob::Paths),
+    Folder(Box<FolderWalk>),
 }
+
+/// A walk through a folder, whose paths may have to match a pattern.
+pub struct FolderWalk {
+    walk: ignore::Walk,
+    root: PathBuf,
+    pattern: Option<glob::Pattern>,
+    outside: Outside,
+    /// What the walk has given, but for a link that was told first.
+    next: Option<Next>,
+}
+
+type Next = Option<Result<ignore::DirEntry, ignore::Error>>;
+
+/// Links that lead out of the folder, which nobody has told yet.
+type Outside = Arc<Mutex<Vec<PathBuf>>>;
 
 pub enum Step {
     Input(Input),
@@ -75,32 +91,68 @@ impl Walk {
                 Listed::Fault(error) => Step::Fault(error),
                 Listed::End => Step::End,
             },
-            Self::Directory(walk) => match walk.next() {
-                None => Step::End,
-                Some(Ok(entry)) => Step::Path(entry.into_path()),
-                // The target of the loop is walked where it really is.
-                Some(Err(error)) if is_loop(&error) => Step::Pass,
-                Some(Err(error)) => Step::Fault(SourceError::Walk {
-                    reason: error.to_string(),
-                }),
-            },
-            // The library panics on a name that is not UTF-8, which ends the walk but must not end the process.
-            Self::Glob(paths) => match catch_unwind(AssertUnwindSafe(|| paths.next())) {
-                Err(_) => {
-                    *self = Self::One(None);
-                    Step::Fault(SourceError::Walk {
-                        reason: "a file name below the glob is not utf-8: rename it, or name its folder \
-                                 instead of a glob"
-                            .to_owned(),
-                    })
-                }
-                Ok(None) => Step::End,
-                Ok(Some(Ok(path))) => Step::Path(path),
-                Ok(Some(Err(error))) => Step::Fault(SourceError::Walk {
-                    reason: error.to_string(),
-                }),
-            },
+            Self::Folder(folder) => folder.step(),
         }
+    }
+}
+
+impl FolderWalk {
+    fn of(root: &Path, pattern: Option<glob::Pattern>) -> Self {
+        let outside = Outside::default();
+        // A pattern says whether hidden files are meant, and how deep there is something to find.
+        let is_deep = |pattern: &glob::Pattern| pattern.as_str().contains("**");
+        let depth = pattern
+            .as_ref()
+            .filter(|pattern| !is_deep(pattern))
+            .map(|pattern| pattern.as_str().split('/').count());
+        let mut walk = folder(root, &outside);
+        walk.hidden(pattern.is_none()).max_depth(depth);
+        Self {
+            walk: walk.build(),
+            root: root.to_owned(),
+            pattern,
+            outside,
+            next: None,
+        }
+    }
+
+    fn step(&mut self) -> Step {
+        let next = match self.next.take() {
+            Some(next) => next,
+            None => self.walk.next(),
+        };
+        let outside = {
+            let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+            outside.pop()
+        };
+        match outside {
+            Some(path) => {
+                self.next = Some(next);
+                Step::Fault(SourceError::LeadsOut { path })
+            }
+            None => self.entry(next),
+        }
+    }
+
+    fn entry(&self, next: Next) -> Step {
+        match next {
+            None => Step::End,
+            Some(Ok(entry)) if self.matches(entry.path()) => Step::Path(entry.into_path()),
+            Some(Ok(_)) => Step::Pass,
+            // The target of the loop is walked where it really is.
+            Some(Err(error)) if is_loop(&error) => Step::Pass,
+            Some(Err(error)) => Step::Fault(SourceError::Walk {
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn matches(&self, path: &Path) -> bool {
+        let Some(pattern) = &self.pattern else {
+            return true;
+        };
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        pattern.matches_with(&below.to_string_lossy(), GLOB)
     }
 }
 
@@ -134,12 +186,12 @@ impl Source {
                     location: InputLocation::Stdin,
                 }))
             }
-            Self::Directory { root } => Walk::Directory(Box::new(folder(root))),
-            Self::Glob { pattern, .. } => match glob::glob_with(pattern.as_str(), GLOB) {
-                Ok(paths) => Walk::Glob(paths),
-                // The pattern was compiled when the argument was understood.
-                Err(_) => Walk::One(None),
-            },
+            Self::Directory { root } => Walk::Folder(Box::new(FolderWalk::of(root, None))),
+            Self::Glob { root, .. } if !or_here(root).is_dir() => Walk::One(None),
+            Self::Glob { root, pattern, .. } => {
+                let walk = FolderWalk::of(or_here(root), Some(pattern.clone()));
+                Walk::Folder(Box::new(walk))
+            }
         }
     }
 
@@ -148,13 +200,8 @@ impl Source {
         let Self::Glob { root, .. } = self else {
             return Vec::new();
         };
-        let here = Path::new(".");
-        let root = if root.as_os_str().is_empty() {
-            here
-        } else {
-            root
-        };
-        let entries = folder(root).filter_map(Result::ok);
+        let mut walk = folder(or_here(root), &Outside::default());
+        let entries = walk.hidden(true).build().filter_map(Result::ok);
         let folders = entries.filter(|entry| entry.path().is_dir());
         let path = |entry: ignore::DirEntry| {
             let path = entry.into_path();
@@ -167,7 +214,7 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Self::File { path: root, .. } | Self::Directory { root } => root.display().to_string(),
-            Self::Glob { pattern, .. } => pattern.as_str().to_owned(),
+            Self::Glob { argument, .. } => argument.clone(),
             Self::Objects(location) => location.name(),
             Self::Stdin { .. } => "-".to_owned(),
         }
@@ -186,9 +233,8 @@ impl Source {
             }
             Self::Directory { root } if !is_hidden(id) => Some(root.join(id)),
             Self::Stdin { .. } | Self::Directory { .. } => None,
-            Self::Glob { root, pattern } => {
-                let path = root.join(id);
-                pattern.matches_path_with(&path, GLOB).then_some(path)
+            Self::Glob { root, pattern, .. } => {
+                pattern.matches_with(id, GLOB).then(|| root.join(id))
             }
         };
         let path = path.filter(|path| path.is_file());
@@ -236,27 +282,55 @@ fn understand_stdin(format: Format) -> Result<Source, SourceError> {
 }
 
 fn understand_glob(argument: &str) -> Result<Source, SourceError> {
-    let literal = argument.trim_start_matches("./");
-    let pattern = glob::Pattern::new(literal).map_err(|error| SourceError::Glob {
-        pattern: argument.to_owned(),
-        reason: error.to_string(),
-    })?;
     let is_literal = |part: &std::path::Component<'_>| {
         !part.as_os_str().to_string_lossy().contains(['*', '?', '['])
     };
-    let root = Path::new(literal)
-        .components()
-        .take_while(is_literal)
-        .collect();
-    Ok(Source::Glob { root, pattern })
+    let path = Path::new(argument.trim_start_matches("./"));
+    let root: PathBuf = path.components().take_while(is_literal).collect();
+    let rest: PathBuf = path.components().skip_while(is_literal).collect();
+    let pattern = glob::Pattern::new(&rest.to_string_lossy());
+    let pattern = pattern.map_err(|error| SourceError::Glob {
+        pattern: argument.to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok(Source::Glob {
+        root,
+        pattern,
+        argument: argument.to_owned(),
+    })
 }
 
-/// Walks a folder in the order of its names.
-fn folder(root: &Path) -> ignore::Walk {
+/// The folder that a path without parts stands for.
+fn or_here(root: &Path) -> &Path {
+    if root.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        root
+    }
+}
+
+/// Walks a folder in the order of its names. Links are followed within it: those that lead out of it are noted.
+fn folder(root: &Path, outside: &Outside) -> ignore::WalkBuilder {
     let mut walk = ignore::WalkBuilder::new(root);
-    walk.standard_filters(false).hidden(true).follow_links(true);
+    walk.standard_filters(false).follow_links(true);
     walk.sort_by_file_name(std::ffi::OsStr::cmp);
-    walk.build()
+    let (root, outside) = (root.canonicalize(), Arc::clone(outside));
+    walk.filter_entry(move |entry| {
+        if entry.depth() == 0 || !entry.path_is_symlink() {
+            return true;
+        }
+        let (Ok(root), Ok(target)) = (&root, entry.path().canonicalize()) else {
+            // A broken link is told where its file is missed.
+            return true;
+        };
+        let is_inside = target.starts_with(root);
+        if !is_inside {
+            let mut outside = outside.lock().unwrap_or_else(PoisonError::into_inner);
+            outside.push(entry.path().to_owned());
+        }
+        is_inside
+    });
+    walk
 }
 
 pub fn is_hidden(id: &str) -> bool {

@@ -75,6 +75,22 @@ fn jobs_stay_below_the_limit_in_bytes() {
 }
 
 #[test]
+fn copies_of_metadata_stay_below_what_a_worker_takes() {
+    let meta = Map::from_iter([("notes".to_owned(), Value::from("x".repeat(30_000)))]);
+    let mut packer = packer(usize::MAX);
+    let mut jobs = Vec::new();
+    for index in 0..1000 {
+        let chunk = chunk(index, 1000, "text".to_owned(), 3);
+        jobs.extend(packer.add("d", &meta, chunk).unwrap());
+    }
+    jobs.extend(packer.finish());
+    assert_eq!(jobs.iter().map(|packed| packed.chunks).sum::<usize>(), 1000);
+    for packed in jobs {
+        Job::decode(&packed.job.encode()).unwrap();
+    }
+}
+
+#[test]
 fn a_chunk_that_fits_no_job_is_refused_by_name() {
     let mut packer = packer(8192);
     let meta = Map::from_iter([("notes".to_owned(), Value::from("x".repeat(MAX_JOB_BYTES)))]);

@@ -126,6 +126,45 @@ const RIVALS: [(Job, Job); 8] = [
     (Write(1, 2), Write(3, 2)),
 ];
 
+/// A document of so many chunks in slices of so many.
+fn slices(total: u32, size: usize) -> Vec<Document> {
+    let whole = document(total);
+    let slice = |chunks: &[Chunk]| Document {
+        chunks: chunks.to_vec(),
+        ..whole.clone()
+    };
+    whole.chunks.chunks(size).map(slice).collect()
+}
+
+#[test]
+fn of_two_documents_of_one_version_in_a_batch_the_later_one_is_whole() {
+    for (first, second, size) in [(1, 6, 6), (6, 1, 6), (3, 3, 3), (2, 7, 3), (7, 2, 3)] {
+        for store in stores() {
+            let documents = [slices(first, size), slices(second, size)].concat();
+            let vectors = vec![vec![0.6, 0.8]; size];
+            let change = |document| Change {
+                doc_id: "d",
+                version: 4,
+                run: None,
+                kind: Kind::Write {
+                    document,
+                    vectors: &vectors,
+                },
+            };
+            let changes = documents.iter().map(change).collect();
+            let written = store.points().apply(changes, &stamp()).now_or_never();
+            let written = written.unwrap().unwrap();
+            let case = format!("{first} chunks, then {second} in slices of {size}");
+            assert_eq!(
+                shown(&store.content()),
+                Write(4, second).outcome(),
+                "{case}"
+            );
+            assert_eq!(written.superseded > 0, first != second, "{case}");
+        }
+    }
+}
+
 #[test]
 fn whatever_the_order_of_jobs_the_newest_is_there_and_nothing_else() {
     for (older, newer) in RIVALS {

@@ -33,6 +33,15 @@ fn queries_without_judgements_are_counted_and_left_out() {
 }
 
 #[test]
+fn judgements_of_trec_are_read_too() {
+    let of_trec = "q1 0 d1 1\nq1\t0\td2\t2\nq1  Q0  d3   -1\n2 0 d1 1\nq3 0 d1 0\nq9 0 d1 1\n";
+    let topics = read_texts(QUERIES, of_trec).expect("both are sound");
+    assert_eq!(topics.topics.len(), 2);
+    let grades = &topics.topics[0].grades;
+    assert_eq!((grades["d1"], grades["d2"], grades["d3"]), (1, 2, -1));
+}
+
+#[test]
 fn files_that_do_not_belong_together_are_refused() {
     let error = error(QUERIES, "query-id\tcorpus-id\tscore\nother\td1\t1\n");
     assert!(error.contains("belong together"), "{error}");
@@ -42,7 +51,7 @@ fn files_that_do_not_belong_together_are_refused() {
 #[test]
 fn lines_out_of_shape_are_named() {
     let cases = [
-        (QUERIES, "q1 0 d1 1\n", "line 1: expected 3 fields"),
+        (QUERIES, "q1 d1 1\n", "line 1: expected 3 fields"),
         (QUERIES, "q1\td1\thigh\n", "`high` is not a whole number"),
         (
             QUERIES,

@@ -78,34 +78,6 @@ fn html_that_nests_without_end_is_refused_in_no_time() {
     assert_eq!(messages(&large, "p.html"), expected);
 }
 
-/// A PDF of one page, written by hand; the library finds the objects without an exact table of offsets.
-fn one_page(text: &str) -> Vec<u8> {
-    let content = format!("BT /F1 12 Tf 72 720 Td ({text}) Tj ET");
-    let objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R \
-         /Resources << /Font << /F1 5 0 R >> >> >>"
-            .to_owned(),
-        format!(
-            "<< /Length {} >>\nstream\n{content}\nendstream",
-            content.len()
-        ),
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
-    ];
-    let (mut pdf, mut offsets) = (String::from("%PDF-1.4\n"), String::new());
-    for (number, object) in objects.iter().enumerate() {
-        offsets.push_str(&format!("{:010} 00000 n \n", pdf.len()));
-        pdf.push_str(&format!("{} 0 obj\n{object}\nendobj\n", number + 1));
-    }
-    let table = pdf.len();
-    pdf.push_str(&format!("xref\n0 6\n0000000000 65535 f \n{offsets}"));
-    pdf.push_str(&format!(
-        "trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n"
-    ));
-    pdf.into_bytes()
-}
-
 #[test]
 fn pdf_gives_its_text() {
     let found = found("p.pdf", &one_page("the queue and the worker"));
@@ -125,7 +97,7 @@ fn broken_pdf_is_an_error_whatever_the_library_does() {
     }
     let none = found("p.pdf", b"not a pdf");
     assert!(
-        matches!(none.errors.as_slice(), [SourceError::Pdf { .. }]),
+        matches!(none.errors.as_slice(), [SourceError::Unreadable { .. }]),
         "{:?}",
         none.errors
     );

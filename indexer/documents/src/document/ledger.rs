@@ -1,0 +1,194 @@
+//! Ledger: what of an original is not in the text of its document, or not for certain.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a person looks for a text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Location {
+    Page(u32),
+}
+
+/// What was left out, by the reason, with how much of it there was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger(BTreeMap<Reason, Dropped>);
+
+/// Why something was left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A page has no text, only pictures perhaps.
+    PageWithoutText,
+    /// A page cannot be read.
+    BrokenPage,
+    /// A picture or a font that is written into the text.
+    DataUri,
+    /// Navigation, and the header or the footer of a page.
+    Furniture,
+    /// Buttons and menus of a form.
+    Control,
+    /// What a page hides, such as messages that are not shown yet.
+    Hidden,
+    /// What is beside the main part of a page.
+    OutsideMain,
+    /// Scripts and styles.
+    Code,
+    /// Drawings and other pages inside a page.
+    Embedded,
+    /// A field whose bytes are no text.
+    BinaryField,
+    /// Nothing is left out, but how the bytes were read is a guess.
+    GuessedEncoding,
+}
+
+/// How much was left out for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    pub count: u64,
+    /// Bytes of the original, where they are known.
+    pub bytes: u64,
+    /// Where, or what, the first of them were, for people.
+    pub first: Vec<String>,
+}
+
+impl Ledger {
+    /// Most places that are named for one reason.
+    const NAMED: usize = 8;
+
+    pub fn add(&mut self, reason: Reason, bytes: u64, detail: Option<String>) {
+        let dropped = self.0.entry(reason).or_default();
+        dropped.count += 1;
+        dropped.bytes += bytes;
+        if dropped.first.len() < Self::NAMED {
+            dropped.first.extend(detail);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many things were left out for a reason.
+    pub fn count(&self, reason: Reason) -> u64 {
+        self.0.get(&reason).map_or(0, |dropped| dropped.count)
+    }
+
+    /// Adds what is in another ledger.
+    pub fn absorb(&mut self, other: &Self) {
+        for (reason, dropped) in &other.0 {
+            let sum = self.0.entry(*reason).or_default();
+            sum.count += dropped.count;
+            sum.bytes += dropped.bytes;
+            let room = Self::NAMED.saturating_sub(sum.first.len());
+            sum.first.extend(dropped.first.iter().take(room).cloned());
+        }
+    }
+
+    /// The same without names, which mean nothing beside other documents.
+    pub fn unnamed(mut self) -> Self {
+        self.0
+            .values_mut()
+            .for_each(|dropped| dropped.first.clear());
+        self
+    }
+
+    /// Whether somebody has to know of each document: text is likely to be missing.
+    pub fn is_loss(&self) -> bool {
+        self.0.keys().any(|reason| match reason {
+            Reason::PageWithoutText | Reason::BrokenPage | Reason::GuessedEncoding => true,
+            Reason::DataUri
+            | Reason::BinaryField
+            | Reason::Furniture
+            | Reason::Control
+            | Reason::Hidden
+            | Reason::OutsideMain
+            | Reason::Code
+            | Reason::Embedded => false,
+        })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, &Dropped)> {
+        self.0.iter().map(|(reason, dropped)| (*reason, dropped))
+    }
+}
+
+impl Reason {
+    /// What a number of them is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PageWithoutText => "pages have no text",
+            Self::BrokenPage => "pages cannot be read",
+            Self::Furniture => "menus, headers and footers of pages were left out",
+            Self::Control => "buttons and selections were left out",
+            Self::Hidden => "hidden parts of pages were left out",
+            Self::OutsideMain => "pages have text beside their main part, which was left out",
+            Self::Code => "scripts and styles were left out",
+            Self::Embedded => "drawings and embedded pages with text were left out",
+            Self::BinaryField => "fields are not text and were left out",
+            Self::GuessedEncoding => {
+                "files are not utf-8 and were read in an encoding that was guessed"
+            }
+            Self::DataUri => "embedded files (data URIs) were left out",
+        }
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (reason, dropped)) in self.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "; " };
+            write!(f, "{separator}{} {}", dropped.count, reason.name())?;
+            if !dropped.first.is_empty() {
+                let first = dropped.first.join(", ");
+                let more = dropped.count > dropped.first.len() as u64;
+                write!(f, " ({first}{})", if more { ", …" } else { "" })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Page(page) => write!(f, "page {page}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_names_places_and_adds_up() {
+        let mut ledger = Ledger::default();
+        for page in 1..=10 {
+            ledger.add(
+                Reason::PageWithoutText,
+                0,
+                Some(Location::Page(page).to_string()),
+            );
+        }
+        ledger.add(Reason::DataUri, 100, None);
+        let shown = ledger.to_string();
+        assert!(
+            shown.starts_with("10 pages have no text (page 1, page 2, "),
+            "{shown}"
+        );
+        assert!(shown.contains("page 8, …); 1 embedded files"), "{shown}");
+        let mut sum = Ledger::default();
+        sum.absorb(&ledger);
+        sum.absorb(&ledger);
+        let unnamed = sum.clone().unnamed().to_string();
+        assert!(
+            unnamed.starts_with("20 pages have no text; 2 embedded"),
+            "{unnamed}"
+        );
+        assert_eq!(sum.count(Reason::PageWithoutText), 20);
+        assert!(ledger.is_loss());
+    }
+}

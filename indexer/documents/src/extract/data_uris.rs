@@ -1,0 +1,110 @@
+//! Data URIs: files that are written into a text, as `data:image/png;base64,...`. A picture of 1 MB would be a thousand chunks
+//! that nobody searches, so they are left out, and counted.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use memchr::memmem;
+
+use crate::document::{Ledger, Reason};
+use crate::source::{Input, SourceError};
+
+const MARK: &[u8] = b";base64,";
+const SCHEME: &str = "data:";
+/// Most bytes between the scheme and the mark: a type with parameters.
+const MAX_TYPE_BYTES: usize = 128;
+/// Shorter ones are examples in a text.
+const MIN_BYTES: usize = 256;
+
+/// The text without them; borrowed if there are none.
+pub fn without<'a>(text: &'a str, dropped: &mut Ledger) -> Cow<'a, str> {
+    let (mut kept, mut copied) = (String::new(), 0);
+    for mark in memmem::find_iter(text.as_bytes(), MARK) {
+        let Some(start) = start_of(text, mark).filter(|start| *start >= copied) else {
+            continue;
+        };
+        let data = mark + MARK.len();
+        let end = data + run(&text.as_bytes()[data..]);
+        if end - data < MIN_BYTES {
+            continue;
+        }
+        kept.push_str(&text[copied..start]);
+        copied = end;
+        dropped.add(Reason::DataUri, (end - start) as u64, None);
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    kept.push_str(&text[copied..]);
+    Cow::Owned(kept)
+}
+
+fn start_of(text: &str, mark: usize) -> Option<usize> {
+    let from = text.floor_char_boundary(mark.saturating_sub(MAX_TYPE_BYTES));
+    let before = &text[from..mark];
+    let start = before.rfind(SCHEME)?;
+    let is_type = |c: char| c.is_ascii_graphic() && !matches!(c, '(' | ')' | '<' | '>' | ',');
+    before[start + SCHEME.len()..]
+        .chars()
+        .all(is_type)
+        .then_some(from + start)
+}
+
+/// Bytes of base64 at the start, whether on one line or on several.
+fn run(bytes: &[u8]) -> usize {
+    let is_data = |byte: &&u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=' | b'%')
+    };
+    bytes.iter().take_while(is_data).count()
+}
+
+/// Whether there are any in a file that is too large for memory.
+pub fn are_in(path: &Path, input: &Input) -> Result<bool, SourceError> {
+    let fault = |source| SourceError::Read {
+        origin: input.origin(),
+        source,
+    };
+    /// What is looked at together; a mark with the data that makes it count is in one of two neighbours.
+    const PIECE_BYTES: usize = 1 << 20;
+    const OVERLAP: i64 = 1024;
+    let mut file = File::open(path).map_err(fault)?;
+    let (finder, mut piece) = (memmem::Finder::new(MARK), Vec::new());
+    loop {
+        piece.clear();
+        let read = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece);
+        let read = read.map_err(fault)?;
+        let found = finder
+            .find_iter(&piece)
+            .any(|mark| run(&piece[mark + MARK.len()..]) >= MIN_BYTES);
+        if found || read < PIECE_BYTES {
+            return Ok(found);
+        }
+        file.seek(SeekFrom::Current(-OVERLAP)).map_err(fault)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_in_a_text_are_left_out_and_counted() {
+        let data = "iVBORw0KGgo".repeat(100);
+        let text = format!(
+            "# A\n![a picture](data:image/png;base64,{data}) text \
+             <img src=\"data:image/svg+xml;charset=utf-8;base64,{data}==\"> data:x;base64,short, ;base64,{data}"
+        );
+        let mut dropped = Ledger::default();
+        let kept = without(&text, &mut dropped);
+        let expected =
+            format!("# A\n![a picture]() text <img src=\"\"> data:x;base64,short, ;base64,{data}");
+        assert_eq!(kept, expected);
+        assert_eq!(dropped.count(Reason::DataUri), 2);
+        assert!(matches!(
+            without("plain", &mut dropped),
+            Cow::Borrowed("plain")
+        ));
+    }
+}
