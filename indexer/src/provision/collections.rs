@@ -37,20 +37,6 @@ pub async fn provision_alias(
     manifest: &Manifest,
     alias: &CollectionName,
 ) -> anyhow::Result<Vec<Step>> {
-    let mut steps = Vec::new();
-    for alias in &config.installation.collections {
-        steps.extend(provision_alias(config, qdrant, manifest, alias).await?);
-    }
-    Ok(steps)
-}
-
-/// One alias with what is behind it: the collection first. One that is only to be created has nothing else to look at.
-pub async fn provision_alias(
-    config: &ProvisionConfig,
-    qdrant: &Qdrant,
-    manifest: &Manifest,
-    alias: &CollectionName,
-) -> anyhow::Result<Vec<Step>> {
     let mut steps = vec![
         provision_collection(config, qdrant, manifest, alias).await?,
         provision_indexes(config, qdrant, alias).await?,

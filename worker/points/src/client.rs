@@ -21,10 +21,10 @@ use qdrant_client::QdrantError;
 use qdrant_client::qdrant::{
     CollectionClusterInfoRequest, CollectionClusterInfoResponse, CollectionOperationResponse,
     CountPoints, CountResponse, CreateAlias, CreateCollection, CreateFieldIndexCollection,
-    GetCollectionInfoResponse, GetPoints, GetResponse, HealthCheckReply, ListAliasesResponse,
-    ListCollectionsResponse, PointsOperationResponse, QueryBatchPoints, QueryBatchResponse,
-    QueryPoints, QueryResponse, ScrollPoints, ScrollResponse, UpdateBatchPoints,
-    UpdateBatchResponse, UpdateCollection,
+    DeleteFieldIndexCollection, GetCollectionInfoResponse, GetPoints, GetResponse,
+    HealthCheckReply, ListAliasesResponse, ListCollectionsResponse, PointsOperationResponse,
+    QueryBatchPoints, QueryBatchResponse, QueryPoints, QueryResponse, ScrollPoints, ScrollResponse,
+    UpdateBatchPoints, UpdateBatchResponse, UpdateCollection,
 };
 use tokio::time::Instant;
 
@@ -211,6 +211,19 @@ impl Qdrant {
     ) -> Result<PointsOperationResponse, QdrantError> {
         let request = request.into();
         self.ask(|| self.0.client.create_field_index(request.clone()))
+            .await
+    }
+
+    /// Drops a payload index.
+    ///
+    /// # Errors
+    /// [`QdrantError`].
+    pub async fn delete_field_index(
+        &self,
+        request: impl Into<DeleteFieldIndexCollection>,
+    ) -> Result<PointsOperationResponse, QdrantError> {
+        let request = request.into();
+        self.ask(|| self.0.client.delete_field_index(request.clone()))
             .await
     }
 

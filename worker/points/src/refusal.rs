@@ -207,6 +207,10 @@ mod tests {
 
     /// In the words of servers from 1.16 to 1.19, numbers and names changed.
     #[test]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a table of refusals is read from top to bottom"
+    )]
     fn what_is_about_the_installation_is_told_from_what_is_about_the_content() {
         for (code, text, expected) in [
             (
