@@ -2,6 +2,7 @@
 //!
 //! With `QDRANT_URL` set the tests share that server; each has a collection of its own either way.
 
+pub mod conformance;
 mod point;
 
 use std::collections::BTreeMap;

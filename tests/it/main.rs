@@ -7,6 +7,7 @@ mod bad_input;
 mod benchmark;
 mod chaos;
 mod cluster;
+mod conformance;
 mod connections;
 mod consumers;
 mod dead_letters;
