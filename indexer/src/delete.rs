@@ -92,7 +92,7 @@ pub async fn delete(config: &DeleteConfig) -> anyhow::Result<Deleted> {
 
 /// How many of the documents are there and not deleted.
 async fn count(config: &DeleteConfig) -> anyhow::Result<usize> {
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant_to_read().await?;
     let target = Points {
         store: &qdrant,
         collection: &config.collection,

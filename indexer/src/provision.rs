@@ -183,7 +183,7 @@ pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> 
     let mut steps = streams::provision(config, &jetstream, &manifest).await?;
     // A rescorer has no vectors: its scores go to the points of others.
     if manifest.identity.task != Task::Rescore {
-        let qdrant = config.servers.qdrant.client_to_write().await?;
+        let qdrant = config.servers.qdrant_to_write().await?;
         steps.extend(collections::provision(config, &qdrant, &manifest).await?);
     }
     let check = config.check;

@@ -141,7 +141,7 @@ impl SearchConfig {
 pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     let manifest = config.model.manifest()?;
     let rescorer = config.rescorer()?;
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant_to_read().await?;
     let info = qdrant.collection_info(config.collection.as_str()).await;
     let info =
         info.with_context(|| format!("failed to look up collection `{}`", config.collection))?;
@@ -150,7 +150,7 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
         &info.result.unwrap_or_default(),
         &manifest,
     )?;
-    let asker = Asker::connect(&config.servers.nats, config.timeout).await?;
+    let asker = Asker::connect(&config.servers, config.timeout).await?;
     let vectors = asker.ask(&manifest, vec![config.query.clone()], 0).await?;
     let vector = vectors.into_iter().next().unwrap_or_default();
     let mut hits = query(config, &qdrant, &manifest, vector).await?;

@@ -151,7 +151,7 @@ impl Looker {
             config: config.clone(),
             manifest: config.model.manifest()?,
             jetstream: config.servers.jetstream().await?,
-            qdrant: config.servers.qdrant.client()?,
+            qdrant: config.servers.qdrant_to_read().await?,
             before: None,
         })
     }

@@ -44,3 +44,4 @@ mod status;
 mod sync;
 mod traces;
 mod versions;
+mod waiting;

@@ -16,6 +16,7 @@ use points::store::PointsError;
 use qdrant_client::QdrantError;
 
 pub use kinds::{AnswerError, EmbedError, Refusal, Suspicion, UpsertError};
+pub use runtime::wait::chain;
 
 /// What happens after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,15 +196,6 @@ pub fn retry_delay(deliveries: i64, spread: u64) -> Duration {
     let seconds = (5_u64 << doublings).min(120);
     let percent = 80 + spread % 41;
     Duration::from_millis(seconds * 10 * percent)
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 #[cfg(test)]

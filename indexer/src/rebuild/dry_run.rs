@@ -8,6 +8,7 @@ use super::RebuildConfig;
 use super::copy::{Copier, CopyResult, Copying};
 use super::verify::shrink;
 use crate::clock::now_micros;
+use crate::corpus::wait_for_stores;
 use crate::generation::alias;
 use crate::generation::collection::{documents, is_same_model};
 use crate::generation::ledger::DeadPoints;
@@ -18,7 +19,8 @@ use crate::plan::{Plan, Verb, Work};
 /// Plans a rebuild that starts now. What an unfinished run has done already is not taken into account.
 pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let manifest = config.model.embedding()?;
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant_to_read().await?;
+    wait_for_stores(&config.sources, config.servers.wait.wait()).await;
     let serving = alias::target(&qdrant, &config.alias).await?;
     let target = Points {
         store: &qdrant,

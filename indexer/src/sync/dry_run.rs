@@ -11,7 +11,7 @@ use crate::plan::{Changes, Plan, Sizing, Verb, Work};
 /// Plans a sync as if it began now. Jobs that wait for workers are not looked at: what they are going to write is
 /// planned once more.
 pub async fn dry_run(config: &Comparison, sizing: &Sizing) -> anyhow::Result<Plan> {
-    let qdrant = config.servers.qdrant.client_to_write().await?;
+    let qdrant = config.servers.qdrant_to_write().await?;
     let comparer = Comparer::open(config, &qdrant).await?;
     let mut claimed = comparer.claim().await?;
     let shrink = comparer.shrink(&claimed).await?;
