@@ -15,7 +15,7 @@ use crate::calibration::shapes;
 use crate::config::RunConfig;
 use crate::connect::connect;
 use crate::consumers::Consumers;
-use crate::health::{self, Health};
+use crate::health::{self, Health, Servers};
 use crate::load::{Loaded, load_and_warm_up};
 use crate::metrics;
 use crate::pipeline::embed::EmbedStage;
@@ -71,7 +71,11 @@ pub async fn run_with<E: Engine + Send + 'static>(
         optimized = loaded.optimized.is_some(),
         "ready"
     );
-    health.ready();
+    let (breaker, open) = watch::channel(false);
+    health.ready(Servers {
+        nats: connected.queue.client.clone(),
+        breaker: open,
+    });
     let parts = Parts {
         context: Context {
             queue: connected.queue,
@@ -83,6 +87,7 @@ pub async fn run_with<E: Engine + Send + 'static>(
         lanes: connected.consumers.each(),
         upserter: connected.upserter,
         drain: config.drain.then_some(trigger),
+        breaker,
         config,
         loaded,
         since,
@@ -96,6 +101,8 @@ struct Parts<E> {
     lanes: [PullConsumer; 2],
     upserter: Upserter,
     drain: Option<Trigger>,
+    /// Opened while writes fail.
+    breaker: watch::Sender<bool>,
     config: RunConfig,
     loaded: Loaded<E>,
     since: Instant,
@@ -104,10 +111,9 @@ struct Parts<E> {
 impl<E> Parts<E> {
     fn pipeline(self) -> Pipeline<E> {
         let (config, loaded, context) = (self.config, self.loaded, self.context);
-        let (breaker, open) = watch::channel(false);
         let controls = Controls {
             shutdown: context.shutdown.clone(),
-            breaker: open,
+            breaker: self.breaker.subscribe(),
             health: context.health.clone(),
             drain: self.drain,
         };
@@ -139,7 +145,7 @@ impl<E> Parts<E> {
                 context,
                 upserter: self.upserter,
                 collections: config.collections,
-                breaker,
+                breaker: self.breaker,
                 outages: Outages::default(),
             },
         }
