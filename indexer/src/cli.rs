@@ -4,7 +4,7 @@ pub mod output;
 mod watch;
 
 use std::fmt::Display;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::delete::{DeleteConfig, delete};
@@ -27,8 +27,9 @@ use points::connect::{login_advice, of_qdrant};
 use points::options::{Options, missing_index};
 use queue::denial::denied;
 use queue::trace;
+use runtime::log::{self, Log, LogConfig, LogFormat};
 use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
-use tracing_subscriber::EnvFilter;
+use runtime::signals;
 
 use output::Output;
 
@@ -36,6 +37,8 @@ use output::Output;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
+    #[command(flatten)]
+    log: LogConfig,
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -134,23 +137,23 @@ impl Verb {
     }
 }
 
+/// What is logged unless `RUST_LOG` says otherwise. What people and schedulers follow is of the target `progress`.
+const FILTER: &str = "warn,progress=info,opentelemetry=error";
+
 /// Does what the arguments of the process say.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = documents::extract::isolated::serve_if_asked() {
         return code;
     }
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,opentelemetry=error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
     let cli: Cli = match settings::parse() {
         Ok(cli) => cli,
-        Err(faults) => return reject(&faults),
+        Err(faults) => {
+            log::start(LogFormat::Text, Log::Error, FILTER);
+            return reject(&faults);
+        }
     };
+    log::start(cli.log.log_format, Log::Error, FILTER);
     let faults = [cli.verb.faults(), trace::faults()].concat();
     if !faults.is_empty() {
         return reject(&faults);
@@ -171,6 +174,7 @@ pub fn main() -> ExitCode {
 
 fn perform(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async { signals::end_when_told() })?;
     let export = runtime.block_on(async { trace::start("ebb-indexer") })?;
     let done = runtime.block_on(permitted(verb, out));
     export.end();

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
-use points::connect::QdrantConfig;
-use queue::nats::{FirstConnect, NatsConfig, NatsError, jetstream};
+use points::Qdrant;
+use points::connect::{ClientToWriteError, QdrantConfig, QdrantSetupError};
+use queue::nats::{NatsConfig, NatsError, jetstream};
 use runtime::failpoint;
 pub use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
+use runtime::wait::WaitConfig;
 use serde::Serialize;
 
 #[derive(Args, Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct Servers {
     pub nats: NatsConfig,
     #[command(flatten)]
     pub qdrant: QdrantConfig,
+    #[command(flatten)]
+    pub wait: WaitConfig,
 }
 
 impl Servers {
@@ -26,11 +30,29 @@ impl Servers {
         faults
     }
 
-    /// Connects to NATS. A person waits, so an unreachable server is an error at once.
+    /// Connects to NATS.
     pub async fn jetstream(&self) -> Result<async_nats::jetstream::Context, NatsError> {
-        Ok(jetstream(
-            self.nats.connect("indexer", FirstConnect::Fail).await?,
-        ))
+        Ok(jetstream(self.client().await?))
+    }
+
+    /// Connects to NATS.
+    pub async fn client(&self) -> Result<async_nats::Client, NatsError> {
+        self.nats.connect("indexer", self.wait.wait()).await
+    }
+
+    /// Qdrant, for a verb that writes points or changes collections.
+    pub async fn qdrant_to_write(&self) -> Result<Qdrant, ClientToWriteError> {
+        self.qdrant.client_to_write(self.wait.wait()).await
+    }
+
+    /// Qdrant, for a verb that looks at the system.
+    pub async fn qdrant_to_look(&self) -> Result<Qdrant, QdrantSetupError> {
+        self.qdrant.client_to_look(self.wait.wait()).await
+    }
+
+    /// Qdrant, for a verb that reads much.
+    pub async fn qdrant_to_read(&self) -> Result<Qdrant, QdrantSetupError> {
+        self.qdrant.client_to_read(self.wait.wait()).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Corpus: the documents of sources, read and cut into jobs on threads of their own.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::thread::JoinHandle;
 
 use clap::Args;
@@ -8,7 +8,9 @@ use contract::digest::Digest;
 use contract::model::{Manifest, TOKENIZER};
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
+use runtime::object_stores::{Place, is_url, wait_for_store};
 use runtime::settings::ConfigFault;
+use runtime::wait::Wait;
 use tokio::sync::mpsc;
 
 use crate::config::ModelDir;
@@ -131,6 +133,17 @@ impl ReadingThreads {
         let died = tokio::task::spawn_blocking(move || self.0.join().is_err()).await?;
         anyhow::ensure!(!died, "a reading thread died; run it again to go on");
         Ok(())
+    }
+}
+
+/// Waits for the object stores among sources, each once.
+pub async fn wait_for_stores(sources: &[String], wait: Wait) {
+    let urls = sources.iter().filter(|source| is_url(source));
+    let mut asked = BTreeSet::new();
+    for place in urls.filter_map(|url| Place::of_url(url).ok()) {
+        if asked.insert(place.base.clone()) {
+            wait_for_store(&*place.store, &place.path, &place.base, wait).await;
+        }
     }
 }
 

@@ -92,7 +92,7 @@ pub async fn delete(config: &DeleteConfig) -> anyhow::Result<Deleted> {
 
 /// How many of the documents are there and not deleted.
 async fn count(config: &DeleteConfig) -> anyhow::Result<usize> {
-    let qdrant = config.servers.qdrant.patient_client()?;
+    let qdrant = config.servers.qdrant_to_read().await?;
     let target = Points::new(&qdrant, &config.collection);
     let mut there = 0;
     for ids in config.documents.chunks(REMOVALS_PER_JOB) {

@@ -23,8 +23,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use queue::nats::{FirstConnect, NatsConfig};
+use queue::nats::NatsConfig;
 use runtime::settings::ConfigFault;
+use runtime::wait::WaitConfig;
 
 use crate::outcome::print;
 use list::ListConfig;
@@ -39,6 +40,8 @@ pub struct DlqConfig {
     pub verb: DlqVerb,
     #[command(flatten)]
     pub nats: NatsConfig,
+    #[command(flatten)]
+    pub wait: WaitConfig,
 }
 
 /// What to do with dead letters.
@@ -71,7 +74,7 @@ impl DlqConfig {
 
 /// Does what was asked and writes the outcome.
 pub async fn dlq(config: &DlqConfig, out: &mut (dyn Write + Send)) -> anyhow::Result<ExitCode> {
-    let client = config.nats.connect("indexer", FirstConnect::Fail).await?;
+    let client = config.nats.connect("indexer", config.wait.wait()).await?;
     let jetstream = queue::nats::jetstream(client);
     match &config.verb {
         DlqVerb::Ls(config) => list::list(&jetstream, config, out).await,

@@ -116,9 +116,13 @@ async fn system(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {
         servers: config.servers.clone(),
     };
     let mut findings = collections::pin(config, &manifest);
-    findings.extend(nats(config, &wanted, &manifest).await);
-    findings.extend(collections::look(&wanted, &manifest).await);
-    findings.extend(monitoring::look(config, &manifest).await);
+    // Side by side, so that a wait for one server is a wait for all.
+    let (queue, collections, monitoring) = tokio::join!(
+        nats(config, &wanted, &manifest),
+        collections::look(&wanted, &manifest),
+        monitoring::look(config, &manifest),
+    );
+    findings.extend([queue, collections, monitoring].into_iter().flatten());
     Ok(findings)
 }
 

@@ -78,12 +78,12 @@ impl Outcome for Report {
 
 /// Evaluations of the alias, and of the baseline if that is an alias as well.
 async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Vec<Evaluation>> {
-    let qdrant = config.servers.qdrant.patient_client()?;
+    let qdrant = config.servers.qdrant_to_read().await?;
     let (targets, limits) = targets(config, &qdrant).await?;
     let cutoffs = config.all_cutoffs();
     let depth = cutoffs.last().copied().unwrap_or(config.at);
     let run = Run {
-        asker: &Asker::connect(&config.servers.nats, config.timeout).await?,
+        asker: &Asker::connect(&config.servers, config.timeout).await?,
         retriever: Retriever {
             qdrant: &qdrant,
             depth: depth + 1,

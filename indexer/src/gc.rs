@@ -45,7 +45,7 @@ impl GcConfig {
 /// Drops the generations of an alias that nobody needs; gives all of them with their fate.
 pub async fn gc(config: &GcConfig) -> anyhow::Result<Vec<Generation>> {
     let jetstream = config.servers.jetstream().await?;
-    let qdrant = config.servers.qdrant.client_to_write().await?;
+    let qdrant = config.servers.qdrant_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
     if config.dry_run {
         return all_with_fate(&qdrant, &runs, &config.alias, config.keep).await;

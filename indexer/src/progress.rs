@@ -1,10 +1,11 @@
 //! Progress: how far long work is, on standard error. A count has a bar on a terminal, and a line now and then otherwise.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use runtime::log::PROGRESS;
 
 /// Time between two lines, where there is no terminal.
 const BETWEEN: Duration = Duration::from_secs(10);
@@ -39,12 +40,7 @@ impl Progress {
         };
         if said.elapsed() > BETWEEN {
             let total = self.bar.length().unwrap_or_default();
-            // Nobody may be listening; the work goes on.
-            drop(writeln!(
-                std::io::stderr(),
-                "{done} of {total} {}",
-                self.what
-            ));
+            note(&format!("{done} of {total} {}", self.what));
             *said = Instant::now();
         }
     }
@@ -54,10 +50,9 @@ impl Progress {
     }
 }
 
-/// Tells people what is being done, apart from the report.
+/// Tells people what is being done, apart from the report. It is a line of the log, in the format of the log.
 pub fn note(line: &str) {
-    // Nobody reads it any more: no reason to stop.
-    drop(writeln!(std::io::stderr(), "· {line}"));
+    tracing::info!(target: PROGRESS, "{line}");
 }
 
 /// A count for people and ratios.

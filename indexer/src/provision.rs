@@ -228,7 +228,7 @@ pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> 
     // A rescorer has no vectors: its scores go to the points of others.
     if manifest.identity.task != Task::Rescore {
         config.installation.options.options().suit(&manifest)?;
-        let qdrant = config.servers.qdrant.client_to_write().await?;
+        let qdrant = config.servers.qdrant_to_write().await?;
         steps.extend(collections::provision(config, &qdrant, &manifest).await?);
     }
     let check = config.check;

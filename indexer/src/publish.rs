@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
 use crate::corpus::read::Event;
-use crate::corpus::{Chunking, Corpus, source_faults};
+use crate::corpus::{Chunking, Corpus, source_faults, wait_for_stores};
 use crate::jobs::Packed;
 use crate::jobs::store::{NotStored, store_as};
 use crate::outcome::{Outcome, write_counts};
@@ -185,6 +185,7 @@ pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
         refuses_repeated: true,
     };
     let lane = Lane::new(Task::Embed, manifest.name, config.lane);
+    wait_for_stores(&config.sources, config.servers.wait.wait()).await;
     let (incoming, reader) = corpus.read(chunker)?;
     let (encoded, encoding) = encode(incoming);
     let published = send_all(jetstream.as_ref(), &lane.subject(), encoded).await;

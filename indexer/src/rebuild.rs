@@ -27,6 +27,7 @@ use runtime::failpoint;
 
 use crate::config::save_report;
 use crate::corpus::seen::Chunks;
+use crate::corpus::wait_for_stores;
 use crate::generation::lock::{Lock, Purpose};
 use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord, Runs, StoredRun};
 use crate::generation::{AliasContext, Stopped, TimeLimits};
@@ -69,7 +70,8 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     config.options.options().suit(&manifest)?;
     let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
     let jetstream = config.servers.jetstream().await?;
-    let qdrant = config.servers.qdrant.client_to_write().await?;
+    let qdrant = config.servers.qdrant_to_write().await?;
+    wait_for_stores(&config.sources, config.servers.wait.wait()).await;
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;
     let (bucket, alias, silence) = (runs.bucket(), &config.alias, config.lease);

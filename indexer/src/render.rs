@@ -11,7 +11,7 @@ mod relative;
 mod write;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use runtime::settings::ConfigFault;
@@ -164,10 +164,11 @@ fn files(
     decisions: &Decisions,
     derived: &Derived,
 ) -> anyhow::Result<Vec<(PathBuf, String)>> {
-    let from = |folder: &Path| relative::path(folder, &config.deploy);
     let (top, keda) = (config.out.clone(), config.out.join("keda"));
-    let autoscaler = overlay::autoscaler(&from(&keda)?, decisions, derived);
-    let overlay = overlay::kustomization(&from(&top)?, decisions, derived);
+    let scaler = relative::path(&keda, &config.deploy.join("../keda"))?;
+    let autoscaler = overlay::autoscaler(&scaler, decisions, derived);
+    let deploy = relative::path(&top, &config.deploy)?;
+    let overlay = overlay::kustomization(&deploy, decisions, derived);
     Ok([(keda, autoscaler), (top, overlay)]
         .map(|(folder, content)| {
             let content = write::with_header(&content, derived);

@@ -35,7 +35,7 @@ use crate::generation::alias;
 use crate::jobs::JOB_TOKENS;
 use crate::jobs::store::{NotStored, store};
 use crate::outcome::{Outcome, write_counts};
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use pack::{Limits, RowPacker, Template};
 use record::{HeldRecord, Purpose};
 use scroll::{Measure, Ready, Scroll, Selection};
@@ -199,7 +199,7 @@ pub async fn rescore(config: &RescoreConfig) -> anyhow::Result<Rescored> {
     let rescoring = Rescoring {
         config,
         manifest,
-        qdrant: config.servers.qdrant.patient_client()?,
+        qdrant: config.servers.qdrant_to_read().await?,
     };
     if config.dry_run {
         return rescoring.count().await;
@@ -211,9 +211,7 @@ pub async fn rescore(config: &RescoreConfig) -> anyhow::Result<Rescored> {
 /// The name of a run is needed to go on with it, even if the process is killed in the next moment.
 fn new_run() -> String {
     let run = now_micros().to_string();
-    // Nobody may be listening.
-    drop(writeln!(
-        io::stderr(),
+    note(&format!(
         "run {run}; to go on with it if it is interrupted, add --run-id {run}"
     ));
     run

@@ -116,7 +116,7 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let jetstream = config.servers.jetstream().await?;
     let context = AliasContext {
         alias: &config.alias,
-        qdrant: &config.servers.qdrant.client_to_write().await?,
+        qdrant: &config.servers.qdrant_to_write().await?,
         jetstream: &jetstream,
         jobs: &stream(&jetstream, JOBS).await?,
         runs: &Runs::open(&jetstream).await?,

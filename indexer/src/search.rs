@@ -142,7 +142,7 @@ impl SearchConfig {
 pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     let manifest = config.model.manifest()?;
     let rescorer = config.rescorer()?;
-    let qdrant = config.servers.qdrant.client()?;
+    let qdrant = config.servers.qdrant_to_look().await?;
     let info = qdrant.collection_info(config.collection.as_str()).await;
     let info =
         info.with_context(|| format!("failed to look up collection `{}`", config.collection))?;
@@ -155,7 +155,7 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
         "`{}` gives at most {most} hits (max_query_limit of its strict mode), and {wanted} are asked for; ask for fewer",
         config.collection
     );
-    let asker = Asker::connect(&config.servers.nats, config.timeout).await?;
+    let asker = Asker::connect(&config.servers, config.timeout).await?;
     let vectors = asker.ask(&manifest, vec![config.query.clone()], 0).await?;
     let vector = vectors.into_iter().next().unwrap_or_default();
     let mut hits = query(config, &qdrant, &manifest, vector).await?;

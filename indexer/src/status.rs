@@ -152,7 +152,7 @@ impl Looker {
             config: config.clone(),
             manifest: config.model.manifest()?,
             jetstream: config.servers.jetstream().await?,
-            qdrant: config.servers.qdrant.client()?,
+            qdrant: config.servers.qdrant_to_look().await?,
             before: None,
         })
     }

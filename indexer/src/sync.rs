@@ -68,7 +68,7 @@ struct Record {
 pub async fn sync(config: &SyncConfig) -> anyhow::Result<Report> {
     let (servers, alias) = (&config.comparison.servers, &config.comparison.alias);
     let jetstream = servers.jetstream().await?;
-    let qdrant = servers.qdrant.client_to_write().await?;
+    let qdrant = servers.qdrant_to_write().await?;
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;
     let (bucket, silence) = (runs.bucket(), config.lease);

@@ -40,7 +40,6 @@ async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass(
         ("invalid", json!({ "version": "1.0", "kind": "embed", "collection": collection, "documents": [] }).to_string()),
         ("invalid", json!({ "version": "1.0", "kind": "embed", "collection": collection, "documents": document(" ") }).to_string()),
         ("wrong_task", json!({ "version": "1.0", "kind": "rescore", "collection": collection, "items": [{ "point": "1", "text": "t" }] }).to_string()),
-        ("collection_not_allowed", json!({ "version": "1.0", "kind": "embed", "collection": "elsewhere", "documents": document("t") }).to_string()),
         ("too_long", json!({ "version": "1.0", "kind": "embed", "collection": collection, "documents": document(&long) }).to_string()),
         ("too_long", json!({ "version": "1.0", "kind": "embed", "collection": collection, "documents": document(&endless) }).to_string()),
         ("unknown_token", unknown_token.to_string()),

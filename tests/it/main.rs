@@ -1,6 +1,7 @@
 //! Integration tests against real processes: nats-server, Qdrant's engine (or a real server by `QDRANT_URL`), ONNX
 //! Runtime, and the programs of this workspace. Each is named as the statement that it checks.
 
+mod allow_lists;
 mod autoscaling;
 mod bad_configuration;
 mod bad_input;
@@ -46,3 +47,4 @@ mod strict_mode;
 mod sync;
 mod traces;
 mod versions;
+mod waiting;

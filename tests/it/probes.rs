@@ -2,6 +2,7 @@
 
 use fixtures::http;
 use fixtures::process::Process;
+use fixtures::qdrant::QdrantServer;
 use fixtures::wait::until;
 use tests::{Bed, LIMIT};
 use tokio::net::TcpListener;
@@ -67,6 +68,40 @@ async fn a_worker_is_alive_and_not_started_until_its_golden_texts_are_proved() -
     assert!(!session.await?.contains("phase=\"golden\""));
     assert_eq!(worker.answers().await, Some([false, false, true]));
     worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_worker_is_not_ready_while_nats_is_away() -> anyhow::Result<()> {
+    let mut bed = Bed::start().await?;
+    let worker = Early::start(&bed, free().await?, None)?;
+    worker.comes_to([true, true, true]).await?;
+    bed.stack.nats.kill().await?;
+    worker.comes_to([true, false, true]).await?;
+    bed.stack.nats.resume().await?;
+    worker.comes_to([true, true, true]).await?;
+    assert!(worker.process.terminate().await?.success());
+    bed.end().await
+}
+
+#[tokio::test]
+async fn a_worker_is_not_ready_while_qdrant_takes_no_writes() -> anyhow::Result<()> {
+    let mut bed = Bed::start().await?;
+    let worker = Early::start(&bed, free().await?, None)?;
+    worker.comes_to([true, true, true]).await?;
+    let QdrantServer::Local(qdrant) = &mut bed.stack.qdrant else {
+        // A server that others share is not ours to kill.
+        return bed.end().await;
+    };
+    qdrant.kill().await?;
+    bed.publish_document("doc", 1, &["text"]).await?;
+    worker.comes_to([true, false, true]).await?;
+    if let QdrantServer::Local(qdrant) = &mut bed.stack.qdrant {
+        qdrant.resume().await?;
+    }
+    worker.comes_to([true, true, true]).await?;
+    bed.drained().await?;
+    assert!(worker.process.terminate().await?.success());
     bed.end().await
 }
 

@@ -10,8 +10,9 @@ use contract::topology::{JOBS, Lane, Task};
 use points::connect::{OLDEST, QdrantConfig};
 use points::limits::Unfit;
 use queue::denial::denied;
-use queue::nats::{FirstConnect, NatsConfig, jetstream};
+use queue::nats::{NatsConfig, jetstream};
 use runtime::settings::{ConfigFault, unreadable};
+use runtime::wait::WaitConfig;
 
 use crate::config::{ModelConfig, SessionConfig};
 use crate::consumers::check_consumer;
@@ -30,6 +31,8 @@ pub struct CheckConfig {
     pub nats: NatsConfig,
     #[command(flatten)]
     pub qdrant: QdrantConfig,
+    #[command(flatten)]
+    pub wait: WaitConfig,
     /// Collections and aliases to look at, separated by commas
     #[arg(
         long,
@@ -101,11 +104,8 @@ async fn check_device(config: &CheckConfig) -> Finding {
 }
 
 async fn check_nats(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding> {
-    let client = match config
-        .nats
-        .connect("worker-check", FirstConnect::Fail)
-        .await
-    {
+    let wait = config.wait.wait();
+    let client = match config.nats.connect("worker-check", wait).await {
         Ok(client) => client,
         Err(error) => return vec![finding("nats", Err(anyhow::Error::from(error)))],
     };
@@ -131,7 +131,7 @@ async fn check_nats(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding> {
 }
 
 async fn check_qdrant(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding> {
-    let client = match config.qdrant.client() {
+    let client = match config.qdrant.client_to_look(config.wait.wait()).await {
         Ok(client) => client,
         Err(error) => return vec![finding("qdrant", Err(anyhow::Error::from(error)))],
     };

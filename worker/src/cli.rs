@@ -1,7 +1,6 @@
 //! The command line: verbs, the log, and what is printed.
 
 use std::fmt::Display;
-use std::io::{IsTerminal as _, stderr, stdout};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -11,29 +10,21 @@ use crate::check::{CheckConfig, check};
 use crate::config::RunConfig;
 use crate::run::process_start;
 use crate::stage::{StageConfig, stage};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use contract::topology::RUNTIME_END;
 use queue::trace;
-use runtime::settings;
-use runtime::settings::{ConfigFault, EXIT_CONFIG};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use runtime::log::{self, Log, LogConfig, LogFormat};
+use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
+use runtime::signals;
 
 /// Pulls embedding jobs from JetStream, runs an ONNX model, writes vectors to Qdrant
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// Format of the log: on standard output for `run`, on standard error for the others, whose output is their result
-    #[arg(long, global = true, env = "EBB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: LogConfig,
     #[command(subcommand)]
     verb: Verb,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,13 +39,6 @@ enum Verb {
     Check(Box<CheckConfig>),
 }
 
-/// The stream that takes the log.
-#[derive(Clone, Copy, Debug)]
-enum Log {
-    Output,
-    Error,
-}
-
 /// What is logged unless `RUST_LOG` says otherwise. OpenTelemetry warns before each of its own attempts.
 const FILTER: &str = "info,ort=warn,opentelemetry=error";
 
@@ -65,16 +49,16 @@ pub fn main() -> ExitCode {
     let cli: Cli = match settings::parse() {
         Ok(cli) => cli,
         Err(faults) => {
-            start_log(LogFormat::Text, Log::Error);
+            log::start(LogFormat::Text, Log::Error, FILTER);
             return reject(&faults);
         }
     };
     let faults = cli.verb.faults();
     if !faults.is_empty() {
-        start_log(cli.log_format, Log::Error);
+        log::start(cli.log.log_format, Log::Error, FILTER);
         return reject(&faults);
     }
-    start_log(cli.log_format, cli.verb.log());
+    log::start(cli.log.log_format, cli.verb.log(), FILTER);
     match perform(cli.verb, since) {
         Ok(code) => code,
         Err(error) => {
@@ -104,22 +88,6 @@ impl Verb {
     }
 }
 
-fn start_log(format: LogFormat, log: Log) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
-    let (writer, is_terminal) = match log {
-        Log::Output => (BoxMakeWriter::new(stdout), stdout().is_terminal()),
-        Log::Error => (BoxMakeWriter::new(stderr), stderr().is_terminal()),
-    };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(is_terminal);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-}
-
 fn reject(faults: &[impl Display]) -> ExitCode {
     for fault in faults {
         tracing::error!(target: "worker", "bad configuration: {fault}");
@@ -129,6 +97,9 @@ fn reject(faults: &[impl Display]) -> ExitCode {
 
 fn perform(verb: Verb, since: Instant) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
+    if !matches!(verb, Verb::Run(_)) {
+        runtime.block_on(async { signals::end_when_told() })?;
+    }
     match verb {
         Verb::Run(config) => {
             let export = runtime.block_on(async { trace::start("ebb-worker") })?;

@@ -9,11 +9,12 @@ use contract::model::Manifest;
 use contract::topology::ATTEMPTS;
 use points::connect::ServerError;
 use queue::denial::denied;
-use queue::nats::{FirstConnect, jetstream};
+use queue::nats::jetstream;
+use runtime::wait::Wait;
 
 use crate::config::RunConfig;
 use crate::consumers::Consumers;
-use crate::error::{UpsertError, chain};
+use crate::error::UpsertError;
 use crate::health::Health;
 use crate::inflight::Queue;
 use crate::pipeline::upsert::Upserter;
@@ -44,7 +45,7 @@ pub async fn connect(
 ) -> anyhow::Result<Option<Connected>> {
     let connect = async {
         let worker = worker_name();
-        let client = config.nats.connect(&worker, FirstConnect::Retry).await?;
+        let client = config.nats.connect(&worker, Wait::ENDLESS).await?;
         let jetstream = jetstream(client.clone());
         let consumers = Consumers::find(&jetstream, manifest).await?;
         let ack_wait = consumers.ack_wait_above(config.grace)?;
@@ -97,35 +98,42 @@ async fn find_attempts(jetstream: &jetstream::Context) -> kv::Store {
 /// Waits for Qdrant, and refuses collections of other models. A worker starts without a collection that is not there yet,
 /// because others may be.
 async fn check_collections(config: &RunConfig, upserter: &Upserter) -> anyhow::Result<()> {
-    while let Err(error) = upserter.check_server().await {
-        wait_out(config, error).await?;
-    }
+    let may_pass = |error: &UpsertError| may_pass(config, error);
+    let server = config.qdrant.server();
+    let checked =
+        Wait::ENDLESS.for_answer(&server, may_pass, async || upserter.check_server().await);
+    checked.await.map_err(|error| refused(config, error))?;
     for collection in &config.collections {
-        while let Err(error) = upserter.check(collection).await {
-            if error.is_not_found() {
+        let checked =
+            Wait::ENDLESS.for_answer(&server, may_pass, async || upserter.check(collection).await);
+        match checked.await {
+            Err(error) if error.is_not_found() => {
                 tracing::warn!(%collection, "collection not found; run `indexer provision`");
-                break;
             }
-            wait_out(config, error).await?;
+            checked => checked.map_err(|error| refused(config, error))?,
         }
     }
     Ok(())
 }
 
-/// Waits before Qdrant is asked again, if that can help.
-async fn wait_out(config: &RunConfig, error: UpsertError) -> anyhow::Result<()> {
+/// Whether Qdrant may have another answer later. Beside what cannot be reached, a worker waits for whatever a server may
+/// say while it starts or is in trouble: it would be restarted, and load its model, in vain.
+fn may_pass(config: &RunConfig, error: &UpsertError) -> bool {
     let refused = error.client_error();
-    if let Some(login) = refused.and_then(|error| config.qdrant.refused_login(error)) {
-        return Err(login.into());
-    }
+    let refused = refused.and_then(|error| config.qdrant.refused_login(error));
     match error {
-        UpsertError::Mismatch(_) | UpsertError::Server(ServerError::TooOld { .. }) => {
-            Err(error.into())
-        }
+        UpsertError::Mismatch(_) | UpsertError::Server(ServerError::TooOld { .. }) => false,
         UpsertError::Points(_) | UpsertError::Server(ServerError::Unknown(_)) => {
-            tracing::warn!(error = chain(&error), "waiting for qdrant");
-            tokio::time::sleep(PAUSE).await;
-            Ok(())
+            refused.is_none() && !error.is_not_found()
         }
+    }
+}
+
+/// Says whose turn it is, where that is known.
+fn refused(config: &RunConfig, error: UpsertError) -> anyhow::Error {
+    let of_client = error.client_error();
+    match of_client.and_then(|error| config.qdrant.refused_login(error)) {
+        Some(login) => login.into(),
+        None => error.into(),
     }
 }

@@ -12,12 +12,14 @@ mod kinds;
 use std::time::Duration;
 
 use contract::names::CollectionName;
+use contract::topology::MAX_DELIVER;
 use points::connect::ServerError;
 use points::refusal::Refusal as QdrantRefusal;
 use points::store::PointsError;
 use qdrant_client::QdrantError;
 
 pub use kinds::{AnswerError, EmbedError, Refusal, Suspicion, UpsertError};
+pub use runtime::wait::chain;
 
 /// What happens after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,29 @@ impl Refusal {
             Self::TooManyQueries { .. } => "too_many_queries",
             Self::UnknownToken { .. } => "unknown_token",
             Self::UnsoundVector { .. } => "unsound_vector",
+        }
+    }
+}
+
+/// A job that this worker may not do is given back, because another one may: while the settings of a fleet are being
+/// changed, old workers run beside new ones. It is given up at this delivery, after about a quarter of an hour, which
+/// leaves it some more for outages.
+pub const GIVE_UP_REFUSED: i64 = 15;
+/// What is younger is not given up: deliveries are also spent by workers that end.
+const REFUSED_AT_LEAST: Duration = Duration::from_secs(300);
+
+impl Refusal {
+    /// Most refusals are about the job; one may be about this worker alone.
+    pub fn outcome(&self, deliveries: i64, age: Duration) -> Outcome {
+        let given_up = deliveries >= GIVE_UP_REFUSED && age >= REFUSED_AT_LEAST;
+        let of_this_worker = matches!(self, Self::CollectionNotAllowed { .. });
+        if of_this_worker && !given_up && deliveries < MAX_DELIVER {
+            return Outcome::Retry {
+                after: Some(refusal_delay(deliveries)),
+            };
+        }
+        Outcome::DeadLetter {
+            cause: self.cause(),
         }
     }
 }
@@ -193,13 +218,10 @@ pub fn retry_delay(deliveries: i64, spread: u64) -> Duration {
     Duration::from_millis(seconds * 10 * percent)
 }
 
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+/// Delay after the n-th delivery to a worker that may not do the job: short at first, since the next worker may.
+fn refusal_delay(deliveries: i64) -> Duration {
+    let doublings = u32::try_from(deliveries.saturating_sub(1).clamp(0, 7)).unwrap_or(7);
+    Duration::from_secs((1_u64 << doublings).min(120))
 }
 
 #[cfg(test)]
@@ -228,6 +250,41 @@ mod tests {
                 assert!(retry_delay(deliveries, spread) <= LONGEST_RETRY_DELAY);
             }
         }
+    }
+
+    #[test]
+    fn a_job_for_others_is_given_up_by_many_refusals_over_minutes_and_never_by_one() {
+        let refusal = Refusal::CollectionNotAllowed {
+            collection: "docs".parse().unwrap(),
+            allowed: "handbook".to_owned(),
+        };
+        let given_up = Outcome::DeadLetter {
+            cause: "collection_not_allowed",
+        };
+        let hour = Duration::from_secs(3600);
+        let mut waited = Duration::ZERO;
+        for deliveries in 1..GIVE_UP_REFUSED {
+            let Outcome::Retry { after: Some(after) } = refusal.outcome(deliveries, hour) else {
+                panic!("given up at delivery {deliveries}");
+            };
+            assert!(after <= LONGEST_RETRY_DELAY);
+            waited += after;
+        }
+        let minutes = waited.as_secs() / 60;
+        assert!((10..=20).contains(&minutes), "{minutes} minutes");
+        assert_eq!(refusal.outcome(GIVE_UP_REFUSED, hour), given_up);
+        // Deliveries that others have spent in a moment do not count as refusals.
+        let young = refusal.outcome(GIVE_UP_REFUSED, Duration::from_secs(60));
+        assert!(matches!(young, Outcome::Retry { .. }));
+        let last = refusal.outcome(MAX_DELIVER, Duration::from_secs(60));
+        assert_eq!(last, given_up);
+        let of_the_job = Refusal::BadVersion.outcome(1, Duration::ZERO);
+        assert_eq!(
+            of_the_job,
+            Outcome::DeadLetter {
+                cause: "bad_version"
+            }
+        );
     }
 
     #[test]

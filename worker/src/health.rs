@@ -1,21 +1,25 @@
 //! Health and metrics over HTTP: `/startupz`, `/readyz`, `/livez`, `/metrics`.
 //!
 //! Started means that the model is loaded and has given its golden texts their vectors: what is left to do waits for
-//! others. Ready means that the consumers were found as well. Alive means that the event loop answers and the engines
+//! others. Ready means that the consumers were found as well, and that jobs are pulled: not while NATS is away or Qdrant
+//! takes no writes. NATS is away when its connection has ended, or when it has been silent for the 30 s in which the client
+//! finds that out. Alive means that the event loop answers and the engines
 //! have shown themselves lately. Neither started nor alive asks for NATS or Qdrant: that one of them cannot be reached is
 //! no reason to restart.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_nats::connection::State as Connection;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// A tensor, a request or a batch to encode takes seconds at most: a stage that takes no step for this long hangs.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
@@ -42,9 +46,17 @@ pub struct EngineHealth {
 struct Inner {
     since: Instant,
     started: AtomicBool,
-    ready: AtomicBool,
+    servers: OnceLock<Servers>,
     stages: [Heartbeat; 2],
     engines: Mutex<Vec<Arc<Heartbeat>>>,
+}
+
+/// What a worker that pulls depends on.
+#[derive(Debug)]
+pub struct Servers {
+    pub nats: async_nats::Client,
+    /// `true` while nothing is pulled because writes fail.
+    pub breaker: watch::Receiver<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +75,7 @@ impl Health {
         Self(Arc::new(Inner {
             since,
             started: AtomicBool::new(false),
-            ready: AtomicBool::new(false),
+            servers: OnceLock::new(),
             stages: Default::default(),
             engines: Mutex::default(),
         }))
@@ -84,9 +96,9 @@ impl Health {
         self.0.started.store(true, Ordering::Release);
     }
 
-    /// The worker pulls from now on.
-    pub fn ready(&self) {
-        self.0.ready.store(true, Ordering::Release);
+    /// The worker pulls from now on, as long as its servers are there.
+    pub fn ready(&self, servers: Servers) {
+        self.0.servers.get_or_init(|| servers);
     }
 
     /// A stage has work, and has taken a step.
@@ -114,7 +126,9 @@ impl Health {
     }
 
     fn is_ready(&self) -> bool {
-        self.0.ready.load(Ordering::Acquire)
+        self.0.servers.get().is_some_and(|servers| {
+            servers.nats.connection_state() == Connection::Connected && !*servers.breaker.borrow()
+        })
     }
 
     /// Whether restarting the process would help: an outage of Qdrant is no reason to.

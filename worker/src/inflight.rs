@@ -125,6 +125,11 @@ impl Deliveries {
         removed
     }
 
+    /// Takes all deliveries out of the batch.
+    pub fn into_all(self) -> Vec<Delivery> {
+        self.deliveries
+    }
+
     /// Each job as a batch of its own.
     pub fn into_singles(self) -> Vec<Self> {
         self.deliveries

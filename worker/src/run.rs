@@ -15,7 +15,7 @@ use crate::calibration::shapes;
 use crate::config::RunConfig;
 use crate::connect::connect;
 use crate::consumers::Consumers;
-use crate::health::{self, Health};
+use crate::health::{self, Health, Servers};
 use crate::load::{Loaded, load_and_warm_up};
 use crate::metrics;
 use crate::pipeline::embed::EmbedStage;
@@ -70,7 +70,11 @@ pub async fn run_with<E: Engine + Send + 'static>(
         golden = %loaded.golden,
         "ready"
     );
-    health.ready();
+    let (breaker, open) = watch::channel(false);
+    health.ready(Servers {
+        nats: connected.queue.client.clone(),
+        breaker: open,
+    });
     let parts = Parts {
         context: Context {
             queue: connected.queue,
@@ -82,6 +86,7 @@ pub async fn run_with<E: Engine + Send + 'static>(
         lanes: connected.consumers.each(),
         upserter: connected.upserter,
         drain: config.drain.then_some(trigger),
+        breaker,
         config,
         loaded,
         since,
@@ -95,6 +100,8 @@ struct Parts<E> {
     lanes: [PullConsumer; 2],
     upserter: Upserter,
     drain: Option<Trigger>,
+    /// Opened while writes fail.
+    breaker: watch::Sender<bool>,
     config: RunConfig,
     loaded: Loaded<E>,
     since: Instant,
@@ -103,10 +110,9 @@ struct Parts<E> {
 impl<E> Parts<E> {
     fn pipeline(self) -> Pipeline<E> {
         let (config, loaded, context) = (self.config, self.loaded, self.context);
-        let (breaker, open) = watch::channel(false);
         let controls = Controls {
             shutdown: context.shutdown.clone(),
-            breaker: open,
+            breaker: self.breaker.subscribe(),
             health: context.health.clone(),
             drain: self.drain,
         };
@@ -138,7 +144,7 @@ impl<E> Parts<E> {
                 context,
                 upserter: self.upserter,
                 collections: config.collections,
-                breaker,
+                breaker: self.breaker,
                 outages: Outages::default(),
             },
         }

@@ -26,7 +26,7 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
     if manifest.identity.task == Task::Rescore {
         return Vec::new();
     }
-    let qdrant = match wanted.servers.qdrant.client() {
+    let qdrant = match wanted.servers.qdrant_to_look().await {
         Ok(qdrant) => qdrant,
         Err(error) => {
             return vec![Finding::failed(

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use contract::model::Manifest;
 use contract::topology::Lane;
+use runtime::wait::{Wait, tls_error};
 use serde_json::Value;
 
 use super::queue::fullness;
@@ -57,6 +58,7 @@ pub async fn look(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
 
 async fn ask(config: &DoctorConfig, address: &str) -> anyhow::Result<(Endpoint, Value)> {
     let endpoint = Endpoint::new(address)?;
+    endpoint.wait(config.servers.wait.wait()).await;
     let answer = endpoint.jsz(&endpoint.base, &config.account).await?;
     Ok((endpoint, answer))
 }
@@ -117,6 +119,21 @@ impl Endpoint {
         let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
         let base = url::Url::parse(&address).context("no address of a server")?;
         Ok(Self { client, base })
+    }
+
+    /// Waits until somebody answers. If nobody does, what is asked next says why.
+    async fn wait(&self, wait: Wait) {
+        if wait.is_none() {
+            return;
+        }
+        let unreachable = |error: &reqwest::Error| {
+            (error.is_connect() || error.is_timeout()) && tls_error(error).is_none()
+        };
+        let server = format!("the monitoring endpoint {}", self.base);
+        let asked = wait.for_answer(server, unreachable, async || {
+            self.client.get(self.base.clone()).send().await.map(drop)
+        });
+        drop(asked.await);
     }
 
     /// What the scaler asks for.

@@ -9,6 +9,7 @@ use super::RebuildConfig;
 use super::copy::{Copier, CopyResult, Copying};
 use super::verify::shrink;
 use crate::clock::now_micros;
+use crate::corpus::wait_for_stores;
 use crate::generation::alias;
 use crate::generation::collection::{documents, is_same_model, look_up};
 use crate::generation::ledger::DeadPoints;
@@ -21,7 +22,8 @@ use crate::plan::{Plan, Verb, Work};
 pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let manifest = config.model.embedding()?;
     config.options.options().suit(&manifest)?;
-    let qdrant = config.servers.qdrant.patient_client()?;
+    let qdrant = config.servers.qdrant_to_read().await?;
+    wait_for_stores(&config.sources, config.servers.wait.wait()).await;
     let serving = alias::target(&qdrant, &config.alias).await?;
     let target = Points::new(&qdrant, &serving);
     let read = read(config, &manifest, target).await?;

@@ -25,16 +25,16 @@ pub fn kustomization(deploy: &str, decisions: &Decisions, derived: &Derived) -> 
             &worker(decisions.gpu, derived),
         ),
         patch("v1", "PersistentVolumeClaim", MODELS.0, &storage(decisions)),
-        patch("batch/v1", "Job", "model-stage", &staging(decisions)),
+        patch("batch/v1", "CronJob", "model-stage", &staging(decisions)),
         patch("batch/v1", "CronJob", "rebuild", &rebuild(decisions)),
     ];
     head + &patches.concat()
 }
 
 /// The kustomization on top of `keda/`, beside the overlay's and not in it, because it may have to wait for the consumers.
-pub fn autoscaler(deploy: &str, decisions: &Decisions, derived: &Derived) -> String {
+pub fn autoscaler(keda: &str, decisions: &Decisions, derived: &Derived) -> String {
     let [live, bulk] = Lane::of(Task::Embed, &decisions.model.name).map(|lane| lane.consumer());
-    let keda = quoted(&format!("{deploy}/../keda"));
+    let keda = quoted(&keda);
     let (live, bulk) = (quoted(&live), quoted(&bulk));
     let (few, many) = (
         quoted(&derived.live_lag_threshold),
@@ -42,8 +42,8 @@ pub fn autoscaler(deploy: &str, decisions: &Decisions, derived: &Derived) -> Str
     );
     let (most, cooldown) = (derived.max_workers, derived.cooldown.as_secs());
     format!(
-        "# The autoscaler. Applied by itself when the Job `provision` is done, or with everything: until the consumers are\n\
-         # there, KEDA complains and does nothing.\n\
+        "# The autoscaler. Applied by itself when `provision` has made the consumers, or with everything: until they are\n\
+         # there, KEDA complains, and its fallback starts one worker.\n\
          apiVersion: kustomize.config.k8s.io/v1beta1\n\
          kind: Kustomization\n\
          resources:\n\
@@ -130,10 +130,12 @@ fn storage(decisions: &Decisions) -> Vec<String> {
 
 fn staging(decisions: &Decisions) -> Vec<String> {
     let source = Mounted::new(decisions.model.source.location(), "/source");
-    let mut lines = vec!["spec:".to_owned()];
+    let mut lines = ["spec:", "  jobTemplate:", "    spec:"]
+        .map(str::to_owned)
+        .to_vec();
     let name = ("MODEL_NAME", decisions.model.name.to_string());
     let place = ("MODEL_SOURCE", source.argument.clone());
-    lines.extend(source.pod("model-stage", &[place, name], "  "));
+    lines.extend(source.pod("model-stage", &[place, name], "      "));
     lines
 }
 

@@ -57,6 +57,12 @@ mod tests {
         std::fs::create_dir_all(&deploy).unwrap();
         let to = |folder: &str| path(&root.path().join(folder), &deploy).unwrap();
         assert_eq!(to("clusters/home"), "../../deploy");
+        std::fs::create_dir_all(root.path().join("keda")).unwrap();
+        let beside = path(
+            &root.path().join("deploy/home/keda"),
+            &deploy.join("../keda"),
+        );
+        assert_eq!(beside.unwrap(), "../../../keda");
         assert_eq!(to("deploy"), ".");
         assert_eq!(to("deploy/rendered/home"), "../..");
         assert_eq!(to(""), "deploy");

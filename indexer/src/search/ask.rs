@@ -15,11 +15,12 @@ use contract::model::Manifest;
 use contract::names::{ModelName, ReplyId};
 use contract::topology::{Lane, Priority, RESULTS, reply_subject};
 use futures::StreamExt;
-use queue::nats::{FirstConnect, NatsConfig, NatsError};
+use queue::nats::NatsError;
 use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::now_micros;
+use crate::config::Servers;
 use crate::jobs::store::{NotStored, store};
 
 /// How long to listen before looking whether the answer is stored already: what is published while the connection is
@@ -64,8 +65,8 @@ pub struct Asker {
 
 impl Asker {
     /// Connects. `timeout` is for each question; a worker that is scaled to zero needs time to start.
-    pub async fn connect(nats: &NatsConfig, timeout: Duration) -> Result<Self, NatsError> {
-        let client = nats.connect("indexer", FirstConnect::Fail).await?;
+    pub async fn connect(servers: &Servers, timeout: Duration) -> Result<Self, NatsError> {
+        let client = servers.client().await?;
         let jetstream = queue::nats::jetstream(client.clone());
         Ok(Self {
             client,

@@ -12,7 +12,7 @@ use super::claim::Claimed;
 use super::config::Comparison;
 use crate::clock::now_micros;
 use crate::corpus::read::Event;
-use crate::corpus::{Corpus, ReadingThreads};
+use crate::corpus::{Corpus, ReadingThreads, wait_for_stores};
 use crate::generation::alias;
 use crate::generation::collection::look_up;
 use crate::jobs::JobTemplate;
@@ -34,6 +34,7 @@ impl<'a> Comparer<'a> {
     /// Looks at the collection behind the alias. What happens after this is newer than the source.
     pub async fn open(config: &'a Comparison, qdrant: &'a Qdrant) -> anyhow::Result<Self> {
         let skew = u64::try_from(config.clock_skew.as_micros()).unwrap_or(u64::MAX);
+        wait_for_stores(&config.sources, config.servers.wait.wait()).await;
         let version = now_micros().saturating_sub(skew).max(1);
         let manifest = config.model.embedding()?;
         let serving = alias::target(qdrant, &config.alias).await?;

@@ -18,7 +18,7 @@ pub async fn dry_run(
     sizing: &Sizing,
     given: &Options,
 ) -> anyhow::Result<Plan> {
-    let qdrant = config.servers.qdrant.client_to_write().await?;
+    let qdrant = config.servers.qdrant_to_write().await?;
     let comparer = Comparer::open(config, &qdrant).await?;
     let mut claimed = comparer.claim().await?;
     let shrink = comparer.shrink(&claimed).await?;

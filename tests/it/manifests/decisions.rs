@@ -152,6 +152,19 @@ async fn decisions_for_cpus_become_a_sound_system() -> anyhow::Result<()> {
         "hf://BAAI/bge-small-en-v1.5"
     );
     assert_eq!(variable(stage, "MODEL_NAME"), "bge-small");
+    assert_rebuilds_by_schedule(&built)?;
+    let claim = &built.find("PersistentVolumeClaim", "models")?["spec"];
+    assert_eq!(text(claim, "/storageClassName"), "nfs");
+    assert_eq!(text(claim, "/resources/requests/storage"), "50Gi");
+    let keda = std::fs::read_to_string(scene.out().join("keda/kustomization.yaml"))?;
+    assert!(!keda.contains("deploy/../"), "{keda}");
+    let (code, report) = doctor(&scene.out()).await?;
+    assert_eq!(code, Some(0));
+    assert_eq!(report["findings"], serde_json::json!([]));
+    Ok(())
+}
+
+fn assert_rebuilds_by_schedule(built: &Rendered) -> anyhow::Result<()> {
     let rebuild = &built.find("CronJob", "rebuild")?["spec"];
     assert_eq!(text(rebuild, "/schedule"), "30 4 * * mon-fri");
     assert_eq!(text(rebuild, "/timeZone"), "Europe/Berlin");
@@ -161,12 +174,6 @@ async fn decisions_for_cpus_become_a_sound_system() -> anyhow::Result<()> {
         variable(container(pod.spec, "rebuild")?, "SOURCE"),
         "s3://corpus/handbook"
     );
-    let claim = &built.find("PersistentVolumeClaim", "models")?["spec"];
-    assert_eq!(text(claim, "/storageClassName"), "nfs");
-    assert_eq!(text(claim, "/resources/requests/storage"), "50Gi");
-    let (code, report) = doctor(&scene.out()).await?;
-    assert_eq!(code, Some(0));
-    assert_eq!(report["findings"], serde_json::json!([]));
     Ok(())
 }
 

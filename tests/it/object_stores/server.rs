@@ -46,6 +46,11 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) async fn start(content: &[(&str, &[u8])]) -> anyhow::Result<Self> {
+        Self::start_at("127.0.0.1:0", content).await
+    }
+
+    /// Starts at an address that another one has left.
+    pub(crate) async fn start_at(address: &str, content: &[(&str, &[u8])]) -> anyhow::Result<Self> {
         let content = content
             .iter()
             .map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec()));
@@ -53,7 +58,7 @@ impl Server {
             content: content.collect(),
             ..Objects::default()
         }));
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?.to_string();
         let router = Router::new()
             .fallback(answer)
@@ -68,6 +73,10 @@ impl Server {
             objects,
             task,
         })
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

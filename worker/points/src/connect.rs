@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::client::{PATIENCE, Qdrant};
 use runtime::settings::{ConfigFault, Secret};
+use runtime::wait::Wait;
 
 /// Longer than a waiting write takes on a busy server, and shorter than 30 s: a half-open connection is found by the
 /// timeout of a request alone, because the client offers no keep-alive that would end it. The client then sends the
@@ -97,6 +98,34 @@ pub async fn check_version(qdrant: &Qdrant) -> Result<(), ServerError> {
     }
 }
 
+/// Whether another attempt may succeed without a change of the settings: nobody answers at the address, or not in time.
+#[must_use]
+pub fn may_pass(error: &QdrantError) -> bool {
+    const CANCELLED: i32 = 1;
+    const DEADLINE_EXCEEDED: i32 = 4;
+    const INTERNAL: i32 = 13;
+    const UNAVAILABLE: i32 = 14;
+    match error {
+        // The client keeps nothing of the cause but its text, and calls all of it an internal error.
+        QdrantError::ResponseError { status } if status.code() as i32 == INTERNAL => {
+            let text = status.message();
+            let of_tls = ["InvalidCertificate(", "InvalidMessage("];
+            text.starts_with("Failed to connect to") && !of_tls.iter().any(|it| text.contains(it))
+        }
+        QdrantError::ResponseError { status } => matches!(
+            status.code() as i32,
+            CANCELLED | DEADLINE_EXCEEDED | UNAVAILABLE
+        ),
+        QdrantError::ResourceExhaustedError { .. } => true,
+        QdrantError::ConversionError(_)
+        | QdrantError::InvalidUri(_)
+        | QdrantError::NoSnapshotFound(_)
+        | QdrantError::Io(_)
+        | QdrantError::JsonToPayload(_)
+        | QdrantError::PayloadDeserialization(_) => false,
+    }
+}
+
 /// Major and minor number of a version.
 fn minor(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.').map_while(|number| number.parse().ok());
@@ -169,12 +198,59 @@ impl QdrantConfig {
     ///
     /// # Errors
     /// An address or a key that cannot be used, a server that does not answer, or one that is too old.
-    pub async fn client_to_write(&self) -> Result<Qdrant, ClientToWriteError> {
+    pub async fn client_to_write(&self, wait: Wait) -> Result<Qdrant, ClientToWriteError> {
         let client = self.patient_client()?;
-        let url = || self.qdrant_url.clone();
-        let version = check_version(&client).await;
-        version.map_err(|source| ClientToWriteError::Server { url: url(), source })?;
+        let may_pass = |error: &ServerError| match error {
+            ServerError::Unknown(source) => may_pass(source),
+            ServerError::TooOld { .. } => false,
+        };
+        let version = wait
+            .for_answer(self.server(), may_pass, async || {
+                check_version(&client).await
+            })
+            .await;
+        version.map_err(|source| ClientToWriteError::Server {
+            url: self.qdrant_url.clone(),
+            source,
+        })?;
         Ok(client)
+    }
+
+    /// Makes a client for a program that reads much, and goes on when the server is back. If the server is waited for in
+    /// vain, the first request says why.
+    ///
+    /// # Errors
+    /// An address or a key that cannot be used.
+    pub async fn client_to_read(&self, wait: Wait) -> Result<Qdrant, QdrantSetupError> {
+        let client = self.patient_client()?;
+        self.wait_for(&client, wait).await;
+        Ok(client)
+    }
+
+    /// Makes a client for a program that looks at a system and says what it finds, an outage too.
+    ///
+    /// # Errors
+    /// An address or a key that cannot be used.
+    pub async fn client_to_look(&self, wait: Wait) -> Result<Qdrant, QdrantSetupError> {
+        let client = self.client()?;
+        self.wait_for(&client, wait).await;
+        Ok(client)
+    }
+
+    async fn wait_for(&self, client: &Qdrant, wait: Wait) {
+        if !wait.is_none() {
+            let may_pass = |error: &QdrantError| may_pass(error);
+            let asked = wait.for_answer(self.server(), may_pass, async || {
+                client.health_check().await
+            });
+            drop(asked.await);
+        }
+    }
+
+    /// What logs call the server.
+    #[must_use]
+    pub fn server(&self) -> String {
+        format!("qdrant at {}", self.qdrant_url)
     }
 
     /// What to say about a request that failed because of who is who; `None` for all other errors.
@@ -198,7 +274,7 @@ impl QdrantConfig {
     ///
     /// # Errors
     /// An address or a key that cannot be used.
-    pub fn patient_client(&self) -> Result<Qdrant, QdrantSetupError> {
+    fn patient_client(&self) -> Result<Qdrant, QdrantSetupError> {
         Ok(Qdrant::with_patience(self.connection()?, PATIENCE))
     }
 
@@ -222,7 +298,59 @@ impl QdrantConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::{OLDEST, minor};
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a first request to a server says.
+    async fn error_of(url: &str) -> QdrantError {
+        let config = QdrantConfig {
+            qdrant_url: url.to_owned(),
+            qdrant_api_key: None,
+        };
+        let client = config.client().unwrap();
+        client.health_check().await.unwrap_err()
+    }
+
+    /// A server that says the same to everybody; gives its address.
+    async fn saying(answer: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // Who has no answer for anybody closes at once.
+                if !answer.is_empty() {
+                    drop(stream.read(&mut [0; 64]).await);
+                    drop(stream.write_all(answer).await);
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn waiting_mends_a_server_that_nobody_reaches_and_not_one_of_another_kind() {
+        let closing = saying(b"").await;
+        let web = saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refusing = listener.local_addr().unwrap();
+        drop(listener);
+        for (url, passes) in [
+            (format!("http://{refusing}"), true),
+            (format!("https://{refusing}"), true),
+            (format!("http://{closing}"), true),
+            (format!("https://{closing}"), true),
+            ("http://no-such-name.invalid:6334".to_owned(), true),
+            (format!("http://{web}"), false),
+            (format!("https://{web}"), false),
+        ] {
+            let error = error_of(&url).await;
+            assert_eq!(may_pass(&error), passes, "{url}: {error:?}");
+        }
+    }
 
     #[test]
     fn versions_are_ordered_by_their_numbers() {

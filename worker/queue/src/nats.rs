@@ -10,16 +10,15 @@ use async_nats::{ConnectError, ConnectOptions, Event};
 use clap::Args;
 
 use runtime::settings::{ConfigFault, Secret, unreadable};
+use runtime::wait::Wait;
 
 use crate::denial;
 pub use error::NatsError;
-use error::{distrust, is_refusal, may_pass};
+use error::{distrust, is_refusal};
 
 /// Pings find a half-open connection within 30 s: two may go unanswered, and the third is not sent any more.
 const PING_INTERVAL: Duration = Duration::from_secs(8);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// First and longest pause between attempts to connect at start.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 /// Bounds each JetStream request and each publish acknowledgement.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -60,15 +59,6 @@ pub struct NatsConfig {
     /// Prefix of reply subjects; give each role its own where permissions keep roles apart
     #[arg(long, env = "NATS_INBOX_PREFIX", default_value = "_INBOX")]
     pub nats_inbox_prefix: String,
-}
-
-/// What to do while NATS cannot be reached at first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstConnect {
-    /// Fail: a person waits for the command.
-    Fail,
-    /// Go on trying: a service may start before NATS does.
-    Retry,
 }
 
 impl NatsConfig {
@@ -116,26 +106,15 @@ impl NatsConfig {
     /// Connects. `name` shows in the server's list of connections.
     ///
     /// # Errors
-    /// [`NatsError`]; with [`FirstConnect::Retry`] only for faults that retrying cannot mend.
-    pub async fn connect(
-        &self,
-        name: &str,
-        first: FirstConnect,
-    ) -> Result<async_nats::Client, NatsError> {
-        let mut pause = PAUSES.0;
-        loop {
-            // The client's own retries would take a refused login for a server that is late.
-            let source = match self.options(name)?.connect(&self.nats_url).await {
-                Ok(client) => return Ok(client),
-                Err(source) => source,
-            };
-            if first == FirstConnect::Fail || !may_pass(&source) {
-                return Err(self.failed(source));
-            }
-            tracing::warn!(urls = self.nats_url.join(", "), error = %source, "waiting for nats");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
-        }
+    /// [`NatsError`], at once where waiting cannot mend it.
+    pub async fn connect(&self, name: &str, wait: Wait) -> Result<async_nats::Client, NatsError> {
+        let server = format!("nats at {}", self.nats_url.join(", "));
+        // The client's own retries would take a refused login for a server that is late.
+        wait.for_answer(server, NatsError::may_pass, async || {
+            let connected = self.options(name)?.connect(&self.nats_url).await;
+            connected.map_err(|source| self.failed(source))
+        })
+        .await
     }
 
     fn options(&self, name: &str) -> Result<ConnectOptions, NatsError> {

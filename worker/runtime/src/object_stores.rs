@@ -3,18 +3,21 @@
 //! Credentials and endpoints come from the environment, by the names that the tools of each store use; a URL that
 //! carries any is refused, because it would end up in payloads and logs.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::{HttpBuilder, HttpStore};
 use object_store::path::Path;
-use object_store::{ClientConfigKey, ClientOptions, ObjectStore};
+use object_store::{ClientConfigKey, ClientOptions, GetOptions, ObjectStore};
 use thiserror::Error;
 use url::{Position, Url};
+
+use crate::wait::{Wait, tls_error};
 
 /// Longest silence of a store while it sends an object.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -114,6 +117,32 @@ pub fn web(url: &str, options: ClientOptions) -> object_store::Result<HttpStore>
         .with_url(url)
         .with_client_options(options)
         .build()
+}
+
+/// Waits until a store answers anything to a look at `path`. If it does not, the first request of the work says why. The
+/// client repeats each request by itself for a few seconds.
+pub async fn wait_for_store(store: &dyn ObjectStore, path: &Path, name: &str, wait: Wait) {
+    if wait.is_none() {
+        return;
+    }
+    let asked = wait.for_answer(name, is_unreachable, async || {
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        store.get_opts(path, options).await.map(drop)
+    });
+    drop(asked.await);
+}
+
+/// Whether nobody answers there, or not in time.
+fn is_unreachable(error: &object_store::Error) -> bool {
+    use HttpErrorKind::{Connect, Interrupted, Request, Timeout};
+    let first: &(dyn Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |error| (*error).source());
+    let failed = causes.find_map(|cause| cause.downcast_ref::<HttpError>());
+    failed.is_some_and(|error| matches!(error.kind(), Connect | Interrupted | Request | Timeout))
+        && tls_error(error).is_none()
 }
 
 /// What a store has said, with its causes. Whoever shows it to a person has the URL already.

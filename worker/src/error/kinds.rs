@@ -21,7 +21,7 @@ pub enum Refusal {
         kind: &'static str,
     },
     #[error(
-        "collection `{collection}` is not one of those that this worker may write to: {allowed}"
+        "collection `{collection}` is not one of those that this worker may write to by --collections (EBB_COLLECTIONS): {allowed}"
     )]
     CollectionNotAllowed {
         collection: CollectionName,

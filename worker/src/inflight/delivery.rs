@@ -105,6 +105,17 @@ impl Delivery {
         self.delivery_count
     }
 
+    /// Time since the job was stored; none for one that comes from the future of another clock.
+    pub fn age(&self) -> Duration {
+        let published = self.message.info().map(|info| info.published.into());
+        let age = published.map(|published| SystemTime::now().duration_since(published));
+        match age {
+            _ if failpoint::skips("refusal-age") => Duration::MAX,
+            Ok(Ok(age)) => age,
+            Ok(Err(_)) | Err(_) => Duration::ZERO,
+        }
+    }
+
     /// Tokens in the job: what its publisher says, else an estimate of four bytes each.
     pub fn tokens(&self) -> usize {
         let stated = self
@@ -210,7 +221,7 @@ impl Delivery {
     }
 
     /// Settles a job that was not done.
-    pub(super) async fn settle(self, outcome: Outcome, reason: &str) {
+    pub async fn settle(self, outcome: Outcome, reason: &str) {
         let backoff = retry_delay(self.delivery_count, self.sequence);
         match Settlement::of(outcome, self.delivery_count, backoff) {
             Settlement::DeadLetter(cause) => self.dead_letter(cause, reason).await,

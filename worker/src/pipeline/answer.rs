@@ -10,8 +10,8 @@ use contract::topology::reply_subject;
 
 use super::Context;
 use crate::batch::Vectors;
-use crate::error::{AnswerError, Refusal};
-use crate::inflight::{Deliveries, Queue};
+use crate::error::{AnswerError, Outcome, Refusal};
+use crate::inflight::{Deliveries, Delivery, Queue};
 
 /// Publishes the answers of all jobs in a batch that ask for one.
 ///
@@ -33,7 +33,7 @@ pub(super) async fn answer(context: &Context, vectors: &Vectors) -> Result<(), A
     Ok(())
 }
 
-/// Dead-letters the jobs that a stage refused, tells those who asked, and returns the deliveries of the others.
+/// Settles the jobs that a stage refused, tells those who asked of dead letters, and returns the deliveries of the others.
 /// `refused` has the positions in the batch, in ascending order.
 pub(super) async fn refuse(
     context: &Context,
@@ -43,11 +43,22 @@ pub(super) async fn refuse(
     let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
     let removed = deliveries.remove(&positions);
     for (delivery, (_, refusal)) in removed.into_iter().zip(refused) {
-        answer_refusal(context, delivery.payload(), &refusal).await;
-        let reason = refusal.to_string();
-        delivery.dead_letter(refusal.cause(), &reason).await;
+        settle_refused(context, delivery, &refusal).await;
     }
     deliveries
+}
+
+/// Gives a job back that others may do, and dead-letters any other.
+pub(super) async fn settle_refused(context: &Context, delivery: Delivery, refusal: &Refusal) {
+    let outcome = refusal.outcome(delivery.delivery_count(), delivery.age());
+    let reason = refusal.to_string();
+    if matches!(outcome, Outcome::DeadLetter { .. }) {
+        answer_refusal(context, delivery.payload(), refusal).await;
+    } else {
+        let deliveries = delivery.delivery_count();
+        tracing::info!(deliveries, reason, "job given back to other workers");
+    }
+    delivery.settle(outcome, &reason).await;
 }
 
 /// Tells whoever asked that the job was refused, as far as the job can be read at all. A lost answer is not sent again,

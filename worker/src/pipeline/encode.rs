@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::Context;
-use super::answer::refuse;
+use super::answer::{refuse, settle_refused};
 use crate::batch::{Batch, Inputs};
 use crate::error::{Suspicion, chain};
 use crate::health::Stage;
@@ -67,6 +67,7 @@ impl EncodeStage {
             work.deliveries.release().await;
             return None;
         }
+        let work = self.pass_on(work).await?;
         match self.admit_when_known(&work.deliveries).await {
             Ok(permit) => return Some((permit, work)),
             Err(Suspicion::Unrecorded(_)) => work.deliveries.release().await,
@@ -74,6 +75,20 @@ impl EncodeStage {
                 let reason = chain(&suspicion);
                 work.deliveries.settle(suspicion.outcome(), &reason).await;
             }
+        }
+        None
+    }
+
+    /// Gives a redelivered job back that is for other workers, before it has the model to itself: that it was delivered
+    /// often is no sign of a crash, and everything else would stand still each time.
+    async fn pass_on(&self, work: InFlight<Batch>) -> Option<InFlight<Batch>> {
+        let suspect = work.deliveries.suspect();
+        let refusal = suspect.and_then(|job| self.encoder.is_for_others(job.payload()));
+        let Some(refusal) = refusal else {
+            return Some(work);
+        };
+        for delivery in work.deliveries.into_all() {
+            settle_refused(&self.context, delivery, &refusal).await;
         }
         None
     }

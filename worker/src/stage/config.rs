@@ -8,6 +8,7 @@ use contract::digest::Digest;
 use contract::model::{Activation, Pooling};
 use contract::names::ModelName;
 use runtime::settings::{ConfigFault, unreadable};
+use runtime::wait::WaitConfig;
 
 use super::quantize::Quantization;
 use super::source::Source;
@@ -77,6 +78,8 @@ pub struct StageConfig {
     pub document_prefix: Option<String>,
     #[command(flatten)]
     pub session: SessionConfig,
+    #[command(flatten)]
+    pub wait: WaitConfig,
 }
 
 impl StageConfig {

@@ -12,7 +12,8 @@ use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use object_store::path::Path as StorePath;
 use object_store::{Error, ObjectStoreExt as _};
-use runtime::object_stores::reason;
+use runtime::object_stores::{reason, wait_for_store};
+use runtime::wait::Wait;
 use tokio::runtime::{Builder, Runtime};
 
 use super::source::Remote;
@@ -51,6 +52,15 @@ impl<'a> Download<'a> {
             left: most,
             runtime,
         })
+    }
+
+    /// Waits until the store answers.
+    pub(super) fn wait_for_store(&self, wait: Wait) {
+        let Remote {
+            store, folder, url, ..
+        } = self.remote;
+        let answered = wait_for_store(&**store, folder, url, wait);
+        self.runtime.block_on(answered);
     }
 
     /// Gets a file that may be missing. Returns whether it is there.

@@ -36,6 +36,7 @@ pub(super) fn fetch(config: &StageConfig, staging: &StagingDir) -> anyhow::Resul
 /// Downloads the files that describe a model first, because they name the others.
 fn download(config: &StageConfig, remote: &Remote, to: &Path) -> anyhow::Result<()> {
     let mut download = Download::start(remote, to, config.max_download_bytes)?;
+    download.wait_for_store(config.wait.wait());
     if !download.get(CONFIG)? {
         return download_staged(&mut download, to);
     }

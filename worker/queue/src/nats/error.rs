@@ -1,10 +1,10 @@
 //! Why there is no connection to NATS, and whether trying again may help.
 
 use std::error::Error;
-use std::io;
 use std::path::PathBuf;
 
 use async_nats::{ConnectError, ConnectErrorKind};
+use runtime::wait::tls_error;
 use thiserror::Error;
 
 /// Why there is no connection to NATS.
@@ -52,13 +52,18 @@ pub enum NatsError {
     },
 }
 
-/// Whether another attempt may succeed without a change of the settings. A TLS error is about the files that were given.
-pub(super) fn may_pass(error: &ConnectError) -> bool {
-    let settings = matches!(
-        error.kind(),
-        ConnectErrorKind::ServerParse | ConnectErrorKind::Tls
-    );
-    !settings && !is_refusal(error) && distrust(error).is_none()
+impl NatsError {
+    /// Whether another attempt may succeed without a change of the settings. A TLS error is about the files that were
+    /// given.
+    pub(super) fn may_pass(&self) -> bool {
+        use ConnectErrorKind::{Dns, Io, MaxReconnects, TimedOut};
+        match self {
+            Self::Connect { source, .. } => {
+                matches!(source.kind(), Dns | Io | MaxReconnects | TimedOut)
+            }
+            Self::Secret { .. } | Self::Tls { .. } | Self::Login { .. } => false,
+        }
+    }
 }
 
 /// Whether the server does not know us.
@@ -69,29 +74,46 @@ pub(super) fn is_refusal(error: &ConnectError) -> bool {
 
 /// Why we do not trust the server, if that is it. The client calls that an IO error; only its cause tells.
 pub(super) fn distrust(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let mut cause = Some(error);
-    while let Some(found) = cause {
-        let inner = found
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let tls = found.downcast_ref::<rustls::Error>().or(inner);
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return Some(
-                "shows a certificate that is not trusted; give its authority by --nats-ca (NATS_CA)",
-            );
+    match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(_)) => Some(
+            "shows a certificate that is not trusted; give its authority by --nats-ca (NATS_CA)",
+        ),
+        Some(rustls::Error::InvalidMessage(_)) => {
+            Some("does not speak TLS, on which --nats-ca (NATS_CA) insists")
         }
-        if matches!(tls, Some(rustls::Error::InvalidMessage(_))) {
-            return Some("does not speak TLS, on which --nats-ca (NATS_CA) insists");
-        }
-        cause = found.source();
+        _ => None,
     }
-    None
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+
+    #[test]
+    fn waiting_mends_a_server_that_cannot_be_reached_and_nothing_else() {
+        use ConnectErrorKind::{Dns, Io, ServerParse, TimedOut, Tls};
+        let connect = |kind| NatsError::Connect {
+            urls: String::new(),
+            source: ConnectError::new(kind),
+        };
+        for (kind, passes) in [
+            (Io, true),
+            (Dns, true),
+            (TimedOut, true),
+            (ServerParse, false),
+            (Tls, false),
+        ] {
+            assert_eq!(connect(kind).may_pass(), passes, "{kind:?}");
+        }
+        let login = NatsError::Login {
+            urls: String::new(),
+            advice: "",
+            source: ConnectError::new(ConnectErrorKind::AuthorizationViolation),
+        };
+        assert!(!login.may_pass());
+    }
 
     #[test]
     fn a_server_that_is_not_trusted_is_told_from_one_that_cannot_be_reached() {

@@ -9,6 +9,7 @@ use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::tokenizer::{Tokenizer, Tokens};
 use contract::topology::Task;
+use serde::Deserialize;
 
 use crate::batch::{Batch, DecodedJob, Inputs, RawJob, RowKey};
 use crate::config::{GivenVectors, TooLong};
@@ -91,7 +92,9 @@ impl Encoder {
         let job = Job::decode(&raw.payload)?;
         let default_version = raw.default_version.ok_or(Refusal::BadVersion)?;
         self.check_task(&job)?;
-        self.check_collection(&job)?;
+        if let Some(collection) = job.collection() {
+            self.check_collection(collection)?;
+        }
         let rows = match &job {
             Job::Embed(embed) => self.embed_rows(embed)?,
             Job::Rescore(rescore) => self.rescore_rows(rescore)?,
@@ -122,10 +125,17 @@ impl Encoder {
         }
     }
 
-    fn check_collection(&self, job: &Job) -> Result<(), Refusal> {
-        let Some(collection) = job.collection() else {
-            return Ok(());
-        };
+    /// Whether a job is one that this worker may not do, whatever else is in it: only its collection is read.
+    pub fn is_for_others(&self, payload: &[u8]) -> Option<Refusal> {
+        #[derive(Deserialize)]
+        struct Addressed {
+            collection: CollectionName,
+        }
+        let addressed: Addressed = serde_json::from_slice(payload).ok()?;
+        self.check_collection(&addressed.collection).err()
+    }
+
+    fn check_collection(&self, collection: &CollectionName) -> Result<(), Refusal> {
         let allowed = &self.rules.collections;
         if allowed.iter().any(|allowed| allowed.covers(collection)) {
             return Ok(());
