@@ -20,14 +20,6 @@ use crate::pipeline::upsert::Upserter;
 /// Settings of `worker check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckConfig {
-    #[command(flatten)]
-    pub model: ModelConfig,
-    #[command(flatten)]
-    pub session: SessionConfig,
-    #[command(flatten)]
-    pub nats: NatsConfig,
-    #[command(flatten)]
-    pub qdrant: QdrantConfig,
     /// Collections and aliases to look at, separated by commas
     #[arg(
         long,
@@ -36,6 +28,14 @@ pub struct CheckConfig {
         value_delimiter = ','
     )]
     pub collections: Vec<CollectionName>,
+    #[command(flatten)]
+    pub model: ModelConfig,
+    #[command(flatten)]
+    pub session: SessionConfig,
+    #[command(flatten)]
+    pub nats: NatsConfig,
+    #[command(flatten)]
+    pub qdrant: QdrantConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,6 +27,7 @@ use crate::source::{Format, Input, InputLocation, SourceError};
 
 /// How large the things may be that have to be in memory as a whole.
 #[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Extraction")]
 pub struct ExtractOptions {
     /// Most bytes of one JSON line, one row of a table, or one text from standard input or an object store; a larger
     /// record is skipped and reported. Each thread that extracts may hold several times this much.
