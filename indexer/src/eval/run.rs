@@ -126,7 +126,8 @@ impl Run<'_> {
     }
 }
 
-/// Vectors are the same by fingerprint; a worker is found by name.
+/// Models of the same fingerprint give the same vectors. The name matters as well, because jobs find their worker by
+/// it.
 fn is_same_model(a: &Manifest, b: &Manifest) -> bool {
     (&a.name, &a.fingerprint) == (&b.name, &b.fingerprint)
 }

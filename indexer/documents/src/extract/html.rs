@@ -16,7 +16,7 @@ mod writer;
 use writer::Writer;
 
 /// Deepest nesting that is parsed. The parser looks through all open elements at every tag, so that a page of
-/// nothing but open tags would take quadratic time; pages of people stay below a hundred.
+/// nothing but open tags would take quadratic time; pages that people write stay below a hundred.
 const MAX_DEPTH: usize = 1024;
 
 /// The document of an HTML input.
@@ -53,8 +53,8 @@ fn content_of(page: &Html) -> ElementRef<'_> {
     main.unwrap_or_else(|| page.root_element())
 }
 
-/// Whether an element is left out with all that is in it. The header and footer of an article belong to it; those
-/// of the page are furniture.
+/// Whether an element is left out with all that is in it. The header and footer of an article belong to it;
+/// those of the page say nothing about its subject.
 fn is_dropped(element: ElementRef<'_>, in_content: bool) -> bool {
     match element.value().name() {
         "head" | "script" | "style" | "noscript" | "template" | "nav" | "svg" | "iframe"
@@ -69,7 +69,7 @@ fn is_inside(element: ElementRef<'_>, names: &[&str]) -> bool {
     outer.any(|outer| names.contains(&outer.value().name()))
 }
 
-/// Walks without recursion: the depth of a page must not be the depth of the stack.
+/// Walks without recursion, so that a deeply nested page cannot overflow the stack.
 fn text_of(page: &Html) -> String {
     let content = content_of(page);
     let in_content = content.value().name() != "html";

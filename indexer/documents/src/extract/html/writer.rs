@@ -113,7 +113,7 @@ impl Writer {
         self.space = false;
     }
 
-    /// A cell that is not the first of its row is set off from the one before.
+    /// Separates a cell from the one before it in its row, if there is one.
     fn cell(&mut self) {
         if self.lines == 0 && !self.text.is_empty() {
             self.text.push_str(" |");
