@@ -208,3 +208,67 @@ async fn permitted(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
         done = verb.perform(out) => done,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+    use std::collections::BTreeMap;
+
+    use clap::error::ErrorKind;
+    use clap::{Command, CommandFactory as _};
+
+    use super::*;
+
+    /// These are checked with the rest of their settings, or are no identifiers.
+    const MAY_BE_EMPTY: [&str; 4] = ["--query", "--nats-url", "--nats-user", "--qdrant-url"];
+
+    /// An argument that is declared after a flattened group would stand under the heading of that group.
+    #[test]
+    fn under_a_heading_stand_the_settings_of_one_group_alone() {
+        for verb in Cli::command().get_subcommands() {
+            let mut groups = BTreeMap::new();
+            for argument in verb.get_arguments() {
+                let (id, heading) = (argument.get_id(), argument.get_help_heading());
+                let group = verb
+                    .get_groups()
+                    .find(|it| it.get_args().any(|it| it == id));
+                let group = group.map(|it| it.get_id());
+                if let Some(heading) = heading {
+                    let first = *groups.entry(heading).or_insert(group);
+                    let verb = verb.get_name();
+                    assert!(
+                        group.is_some() && group == first,
+                        "{verb}: {id} under {heading}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// The long options of a command and of those below it that take any text, with the words that lead to each.
+    fn texts(command: &Command, words: &[String]) -> Vec<Vec<String>> {
+        let options = command.get_arguments().filter(|it| {
+            it.get_action().takes_values()
+                && it.get_value_parser().type_id() == TypeId::of::<String>()
+        });
+        let options = options.filter_map(|it| Some(format!("--{}", it.get_long()?)));
+        let mut all: Vec<_> = options.map(|it| [words, &[it]].concat()).collect();
+        for below in command.get_subcommands() {
+            all.extend(texts(
+                below,
+                &[words, &[below.get_name().to_owned()]].concat(),
+            ));
+        }
+        all
+    }
+
+    #[test]
+    fn identifiers_are_not_empty() {
+        for words in texts(&Cli::command(), &["indexer".to_owned()]) {
+            let option = words.last().unwrap().as_str();
+            let parsed = Cli::try_parse_from(words.iter().map(String::as_str).chain([""]));
+            let is_refused = parsed.is_err_and(|error| error.kind() == ErrorKind::ValueValidation);
+            assert_eq!(is_refused, !MAY_BE_EMPTY.contains(&option), "{words:?}");
+        }
+    }
+}

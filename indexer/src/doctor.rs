@@ -28,7 +28,7 @@ use anyhow::Context as _;
 use clap::Args;
 use contract::digest::Digest;
 use contract::model::Manifest;
-use runtime::settings::ConfigFault;
+use runtime::settings::{ConfigFault, identifier};
 
 use crate::config::{ModelDir, Servers};
 use crate::provision::{Installation, ProvisionConfig};
@@ -50,10 +50,10 @@ pub struct DoctorConfig {
     #[arg(long, env = "EBB_FINGERPRINT")]
     pub fingerprint: Option<Digest>,
     /// Monitoring endpoint of NATS as the autoscaler has it, like `http://nats-headless.ebb-data.svc:8222`
-    #[arg(long, env = "EBB_MONITORING")]
+    #[arg(long, env = "EBB_MONITORING", value_parser = identifier)]
     pub monitoring: Option<String>,
     /// Account of NATS as the autoscaler has it
-    #[arg(long, env = "EBB_ACCOUNT", default_value = "$G")]
+    #[arg(long, env = "EBB_ACCOUNT", default_value = "$G", value_parser = identifier)]
     pub account: String,
     /// Grace of the workers, as their --grace
     #[arg(long, env = "EBB_GRACE", default_value = "25s", value_parser = humantime::parse_duration)]

@@ -39,7 +39,8 @@ pub struct ProvisionConfig {
 /// What is to be there, and how large.
 #[derive(Args, Clone, Debug)]
 pub struct Installation {
-    /// Aliases to create with an empty first collection behind them, separated by commas
+    /// Aliases that are to be there, separated by commas; `provision` makes a missing one, with an empty collection behind
+    /// it
     #[arg(
         long,
         env = "EBB_COLLECTIONS",

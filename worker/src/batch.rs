@@ -86,3 +86,39 @@ impl Tensor {
         self.input_ids.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(run: &str) -> DecodedJob {
+        let json = format!(
+            r#"{{"version":"1.0","kind":"embed","run":"{run}","queries":["a"],"reply":"r"}}"#
+        );
+        DecodedJob {
+            job: Job::decode(json.as_bytes()).unwrap(),
+            default_version: 1,
+        }
+    }
+
+    #[test]
+    fn jobs_that_part_keep_their_own_vectors() {
+        let vectors = Vectors {
+            jobs: vec![query("one"), query("none"), query("two")],
+            vectors: vec![vec![vec![1.0]], Vec::new(), vec![vec![2.0], vec![3.0]]],
+        };
+        let singles = vectors.into_singles();
+        let parted: Vec<_> = singles
+            .iter()
+            .map(|it| (it.jobs[0].job.run(), it.vectors[0].concat()))
+            .collect();
+        let expected = [
+            (Some("one"), vec![1.0]),
+            (Some("none"), Vec::new()),
+            (Some("two"), vec![2.0, 3.0]),
+        ];
+        assert_eq!(parted, expected);
+        let alone = |it: &Vectors| (it.jobs.len(), it.vectors.len()) == (1, 1);
+        assert!(singles.iter().all(alone));
+    }
+}

@@ -38,13 +38,13 @@ const LENGTH_SPREAD: f64 = 0.7;
 /// Settings of `worker calibrate`.
 #[derive(Args, Clone, Debug)]
 pub struct CalibrateConfig {
+    /// About how long to measure; a few sizes are run in any case
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
     #[command(flatten)]
     pub model: ModelConfig,
     #[command(flatten)]
     pub session: SessionConfig,
-    /// About how long to measure; a few sizes are run in any case
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
-    pub duration: Duration,
 }
 
 impl CalibrateConfig {

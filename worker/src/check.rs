@@ -23,6 +23,14 @@ use crate::pipeline::upsert::Upserter;
 /// Settings of `worker check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckConfig {
+    /// Collections and aliases to look at, separated by commas
+    #[arg(
+        long,
+        env = "EBB_COLLECTIONS",
+        default_value = "docs",
+        value_delimiter = ','
+    )]
+    pub collections: Vec<CollectionName>,
     #[command(flatten)]
     pub model: ModelConfig,
     #[command(flatten)]
@@ -33,14 +41,6 @@ pub struct CheckConfig {
     pub qdrant: QdrantConfig,
     #[command(flatten)]
     pub wait: WaitConfig,
-    /// Collections and aliases to look at, separated by commas
-    #[arg(
-        long,
-        env = "EBB_COLLECTIONS",
-        default_value = "docs",
-        value_delimiter = ','
-    )]
-    pub collections: Vec<CollectionName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -169,3 +169,59 @@ fn check_config(config: &consumer::Config, lane: &Lane) -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use async_nats::jetstream::consumer::IntoConsumerConfig as _;
+    use contract::topology::{MAX_DELIVER, Priority, Task};
+
+    use super::*;
+
+    type Drift = fn(&mut consumer::Config);
+
+    const SIZES: ConsumerSizes = ConsumerSizes {
+        ack_wait: MIN_ACK_WAIT,
+        max_ack_pending: 1,
+        replicas: 1,
+    };
+
+    fn lane() -> Lane {
+        Lane::new(Task::Embed, "m".parse().unwrap(), Priority::Live)
+    }
+
+    fn provisioned(sizes: &ConsumerSizes) -> consumer::Config {
+        lane_consumer_config(&lane(), sizes).into_consumer_config()
+    }
+
+    #[test]
+    fn the_sizes_of_a_consumer_are_left_to_whoever_provisions_it() {
+        let larger = ConsumerSizes {
+            ack_wait: MIN_ACK_WAIT * 3,
+            max_ack_pending: 7,
+            replicas: 3,
+        };
+        for sizes in [SIZES, larger] {
+            check_config(&provisioned(&sizes), &lane()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_would_lose_or_stall_jobs_is_refused_by_the_name_of_the_field() {
+        let drifts: [(&str, Drift); 6] = [
+            ("filter_subject", |it| it.filter_subject.push('s')),
+            ("ack_policy", |it| it.ack_policy = AckPolicy::None),
+            ("ack_wait", |it| it.ack_wait = MIN_ACK_WAIT / 2),
+            ("max_deliver", |it| it.max_deliver = MAX_DELIVER + 1),
+            ("backoff", |it| it.backoff = vec![MIN_ACK_WAIT]),
+            ("inactive_threshold", |it| {
+                it.inactive_threshold = MIN_ACK_WAIT;
+            }),
+        ];
+        for (field, drift) in drifts {
+            let mut config = provisioned(&SIZES);
+            drift(&mut config);
+            let error = check_config(&config, &lane()).unwrap_err().to_string();
+            assert!(error.contains(&format!("drifted in {field};")), "{error}");
+        }
+    }
+}

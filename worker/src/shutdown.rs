@@ -85,3 +85,21 @@ impl Trigger {
         self.0.send_replace(Phase::Expired);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_drain_that_comes_late_takes_no_phase_back() {
+        let (trigger, mut shutdown) = Shutdown::new();
+        assert_eq!(shutdown.phase(), Phase::Running);
+        trigger.drain();
+        assert_eq!(shutdown.phase(), Phase::Draining);
+        trigger.expire();
+        trigger.drain();
+        assert_eq!(shutdown.phase(), Phase::Expired);
+        // What waits for an earlier phase is not left behind.
+        shutdown.reached(Phase::Draining).await;
+    }
+}

@@ -1,11 +1,12 @@
 //! Cuts documents into chunks that fit the model, exactly, in the model's own tokens.
 //!
-//! Takes a [`Document`]; gives its chunks in order; owns no more than one block of the text; fails for the document
-//! as a whole. Every chunk knows how many there are, and the first one is published first, so that the number has
-//! to be known before anything is given. A document of one block is packed at once. A larger one is packed twice, a
-//! counting pass before the emitting one: keeping its chunks would take memory in proportion to the document, and
-//! keeping them on disk would give the indexer state. The price is tokenizing such documents twice; the gain, apart
-//! from the memory, is that a fault anywhere in the text shows before its first chunk is given.
+//! The chunker takes a [`Document`] and gives its chunks in order. It holds no more than one block of the text. If any
+//! part of a document cannot be chunked, the whole document fails. Every chunk carries the number of all chunks, and
+//! the first one is published first, so that this number has to be known before any chunk is given. A document of one
+//! block is packed at once. A larger one is packed twice, first to count its chunks and then to give them: keeping its
+//! chunks would take memory in proportion to the document, and keeping them on disk would give the indexer state. The
+//! price is that such documents are tokenized twice. The gain, apart from the memory, is that a fault anywhere in the
+//! text shows before the first chunk is given.
 //!
 //! How a block is packed:
 //! 1. `outline` finds headings and blocks of text, `measure` tokenizes the text once, in windows, which tells the
@@ -57,7 +58,7 @@ pub struct ChunkOptions {
     pub context: bool,
 }
 
-/// Why a document could not be chunked, or nothing can be.
+/// Why a document could not be chunked, or why no document can be.
 #[derive(Debug, Error)]
 pub enum ChunkError {
     #[error(
@@ -68,9 +69,9 @@ pub enum ChunkError {
     Limit {
         /// The smaller of limit and target.
         limit: usize,
-        /// Tokens that every chunk has.
+        /// Most tokens that special tokens and the prefix take.
         fixed: usize,
-        /// Tokens of the context, at worst.
+        /// Most tokens that the context takes.
         context: usize,
     },
     #[error("a target of {target} tokens is above the limit of {limit}")]
@@ -123,7 +124,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Exactly what the tokens are of: `prefix`, context and text.
+    /// The input whose tokens `token_ids` are: `prefix`, context and text.
     pub fn input(&self, prefix: &str) -> String {
         contract::job::Chunk::model_input(prefix, self.context.as_deref(), &self.text)
     }

@@ -38,6 +38,7 @@ use table::TableOptions;
 
 /// How large the things may be that have to be in memory as a whole.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Extraction")]
 pub struct ExtractOptions {
     /// Most bytes of one JSON line, one row of a table, or one text from standard input or an object store; a larger
     /// record is skipped and reported. Each thread that extracts may hold several times this much.

@@ -11,7 +11,7 @@ use serde::Serialize;
 /// A message of the stream of dead letters, without its payload.
 #[derive(Clone, Debug, Serialize)]
 pub struct StoredLetter {
-    /// Its sequence in the stream of dead letters: what people name it by.
+    /// Its sequence in the stream of dead letters, by which people name it.
     pub id: u64,
     #[serde(rename = "dead_letter")]
     pub subject: String,
@@ -23,7 +23,7 @@ pub struct StoredLetter {
 }
 
 impl StoredLetter {
-    /// Of a message that was delivered without its payload.
+    /// The dead letter of a message that was delivered without its payload.
     pub fn delivered(message: &Message) -> anyhow::Result<Self> {
         let info = message.info().map_err(anyhow::Error::from_boxed)?;
         let none = HeaderMap::new();
@@ -39,7 +39,7 @@ impl StoredLetter {
         })
     }
 
-    /// Of a message that was read whole.
+    /// The dead letter of a message that was read whole.
     pub fn of(message: &StreamMessage) -> Self {
         Self {
             id: message.sequence,

@@ -40,7 +40,7 @@ pub async fn list(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Written as it is read: the whole object may be larger than memory.
+/// Writes each letter as soon as it is read, because the whole object may be larger than memory.
 async fn write_object(letters: &mut Selected, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
     write!(out, "{{\"dead_letters\":[")?;
     let mut separator = "";

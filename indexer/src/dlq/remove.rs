@@ -86,7 +86,7 @@ async fn look(
     Ok(dropped)
 }
 
-/// Everything up to what is the last one now: a dead letter that comes meanwhile was not asked for.
+/// Removes all dead letters up to the one that is the last now. One that comes meanwhile was not asked for.
 async fn purge(dlq: &Stream) -> anyhow::Result<Dropped> {
     let last = dlq.get_info().await?.state.last_sequence;
     let purged = dlq.purge().sequence(last + 1).await;

@@ -1,8 +1,8 @@
 //! Replay: publishes jobs again as they were, and removes their dead letters.
 //!
-//! A job is published under an id of its dead letter, then the dead letter is removed. Whoever is killed between the
-//! two is repeated: JetStream recognises the id for the duplicate window of the stream, and after it the job is done
-//! a second time, under the version that it had the first time, which changes nothing.
+//! A job is published under an id of its dead letter, then the dead letter is removed. A replay that is killed between
+//! the two steps is repeated: JetStream recognises the id for the duplicate window of the stream, and after it the job
+//! is done a second time, under the version that it had the first time, which changes nothing.
 
 use std::io::{self, Write};
 
@@ -152,7 +152,7 @@ async fn replay_one(
     })
 }
 
-/// Only lanes take jobs: the subject of a forged dead letter could be any.
+/// Jobs are published to lanes alone, because a forged dead letter may name any subject.
 fn lane<E>(letter: &Result<DeadLetter, E>, id: u64) -> Result<Lane, Replay> {
     let Ok(letter) = letter else {
         tracing::warn!("message {id} is not a dead letter and stays");

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::stream::Stream;
 use clap::Args;
 use contract::names::ModelName;
-use runtime::settings::ConfigFault;
+use runtime::settings::{ConfigFault, identifier};
 
 use super::letter::StoredLetter;
 use crate::streams::{Range, Reader, message_at};
@@ -19,13 +19,13 @@ pub struct Selection {
     #[arg(value_name = "ID")]
     pub ids: Vec<u64>,
     /// Cause codes, separated by commas; `unreadable` for messages that are no dead letters
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = identifier)]
     pub cause: Vec<String>,
-    /// Model that the job was for
-    #[arg(long)]
+    /// Name of the model that the job was for, as it stands in the job's subject
+    #[arg(long, value_name = "NAME")]
     pub model: Option<ModelName>,
     /// Run that published the job
-    #[arg(long)]
+    #[arg(long, value_parser = identifier)]
     pub run: Option<String>,
     /// Stored longer ago than this, like `2h` or `3days`
     #[arg(long, value_parser = humantime::parse_duration)]
@@ -75,7 +75,7 @@ impl Selection {
         faults
     }
 
-    /// Whether no condition is given. A limit is none: it does not say which.
+    /// Whether no condition is given. A limit is not a condition, because it does not say which letters are meant.
     pub fn is_everything(&self) -> bool {
         self.ids.is_empty()
             && self.cause.is_empty()
@@ -85,7 +85,7 @@ impl Selection {
             && self.newer_than.is_none()
     }
 
-    /// Whether a dead letter is meant, if its id is. What cannot be read has no model and no run.
+    /// Whether a dead letter meets all conditions but that of its id. One that cannot be read has no model and no run.
     pub fn takes(&self, stored: &StoredLetter, now: SystemTime) -> bool {
         let letter = stored.letter.as_ref().ok();
         let age = now.duration_since(stored.died).unwrap_or_default();
@@ -166,5 +166,122 @@ impl Source {
                 Ok(None)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use queue::dead_letter::{DeadLetter, Unreadable};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn selection() -> Selection {
+        Selection {
+            cause: vec!["invalid".to_owned(), "inference".to_owned()],
+            model: Some("m".parse().unwrap()),
+            run: Some("r".to_owned()),
+            older_than: Some(HOUR),
+            newer_than: Some(HOUR * 3),
+            ..Selection::default()
+        }
+    }
+
+    /// A dead letter of two hours ago.
+    fn stored(letter: Result<DeadLetter, Unreadable>) -> StoredLetter {
+        StoredLetter {
+            id: 7,
+            subject: "dlq.JOBS.1.2".to_owned(),
+            died: SystemTime::UNIX_EPOCH,
+            bytes: 1,
+            letter,
+        }
+    }
+
+    fn letter() -> DeadLetter {
+        DeadLetter {
+            cause: "inference".to_owned(),
+            reason: "it failed".to_owned(),
+            subject: "jobs.embed.m.live".to_owned(),
+            sequence: 1,
+            deliveries: 5,
+            worker: "w".to_owned(),
+            fingerprint: String::new(),
+            run: Some("r".to_owned()),
+        }
+    }
+
+    fn takes(selection: &Selection, stored: &StoredLetter) -> bool {
+        selection.takes(stored, SystemTime::UNIX_EPOCH + HOUR * 2)
+    }
+
+    #[test]
+    fn a_dead_letter_is_meant_if_it_meets_every_condition() {
+        assert!(takes(&selection(), &stored(Ok(letter()))));
+        let differences: [fn(&mut DeadLetter); 4] = [
+            |it| it.cause = "exhausted".to_owned(),
+            |it| it.subject = "jobs.embed.other.live".to_owned(),
+            |it| it.run = Some("other".to_owned()),
+            |it| it.run = None,
+        ];
+        for differ in differences {
+            let mut other = letter();
+            differ(&mut other);
+            assert!(
+                !takes(&selection(), &stored(Ok(other.clone()))),
+                "{other:?}"
+            );
+        }
+        let too_young = Selection {
+            older_than: Some(HOUR * 2),
+            ..selection()
+        };
+        let too_old = Selection {
+            newer_than: Some(HOUR * 2),
+            ..selection()
+        };
+        for selection in [too_young, too_old] {
+            assert!(!takes(&selection, &stored(Ok(letter()))));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_meant_by_its_age_and_its_own_cause_alone() {
+        let unreadable = stored(Err(Unreadable { header: "Cause" }));
+        assert!(takes(&Selection::default(), &unreadable));
+        let by_cause = Selection {
+            cause: vec!["unreadable".to_owned()],
+            ..Selection::default()
+        };
+        assert!(takes(&by_cause, &unreadable));
+        let by_run = Selection {
+            run: Some("r".to_owned()),
+            ..Selection::default()
+        };
+        assert!(!takes(&by_run, &unreadable));
+    }
+
+    #[test]
+    fn a_change_of_every_dead_letter_has_to_be_asked_for() {
+        let limited = Selection {
+            limit: Some(5),
+            ..Selection::default()
+        };
+        for everything in [Selection::default(), limited] {
+            assert_eq!(everything.faults_of_change(false).len(), 1);
+            assert_eq!(everything.faults_of_change(true), []);
+        }
+        let one = Selection {
+            ids: vec![7],
+            ..Selection::default()
+        };
+        assert_eq!(one.faults_of_change(false), []);
+        let never = Selection {
+            older_than: Some(HOUR),
+            newer_than: Some(HOUR),
+            ..Selection::default()
+        };
+        assert_eq!(never.faults().len(), 1);
     }
 }

@@ -6,8 +6,9 @@
 //!
 //! A job that an advisory tells of becomes a dead letter. One that only lies there is published again, a few times.
 //!
-//! The dead letter is stored first and the job removed then, so that a crash between the two leaves both, and the
-//! next sweep finds the dead letter stored and removes the job. Two sweeps at once do the same twice, which is once.
+//! The dead letter is stored first and the job removed then, so that a crash between the two leaves both, and the next
+//! sweep finds the dead letter stored and removes the job. Two sweeps at once take the same steps twice, and the second
+//! time changes nothing.
 
 mod advisories;
 mod compare;
@@ -60,10 +61,10 @@ pub struct Swept {
     pub orphaned: Orphaned,
 }
 
-/// Jobs that may fail before the sweep does.
+/// When this many jobs have failed, the sweep fails.
 const MOST_FAILURES: u64 = 10;
 
-/// What the ways of finding jobs share.
+/// What both ways of finding jobs work with.
 struct Sweeper {
     jetstream: jetstream::Context,
     jobs: Stream,
@@ -97,8 +98,8 @@ pub async fn sweep(jetstream: &jetstream::Context, config: &SweepConfig) -> anyh
 }
 
 impl Sweeper {
-    /// Counts a job that could not be dealt with, so that it does not stop the sweep of all others. Many of them are no
-    /// matter of the jobs.
+    /// Counts a job that could not be dealt with, so that it does not stop the sweep of all others. If many jobs fail,
+    /// the cause is not in the jobs, and the sweep ends.
     fn or_failed<T>(
         &mut self,
         sequence: u64,

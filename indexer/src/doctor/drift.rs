@@ -150,3 +150,48 @@ fn shown(field: &str, value: &str) -> String {
         Ok(_) | Err(_) => value.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Severity;
+
+    fn update(field: &str, found: &str, wanted: &str) -> Vec<Finding> {
+        let difference = [field, found, wanted].map(str::to_owned).into();
+        findings(&Step {
+            subject: "stream `JOBS`".to_owned(),
+            change: Change::Update(vec![difference]),
+        })
+    }
+
+    #[test]
+    fn what_is_missing_is_an_error_and_what_is_as_it_should_be_is_none() {
+        let step = |change| Step {
+            subject: "consumer `embed-m-live`".to_owned(),
+            change,
+        };
+        assert_eq!(findings(&step(Change::None)), []);
+        let missing = findings(&step(Change::Create));
+        assert_eq!(missing[0].severity, Severity::Error);
+        assert!(missing[0].advice.contains("read by nobody"), "{missing:?}");
+    }
+
+    #[test]
+    fn a_difference_weighs_as_much_as_it_can_break() {
+        let severity = |field| {
+            let found = update(field, "1", "2");
+            found.first().map(|it| it.severity)
+        };
+        assert_eq!(severity("retention"), Some(Severity::Error));
+        assert_eq!(severity("max_bytes"), Some(Severity::Warning));
+        assert_eq!(severity("ack_wait"), None, "the rules about lanes judge it");
+    }
+
+    #[test]
+    fn values_are_shown_as_people_write_them() {
+        let shown = |field, value| update(field, value, value)[0].found.clone();
+        assert_eq!(shown("duplicate_window", "1200000000000"), "20m");
+        assert_eq!(shown("max_bytes", "1200000000000"), "1200000000000");
+        assert_eq!(shown("max_age", "null"), "nothing");
+    }
+}

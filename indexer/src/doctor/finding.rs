@@ -26,7 +26,7 @@ pub struct Finding {
     pub what: String,
     pub found: String,
     pub wanted: String,
-    /// Why, and whose turn it is.
+    /// Why it matters, and what to do about it.
     pub advice: String,
 }
 

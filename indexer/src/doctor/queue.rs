@@ -19,7 +19,7 @@ const MOST_LETTERS: u64 = 10_000;
 /// Percent of the room from which on somebody should look, and from which on it is late.
 pub const FULL: (u64, u64) = (80, 95);
 
-/// Streams that are missing were found before.
+/// A stream that is missing is a finding of `drift`.
 pub async fn look(config: &DoctorConfig, jetstream: &jetstream::Context) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Ok(jobs) = jetstream.get_stream(JOBS).await {
@@ -140,7 +140,7 @@ pub async fn look_at_lanes(
             findings.extend(broken.into_iter().map(Finding::of));
         }
     }
-    // Both lanes have the same workers: what is wrong with these is said once.
+    // Both lanes have the same workers, so that a finding about the workers is reported once.
     findings.dedup();
     findings
 }

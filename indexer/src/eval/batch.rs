@@ -13,7 +13,7 @@ const MOST_NUMBERS: usize = contract::job::MAX_JOB_BYTES / 14;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
-    /// Tokens of the model that makes the most of them.
+    /// Tokens by the model that makes the most of this text.
     pub tokens: usize,
     pub bytes: usize,
     /// Whether a worker may refuse it, which would refuse the rest of its job as well.

@@ -8,7 +8,7 @@ use super::measure::Measures;
 /// Differences below this are rounding, not quality.
 pub const TOLERANCE: f64 = 1e-9;
 
-/// One query in both.
+/// One query in both evaluations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
     pub id: String,
@@ -18,11 +18,11 @@ pub struct Delta {
     pub delta: f64,
 }
 
-/// All queries in both.
+/// All queries in both evaluations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub subject: Subject,
-    /// Its means at each cutoff.
+    /// Means of the baseline at each cutoff.
     pub means: Vec<Measures>,
     /// How much better the mean nDCG is now.
     pub mean_delta: f64,

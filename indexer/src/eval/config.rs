@@ -41,10 +41,10 @@ pub struct EvalConfig {
         value_delimiter = ','
     )]
     pub cutoffs: Vec<usize>,
-    /// Cutoff of the nDCG of deltas and gates
+    /// Cutoff of the nDCG that is compared with the baseline and with the limits
     #[arg(long, value_name = "K", default_value_t = 10)]
     pub at: usize,
-    /// Search without the graph: what remains is the quality of the vectors
+    /// Search exactly, without the graph of the index, so that the quality of the vectors alone counts
     #[arg(long)]
     pub exact: bool,
     /// Exit with 1 if the mean nDCG is lower than this, 0 to 1
@@ -56,10 +56,10 @@ pub struct EvalConfig {
     /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Write the report, which can be a baseline later
+    /// File for the report, which a later evaluation can take as its baseline
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Write a page with plots
+    /// File for a page with plots
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// How long to wait for the answer to a job; a worker that is scaled to zero needs time to start

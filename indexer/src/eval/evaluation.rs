@@ -96,7 +96,7 @@ impl Evaluation {
         });
     }
 
-    /// Computes what is over all queries.
+    /// Computes the measures over all queries.
     pub fn finish(&mut self) {
         self.means = means(self.queries.iter().map(|query| query.measures.as_slice()));
         let hits = self.queries.iter().flat_map(|query| &query.hits);

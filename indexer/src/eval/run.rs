@@ -137,7 +137,8 @@ fn without_itself(topic: &Topic, mut hits: Vec<Hit>, depth: usize) -> Vec<Hit> {
     hits
 }
 
-/// Vectors are the same by fingerprint; a worker is found by name.
+/// Models of the same fingerprint give the same vectors. The name matters as well, because jobs find their worker by
+/// it.
 fn is_same_model(a: &Manifest, b: &Manifest) -> bool {
     (&a.name, &a.fingerprint) == (&b.name, &b.fingerprint)
 }

@@ -122,3 +122,63 @@ pub fn unsound(vector: &[f32], manifest: &Manifest) -> Option<String> {
     let off = manifest.identity.normalize && (norm - 1.0).abs() > NORM_TOLERANCE;
     off.then(|| format!("length {norm:.4}, expected 1"))
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::digest::Digest;
+    use contract::model::{Activation, Dtype, Identity, Pooling, Prefixes};
+    use contract::topology::Task;
+
+    use super::*;
+
+    fn manifest(normalize: bool) -> Manifest {
+        let identity = Identity {
+            task: Task::Embed,
+            onnx: "model.onnx".to_owned(),
+            files: std::collections::BTreeMap::new(),
+            pooling: Pooling::Mean,
+            normalize,
+            prefixes: Prefixes::default(),
+            max_tokens: 16,
+            dimensions: 2,
+            dtype: Dtype::Fp32,
+            activation: Activation::Raw,
+            labels: Vec::new(),
+        };
+        Manifest::new("m".parse().unwrap(), identity, Vec::new())
+    }
+
+    #[test]
+    fn a_vector_that_the_model_cannot_have_made_is_not_copied() {
+        let model = manifest(true);
+        assert_eq!(unsound(&[0.6, 0.8], &model), None);
+        for bad in [&[1.0][..], &[f32::NAN, 1.0], &[0.6, 0.81], &[0.0, 0.0]] {
+            assert!(unsound(bad, &model).is_some(), "{bad:?}");
+        }
+        assert_eq!(unsound(&[3.0, 4.0], &manifest(false)), None);
+    }
+
+    #[test]
+    fn a_text_keeps_the_scores_of_its_point_and_one_that_has_moved_brings_its_own() {
+        let digest = Digest::of(b"a text").to_string();
+        let scores = |score: f64| Some(Value::from(score));
+        let known = Known {
+            vector: vec![0.6, 0.8],
+            scores: scores(0.5),
+        };
+        let known = KnownVectors {
+            texts: HashMap::from([(digest.clone(), known)]),
+            scores: HashMap::from([
+                ("scored".to_owned(), scores(0.7)),
+                ("unscored".to_owned(), None),
+            ]),
+        };
+        let of = |id| {
+            let digest = digest.as_str();
+            known.scores(&Wanted { id, digest })
+        };
+        assert_eq!(of("scored"), scores(0.7));
+        assert_eq!(of("unscored"), None);
+        assert_eq!(of("moved"), scores(0.5));
+    }
+}

@@ -86,7 +86,7 @@ impl AliasContext<'_> {
             ..from.clone()
         };
         let job = PublishMessage::build()
-            .payload(addressed(message, reroute.to))
+            .payload(addressed(&message.payload, reroute.to))
             .headers(original.job_headers())
             .message_id(format!("hand-over.{}", original.dead_letter_subject()))
             .expected_stream(JOBS);
@@ -133,8 +133,8 @@ impl Reroute<'_> {
 }
 
 /// The job with where it is to go. What cannot be read stays as it is: the worker gives it up by name.
-fn addressed(message: &StreamMessage, to: &CollectionName) -> Bytes {
-    match Job::decode(&message.payload) {
+fn addressed(payload: &Bytes, to: &CollectionName) -> Bytes {
+    match Job::decode(payload) {
         Ok(Job::Embed(mut job)) => {
             job.collection = Some(to.clone());
             Job::Embed(job).encode().into()
@@ -143,6 +143,41 @@ fn addressed(message: &StreamMessage, to: &CollectionName) -> Bytes {
             job.collection = to.clone();
             Job::Delete(job).encode().into()
         }
-        Ok(Job::Rescore(_)) | Err(_) => message.payload.clone(),
+        Ok(Job::Rescore(_)) | Err(_) => payload.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn readdressed(payload: &str) -> Bytes {
+        addressed(&Bytes::from(payload.to_owned()), &"new".parse().unwrap())
+    }
+
+    #[test]
+    fn documents_and_removals_go_to_the_new_collection_and_keep_all_else() {
+        let embed = json!({
+            "version": "1.0", "kind": "embed", "run": "r", "collection": "old",
+            "documents": [{ "id": "d", "version": 7, "chunks": [{ "text": "a text" }] }],
+        });
+        let delete = json!({
+            "version": "1.0", "kind": "delete", "collection": "old",
+            "documents": [{ "id": "d", "version": 7 }],
+        });
+        for mut job in [embed, delete] {
+            let moved: Value = serde_json::from_slice(&readdressed(&job.to_string())).unwrap();
+            job["collection"] = "new".into();
+            assert_eq!(moved, job);
+        }
+    }
+
+    #[test]
+    fn what_is_no_job_stays_as_it_is() {
+        for payload in ["", "no job", r#"{"version":"9.0","kind":"embed"}"#] {
+            assert_eq!(readdressed(payload), payload);
+        }
     }
 }

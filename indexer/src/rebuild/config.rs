@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use contract::names::CollectionName;
 use points::options::OptionArgs;
-use runtime::settings::ConfigFault;
+use runtime::settings::{ConfigFault, identifier};
 
 use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
 use crate::corpus::{Chunking, source_faults};
@@ -29,7 +29,7 @@ pub struct RebuildConfig {
     #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
     pub alias: CollectionName,
     /// Id of the run; by default made of the time. A run that is done is not done again
-    #[arg(long, env = "EBB_RUN_ID")]
+    #[arg(long, env = "EBB_RUN_ID", value_parser = identifier)]
     pub run_id: Option<String>,
     /// Go on with an unfinished run; it is done anyway as long as source and options are the same
     #[arg(long, conflicts_with = "fresh")]

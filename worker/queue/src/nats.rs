@@ -9,7 +9,7 @@ use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{ConnectError, ConnectOptions, Event};
 use clap::Args;
 
-use runtime::settings::{ConfigFault, Secret, unreadable};
+use runtime::settings::{ConfigFault, Secret, identifier, unreadable};
 use runtime::wait::Wait;
 
 use crate::denial;
@@ -57,7 +57,7 @@ pub struct NatsConfig {
     #[arg(long, env = "NATS_KEY")]
     pub nats_key: Option<PathBuf>,
     /// Prefix of reply subjects; give each role its own where permissions keep roles apart
-    #[arg(long, env = "NATS_INBOX_PREFIX", default_value = "_INBOX")]
+    #[arg(long, env = "NATS_INBOX_PREFIX", default_value = "_INBOX", value_parser = identifier)]
     pub nats_inbox_prefix: String,
 }
 

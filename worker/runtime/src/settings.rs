@@ -59,6 +59,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Reads a text that names something and therefore may not be empty. An environment variable that is set to nothing counts
+/// as given.
+///
+/// # Errors
+/// If the text is empty or blank.
+pub fn identifier(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() {
+        return Err("it may not be empty; leave the setting out where nothing is meant");
+    }
+    Ok(text.to_owned())
+}
+
 /// Blames `setting` if it names a file that cannot be read.
 #[must_use]
 pub fn unreadable(setting: &'static str, path: Option<&std::path::PathBuf>) -> Option<ConfigFault> {

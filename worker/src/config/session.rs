@@ -140,3 +140,44 @@ impl SessionConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(provider: Provider, threads: usize, sessions: usize) -> SessionConfig {
+        SessionConfig {
+            onnxruntime: PathBuf::new(),
+            provider,
+            device_id: 0,
+            threads: NonZeroUsize::new(threads),
+            sessions: NonZeroUsize::new(sessions),
+        }
+    }
+
+    /// How many sessions, and with how many threads each.
+    fn shares(session: &SessionConfig) -> (usize, usize) {
+        (session.sessions(), session.session_threads())
+    }
+
+    #[test]
+    fn sessions_divide_the_threads_and_their_number_stays_within_its_bound() {
+        let by_default = [(1, (1, 1)), (64, (64, 1)), (65, (32, 2)), (512, (64, 8))];
+        for (threads, expected) in by_default {
+            assert_eq!(shares(&session(Provider::Cpu, threads, 0)), expected);
+        }
+        assert_eq!(shares(&session(Provider::Cuda, 4, 0)), (1, 4));
+        assert_eq!(shares(&session(Provider::Cpu, 8, 3)), (3, 2));
+        assert_eq!(shares(&session(Provider::Cpu, 2, 8)), (8, 1));
+        assert_eq!(shares(&session(Provider::Cpu, 8, 3).single()), (1, 8));
+    }
+
+    #[test]
+    fn all_numbers_beyond_their_bounds_are_reported_at_once() {
+        let beyond = session(Provider::Cpu, MAX_THREADS + 1, MAX_SESSIONS + 1).faults();
+        let settings: Vec<_> = beyond.iter().map(|it| it.setting).collect();
+        assert_eq!(settings, ["--threads", "--sessions"]);
+        let most = session(Provider::Cpu, MAX_THREADS, MAX_SESSIONS);
+        assert_eq!(most.faults(), []);
+    }
+}

@@ -91,3 +91,29 @@ impl Drop for Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A delivery of a hundred seconds ago.
+    fn delivered(ack_wait: Duration) -> Renewal {
+        let delivered = Instant::now().checked_sub(Duration::from_secs(100));
+        Renewal {
+            delivered: delivered.expect("the machine runs for longer"),
+            ..Renewal::new(ack_wait)
+        }
+    }
+
+    #[test]
+    fn a_delivery_lapses_one_ack_wait_after_its_last_renewal() {
+        assert!(!delivered(Duration::from_secs(3_600)).has_lapsed());
+        let short = delivered(Duration::from_secs(60));
+        assert!(short.has_lapsed());
+        short.renew();
+        assert!(!short.has_lapsed());
+        // Renewed seventy seconds ago.
+        short.renewed.store(30_000, Ordering::Release);
+        assert!(short.has_lapsed());
+    }
+}

@@ -7,7 +7,7 @@ use clap::Args;
 use contract::digest::Digest;
 use contract::model::{Activation, Pooling};
 use contract::names::ModelName;
-use runtime::settings::{ConfigFault, unreadable};
+use runtime::settings::{ConfigFault, identifier, unreadable};
 use runtime::wait::WaitConfig;
 
 use super::quantize::Quantization;
@@ -43,7 +43,7 @@ pub struct StageConfig {
     #[arg(long, env = "EBB_MAX_DOWNLOAD_BYTES", default_value_t = 20 << 30)]
     pub max_download_bytes: u64,
     /// Graph to use, relative to the model directory
-    #[arg(long)]
+    #[arg(long, value_parser = identifier)]
     pub onnx: Option<String>,
     /// Make a smaller model of the graph, which must be in 32-bit floats; what that costs is measured and printed
     #[arg(long, value_enum)]
@@ -55,25 +55,26 @@ pub struct StageConfig {
     /// Most nDCG@10 that a smaller embedding model may lose, 0 to 1
     #[arg(long, requires = "quantize", default_value_t = 0.01)]
     pub max_ndcg_loss: f64,
-    /// How token vectors become one vector, where the directory does not say
+    /// How token vectors become one vector, in place of what the directory says
     #[arg(long, value_enum)]
     pub pooling: Option<Pooling>,
-    /// Whether vectors are scaled to length 1, where the directory does not say
+    /// Whether vectors are scaled to length 1, in place of what the directory says
     #[arg(long)]
     pub normalize: Option<bool>,
-    /// How logits of a rescorer become scores, where the directory does not say
+    /// How logits of a rescorer become scores, in place of what the directory says; where it says nothing, sigmoid for
+    /// one label and softmax for several
     #[arg(long, value_enum)]
     pub activation: Option<Activation>,
-    /// Longest input in tokens, where the directory does not say
+    /// Longest input in tokens, in place of what the directory says
     #[arg(long)]
     pub max_tokens: Option<usize>,
     /// Leading dimensions to keep of a Matryoshka model
     #[arg(long)]
     pub dimensions: Option<usize>,
-    /// Text in front of each query
+    /// Text in front of each query, in place of what the directory says
     #[arg(long)]
     pub query_prefix: Option<String>,
-    /// Text in front of each chunk of a document
+    /// Text in front of each chunk of a document, in place of what the directory says
     #[arg(long)]
     pub document_prefix: Option<String>,
     #[command(flatten)]

@@ -22,17 +22,16 @@ use super::fetch::create_parent;
 use super::golden::record;
 use super::golden_set::GoldenSet;
 use crate::batch::RowKey;
+use crate::config::Provider;
 use crate::graph::{Model, fp16, int8};
 use crate::layout::Layout;
 use crate::load::{cosine, recipe};
-use crate::plan::{Row, Shapes, plan};
+use crate::plan::{Row, plan};
 use crate::session::{Engine as _, Session};
 use crate::staging_dir::write_durably;
 
 /// How many of the first documents count: the 10 of nDCG@10.
 const CUTOFF: usize = 10;
-/// Padded tokens of a tensor. It matters because all rows of a tensor share the scales of int8.
-const TENSOR_TOKENS: usize = 1_024;
 
 /// How a graph is made smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -83,6 +82,7 @@ pub(super) fn quantize(
 /// A model that is measured.
 struct Subject<'a> {
     session: Session,
+    provider: Provider,
     tokenizer: &'a Tokenizer,
     identity: &'a Identity,
 }
@@ -114,6 +114,7 @@ pub(super) fn check_quality(
         let session = Session::load(&graph, &config.session, recipe(identity))?;
         let mut subject = Subject {
             session,
+            provider: config.session.provider,
             tokenizer: &tokenizer,
             identity,
         };
@@ -207,11 +208,9 @@ impl Subject<'_> {
         });
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
         let mut vectors = vec![Vec::new(); rows.len()];
-        let shapes = Shapes {
-            tokens: TENSOR_TOKENS,
-            step: 1,
-            longest: self.identity.max_tokens,
-        };
+        // All rows of a tensor share the scales of int8, so the tensors are as large as those of a worker.
+        let tokens = self.provider.tensor_tokens();
+        let shapes = self.provider.shapes(tokens, self.identity.max_tokens);
         for tensor in plan(rows, shapes, self.tokenizer.padding_id()) {
             for (key, vector) in tensor.rows.iter().zip(self.session.run(&tensor)?) {
                 vectors[key.row] = of_length_1(vector);

@@ -25,7 +25,7 @@ pub struct Contexts<'a> {
     last: Option<(Stand, Context)>,
 }
 
-/// Where a chunk stands, in headings.
+/// Where a chunk stands among the headings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stand {
     /// The innermost heading that it is below, not counting those it starts with.
@@ -35,7 +35,7 @@ struct Stand {
 }
 
 impl<'a> Contexts<'a> {
-    /// For chunks of `text`, which `outline` is of.
+    /// The contexts of the chunks of `text`, whose structure is `outline`.
     pub fn new(
         chunker: &'a Chunker,
         document: &'a Document,
@@ -56,8 +56,8 @@ impl<'a> Contexts<'a> {
         self.of(self.stand(start))
     }
 
-    /// The context line of a chunk from `start` to `end`, where `first` is the one at `start`: only what all its
-    /// sections stand below.
+    /// The context line of a chunk from `start` to `end`: it names only the headings that all sections of the chunk
+    /// stand below. `first` is the context at `start`.
     pub fn over(
         &mut self,
         first: &Context,
@@ -121,7 +121,7 @@ impl<'a> Contexts<'a> {
         let opening = stand
             .opening
             .map(|at| self.outline.headings[at].title.as_str());
-        // The title of most Markdown is its first heading: it is said once.
+        // The title of most Markdown is its first heading: the context names it once.
         let said = [parts.first().copied(), opening];
         parts.splice(
             0..0,
@@ -140,7 +140,7 @@ impl<'a> Contexts<'a> {
     }
 }
 
-/// Most tokens of a context of chunks of `target`: what is searched for is the text.
+/// Most tokens of a context of chunks of `target`. The text gets the rest, because people search for the text.
 pub fn most_tokens(target: usize) -> usize {
     target / 4
 }
@@ -169,7 +169,7 @@ fn line(
         let end = line[..end].rfind(char::is_whitespace).unwrap_or(end);
         line.truncate(end);
         line.truncate(line.trim_end_matches([' ', '>']).len());
-        // Where the tokens of a part are more than its part of the tokens, less and less is kept.
+        // The shortened line may have more tokens than were kept of the longer one; then less and less is kept.
         keep /= 2;
     }
 }

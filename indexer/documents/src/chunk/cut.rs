@@ -108,7 +108,7 @@ fn prose_end(text: &str, from: usize, end: usize) -> usize {
     }
 }
 
-/// Every line end is a sentence bound to the rules; in wrapped prose it usually is not.
+/// By the rules of Unicode every line end also ends a sentence; in wrapped prose a sentence usually goes on behind it.
 fn rank_after(sentence: &str) -> Rank {
     if sentence.ends_with('\n') && !closes(sentence) {
         Rank::Line
@@ -214,7 +214,7 @@ mod tests {
     fn words_then_characters_then_code_points() {
         assert_eq!(inside("hello world", 0, 8), 6);
         assert_eq!(inside("漢字漢字漢字", 0, 10), 9);
-        // A family of four is one character to a reader.
+        // To a reader, the emoji of a family of four is one character.
         let family = "a👨‍👩‍👧‍👦";
         assert_eq!(inside(family, 0, family.len() - 2), 1);
         let accents = format!("e{}", "\u{301}".repeat(100));

@@ -120,7 +120,7 @@ impl<'a> Pass<'a> {
     fn next(&self, pass: &mut Emit<'a>) -> Result<Option<Chunk>, ChunkError> {
         loop {
             if let Some(draft) = pass.drafts.next() {
-                // The file gave fewer chunks a moment ago.
+                // The counting pass found fewer chunks: the file has changed since then.
                 if pass.next == pass.chunks {
                     return Err(self.changed());
                 }

@@ -11,13 +11,13 @@ const WINDOW_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Measure {
     pieces: Pieces,
-    /// Where windows meet that may have other tokens than their texts together.
+    /// Where two windows meet whose text may have other tokens as a whole than window by window.
     breaks: Vec<usize>,
     end: usize,
 }
 
 impl Measure {
-    /// Of a text that is not measured yet.
+    /// The measure of a text that is not tokenized yet.
     pub fn none() -> Self {
         Self {
             pieces: Pieces::default(),
@@ -110,7 +110,7 @@ pub struct Span<'a> {
     pub end: usize,
 }
 
-/// The tokens of the chunk `span` of `text`, special tokens included; `None` where they have to be made anew.
+/// The tokens of the chunk `span` of `text`, special tokens included; `None` where it has to be tokenized as a whole.
 pub fn assemble(
     tokenizer: &Tokenizer,
     text: &str,
@@ -137,7 +137,7 @@ pub fn assemble(
 fn seams(tokenizer: &Tokenizer, text: &str, span: Span<'_>) -> Option<(usize, usize)> {
     let Span { head, start, end } = span;
     let first = |at: usize| {
-        // At its start the chunk has something else on the left than the block has.
+        // On the left of its start, the chunk has its head, and the block has other text.
         let in_chunk = at > start || head.is_empty() || joins(tokenizer, text, span);
         in_chunk && tokenizer.is_seam(text, at)
     };

@@ -193,7 +193,7 @@ impl<'a> Scan<'a> {
             self.piece(at, Kind::Verbatim);
         } else if markdown::is_item(line) {
             self.piece(at, Kind::Prose);
-            // An item is not a line that an underline could make a heading of.
+            // An underline below an item does not make a heading of it.
             self.open_lines = 2;
         } else {
             self.prose(at, line);
@@ -239,7 +239,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Puts a heading into force, and those it ends out of it.
+    /// Puts a heading into force. It ends the headings of its own level and of those below.
     fn enter(&mut self, level: usize, title: &str) {
         let above = self.outline.ancestry(self.inner);
         let parent = above

@@ -29,7 +29,7 @@ pub struct Packer<'a> {
     /// The cuts of the section that was cut last: all chunks of a section come one after another.
     cuts: (usize, Vec<Cut>),
     contexts: Contexts<'a>,
-    /// What is tokenized, kept for its memory.
+    /// The text that is being tokenized; it is kept so that its memory is used again.
     input: String,
 }
 
@@ -37,7 +37,7 @@ pub struct Packer<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Start {
     start: usize,
-    /// What is before it is in a chunk already; `start` is smaller where chunks overlap.
+    /// The text before this place is in a chunk already. Where chunks overlap, `start` is smaller.
     floor: usize,
 }
 
@@ -98,7 +98,7 @@ impl Packer<'_> {
         let mut place = Start { start: 0, floor: 0 };
         loop {
             place.start = self.skip_space(place.start);
-            // From here on there is something new to say.
+            // The text from here on is in no chunk yet.
             place.floor = self.skip_space(place.floor.max(place.start));
             if place.floor >= self.text.len() {
                 return Ok(drafts);
@@ -124,7 +124,7 @@ impl Packer<'_> {
         let mut excess = 0_usize;
         loop {
             if limit <= place.floor && place.floor > place.start {
-                // What was to be repeated leaves no room for anything new.
+                // The text that was to be repeated leaves no room for text that is in no chunk yet.
                 return self.next(Start {
                     start: place.floor,
                     ..place
@@ -158,7 +158,7 @@ impl Packer<'_> {
             let text = self.text;
             return cut::best(text, self.cuts_of(at), place.start, place.floor, limit);
         }
-        // Two sections that both have something to say are not mixed.
+        // Two large sections do not share a chunk: they are likely to be about different things.
         let mut large = self.is_large(at);
         while let Some(next) = self.outline.sections.get(at + 1) {
             let next_large = self.is_large(at + 1);
@@ -193,7 +193,7 @@ impl Packer<'_> {
         place.clamp(start, end - 1)
     }
 
-    /// Where the chunk after one from `start` to `end` starts.
+    /// Where the next chunk starts, if the last one is from `start` to `end`.
     fn overlap(&mut self, start: usize, end: usize) -> usize {
         let tokens = self.chunker.options.overlap_tokens;
         let section = self.outline.section_at(start);

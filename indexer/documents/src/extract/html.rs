@@ -26,7 +26,7 @@ mod writer;
 use writer::Writer;
 
 /// Deepest nesting that is parsed. The parser looks through all open elements at every tag, so that a page of
-/// nothing but open tags would take quadratic time; pages of people stay below a hundred.
+/// nothing but open tags would take quadratic time; pages that people write stay below a hundred.
 const MAX_DEPTH: usize = 1024;
 /// Where a page declares its encoding.
 const DECLARATION_BYTES: usize = 1024;
@@ -107,7 +107,7 @@ fn title_of(page: &Html) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-/// Walks without recursion: the depth of a page must not be the depth of the stack.
+/// Walks without recursion, so that a deeply nested page cannot overflow the stack.
 fn text_of(page: &Html, dropped: &mut Ledger) -> String {
     let content = content::of(page);
     let mut writer = Writer::default();

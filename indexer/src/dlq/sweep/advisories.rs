@@ -62,7 +62,7 @@ impl Sweeper {
         }
     }
 
-    /// Reads beside the consumer what it has not been told to be dealt with.
+    /// Reads the advisories that nobody has acknowledged, without taking them from the consumer.
     async fn look_at_advisories(
         &mut self,
         advisories: Stream,
@@ -110,7 +110,8 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Whether the consumer of today is the one that gave the job up: one made anew hands everything out again.
+    /// Whether the consumer is still the one that gave the job up. A consumer that was made anew hands out all jobs
+    /// again.
     async fn was_there(&self, consumer: &str, then: DateTime) -> anyhow::Result<bool> {
         let found: Result<PullConsumer, _> = self
             .jetstream
@@ -143,7 +144,7 @@ fn parse(payload: &[u8]) -> Option<(Advisory, DateTime)> {
     Some((advisory, given_up))
 }
 
-/// What waits now, at most a batch of it.
+/// The advisories that wait now, at most one batch of them.
 async fn pull(consumer: &PullConsumer) -> anyhow::Result<Vec<Message>> {
     let pulled = async {
         let batch = consumer.fetch().max_messages(BATCH).expires(PULL_WAIT);

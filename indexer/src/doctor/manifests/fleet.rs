@@ -11,12 +11,12 @@ use super::objects::{Container, Object, Objects, list};
 use crate::decisions::MAX_WORKERS;
 use crate::fleet::{Fleet, Setting, broken, in_flight, max_ack_pending};
 
-/// What Kubernetes gives a pod, and KEDA a ScaledObject, that says nothing.
+/// What Kubernetes takes for a pod, and KEDA for a ScaledObject, that states no value.
 const POD_GRACE: u64 = 30;
 const COOLDOWN: u64 = 300;
 const MOST_REPLICAS: u64 = 100;
 
-/// Workers and what scales them; one of both may be elsewhere.
+/// Workers and the ScaledObject that scales them; one of the two may be missing among the manifests.
 #[derive(Clone, Copy)]
 pub struct Pair<'a> {
     pub workers: Option<Object<'a>>,
@@ -60,7 +60,7 @@ fn scales(scaler: Object<'_>, workers: Object<'_>) -> bool {
         && scaler.spec()["scaleTargetRef"]["name"] == workers.name()
 }
 
-/// Judges a pair, and says what of it is elsewhere.
+/// Judges a pair, and says which half of it is missing among the manifests.
 pub fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
     let mut fleet = Fleet::default();
     let mut findings = Vec::new();
@@ -68,7 +68,7 @@ pub fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
         Some(scaler) => of_scaler(&mut fleet, scaler, &mut findings),
         None => findings.extend(pair.workers.map(|workers| {
             let advice =
-                "give it the ScaledObject too, or see to it that somebody scales these workers";
+                "look at the ScaledObject as well, or make sure that something scales these workers";
             Finding::unknown(
                 format!("{workers}: autoscaler"),
                 "not among these manifests",
@@ -79,7 +79,7 @@ pub fn look(objects: &Objects, pair: &Pair<'_>) -> Vec<Finding> {
     match pair.workers {
         Some(workers) => of_workers(&mut fleet, objects, workers, &mut findings),
         None => findings.extend(pair.scaler.map(|scaler| {
-            let advice = "give it the workers too";
+            let advice = "look at the manifests of the workers as well";
             Finding::unknown(
                 format!("{scaler}: workers"),
                 "not among these manifests",
@@ -116,7 +116,7 @@ fn of_scaler(fleet: &mut Fleet, scaler: Object<'_>, findings: &mut Vec<Finding>)
         let metadata = &trigger["metadata"];
         let mut number = |key: &str, default: u64| {
             let at = format!("{scaler}: spec.triggers[{index}].metadata.{key}");
-            // KEDA takes text alone, and its own default where there is none.
+            // KEDA reads the value from text alone, and takes its own default where there is none.
             match metadata[key].as_str().map(str::parse) {
                 None => Some(Setting::new(at, default)),
                 Some(Ok(number)) => Some(Setting::new(at, number)),
@@ -204,7 +204,7 @@ const ACK_WAIT: Names = ("--ack-wait", "EBB_ACK_WAIT");
 const BATCH_JOBS: Names = ("--batch-jobs", "EBB_BATCH_JOBS");
 const MAX_WORKERS_OF: Names = ("--max-workers", "EBB_MAX_WORKERS");
 
-/// A setting of a container, if it says it.
+/// A setting of a container, if the container states it.
 fn read<T>(
     container: &Container<'_>,
     of: Object<'_>,

@@ -87,7 +87,7 @@ impl<'a> Object<'a> {
         &self.0["spec"]
     }
 
-    /// What its pods are to be, if it starts any.
+    /// The description of its pods, if it starts any.
     pub fn pod(self) -> Option<&'a Value> {
         let spec = self.spec();
         let pod = match self.kind() {

@@ -1,4 +1,4 @@
-//! Pool: whoever has a GPU may go where GPUs are, and nobody else.
+//! Pool: pods that ask for a GPU have to tolerate the nodes with GPUs, and no other pods may.
 
 use std::collections::BTreeSet;
 

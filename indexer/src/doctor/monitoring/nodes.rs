@@ -59,7 +59,7 @@ async fn headless(endpoint: &Endpoint, size: u64) -> Option<Finding> {
     })
 }
 
-/// All servers, in the two ways that the scaler knows. One that does not answer makes it fail, so it does here.
+/// All servers, in the two ways that the scaler knows. Like the scaler, this fails if one of them does not answer.
 async fn nodes(config: &DoctorConfig, endpoint: &Endpoint) -> anyhow::Result<Vec<Node>> {
     let about = endpoint.get(&endpoint.base, "/varz", None).await?;
     let advertised = texts(&about["connect_urls"]);
@@ -80,7 +80,7 @@ async fn nodes(config: &DoctorConfig, endpoint: &Endpoint) -> anyhow::Result<Vec
 async fn by_host(endpoint: &Endpoint, urls: &[String]) -> anyhow::Result<Vec<(String, Url)>> {
     let mut places = Vec::new();
     for url in urls {
-        // The part before the first colon, whatever an IPv6 address has behind it.
+        // The scaler takes the part before the first colon, even of an IPv6 address.
         let base = on_host(&endpoint.base, url.split(':').next().unwrap_or(url))?;
         let about = endpoint.get(&base, "/varz", None).await?;
         places.push((text(&about["server_name"]), base));

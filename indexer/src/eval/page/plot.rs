@@ -71,7 +71,8 @@ pub fn histogram(title: &str, bars: &Bars) -> String {
     figure(title, &note, &format!("{svg}{}{labels}", axis(HEIGHT)))
 }
 
-/// Differences from the best to the worst, with what they are of. Many are drawn together.
+/// Bars of differences from the best to the worst, each with the query that it is of. Where there are many, several
+/// neighbours are drawn as one bar.
 pub fn differences(title: &str, deltas: &[(f64, &str)]) -> String {
     if deltas.is_empty() {
         return format!("<h2>{}</h2>\n<p>No query differs.</p>\n", escaped(title));

@@ -294,7 +294,7 @@ impl Writer {
         self.space = false;
     }
 
-    /// A cell that is not the first of its row is set off from the one before.
+    /// Separates a cell from the one before it in its row, if there is one.
     fn cell(&mut self) {
         if self.tables.last() != Some(&true) {
             return self.due(2);
