@@ -205,7 +205,7 @@ async fn options_of_a_rebuild_are_recorded_and_hold_for_the_next_generations() -
     let worker = bed.stack.worker("worker", &[]).await?;
     let documents = corpus(6);
     let options = [
-        ["--shards", "2"],
+        ["--shards", "5"],
         ["--quantization", "int8:ram"],
         ["--vectors", "disk"],
         ["--datatype", "float16"],
@@ -214,11 +214,12 @@ async fn options_of_a_rebuild_are_recorded_and_hold_for_the_next_generations() -
         ["--index", "meta.lang=keyword:is_tenant,meta.price=float"],
     ];
     let first = rebuild(&bed, &documents, options.as_flattened()).await?;
+    // A cluster has as many by default as it has nodes.
     let shards = changed(first.done(), "shards");
-    assert_eq!(shards, Some(["1", "2"].map(str::to_owned)));
+    assert_eq!(shards.map(|[_, wanted]| wanted).as_deref(), Some("5"));
     let given = info(&bed).await?;
     let params = given.config.clone().and_then(|config| config.params);
-    assert_eq!(params.map(|params| params.shard_number), Some(2));
+    assert_eq!(params.map(|params| params.shard_number), Some(5));
     let index = &given.payload_schema["meta.lang"];
     assert_eq!(index.data_type(), PayloadSchemaType::Keyword);
     let record = Record::of(&given);
@@ -307,7 +308,7 @@ async fn provisioning_changes_what_can_be_changed_in_place_and_says_what_takes_a
 -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let options = [
-        ["--shards", "3"],
+        ["--shards", "5"],
         ["--write-consistency", "1"],
         ["--vectors", "disk"],
         ["--quantization", "binary:ram"],
@@ -322,7 +323,7 @@ async fn provisioning_changes_what_can_be_changed_in_place_and_says_what_takes_a
         "index.meta.lang: nothing -> keyword",
         "hnsw.m: 16 -> 20",
         "quantization: none -> binary:ram",
-        "shards: 1 -> 3",
+        "-> 5",
         "`indexer rebuild` changes them",
     ] {
         assert!(said.contains(line), "{line}: {said}");
@@ -346,7 +347,7 @@ async fn provisioning_changes_what_can_be_changed_in_place_and_says_what_takes_a
     let (code, said) = check(&bed, options).await?;
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("shards: 1 -> 3") && !said.contains("hnsw"),
+        said.contains("-> 5") && !said.contains("hnsw"),
         "{said}"
     );
 
