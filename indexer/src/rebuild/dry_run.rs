@@ -3,6 +3,7 @@
 use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use points::Points;
+use points::replicas::Replicas;
 
 use super::RebuildConfig;
 use super::copy::{Copier, CopyResult, Copying};
@@ -51,6 +52,7 @@ async fn read(
         config,
         copier: Copier {
             target: None,
+            replicas: Replicas::ONE,
             serving: (same && !config.full).then_some(serving),
             manifest,
             version: now_micros(),
