@@ -129,7 +129,7 @@ fn node_faults(settings: &Settings, rng: &mut Rng) -> Vec<Fault> {
     for (between, trouble) in drawn {
         let node = match between {
             Between::With(_) => one,
-            _ => rng.usize(..nodes),
+            Between::Both | Between::Hears | Between::Sends => rng.usize(..nodes),
         };
         faults.push(Fault::Nodes {
             node,

@@ -84,11 +84,8 @@ impl Settings {
     /// Whether faults of this kind are injected.
     pub(crate) fn injects(&self, kind: FaultKind) -> bool {
         let chosen = self.faults.as_ref();
-        let possible = match kind {
-            FaultKind::QdrantFailure => self.qdrant.is_none(),
-            kind if kind.is_of_nodes() => self.is_cluster(),
-            _ => true,
-        };
+        let inside = kind != FaultKind::QdrantFailure || self.qdrant.is_none();
+        let possible = inside && (!kind.is_of_nodes() || self.is_cluster());
         possible && chosen.is_none_or(|kinds| kinds.contains(&Some(kind)))
     }
 

@@ -7,11 +7,12 @@
 //! - A replica that fails is reported to the consensus of the nodes, and that write waits until it is marked as dead.
 //!   **Later writes do not wait.** Until the consensus has decided, the node leaves the failed replica out and answers
 //!   `Completed`. A node that was cut off from its peers answered so to all writes but the first. When it came back, its
-//!   replica was the dead one and was made anew from the other: what it had acknowledged was gone. A write consistency
-//!   factor of 2 hinders that only for the write that meets the failure.
+//!   replica was the dead one and was made anew from the other: what it had acknowledged was gone.
 //! - Orderings choose the node that sends a write to the replicas (`medium`: the replica with the highest id that this
 //!   node believes to be alive; `strong`: the highest of all), and let it do one write after the other. Cut off, it
-//!   acknowledges alone all the same: tried with `medium`; with `strong` where the cut off node is the highest.
+//!   acknowledges alone all the same: with `medium` any node, with `strong` the highest; both were tried, and lost writes.
+//! - A write consistency factor of 2 makes every write fail that meets the failure, and then no replica is left out, with
+//!   `weak`. With `medium`, forwarding that fails leaves one out all the same. Replicas that are marked as dead do not count.
 //! - A read without a consistency is answered by one replica, if possible by the node's own. A node that others cannot
 //!   reach, but that reaches them, does not learn that its replica was marked as dead, and goes on answering from it.
 //! - With `all`, every replica of every shard must answer, those that are marked as dead included, or the read fails
@@ -129,7 +130,7 @@ impl<S: Store> Points<'_, S> {
     /// [`PointsError::Qdrant`].
     pub async fn ask_all_replicas(self) -> Result<(), PointsError> {
         let nobody = PointId::from(Uuid::nil().to_string());
-        let all = of(ReadConsistencyType::All);
+        let all = read_by(ReadConsistencyType::All);
         let asked = self.get_at(all, [nobody], &[field::VERSION], false).await;
         asked.map(drop)
     }
@@ -180,7 +181,7 @@ impl<S: Store> Points<'_, S> {
         }
         let mut found = HashMap::new();
         for (ids, with_vectors) in [(written, false), (tombstones, true)] {
-            let (all, fields) = (of(ReadConsistencyType::All), [field::VERSION, field::DELETED]);
+            let (all, fields) = (read_by(ReadConsistencyType::All), [field::VERSION, field::DELETED]);
             let points = self.get_at(all, ids, &fields, with_vectors).await?;
             found.extend(points.into_iter().filter_map(read));
         }
@@ -199,7 +200,7 @@ impl<S: Store> Points<'_, S> {
         let conditions: Vec<_> = filters.into_iter().map(Condition::from).collect();
         for any in conditions.chunks(FILTERS_PER_REQUEST) {
             let any = Filter::should(any.to_vec());
-            let majority = of(ReadConsistencyType::Majority);
+            let majority = read_by(ReadConsistencyType::Majority);
             if replicas.are_many() || self.count_at(majority, any.clone()).await? > 0 {
                 self.delete(any.clone()).await?;
                 self.is_confirmed(self.count_at(majority, any).await?)?;
@@ -219,7 +220,7 @@ impl<S: Store> Points<'_, S> {
     }
 }
 
-fn of(consistency: ReadConsistencyType) -> Option<ReadConsistency> {
+fn read_by(consistency: ReadConsistencyType) -> Option<ReadConsistency> {
     Some(ReadConsistency {
         value: Some(read_consistency::Value::Type(consistency.into())),
     })

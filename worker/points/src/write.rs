@@ -111,7 +111,7 @@ impl<S: Store> Points<'_, S> {
         if replicas.are_several() {
             let parts = [Part::Head, Part::Body];
             let drafts = live.iter().flat_map(|change| {
-                let of_part = |part| change.drafts(part, stamp);
+                let of_part = move |part| change.drafts(part, stamp);
                 parts.into_iter().flat_map(of_part)
             });
             let is_overtaken = self.confirm(&drafts.collect::<Vec<_>>()).await?;

@@ -1,5 +1,10 @@
 //! Replicated: two recorded stores as the replicas of a shard, behind a node that may reach only one of them.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each request meets few of the faults"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
@@ -134,7 +139,7 @@ impl Replicated {
 
 fn unavailable() -> QdrantError {
     let text = "The replica set for shard 0 does not have enough active replicas";
-    std::io::Error::other(text).into()
+    QdrantError::Io(std::io::Error::other(text))
 }
 
 impl Store for Replicated {
