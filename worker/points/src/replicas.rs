@@ -61,7 +61,8 @@
 //! **The price is availability**: while one replica of any shard is missing, being made anew or moved, nothing is
 //! confirmed. Failed reads and [`PointsError::NotOnAllReplicas`] are transient: the worker repeats the write, then
 //! waits, with the backlog in the stream. Searches go on. A node that is lost for good has to be removed from the
-//! cluster, or its replicas dropped.
+//! cluster, or its replicas dropped. A node of the type `Listener` never answers reads, so that a collection which has
+//! replicas on one takes no writes from Ebb.
 
 use std::collections::{HashMap, HashSet};
 
