@@ -4,6 +4,7 @@
 mod documents;
 mod expected;
 mod letters;
+mod replicas;
 mod vectors;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(crate) fn check(records: &[Record], found: &Found, rules: &mut Rules<'_>) ->
     let mut violations = letters::check(records, &found.letters);
     violations.extend(documents::check(records, &found.points));
     violations.extend(vectors::check(&found.points, rules));
+    violations.extend(replicas::check(&found.points, &found.elsewhere));
     violations.extend(drained(&found.jobs));
     violations
 }

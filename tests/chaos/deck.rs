@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::fault::{Fault, Server, Trouble};
+use crate::fault::{Between, Fault, Server, Trouble};
 use crate::settings::Settings;
 
 /// A fault with its time.
@@ -91,6 +91,7 @@ fn unit_cards(settings: &Settings, mut storm: Vec<Fault>, rng: &mut Rng) -> Vec<
         cards.push((part, Duration::ZERO, Fault::Term { worker }));
     }
     storm.extend([Fault::Restart(Server::Nats), Fault::Restart(Server::Qdrant)]);
+    storm.extend(node_faults(settings, rng));
     rng.shuffle(&mut storm);
     let count = storm.len();
     for (turn, fault) in storm.into_iter().enumerate() {
@@ -98,6 +99,45 @@ fn unit_cards(settings: &Settings, mut storm: Vec<Fault>, rng: &mut Rng) -> Vec<
         cards.push((slot(turn, count, STORM_END, rng), lasts, fault));
     }
     cards
+}
+
+/// What happens to the nodes of a cluster in a unit. Most partitions are clean cuts, others swallow what is sent.
+fn node_faults(settings: &Settings, rng: &mut Rng) -> Vec<Fault> {
+    let nodes = settings.qdrant_nodes;
+    if nodes < 2 {
+        return Vec::new();
+    }
+    let mut faults = vec![Fault::Restart(Server::Qdrant)];
+    let (one, step) = (rng.usize(..nodes), rng.usize(1..nodes));
+    let slow = Trouble::Delay(Duration::from_millis(rng.u64(50..1_000)));
+    let closed = |rng: &mut Rng| match rng.u32(..3) {
+        0 => Trouble::HalfOpen,
+        _ => Trouble::Refuse,
+    };
+    let partial = [Between::Sends, Between::With((one + step) % nodes)];
+    let mut drawn = vec![
+        (Between::Both, closed(rng)),
+        (Between::Hears, closed(rng)),
+        (partial[rng.usize(..partial.len())], closed(rng)),
+    ];
+    if rng.bool() {
+        drawn.push((Between::Both, slow));
+    } else {
+        let node = rng.usize(..nodes);
+        faults.push(Fault::NodeStop { node });
+    }
+    for (between, trouble) in drawn {
+        let node = match between {
+            Between::With(_) => one,
+            Between::Both | Between::Hears | Between::Sends => rng.usize(..nodes),
+        };
+        faults.push(Fault::Nodes {
+            node,
+            between,
+            trouble,
+        });
+    }
+    faults
 }
 
 /// A random time in the `turn`-th of `count` equal parts of what is before `end`.
@@ -159,6 +199,8 @@ fn lasts(fault: &Fault, settings: &Settings, rng: &mut Rng) -> Duration {
             Trouble::LostAnswers => 3_000..12_000,
         },
         Fault::Qdrant { .. } => 2_000..8_000,
+        Fault::NodeStop { .. } => 2_000..15_000,
+        Fault::Nodes { .. } => 4_000..25_000,
     };
     Duration::from_millis(rng.u64(millis))
 }
@@ -188,15 +230,29 @@ mod tests {
         for seed in ["1", "2", "3"] {
             let dealt = deal(&settings(&["--minutes", "3", "--seed", seed]));
             let kinds: BTreeSet<_> = dealt.iter().map(|card| card.fault.kind()).collect();
-            let missing = FaultKind::value_variants()
-                .iter()
-                .find(|kind| !kinds.contains(kind));
+            let mut all = FaultKind::value_variants().iter();
+            let missing = all.find(|kind| !kinds.contains(kind) && !kind.is_of_nodes());
             assert_eq!(
                 missing,
                 Some(&FaultKind::Failpoint),
                 "which comes from the workers"
             );
         }
+    }
+
+    #[test]
+    fn a_cluster_has_every_kind_of_fault_of_nodes_and_a_single_node_none() {
+        let of = |more: &[&str]| -> BTreeSet<_> {
+            let arguments = ["--minutes", "6", "--qdrant", "qdrant"];
+            let arguments: Vec<_> = arguments.iter().chain(more).copied().collect();
+            let dealt = deal(&settings(&arguments)).into_iter();
+            let kinds = dealt.map(|card| card.fault.kind());
+            kinds.filter(|kind| kind.is_of_nodes()).collect()
+        };
+        let all = FaultKind::value_variants().iter().copied();
+        let all: BTreeSet<_> = all.filter(|kind| kind.is_of_nodes()).collect();
+        assert_eq!(of(&["--qdrant-nodes", "3"]), all);
+        assert_eq!(of(&[]), BTreeSet::new());
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn planted(plant: Plant) -> Option<&'static str> {
         Plant::NoTombstone => Some("tombstone=skip"),
         Plant::TombstoneVector => Some("tombstone-vectors=skip"),
         Plant::WrongVector => Some("vector=skip"),
+        Plant::WeakOrdering => Some("replicas=skip"),
         // The runner kills where it should ask, and whoever is killed must have something in hand.
         Plant::LostSigterm => Some("before-upsert=stall:500"),
     }

@@ -19,6 +19,18 @@ pub(crate) enum FaultKind {
     Refuse,
     LostAnswers,
     QdrantFailure,
+    /// A node of a cluster is stopped for a while.
+    NodeStop,
+    /// A node and its peers do not reach each other; clients reach it.
+    NodeIsolated,
+    /// A node reaches its peers, and they do not reach it.
+    NodeDeaf,
+    /// Peers reach a node, and it does not reach them.
+    NodeMute,
+    /// Two nodes do not reach each other, and others reach both.
+    NodesParted,
+    /// What a node and its peers send each other comes late.
+    NodeSlow,
     /// A worker that kills, stalls or fails itself between two steps.
     Failpoint,
 }
@@ -38,8 +50,27 @@ impl FaultKind {
             Self::Refuse => "refuse",
             Self::LostAnswers => "lost_answers",
             Self::QdrantFailure => "qdrant_failure",
+            Self::NodeStop => "node_stop",
+            Self::NodeIsolated => "node_isolated",
+            Self::NodeDeaf => "node_deaf",
+            Self::NodeMute => "node_mute",
+            Self::NodesParted => "nodes_parted",
+            Self::NodeSlow => "node_slow",
             Self::Failpoint => "failpoint_kill",
         }
+    }
+
+    /// Whether it needs several nodes.
+    pub(crate) fn is_of_nodes(self) -> bool {
+        matches!(
+            self,
+            Self::NodeStop
+                | Self::NodeIsolated
+                | Self::NodeDeaf
+                | Self::NodeMute
+                | Self::NodesParted
+                | Self::NodeSlow
+        )
     }
 }
 
@@ -70,6 +101,39 @@ pub(crate) enum Fault {
     },
     /// A rule of the local Qdrant, in JSON.
     Qdrant { rule: &'static str },
+    /// SIGSTOP to a node of a cluster, SIGCONT at the end.
+    NodeStop { node: usize },
+    /// Trouble between a node and its peers.
+    Nodes {
+        node: usize,
+        between: Between,
+        trouble: Trouble,
+    },
+}
+
+/// Which ways between a node and its peers are in trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Between {
+    /// All of them.
+    Both,
+    /// From the peers to it.
+    Hears,
+    /// From it to the peers.
+    Sends,
+    /// Those between it and this one.
+    With(usize),
+}
+
+impl Between {
+    /// Whether the way from a node to another is in trouble, and the way back.
+    pub(crate) fn closes(self, other: usize) -> (bool, bool) {
+        match self {
+            Self::Both => (true, true),
+            Self::Hears => (false, true),
+            Self::Sends => (true, false),
+            Self::With(one) => (one == other, one == other),
+        }
+    }
 }
 
 /// Trouble on a connection.
@@ -93,6 +157,17 @@ impl Fault {
             Self::Restart(Server::Qdrant) => FaultKind::QdrantRestart,
             Self::Network { trouble, .. } => trouble.kind(),
             Self::Qdrant { .. } => FaultKind::QdrantFailure,
+            Self::NodeStop { .. } => FaultKind::NodeStop,
+            Self::Nodes {
+                trouble: Trouble::Delay(_),
+                ..
+            } => FaultKind::NodeSlow,
+            Self::Nodes { between, .. } => match between {
+                Between::Both => FaultKind::NodeIsolated,
+                Between::Hears => FaultKind::NodeDeaf,
+                Between::Sends => FaultKind::NodeMute,
+                Between::With(_) => FaultKind::NodesParted,
+            },
         }
     }
 }

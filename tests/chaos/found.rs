@@ -23,6 +23,8 @@ const LEFT_SHOWN: usize = 20;
 pub(crate) struct Found {
     /// All points.
     pub(crate) points: Vec<Point>,
+    /// All points as each other node of a cluster has them.
+    pub(crate) elsewhere: Vec<Vec<Point>>,
     /// All dead letters.
     pub(crate) letters: Vec<Letter>,
     /// Jobs.
@@ -74,11 +76,17 @@ pub(crate) struct Letter {
 /// If a server refuses.
 pub(crate) async fn find(
     jetstream: &jetstream::Context,
-    qdrant: &Qdrant,
+    nodes: &[Qdrant],
     lanes: &[Lane; 2],
 ) -> anyhow::Result<Found> {
+    let mut listings = Vec::new();
+    for node in nodes {
+        listings.push(points(node).await?);
+    }
+    let mut listings = listings.into_iter();
     Ok(Found {
-        points: points(qdrant).await?,
+        points: listings.next().unwrap_or_default(),
+        elsewhere: listings.collect(),
         letters: letters(jetstream).await?,
         jobs: jobs(jetstream, lanes).await?,
     })

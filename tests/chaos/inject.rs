@@ -9,7 +9,7 @@ use futures::{FutureExt as _, TryStreamExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::deck::Card;
-use crate::fault::{Fault, Server, Trouble};
+use crate::fault::{Between, Fault, Server, Trouble};
 use crate::servers::Servers;
 use crate::tally::Tally;
 use crate::weather::Weather;
@@ -84,6 +84,12 @@ fn play<'a>(target: &'a Target, card: &Card, healing: &Healing<'a>) {
             }
         }
         Fault::Qdrant { rule } => healing.push(fail(target, rule, lasts).boxed_local()),
+        Fault::NodeStop { node } => healing.push(suspend(target, node, lasts).boxed_local()),
+        Fault::Nodes {
+            node,
+            between,
+            trouble,
+        } => healing.push(part(target, node, (between, trouble), lasts).boxed_local()),
     }
 }
 
@@ -105,6 +111,30 @@ async fn disturb(
     let number = wire.disturb(trouble);
     sleep(lasts).await;
     wire.heal(number);
+    target.weather.end(storm);
+    Ok(())
+}
+
+async fn suspend(target: &Target, node: usize, lasts: Duration) -> anyhow::Result<()> {
+    let storm = target.weather.begin(None);
+    target.servers.nodes.suspend(node, lasts).await?;
+    target.weather.end(storm);
+    Ok(())
+}
+
+async fn part(
+    target: &Target,
+    node: usize,
+    (between, trouble): (Between, Trouble),
+    lasts: Duration,
+) -> anyhow::Result<()> {
+    let Some(links) = &target.servers.nodes.links else {
+        return Ok(());
+    };
+    let storm = target.weather.begin(None);
+    let disturbed = links.disturb(node, between, trouble);
+    sleep(lasts).await;
+    links.heal(&disturbed);
     target.weather.end(storm);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Chaos: the proof of the delivery guarantees.
 //!
-//! Real workers with a tiny model run against a real nats-server and a local Qdrant, each connection through a proxy.
+//! Real workers with a tiny model run against a real nats-server and a local Qdrant, each connection through a proxy; or
+//! against a real Qdrant, or a cluster of them.
 //! Versioned documents are published while processes are killed, stopped and restarted, connections cut, delayed and
 //! silenced, and requests failed. Then all is healed, the backlog must drain, and what is there is compared with what
 //! was published.
@@ -21,8 +22,10 @@ mod fault;
 mod found;
 mod history;
 mod inject;
+mod links;
 mod logs;
 mod message;
+mod nodes;
 mod poll;
 mod publish;
 mod reference;

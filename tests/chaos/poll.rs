@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use points::guard::Head;
+use points::payload::include;
 use points::point_id;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{GetPointsBuilder, PointId};
+use qdrant_client::qdrant::{GetPointsBuilder, PointId, ReadConsistencyType};
 use tokio::time::{sleep, timeout};
 
 use crate::history::History;
@@ -33,7 +35,9 @@ pub(crate) async fn poll(
     history: Arc<History>,
     tally: Arc<Tally>,
 ) -> anyhow::Result<()> {
-    let qdrant = servers.qdrant()?;
+    // Of several replicas, what is on all of them must stay.
+    let clients = servers.nodes.clients()?;
+    let qdrant = clients.first().context("there is no qdrant")?;
     let mut seen = Seen::new();
     loop {
         let restarts = servers.qdrant_restarts();
@@ -41,7 +45,7 @@ pub(crate) async fn poll(
             .recent_documents(RECENT_MESSAGES)
             .into_iter()
             .collect();
-        let read = timeout(ANSWER_LIMIT, heads(&qdrant, &documents)).await;
+        let read = timeout(ANSWER_LIMIT, heads(qdrant, &documents)).await;
         if restarts != servers.qdrant_restarts() {
             // What was seen may have been written and not yet durable: nobody was promised that it stays.
             seen.clear();
@@ -55,7 +59,9 @@ pub(crate) async fn poll(
 async fn heads(qdrant: &Qdrant, documents: &[String]) -> anyhow::Result<Seen> {
     let id = |document: &String| PointId::from(point_id(document, 0).to_string());
     let ids: Vec<_> = documents.iter().map(id).collect();
-    let request = GetPointsBuilder::new(COLLECTION, ids).with_payload(true);
+    let request = GetPointsBuilder::new(COLLECTION, ids)
+        .with_payload(include(&Head::FIELDS))
+        .read_consistency(ReadConsistencyType::All);
     let points = qdrant.get_points(request).await?.result;
     let heads = points.iter().filter_map(Head::read);
     Ok(heads

@@ -64,10 +64,10 @@ impl Scene {
     async fn set(settings: Settings, directory: &Path) -> anyhow::Result<Self> {
         let servers = Arc::new(Servers::start(directory, &settings).await?);
         let mut wires = Vec::new();
-        for _ in 0..settings.workers {
+        for worker in 0..settings.workers {
             let [nats, qdrant] = [
-                servers.address(Server::Nats)?,
-                servers.address(Server::Qdrant)?,
+                servers.address(Server::Nats, 0)?,
+                servers.address(Server::Qdrant, settings.node_of(worker))?,
             ];
             wires.push([
                 Arc::new(Wire::new(nats).await?),
@@ -141,6 +141,9 @@ impl Scene {
         tokio::try_join!(faults, publishing)?;
         polling.abort();
         self.wires.iter().flatten().for_each(|wire| wire.heal_all());
+        if let Some(links) = &around.servers.nodes.links {
+            links.heal_all();
+        }
         tell("all faults are healed");
         retire(target.workers).await
     }
@@ -190,8 +193,10 @@ impl Scene {
         let workers = self.workers(SOUND_LIVES);
         let (jobs, _) = drain(&around.servers, &self.lanes, around.settings.ack_wait).await?;
         retire(workers).await?;
-        let qdrant = around.servers.qdrant()?;
-        let mut found = found::find(&around.servers.jetstream, &qdrant, &self.lanes).await?;
+        let nodes = &around.servers.nodes;
+        nodes.recovered().await?;
+        let clients = nodes.clients()?;
+        let mut found = found::find(&around.servers.jetstream, &clients, &self.lanes).await?;
         found.jobs = jobs;
         Ok(found)
     }

@@ -11,15 +11,14 @@ use contract::model::Manifest;
 use fixtures::install::cache_dir;
 use fixtures::nats::NatsServer;
 use fixtures::process::output;
-use fixtures::qdrant::{LocalProcess, QdrantServer};
 use fixtures::stack::Tools;
-use qdrant_client::Qdrant;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::fault::Server;
 use crate::message::COLLECTION;
+use crate::nodes::Nodes;
 use crate::settings::Settings;
 
 /// Name of the staged model, the same as in the integration tests.
@@ -37,9 +36,9 @@ pub(crate) struct Servers {
     /// JetStream, without a proxy between.
     pub(crate) jetstream: jetstream::Context,
     nats: Mutex<NatsServer>,
-    qdrant: Mutex<QdrantServer>,
+    /// The servers of the points.
+    pub(crate) nodes: Nodes,
     nats_url: String,
-    qdrant_url: String,
     /// Begins and ends of restarts of Qdrant.
     qdrant_restarts: AtomicU64,
     rules: Mutex<Rules>,
@@ -63,20 +62,13 @@ impl Servers {
         let models = cache_dir().join("models");
         let model = tools.stage(&tests::tiny_embed(), MODEL, &models).await?;
         let nats = NatsServer::start(&tools.runtime.nats_server, &directory.join("nats")).await?;
-        let (local, data) = (
-            tools.programs.path("local-qdrant"),
-            directory.join("qdrant"),
-        );
-        let qdrant = match &settings.qdrant {
-            Some(program) => LocalProcess::start_real(program, &data).await?,
-            None => LocalProcess::start(&local, &data).await?,
-        };
+        let local = tools.programs.path("local-qdrant");
+        let nodes = Nodes::start(&local, directory, settings).await?;
         let rules = Rules {
-            file: qdrant.faults(),
+            file: nodes.faults().await,
             next: 0,
             active: Vec::new(),
         };
-        let qdrant = QdrantServer::Local(Box::new(qdrant));
         let client = async_nats::connect(nats.url())
             .await
             .context("failed to connect to nats")?;
@@ -84,9 +76,8 @@ impl Servers {
             manifest: Manifest::load(&model)?,
             jetstream: queue::nats::jetstream(client),
             nats_url: nats.url(),
-            qdrant_url: qdrant.url(),
             nats: Mutex::new(nats),
-            qdrant: Mutex::new(qdrant),
+            nodes,
             qdrant_restarts: AtomicU64::new(0),
             rules: Mutex::new(rules),
             tools,
@@ -105,7 +96,7 @@ impl Servers {
         let mut command = self.tools.program(name);
         command
             .env("NATS_URL", &self.nats_url)
-            .env("QDRANT_URL", &self.qdrant_url);
+            .env("QDRANT_URL", &self.nodes.urls()[0]);
         command.env("EBB_MODEL", &self.model);
         command
             .env("EBB_COLLECTION", COLLECTION)
@@ -113,28 +104,19 @@ impl Servers {
         command
     }
 
-    /// Where a server listens.
+    /// Where a server listens, or of several the one with this number.
     ///
     /// # Errors
     /// If its address is none.
-    pub(crate) fn address(&self, server: Server) -> anyhow::Result<SocketAddr> {
+    pub(crate) fn address(&self, server: Server, node: usize) -> anyhow::Result<SocketAddr> {
         let url = match server {
             Server::Nats => &self.nats_url,
-            Server::Qdrant => &self.qdrant_url,
+            Server::Qdrant => &self.nodes.urls()[node],
         };
         let address = url.rsplit('/').next().unwrap_or_default();
         address
             .parse()
             .with_context(|| format!("`{url}` is not an address"))
-    }
-
-    /// A client of Qdrant, without a proxy between.
-    ///
-    /// # Errors
-    /// If its address is none.
-    pub(crate) fn qdrant(&self) -> anyhow::Result<Qdrant> {
-        let client = Qdrant::from_url(&self.qdrant_url).skip_compatibility_check();
-        Ok(client.timeout(Duration::from_secs(60)).build()?)
     }
 
     /// Kills a server and starts it again after `pause`.
@@ -150,14 +132,8 @@ impl Servers {
                 nats.resume().await
             }
             Server::Qdrant => {
-                let mut qdrant = self.qdrant.lock().await;
-                let QdrantServer::Local(process) = &mut *qdrant else {
-                    anyhow::bail!("only a local qdrant can be restarted");
-                };
                 self.qdrant_restarts.fetch_add(1, Ordering::SeqCst);
-                process.kill().await?;
-                sleep(pause).await;
-                let started = process.resume().await;
+                let started = self.nodes.restart(pause).await;
                 self.qdrant_restarts.fetch_add(1, Ordering::SeqCst);
                 started
             }

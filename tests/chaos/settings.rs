@@ -32,6 +32,15 @@ pub(crate) struct Settings {
     /// Program of a real Qdrant to start instead of the local one; no faults are injected inside it then
     #[arg(long)]
     pub(crate) qdrant: Option<PathBuf>,
+    /// Nodes of the real Qdrant: more than one are a cluster, whose nodes are killed, stopped and cut off from each other
+    #[arg(long, default_value_t = 1, requires = "qdrant")]
+    pub(crate) qdrant_nodes: usize,
+    /// Replicas of each shard in a cluster
+    #[arg(long, default_value_t = 1, requires = "qdrant")]
+    pub(crate) replicas: u32,
+    /// Nodes that workers talk to: all of them by default, each worker one
+    #[arg(long)]
+    pub(crate) entry_nodes: Option<usize>,
     /// Defect to plant in the workers, so that the checker has something to find
     #[arg(long)]
     pub(crate) plant: Option<Plant>,
@@ -62,6 +71,8 @@ pub(crate) enum Plant {
     WrongVector,
     /// On SIGTERM nothing is given back
     LostSigterm,
+    /// What was written is not confirmed by all replicas
+    WeakOrdering,
 }
 
 impl Settings {
@@ -73,8 +84,20 @@ impl Settings {
     /// Whether faults of this kind are injected.
     pub(crate) fn injects(&self, kind: FaultKind) -> bool {
         let chosen = self.faults.as_ref();
-        let possible = kind != FaultKind::QdrantFailure || self.qdrant.is_none();
+        let inside = kind != FaultKind::QdrantFailure || self.qdrant.is_none();
+        let possible = inside && (!kind.is_of_nodes() || self.is_cluster());
         possible && chosen.is_none_or(|kinds| kinds.contains(&Some(kind)))
+    }
+
+    /// Whether Qdrant has several nodes.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.qdrant_nodes > 1
+    }
+
+    /// The node that a worker talks to.
+    pub(crate) fn node_of(&self, worker: usize) -> usize {
+        let all = self.qdrant_nodes.max(1);
+        worker % self.entry_nodes.unwrap_or(all).clamp(1, all)
     }
 
     /// Grace of the workers, which must be below the ack wait.

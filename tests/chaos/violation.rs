@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     WronglyDeadLettered,
     /// A vector is not what the model gives for the text.
     BadVector,
+    /// Replicas hold different points.
+    Diverged,
     /// A version went down while the run was on.
     WentBack,
     /// Jobs were not settled in time.
@@ -46,7 +48,7 @@ pub(crate) struct Violation {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Lost,
         Self::Duplicated,
         Self::Stale,
@@ -54,6 +56,7 @@ impl Kind {
         Self::Invented,
         Self::WronglyDeadLettered,
         Self::BadVector,
+        Self::Diverged,
         Self::WentBack,
         Self::NotDrained,
         Self::BadExit,
@@ -72,6 +75,7 @@ impl Kind {
             Self::Invented => "invented",
             Self::WronglyDeadLettered => "wrongly_dead_lettered",
             Self::BadVector => "bad_vector",
+            Self::Diverged => "diverged",
             Self::WentBack => "went_back",
             Self::NotDrained => "not_drained",
             Self::BadExit => "bad_exit",

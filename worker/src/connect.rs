@@ -110,7 +110,7 @@ async fn check_collections(config: &RunConfig, upserter: &Upserter) -> anyhow::R
             Err(error) if error.is_not_found() => {
                 tracing::warn!(%collection, "collection not found; run `indexer provision`");
             }
-            checked => checked.map_err(|error| refused(config, error))?,
+            checked => drop(checked.map_err(|error| refused(config, error))?),
         }
     }
     Ok(())

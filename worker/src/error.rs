@@ -163,7 +163,9 @@ impl UpsertError {
             Self::Points(PointsError::Qdrant { source, .. })
             | Self::Server(ServerError::Unknown(source)) => qdrant_outcome(source),
             Self::Server(ServerError::TooOld { .. }) => Outcome::Exit,
-            Self::Points(PointsError::NotCompleted { .. }) => Outcome::Retry { after: None },
+            Self::Points(
+                PointsError::NotCompleted { .. } | PointsError::NotOnAllReplicas { .. },
+            ) => Outcome::Retry { after: None },
         }
     }
 
@@ -172,7 +174,9 @@ impl UpsertError {
         match self {
             Self::Points(PointsError::Qdrant { source, .. })
             | Self::Server(ServerError::Unknown(source)) => Some(source),
-            Self::Points(PointsError::NotCompleted { .. })
+            Self::Points(
+                PointsError::NotCompleted { .. } | PointsError::NotOnAllReplicas { .. },
+            )
             | Self::Mismatch(_)
             | Self::Server(ServerError::TooOld { .. }) => None,
         }

@@ -121,6 +121,7 @@ impl Rebuild<'_> {
             config: self.config,
             copier: Copier {
                 target: Some(self.target()),
+                replicas: self.target().replicas().await?,
                 serving: (same && !self.config.full).then_some(self.serving()),
                 manifest: self.manifest,
                 version: record.version,

@@ -4,6 +4,7 @@ use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use points::Points;
 use points::options;
+use points::replicas::Replicas;
 
 use super::RebuildConfig;
 use super::copy::{Copier, CopyResult, Copying};
@@ -61,6 +62,7 @@ async fn read(
         config,
         copier: Copier {
             target: None,
+            replicas: Replicas::ONE,
             serving: (same && !config.full).then_some(serving),
             manifest,
             version: now_micros(),

@@ -1,9 +1,10 @@
 //! Change: what a job does to a document, as references into the job. Points are made of it request by request, because
 //! a payload repeats the metadata of its document.
 
+use contract::field;
 use contract::job::{Chunk, Document};
 use prost::Message as _;
-use qdrant_client::qdrant::{Filter, PointStruct};
+use qdrant_client::qdrant::{Filter, PointId, PointStruct};
 use runtime::failpoint;
 use serde_json::Value;
 
@@ -59,6 +60,9 @@ pub trait Draft: Sync {
 
     /// Makes the point.
     fn point(&self) -> PointStruct;
+
+    /// Id of the document, and of the point.
+    fn ids(&self) -> (String, PointId);
 }
 
 /// A point that is taken over from elsewhere.
@@ -81,6 +85,13 @@ impl Draft for Copied {
 
     fn point(&self) -> PointStruct {
         self.point.clone()
+    }
+
+    fn ids(&self) -> (String, PointId) {
+        let doc_id = self.point.payload.get(field::DOC_ID);
+        let doc_id = doc_id.and_then(qdrant_client::qdrant::Value::as_str);
+        let id = self.point.id.clone();
+        (doc_id.cloned().unwrap_or_default(), id.unwrap_or_default())
     }
 }
 
@@ -185,6 +196,13 @@ impl Draft for ChangeDraft<'_> {
                 point::tombstone(&stamp, change.doc_id, change.version)
             }
         }
+    }
+
+    fn ids(&self) -> (String, PointId) {
+        let doc_id = self.change.doc_id;
+        let chunk = self.chunk.and_then(|(chunk, _)| chunk.index).unwrap_or(0);
+        let id = point::point_id(doc_id, chunk).to_string().into();
+        (doc_id.to_owned(), id)
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`guard`] | heads, and the filters by which the newest version of a document wins |
 //! | [`change`] | what a job does to a document |
 //! | [`mod@write`] | the protocol: in which order points are written, checked and removed |
+//! | [`replicas`] | what the protocol asks of the replicas of a collection, and why that is enough |
 //! | [`pages`] | reading all points that a filter matches |
 //! | [`store`] | the requests to Qdrant, and what counts as done |
 
@@ -27,6 +28,7 @@ pub mod pages;
 pub mod payload;
 pub mod point;
 pub mod refusal;
+pub mod replicas;
 pub mod store;
 pub mod write;
 

@@ -74,3 +74,14 @@ pub fn vector(point: &RetrievedPoint, name: &str) -> Option<Vec<f32>> {
         vector_output::Vector::Sparse(_) | vector_output::Vector::MultiDense(_) => None,
     }
 }
+
+/// Whether a point that was read with its vectors has any.
+#[must_use]
+pub fn has_vectors(point: &RetrievedPoint) -> bool {
+    let vectors = point.vectors.as_ref();
+    match vectors.and_then(|vectors| vectors.vectors_options.as_ref()) {
+        Some(vectors_output::VectorsOptions::Vectors(named)) => !named.vectors.is_empty(),
+        Some(vectors_output::VectorsOptions::Vector(_)) => true,
+        None => false,
+    }
+}

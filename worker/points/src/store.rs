@@ -13,8 +13,8 @@ use qdrant_client::qdrant::points_update_operation::{
 use qdrant_client::qdrant::{
     CollectionInfo, Condition, CountPoints, CountResponse, Filter, GetCollectionInfoResponse,
     GetPoints, GetResponse, PointId, PointStruct, PointsSelector, PointsUpdateOperation,
-    RetrievedPoint, ScrollPoints, ScrollResponse, UpdateBatchPoints, UpdateBatchResponse,
-    UpdateResult, UpdateStatus, Value, VectorsSelector,
+    ReadConsistency, RetrievedPoint, ScrollPoints, ScrollResponse, UpdateBatchPoints,
+    UpdateBatchResponse, UpdateResult, UpdateStatus, Value, VectorsSelector,
 };
 use thiserror::Error;
 use uuid::Uuid;
@@ -54,6 +54,16 @@ pub enum PointsError {
         /// What it said.
         status: String,
     },
+    /// Qdrant said that a write is done, and not every replica has it.
+    #[error(
+        "{points} points of `{collection}` are not on every replica as they were written; write them again"
+    )]
+    NotOnAllReplicas {
+        /// Where.
+        collection: CollectionName,
+        /// How many points differ, or are left over.
+        points: u64,
+    },
 }
 
 impl PointsError {
@@ -62,7 +72,7 @@ impl PointsError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Qdrant { source, .. } => Some(Refusal::of(source)),
-            Self::NotCompleted { .. } => None,
+            Self::NotCompleted { .. } | Self::NotOnAllReplicas { .. } => None,
         }
     }
 }
@@ -114,6 +124,17 @@ impl<S: Store> Points<'_, S> {
         fields: &[&str],
         with_vectors: bool,
     ) -> Result<Vec<RetrievedPoint>, PointsError> {
+        self.get_at(None, ids, fields, with_vectors).await
+    }
+
+    /// As [`Points::get`], from as many replicas as `consistency` says.
+    pub(crate) async fn get_at(
+        self,
+        consistency: Option<ReadConsistency>,
+        ids: impl IntoIterator<Item = impl Into<PointId>>,
+        fields: &[&str],
+        with_vectors: bool,
+    ) -> Result<Vec<RetrievedPoint>, PointsError> {
         let payload = if fields.is_empty() {
             true.into()
         } else {
@@ -132,6 +153,7 @@ impl<S: Store> Points<'_, S> {
                 ids: part.to_vec(),
                 with_payload: Some(payload.clone()),
                 with_vectors: Some(with_vectors.into()),
+                read_consistency: consistency,
                 ..GetPoints::default()
             };
             let answer = self.store.get(request).await;
@@ -151,12 +173,22 @@ impl<S: Store> Points<'_, S> {
     /// # Errors
     /// [`PointsError::Qdrant`].
     pub async fn count(self, filter: Filter) -> Result<u64, PointsError> {
+        self.count_at(None, filter).await
+    }
+
+    /// As [`Points::count`], by as many replicas as `consistency` says.
+    pub(crate) async fn count_at(
+        self,
+        consistency: Option<ReadConsistency>,
+        filter: Filter,
+    ) -> Result<u64, PointsError> {
         let mut limits = self.limits().await?;
         while limits.exact {
             let request = CountPoints {
                 collection_name: self.collection.to_string(),
                 filter: Some(filter.clone()),
                 exact: Some(true),
+                read_consistency: consistency,
                 ..CountPoints::default()
             };
             let answer = self.store.count(request).await;

@@ -19,6 +19,8 @@
 //! Requests are cut to the limits of the collection ([`crate::limits`]), so that any step may be many of them. Nothing above
 //! relies on a step being one request: chunks are written in any order after the head, and a head that is written is
 //! judged by its version alone. Where a limit changes in the middle of a step, the step is done again.
+//! Where a collection keeps several replicas, the last look reads back from all of them what was written, and a removal
+//! is counted on them: see [`crate::replicas`].
 //!
 //! [`Points::copy`] writes points that are taken over from elsewhere one by one, not documents as a whole.
 //! [`Points::clean`] has to follow: it is the last step of the same protocol, by the heads as they are then.
@@ -38,10 +40,15 @@ use crate::guard::{Guard, Head, tombstones_among};
 use crate::limits::{CONDITIONS_OF_A_DOCUMENT, Limits};
 use crate::payload::doc_id;
 use crate::point::{Stamp, head_id};
+use crate::replicas::Replicas;
 use crate::store::{PointsError, Store, delete_vectors, upsert};
 
 #[cfg(test)]
 mod recorded;
+#[cfg(test)]
+mod replicated;
+#[cfg(test)]
+mod replicated_tests;
 #[cfg(test)]
 mod tests;
 
@@ -77,35 +84,61 @@ impl<S: Store> Points<'_, S> {
         self,
         mut changes: Vec<Change<'_>>,
         stamp: &Stamp,
+        replicas: Replicas,
     ) -> Result<Written, PointsError> {
         let all = changes.len();
         changes.sort_by_key(Change::guard);
         leave_out_repeated(&mut changes);
-        let live = self.without_superseded(changes).await?;
+        let live = self.without_superseded(changes, replicas).await?;
         let mut points = self.upsert_part(&live, Part::Head, stamp).await?;
         failpoint::pass("after-head");
-        let live = self.without_superseded(live).await?;
+        let live = self.without_superseded(live, replicas).await?;
         points += self.upsert_part(&live, Part::Body, stamp).await?;
         failpoint::pass("after-body");
         if !failpoint::skips("prune") {
             let obsolete = live
                 .iter()
                 .filter_map(|change| Some((change.doc_id, change.obsolete()?)));
-            self.remove_leftovers(obsolete.collect()).await?;
+            self.remove_leftovers(obsolete.collect(), replicas).await?;
         }
-        let kept = self.without_superseded(live).await?.len();
+        let kept = self.last_look(live, stamp, replicas).await?;
         Ok(Written {
             points,
-            superseded: all - kept,
+            superseded: all - kept.len(),
         })
+    }
+
+    /// Leaves out what was superseded meanwhile. Of several replicas, all must have the rest.
+    async fn last_look<'c>(
+        self,
+        live: Vec<Change<'c>>,
+        stamp: &Stamp,
+        replicas: Replicas,
+    ) -> Result<Vec<Change<'c>>, PointsError> {
+        if replicas.are_several() {
+            let parts = [Part::Head, Part::Body];
+            let drafts = live.iter().flat_map(|change| {
+                let of_part = move |part| change.drafts(part, stamp);
+                parts.into_iter().flat_map(of_part)
+            });
+            let is_overtaken = self.confirm(&drafts.collect::<Vec<_>>()).await?;
+            if !is_overtaken {
+                return Ok(live);
+            }
+        }
+        self.without_superseded(live, replicas).await
     }
 
     /// Writes points that are taken over from elsewhere; those that are newer keep their state.
     ///
     /// # Errors
     /// [`PointsError`]; a part may have been written.
-    pub async fn copy<D: Draft>(self, drafts: &[D]) -> Result<(), PointsError> {
-        self.upsert(drafts, 1).await
+    pub async fn copy<D: Draft>(self, drafts: &[D], replicas: Replicas) -> Result<(), PointsError> {
+        self.upsert(drafts, 1).await?;
+        if replicas.are_several() {
+            self.confirm(drafts).await?;
+        }
+        Ok(())
     }
 
     /// Removes what the heads of these documents have made obsolete: chunks, and the vectors of tombstones, which somebody
@@ -113,7 +146,11 @@ impl<S: Store> Points<'_, S> {
     ///
     /// # Errors
     /// [`PointsError`].
-    pub async fn clean<D: AsRef<str>>(self, doc_ids: &[D]) -> Result<(), PointsError> {
+    pub async fn clean<D: AsRef<str>>(
+        self,
+        doc_ids: &[D],
+        replicas: Replicas,
+    ) -> Result<(), PointsError> {
         let heads = self.heads(doc_ids).await?;
         let deleted = heads.iter().filter(|(_, head)| head.deleted);
         let deleted: Vec<_> = deleted.map(|(doc_id, _)| head_id(doc_id)).collect();
@@ -129,7 +166,7 @@ impl<S: Store> Points<'_, S> {
         let obsolete = heads
             .iter()
             .map(|(doc_id, head)| (doc_id.as_str(), head.obsolete(doc_id)));
-        self.remove_leftovers(obsolete.collect()).await
+        self.remove_leftovers(obsolete.collect(), replicas).await
     }
 
     /// Heads of the documents that have one.
@@ -150,19 +187,27 @@ impl<S: Store> Points<'_, S> {
     async fn without_superseded<'c>(
         self,
         changes: Vec<Change<'c>>,
+        replicas: Replicas,
     ) -> Result<Vec<Change<'c>>, PointsError> {
         if failpoint::skips("version-guard") {
             return Ok(changes);
         }
         let doc_ids: Vec<_> = changes.iter().map(|change| change.doc_id).collect();
         let heads = self.heads(&doc_ids).await?;
-        let mut live = Vec::new();
+        let (mut live, mut overtaken) = (Vec::new(), Vec::new());
         for change in changes {
             let head = heads.get(change.doc_id);
             match head.filter(|head| change.guard().is_superseded_by(head)) {
-                Some(head) => self.delete(head.overtaken(change.doc_id)).await?,
+                Some(head) => overtaken.push(head.overtaken(change.doc_id)),
                 None => live.push(change),
             }
+        }
+        if replicas.are_several() {
+            self.remove_everywhere(overtaken, replicas).await?;
+            return Ok(live);
+        }
+        for filter in overtaken {
+            self.delete(filter).await?;
         }
         Ok(live)
     }
@@ -209,7 +254,15 @@ impl<S: Store> Points<'_, S> {
 
     /// Removes points that documents must not have any more. Deleting by filter is slow and looking is quick, so
     /// documents are looked at together, and only those with leftovers are pruned.
-    async fn remove_leftovers(self, obsolete: Vec<(&str, Filter)>) -> Result<(), PointsError> {
+    async fn remove_leftovers(
+        self,
+        obsolete: Vec<(&str, Filter)>,
+        replicas: Replicas,
+    ) -> Result<(), PointsError> {
+        if replicas.are_several() {
+            let filters = obsolete.into_iter().map(|(_, filter)| filter);
+            return self.remove_everywhere(filters.collect(), replicas).await;
+        }
         let mut rest = obsolete.as_slice();
         if rest.is_empty() {
             return Ok(());

@@ -20,9 +20,9 @@ use qdrant_client::qdrant::vectors::VectorsOptions;
 use qdrant_client::qdrant::{
     CollectionConfig, CollectionInfo, CollectionParams, Condition, CountPoints, CountResponse,
     CountResult, FieldCondition, Filter, GetCollectionInfoResponse, GetPoints, GetResponse,
-    PointsSelector, RetrievedPoint, ScrollPoints, ScrollResponse, UpdateBatchPoints,
-    UpdateBatchResponse, UpdateResult, UpdateStatus, Value, VectorParamsBuilder,
-    VectorsConfigBuilder,
+    NamedVectorsOutput, PointsSelector, RetrievedPoint, ScrollPoints, ScrollResponse,
+    UpdateBatchPoints, UpdateBatchResponse, UpdateResult, UpdateStatus, Value, VectorOutput,
+    VectorParamsBuilder, VectorsConfigBuilder, VectorsOutput, vectors_output,
 };
 
 use crate::Points;
@@ -167,7 +167,7 @@ impl Recorded {
         assert!(size <= self.limits.values(usize::MAX), "{filter:?}");
     }
 
-    fn perform(&self, operation: Operation) -> Result<(), QdrantError> {
+    pub(super) fn perform(&self, operation: Operation) -> Result<(), QdrantError> {
         match operation {
             Operation::Upsert(list) => {
                 self.step("upsert")?;
@@ -243,12 +243,14 @@ impl Store for Recorded {
     async fn get(&self, request: GetPoints) -> Result<GetResponse, QdrantError> {
         self.step("get")?;
         assert!(request.ids.len() <= self.limits.ids(usize::MAX));
+        let with_vectors = request.with_vectors == Some(true.into());
         let points = self.points.lock().unwrap();
         let found = request.ids.into_iter().filter_map(|id| {
             let stored = points.get(&id_text(&id))?;
             Some(RetrievedPoint {
                 id: Some(id),
                 payload: stored.payload.clone(),
+                vectors: (with_vectors && stored.vector).then(vectors),
                 ..RetrievedPoint::default()
             })
         });
@@ -326,6 +328,15 @@ fn largest_condition(filter: &Filter) -> usize {
         _ => 0,
     });
     sizes.max().unwrap_or(0)
+}
+
+/// Vectors as they are read.
+fn vectors() -> VectorsOutput {
+    let vectors = [(MODEL.to_owned(), VectorOutput::default())].into();
+    let named = NamedVectorsOutput { vectors };
+    VectorsOutput {
+        vectors_options: Some(vectors_output::VectorsOptions::Vectors(named)),
+    }
 }
 
 /// What Qdrant documents of filters, as far as they are used here.

@@ -3,15 +3,15 @@ use std::collections::BTreeMap;
 use contract::digest::Digest;
 use contract::job::{Chunk, Document};
 use futures::FutureExt as _;
-use qdrant_client::qdrant::{PointStruct, UpdateStatus};
+use qdrant_client::qdrant::{PointId, PointStruct, UpdateStatus};
 
 use super::recorded::{MODEL, Recorded, Stored, shown};
 use super::*;
 use crate::change::Kind;
 
 /// What a job does to the document.
-#[derive(Clone, Copy, Debug)]
-enum Job {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Job {
     /// Writes a version of so many chunks.
     Write(u64, u32),
     /// Deletes a version and all before it.
@@ -23,6 +23,15 @@ use Job::{Delete, Write};
 impl Job {
     /// Does the job. The recorded store never waits.
     fn run(self, store: &Recorded) -> Result<Written, PointsError> {
+        self.run_with(store.points(), Replicas::ONE)
+    }
+
+    /// Does it in a collection with so many replicas.
+    pub(super) fn run_with(
+        self,
+        points: Points<'_, impl Store>,
+        replicas: Replicas,
+    ) -> Result<Written, PointsError> {
         let (version, chunks) = match self {
             Write(version, chunks) => (version, chunks),
             Delete(version) => (version, 0),
@@ -42,12 +51,13 @@ impl Job {
             run: None,
             kind,
         };
-        let applied = store.points().apply(vec![change], &stamp()).now_or_never();
-        applied.expect("nothing is waited for")
+        let stamp = stamp();
+        let applied = points.apply(vec![change], &stamp, replicas);
+        applied.now_or_never().expect("nothing is waited for")
     }
 
     /// What is there when it was the only job.
-    fn outcome(self) -> Vec<(u64, u64, bool)> {
+    pub(super) fn outcome(self) -> Vec<(u64, u64, bool)> {
         match self {
             Write(version, chunks) => (0..chunks.into())
                 .map(|chunk| (chunk, version, false))
@@ -57,7 +67,7 @@ impl Job {
     }
 
     /// Who should win: the newer, and of one version the delete.
-    fn rank(self) -> (u64, bool) {
+    pub(super) fn rank(self) -> (u64, bool) {
         match self {
             Write(version, _) => (version, false),
             Delete(version) => (version, true),
@@ -103,7 +113,7 @@ fn store(merges: bool, limited: bool) -> Recorded {
 }
 
 /// What a store holds after these jobs, one after the other.
-fn after(jobs: &[Job], merges: bool) -> BTreeMap<String, Stored> {
+pub(super) fn after(jobs: &[Job], merges: bool) -> BTreeMap<String, Stored> {
     let store = Recorded::new(merges);
     for job in jobs {
         job.run(&store).unwrap();
@@ -115,7 +125,7 @@ fn after(jobs: &[Job], merges: bool) -> BTreeMap<String, Stored> {
 const KINDS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
 /// Pairs of jobs in which one leaves something that the other must not.
-const RIVALS: [(Job, Job); 8] = [
+pub(super) const RIVALS: [(Job, Job); 8] = [
     (Write(1, 3), Write(2, 1)),
     (Write(1, 1), Write(2, 3)),
     (Write(1, 3), Delete(2)),
@@ -152,7 +162,11 @@ fn of_two_documents_of_one_version_in_a_batch_the_later_one_is_whole() {
                 },
             };
             let changes = documents.iter().map(change).collect();
-            let written = store.points().apply(changes, &stamp()).now_or_never();
+            let stamp = stamp();
+            let written = store
+                .points()
+                .apply(changes, &stamp, Replicas::ONE)
+                .now_or_never();
             let written = written.unwrap().unwrap();
             let case = format!("{first} chunks, then {second} in slices of {size}");
             assert_eq!(
@@ -323,7 +337,9 @@ fn versions_of_one_document_in_one_batch_end_with_the_newest() {
                 },
             });
         let stamp = stamp();
-        let written = store.points().apply(changes.collect(), &stamp);
+        let written = store
+            .points()
+            .apply(changes.collect(), &stamp, Replicas::ONE);
         let written = written.now_or_never().unwrap().unwrap();
         assert_eq!(written.superseded, 2);
         assert_eq!(shown(&store.content()), Write(7, 2).outcome());
@@ -346,7 +362,10 @@ fn a_slice_without_the_head_removes_nothing() {
             vectors: &vectors,
         },
     };
-    let applied = store.points().apply(vec![change], &stamp()).now_or_never();
+    let applied = store
+        .points()
+        .apply(vec![change], &stamp(), Replicas::ONE)
+        .now_or_never();
     applied.unwrap().unwrap();
     let versions: Vec<_> = shown(&store.content()).iter().map(|it| it.1).collect();
     assert_eq!(versions, [1, 1, 1, 2, 2]);
@@ -380,6 +399,10 @@ impl Draft for Taken {
 
     fn point(&self) -> PointStruct {
         self.point.clone()
+    }
+
+    fn ids(&self) -> (String, PointId) {
+        ("d".to_owned(), self.point.id.clone().unwrap())
     }
 }
 
@@ -417,8 +440,16 @@ fn points_that_are_taken_over_obey_the_same_rules() {
                 first.run(&store).unwrap();
                 let points = store.points();
                 let drafts = taken(second);
-                points.copy(&drafts).now_or_never().unwrap().unwrap();
-                points.clean(&["d"]).now_or_never().unwrap().unwrap();
+                points
+                    .copy(&drafts, Replicas::ONE)
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap();
+                points
+                    .clean(&["d"], Replicas::ONE)
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap();
                 let context = format!("{second:?} is copied after {first:?}");
                 assert_eq!(shown(&store.content()), newer.outcome(), "{context}");
             }
@@ -430,20 +461,30 @@ fn points_that_are_taken_over_obey_the_same_rules() {
 fn cleaning_repairs_a_tombstone_whose_writer_died_before_its_vectors_were_removed() {
     let start = after(&[Write(1, 3)], true);
     let whole = Recorded::new(true).with_points(start.clone());
-    let copied = whole.points().copy(&taken(Delete(2))).now_or_never();
+    let copied = whole
+        .points()
+        .copy(&taken(Delete(2)), Replicas::ONE)
+        .now_or_never();
     copied.unwrap().unwrap();
     for steps in 0..whole.steps() {
         let dying = Recorded::new(true)
             .with_points(start.clone())
             .dying_after(steps);
-        let copied = dying.points().copy(&taken(Delete(2))).now_or_never();
+        let copied = dying
+            .points()
+            .copy(&taken(Delete(2)), Replicas::ONE)
+            .now_or_never();
         copied.unwrap().unwrap_err();
         let next = Recorded::new(true).with_points(dying.content());
         let is_there = next.content().values().any(|point| {
             let deleted = point.payload.get("deleted");
             deleted.and_then(qdrant_client::qdrant::Value::as_bool) == Some(true)
         });
-        next.points().clean(&["d"]).now_or_never().unwrap().unwrap();
+        next.points()
+            .clean(&["d"], Replicas::ONE)
+            .now_or_never()
+            .unwrap()
+            .unwrap();
         let expected = if is_there { Delete(2) } else { Write(1, 3) };
         assert_eq!(
             shown(&next.content()),
@@ -459,12 +500,16 @@ fn cleaning_cuts_a_document_that_was_written_again_under_its_version_and_is_shor
     Write(1, 4).run(&store).unwrap();
     let points = store.points();
     points
-        .copy(&taken(Write(1, 2)))
+        .copy(&taken(Write(1, 2)), Replicas::ONE)
         .now_or_never()
         .unwrap()
         .unwrap();
     assert_eq!(shown(&store.content()).len(), 4);
-    points.clean(&["d"]).now_or_never().unwrap().unwrap();
+    points
+        .clean(&["d"], Replicas::ONE)
+        .now_or_never()
+        .unwrap()
+        .unwrap();
     assert_eq!(shown(&store.content()), Write(1, 2).outcome());
 }
 

@@ -9,6 +9,7 @@ use contract::names::CollectionName;
 use contract::score::ScoreField;
 use points::Points;
 use points::guard::tombstones;
+use points::replicas::Replicas;
 use points::store::{PointsError, Store, selector};
 use qdrant_client::qdrant::points_update_operation::{Operation, SetPayload};
 use qdrant_client::qdrant::{Condition, Filter, PointId, Value};
@@ -71,15 +72,20 @@ fn value(labels: &[String], scores: &[f32]) -> serde_json::Value {
     }
 }
 
-/// Writes scores one request after the other: a later score of the same point wins.
+/// Writes scores one request after the other: a later score of the same point wins. While Qdrant leaves a replica out,
+/// the last question fails.
 pub(super) async fn write(
     points: Points<'_, impl Store>,
     scores: &[Score<'_>],
+    replicas: Replicas,
 ) -> Result<(), PointsError> {
     for part in scores.chunks(SCORES_PER_REQUEST) {
         let operations = part.iter().map(Score::operation).collect();
         points.update("write scores into", operations).await?;
         failpoint::pass("after-scores");
+    }
+    if replicas.are_several() {
+        points.ask_all_replicas().await?;
     }
     Ok(())
 }

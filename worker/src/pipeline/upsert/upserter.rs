@@ -18,6 +18,7 @@ use points::change::{Change, Kind};
 use points::connect::check_version;
 use points::limits::{self, Limits};
 use points::point::Stamp;
+use points::replicas::Replicas;
 use points::store::Store;
 use points::write::Written;
 use points::{Points, Qdrant, collection};
@@ -65,15 +66,16 @@ impl Upserter {
         let mut written = Written::default();
         let stamp = self.stamp();
         for (collection, changes) in changes(vectors) {
-            self.check(collection).await?;
-            let part = self.points(collection).apply(changes, &stamp).await?;
+            let replicas = self.check(collection).await?;
+            let points = self.points(collection);
+            let part = points.apply(changes, &stamp, replicas).await?;
             written.points += part.points;
             written.superseded += part.superseded;
         }
         for (collection, scores) in scores::scores(vectors, &self.manifest) {
-            self.check(collection).await?;
+            let replicas = self.check(collection).await?;
             written.points += scores.len();
-            scores::write(self.points(collection), &scores).await?;
+            scores::write(self.points(collection), &scores, replicas).await?;
         }
         Ok(written)
     }
@@ -86,12 +88,13 @@ impl Upserter {
         Ok(check_version(&self.qdrant.qdrant).await?)
     }
 
-    /// Whether the collection is there, and is for this model. Any collection takes scores.
+    /// Whether the collection is there, and is for this model; gives how many replicas it has. Any collection takes
+    /// scores.
     ///
     /// # Errors
     /// [`UpsertError::Points`] and [`UpsertError::Mismatch`].
-    pub async fn check(&self, collection: &CollectionName) -> Result<(), UpsertError> {
-        self.look_up(collection).await.map(drop)
+    pub async fn check(&self, collection: &CollectionName) -> Result<Replicas, UpsertError> {
+        Ok(Replicas::of(&self.look_up(collection).await?))
     }
 
     /// The same; and what in the collection's limits leaves no room for what Ebb does.
@@ -113,10 +116,15 @@ impl Upserter {
         Ok(info)
     }
 
-    /// Whether the collection is there, is for this model, and takes writes.
+    /// Whether the collection is there, is for this model, takes writes, and can confirm them.
     pub async fn probe(&self, collection: &CollectionName) -> Result<(), UpsertError> {
-        self.check(collection).await?;
-        Ok(self.points(collection).write_nothing().await?)
+        let replicas = self.check(collection).await?;
+        let points = self.points(collection);
+        points.write_nothing().await?;
+        if replicas.are_several() {
+            points.ask_all_replicas().await?;
+        }
+        Ok(())
     }
 
     fn points<'a>(&'a self, collection: &'a CollectionName) -> Points<'a, Timed> {
