@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use fixtures::qdrant::{LocalProcess, Peer, free_port};
 use fixtures::wait::until;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{GetPointsBuilder, PointId, ReadConsistencyType};
+use qdrant_client::qdrant::{GetPointsBuilder, PointId, ReadConsistencyType, read_consistency};
 use rustix::process::Signal;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -33,6 +33,11 @@ pub(crate) struct Nodes {
     pub(crate) links: Option<Links>,
     /// The node that is restarted next.
     turn: AtomicUsize,
+}
+
+/// Reads what all replicas have.
+pub(crate) fn all_replicas() -> read_consistency::Value {
+    read_consistency::Value::Type(ReadConsistencyType::All.into())
 }
 
 impl Nodes {
@@ -150,9 +155,9 @@ impl Nodes {
     pub(crate) async fn recovered(&self) -> anyhow::Result<()> {
         for client in self.clients()? {
             until("all replicas", RECOVERY_LIMIT, async || {
-                let nobody = PointId::from(0);
-                let request = GetPointsBuilder::new(COLLECTION, vec![nobody])
-                    .read_consistency(ReadConsistencyType::All);
+                let nobody = PointId::from(0_u64);
+                let request = GetPointsBuilder::new(COLLECTION, vec![nobody]);
+                let request = request.read_consistency(all_replicas());
                 Ok(client.get_points(request).await.ok().map(drop))
             })
             .await?;

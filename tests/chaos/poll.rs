@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use points::guard::Head;
-use points::payload::include;
 use points::point_id;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{GetPointsBuilder, PointId, ReadConsistencyType};
+use qdrant_client::qdrant::{GetPointsBuilder, PayloadIncludeSelector, PointId};
 use tokio::time::{sleep, timeout};
 
 use crate::history::History;
 use crate::message::COLLECTION;
+use crate::nodes::all_replicas;
 use crate::servers::Servers;
 use crate::tally::Tally;
 use crate::violation::Kind;
@@ -59,9 +59,10 @@ pub(crate) async fn poll(
 async fn heads(qdrant: &Qdrant, documents: &[String]) -> anyhow::Result<Seen> {
     let id = |document: &String| PointId::from(point_id(document, 0).to_string());
     let ids: Vec<_> = documents.iter().map(id).collect();
+    let fields = Head::FIELDS.map(str::to_owned).into();
     let request = GetPointsBuilder::new(COLLECTION, ids)
-        .with_payload(include(&Head::FIELDS))
-        .read_consistency(ReadConsistencyType::All);
+        .with_payload(PayloadIncludeSelector { fields })
+        .read_consistency(all_replicas());
     let points = qdrant.get_points(request).await?.result;
     let heads = points.iter().filter_map(Head::read);
     Ok(heads
