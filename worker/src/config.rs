@@ -75,16 +75,6 @@ pub struct BatchConfig {
 /// Settings of `worker run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunConfig {
-    #[command(flatten)]
-    pub model: ModelConfig,
-    #[command(flatten)]
-    pub session: SessionConfig,
-    #[command(flatten)]
-    pub batch: BatchConfig,
-    #[command(flatten)]
-    pub nats: NatsConfig,
-    #[command(flatten)]
-    pub qdrant: QdrantConfig,
     /// Collections and aliases that jobs may write to, separated by commas; generations behind an alias included
     #[arg(
         long,
@@ -102,6 +92,16 @@ pub struct RunConfig {
     /// Address of /startupz, /readyz, /livez and /metrics; port 0 takes a free one
     #[arg(long, env = "EBB_LISTEN", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    #[command(flatten)]
+    pub model: ModelConfig,
+    #[command(flatten)]
+    pub session: SessionConfig,
+    #[command(flatten)]
+    pub batch: BatchConfig,
+    #[command(flatten)]
+    pub nats: NatsConfig,
+    #[command(flatten)]
+    pub qdrant: QdrantConfig,
 }
 
 impl ModelConfig {

@@ -309,3 +309,88 @@ fn limit(directory: &Path, config: &Value, given: Option<usize>) -> Result<usize
         directory: directory.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn directory(files: &[(&str, Value)]) -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (file, content) in files {
+            let path = directory.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content.to_string()).unwrap();
+        }
+        directory
+    }
+
+    fn pooling(config: Value) -> Result<Pooling, LayoutError> {
+        read_pooling(directory(&[("1_Pooling/config.json", config)]).path())
+    }
+
+    #[test]
+    fn the_pooling_is_the_one_that_is_on() {
+        let cases = [
+            (json!({ "pooling_mode_cls_token": true }), Pooling::Cls),
+            (json!({ "pooling_mode_mean_tokens": true }), Pooling::Mean),
+            (
+                json!({ "pooling_mode_lasttoken": true, "pooling_mode_mean_tokens": false }),
+                Pooling::LastToken,
+            ),
+            (json!({ "pooling_mode": "mean" }), Pooling::Mean),
+        ];
+        for (config, expected) in cases {
+            assert_eq!(pooling(config.clone()).unwrap(), expected, "{config}");
+        }
+    }
+
+    #[test]
+    fn a_pooling_that_is_mixed_or_not_supported_is_refused() {
+        for config in [
+            json!({}),
+            json!({ "pooling_mode_max_tokens": true }),
+            json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true }),
+            json!({ "pooling_mode": "max" }),
+        ] {
+            let refused = pooling(config.clone());
+            assert!(
+                matches!(refused, Err(LayoutError::Pooling { .. })),
+                "{config}"
+            );
+        }
+        let missing = read_pooling(directory(&[]).path()).unwrap_err().to_string();
+        assert!(missing.contains("give --pooling"), "{missing}");
+    }
+
+    #[test]
+    fn a_module_that_would_change_vectors_is_refused_and_normalizing_is_known() {
+        let modules = |kind: &str| {
+            let module = json!([{ "type": format!("sentence_transformers.models.{kind}") }]);
+            normalizes(directory(&[("modules.json", module)]).path())
+        };
+        assert!(modules("Normalize").unwrap());
+        assert!(!modules("Transformer").unwrap());
+        assert!(matches!(modules("Dense"), Err(LayoutError::Module { .. })));
+        assert!(!normalizes(directory(&[]).path()).unwrap());
+    }
+
+    #[test]
+    fn the_limit_is_the_first_one_that_is_stated_and_possible() {
+        let config = json!({ "max_position_embeddings": 512 });
+        let sentence = (
+            "sentence_bert_config.json",
+            json!({ "max_seq_length": 128 }),
+        );
+        let absurd = ("tokenizer_config.json", json!({ "model_max_length": 1e30 }));
+        let all = directory(&[sentence, absurd.clone()]);
+        assert_eq!(limit(all.path(), &config, Some(7)).unwrap(), 7);
+        assert_eq!(limit(all.path(), &config, None).unwrap(), 128);
+        let without = directory(&[absurd]);
+        assert_eq!(limit(without.path(), &config, None).unwrap(), 512);
+        let unknown = limit(without.path(), &json!({}), None);
+        assert!(matches!(unknown, Err(LayoutError::NoLimit { .. })));
+    }
+}

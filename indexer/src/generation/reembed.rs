@@ -85,3 +85,58 @@ pub fn meta(point: &RetrievedPoint) -> Map<String, Json> {
         | None => Map::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(fields: &[(&str, Value)]) -> RetrievedPoint {
+        let fields = fields.iter().cloned();
+        RetrievedPoint {
+            payload: fields
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+            ..RetrievedPoint::default()
+        }
+    }
+
+    #[test]
+    fn a_stored_chunk_keeps_its_place_its_text_and_its_version() {
+        let meta = Value::from(serde_json::json!({ "author": "a" }));
+        let stored = point(&[
+            (field::DOC_ID, "d".into()),
+            (field::VERSION, 7.into()),
+            (field::CHUNKS, 3.into()),
+            (field::CHUNK, 2.into()),
+            (field::TEXT, "a text".into()),
+            (field::CONTEXT, "a title".into()),
+            (field::START, 40.into()),
+            (field::END, 46.into()),
+            (field::META, meta),
+        ]);
+        let Reembed {
+            document,
+            tokens,
+            truncated,
+        } = Reembed::untokenized(&stored);
+        assert_eq!((tokens, truncated), (0, false));
+        assert_eq!((document.id.as_str(), document.version), ("d", Some(7)));
+        assert_eq!(document.total, Some(3));
+        assert_eq!(document.meta["author"], "a");
+        let [chunk] = document.chunks.as_slice() else {
+            panic!("not one chunk: {document:?}");
+        };
+        assert_eq!((chunk.index, chunk.text.as_str()), (Some(2), "a text"));
+        assert_eq!(chunk.context.as_deref(), Some("a title"));
+        assert_eq!((chunk.start, chunk.end), (Some(40), Some(46)));
+        assert!(chunk.token_ids.is_empty(), "the worker tokenizes it");
+    }
+
+    #[test]
+    fn offsets_that_cannot_be_and_a_description_that_is_no_object_are_left_out() {
+        let odd = point(&[(field::START, (-1).into()), (field::META, "a text".into())]);
+        let document = Reembed::untokenized(&odd).document;
+        assert_eq!(document.chunks[0].start, None);
+        assert!(document.meta.is_empty());
+    }
+}

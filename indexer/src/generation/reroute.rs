@@ -161,7 +161,9 @@ mod tests {
     fn documents_and_removals_go_to_the_new_collection_and_keep_all_else() {
         let embed = json!({
             "version": "1.0", "kind": "embed", "run": "r", "collection": "old",
-            "documents": [{ "id": "d", "version": 7, "chunks": [{ "text": "a text" }] }],
+            "documents": [{
+                "id": "d", "version": 7, "total": 1, "chunks": [{ "index": 0, "text": "a text" }],
+            }],
         });
         let delete = json!({
             "version": "1.0", "kind": "delete", "collection": "old",

@@ -7,7 +7,7 @@ use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::Priority;
 use points::options::OptionArgs;
-use runtime::settings::ConfigFault;
+use runtime::settings::{ConfigFault, identifier};
 
 use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
 use crate::corpus::{Chunking, source_faults};
@@ -56,13 +56,11 @@ pub struct Comparison {
 
 #[derive(Args, Clone, Debug)]
 pub struct SyncConfig {
-    #[command(flatten)]
-    pub comparison: Comparison,
     /// Lane of the jobs
     #[arg(long, value_enum, default_value_t = Priority::Bulk)]
     pub lane: Priority,
     /// Id of the run; by default made of the time. A run that is done is not done again
-    #[arg(long, env = "EBB_RUN_ID")]
+    #[arg(long, env = "EBB_RUN_ID", value_parser = identifier)]
     pub run_id: Option<String>,
     /// Change nothing; say what would be done, and what it would cost
     #[arg(long, conflicts_with = "report")]
@@ -86,16 +84,18 @@ pub struct SyncConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    pub comparison: Comparison,
+    #[command(flatten)]
     pub sizing: Sizing,
 }
 
 #[derive(Args, Clone, Debug)]
 pub struct PlanConfig {
-    #[command(flatten)]
-    pub comparison: Comparison,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub comparison: Comparison,
     #[command(flatten)]
     pub options: OptionArgs,
     #[command(flatten)]
