@@ -12,7 +12,7 @@ use points::guard::tombstones;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{
     Condition, Filter, PayloadIncludeSelector, QueryBatchPointsBuilder, QueryPoints,
-    QueryPointsBuilder, ScoredPoint, SearchParamsBuilder, Value,
+    QueryPointsBuilder, ScoredPoint, SearchParams, Value,
 };
 
 use super::rank::{Hit, ranked};
@@ -101,7 +101,11 @@ impl Retriever<'_> {
             .using(target.manifest.name.as_str())
             .limit(self.limit() as u64)
             .filter(Filter::must_not(unwanted))
-            .params(SearchParamsBuilder::default().exact(target.subject.exact))
+            .params(SearchParams {
+                exact: Some(target.subject.exact),
+                quantization: target.quantization,
+                ..SearchParams::default()
+            })
             .with_payload(PayloadIncludeSelector::from(vec![field::DOC_ID.to_owned()]))
             .into()
     }

@@ -8,7 +8,9 @@ use contract::names::CollectionName;
 use contract::topology::Task;
 use points::Points;
 use points::collection;
+use points::options::Settings;
 use qdrant_client::Qdrant;
+use qdrant_client::qdrant::QuantizationSearchParams;
 
 use super::evaluation::Subject;
 use super::read::Topic;
@@ -18,6 +20,8 @@ use crate::generation::alias;
 pub struct Target {
     pub subject: Subject,
     pub manifest: Manifest,
+    /// How quantized copies are searched in, as every search of the alias does.
+    pub quantization: Option<QuantizationSearchParams>,
 }
 
 /// Finds what an alias leads to. The whole evaluation runs against that collection, even if the alias moves on.
@@ -36,7 +40,8 @@ pub async fn target(
     let collection = collection.unwrap_or_else(|| alias.clone());
     let info = qdrant.collection_info(collection.as_str()).await;
     let info = info.with_context(|| format!("failed to look up collection `{alias}`"))?;
-    collection::check(&collection, &info.result.unwrap_or_default(), &manifest)?;
+    let info = info.result.unwrap_or_default();
+    collection::check(&collection, &info, &manifest)?;
     let subject = Subject {
         alias: alias.clone(),
         collection,
@@ -44,7 +49,11 @@ pub async fn target(
         fingerprint: manifest.fingerprint.clone(),
         exact,
     };
-    Ok(Target { subject, manifest })
+    Ok(Target {
+        subject,
+        manifest,
+        quantization: Settings::of(&info).0.search_params(),
+    })
 }
 
 /// How many of the judged documents the collection does not have. Nothing can find them.

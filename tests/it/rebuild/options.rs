@@ -346,10 +346,7 @@ async fn provisioning_changes_what_can_be_changed_in_place_and_says_what_takes_a
     assert!(changed.payload_schema.contains_key("meta.lang"));
     let (code, said) = check(&bed, options).await?;
     assert_eq!(code, Some(1), "{said}");
-    assert!(
-        said.contains("-> 5") && !said.contains("hnsw"),
-        "{said}"
-    );
+    assert!(said.contains("-> 5") && !said.contains("hnsw"), "{said}");
 
     // The recorded shards come with the next generation, without being asked for again.
     let worker = bed.stack.worker("worker", &[]).await?;
