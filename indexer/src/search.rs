@@ -17,7 +17,8 @@ use points::Qdrant;
 use points::collection;
 use points::guard::tombstones;
 use points::limits::Limits;
-use qdrant_client::qdrant::{Filter, QueryPointsBuilder, ScoredPoint, Value};
+use points::options::Settings;
+use qdrant_client::qdrant::{Filter, QueryPointsBuilder, ScoredPoint, SearchParams, Value};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
@@ -158,7 +159,11 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     let asker = Asker::connect(&config.servers, config.timeout).await?;
     let vectors = asker.ask(&manifest, vec![config.query.clone()], 0).await?;
     let vector = vectors.into_iter().next().unwrap_or_default();
-    let mut hits = query(config, &qdrant, &manifest, vector).await?;
+    let params = SearchParams {
+        quantization: Settings::of(&info).0.search_params(),
+        ..SearchParams::default()
+    };
+    let mut hits = query(config, &qdrant, (&manifest, vector), params).await?;
     if let Some(rescorer) = rescorer {
         hits = rescore::rescore(&asker, &rescorer, &config.query, hits).await?;
         hits.truncate(usize::try_from(config.limit).unwrap_or(usize::MAX));
@@ -170,13 +175,14 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
 async fn query(
     config: &SearchConfig,
     qdrant: &Qdrant,
-    manifest: &Manifest,
-    vector: Vec<f32>,
+    (manifest, vector): (&Manifest, Vec<f32>),
+    params: SearchParams,
 ) -> anyhow::Result<Vec<Hit>> {
     let request = QueryPointsBuilder::new(config.collection.as_str())
         .query(vector)
         .using(manifest.name.as_str())
         .limit(config.candidates())
+        .params(params)
         .filter(Filter::must_not([tombstones()]))
         .with_payload(true);
     let found = qdrant.query(request).await;

@@ -35,6 +35,12 @@ pub struct AliasOptions {
     /// Smaller copies of the vectors to search in, like `int8:ram`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization: Option<String>,
+    /// Whether what is found in quantized copies is ordered anew by the whole vectors: `true` or `false`, as a text
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescore_vectors: Option<String>,
+    /// How many times more hits are looked for in quantized copies than are wanted, like `"2"`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oversampling: Option<String>,
     /// Numbers of the graph, like `m=24,ef_construct=200`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hnsw: Option<String>,
@@ -61,6 +67,8 @@ impl AliasOptions {
             vectors: self.vectors.clone(),
             payload: self.payload.clone(),
             quantization: self.quantization.clone(),
+            rescore_vectors: self.rescore_vectors.clone(),
+            oversampling: self.oversampling.clone(),
             hnsw: list(&self.hnsw),
             strict_mode: list(&self.strict_mode),
             index: list(&self.index),
@@ -78,6 +86,8 @@ impl AliasOptions {
             ("EBB_VECTORS", self.vectors.clone()),
             ("EBB_PAYLOAD", self.payload.clone()),
             ("EBB_QUANTIZATION", self.quantization.clone()),
+            ("EBB_RESCORE_VECTORS", self.rescore_vectors.clone()),
+            ("EBB_OVERSAMPLING", self.oversampling.clone()),
             ("EBB_HNSW", self.hnsw.clone()),
             ("EBB_STRICT_MODE", self.strict_mode.clone()),
             ("EBB_INDEX", self.index.clone()),

@@ -38,7 +38,7 @@ pub struct Field {
     check: fn(&Value) -> Result<(), String>,
 }
 
-pub static FIELDS: [Field; 23] = [
+pub static FIELDS: [Field; 25] = [
     Field::required("model.name", is::<ModelName>),
     Field::required("model.source", is::<ModelPlace>),
     Field::required("model.fingerprint", is::<Digest>),
@@ -60,6 +60,12 @@ pub static FIELDS: [Field; 23] = [
     Field::optional("options.payload", |value| is_option("payload", value)),
     Field::optional("options.quantization", |value| {
         is_option("quantization", value)
+    }),
+    Field::optional("options.rescore_vectors", |value| {
+        is_option("rescore_vectors", value)
+    }),
+    Field::optional("options.oversampling", |value| {
+        is_option("oversampling", value)
     }),
     Field::optional("options.hnsw", |value| is_option("hnsw", value)),
     Field::optional("options.strict_mode", |value| {

@@ -14,7 +14,7 @@ use points::limits::Limits;
 use points::store::Store as _;
 use qdrant_client::qdrant::{
     Condition, Filter, PayloadIncludeSelector, QueryBatchPointsBuilder, QueryPoints,
-    QueryPointsBuilder, ScoredPoint, SearchParamsBuilder, Value,
+    QueryPointsBuilder, ScoredPoint, SearchParams, Value,
 };
 
 use super::rank::{Hit, ranked};
@@ -120,7 +120,11 @@ impl Retriever<'_> {
             .using(target.manifest.name.as_str())
             .limit(self.limit(limits) as u64)
             .filter(Filter::must_not(unwanted))
-            .params(SearchParamsBuilder::default().exact(target.subject.exact))
+            .params(SearchParams {
+                exact: Some(target.subject.exact),
+                quantization: target.quantization,
+                ..SearchParams::default()
+            })
             .with_payload(PayloadIncludeSelector::from(vec![field::DOC_ID.to_owned()]))
             .into()
     }

@@ -7,7 +7,9 @@ use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
 use points::collection;
+use points::options::Settings;
 use points::{Points, Qdrant};
+use qdrant_client::qdrant::QuantizationSearchParams;
 
 use super::evaluation::Subject;
 use super::read::Topic;
@@ -17,6 +19,8 @@ use crate::generation::alias;
 pub struct Target {
     pub subject: Subject,
     pub manifest: Manifest,
+    /// How quantized copies are searched in, as every search of the alias does.
+    pub quantization: Option<QuantizationSearchParams>,
 }
 
 /// Finds what an alias leads to. The whole evaluation runs against that collection, even if the alias moves on.
@@ -35,7 +39,8 @@ pub async fn target(
     let collection = collection.unwrap_or_else(|| alias.clone());
     let info = qdrant.collection_info(collection.as_str()).await;
     let info = info.with_context(|| format!("failed to look up collection `{alias}`"))?;
-    collection::check(&collection, &info.result.unwrap_or_default(), &manifest)?;
+    let info = info.result.unwrap_or_default();
+    collection::check(&collection, &info, &manifest)?;
     let subject = Subject {
         alias: alias.clone(),
         collection,
@@ -43,7 +48,11 @@ pub async fn target(
         fingerprint: manifest.fingerprint.clone(),
         exact,
     };
-    Ok(Target { subject, manifest })
+    Ok(Target {
+        subject,
+        manifest,
+        quantization: Settings::of(&info).0.search_params(),
+    })
 }
 
 /// How many of the judged documents the collection does not have. Nothing can find them.

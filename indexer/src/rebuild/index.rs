@@ -112,7 +112,8 @@ impl Rebuild<'_> {
         Ok(report)
     }
 
-    async fn info(&self) -> anyhow::Result<CollectionInfo> {
+    /// What the server says of the generation.
+    pub async fn info(&self) -> anyhow::Result<CollectionInfo> {
         let name = &self.record().generation;
         let info = look_up(self.context.qdrant, name).await?;
         info.with_context(|| format!("collection `{name}` is gone; give --fresh to start anew"))

@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use contract::field;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use points::guard::tombstones;
+use points::options::Settings;
 use points::payload::{id, text, vector};
 use points::point_id;
 use qdrant_client::qdrant::{
-    Filter, PointId, QueryPointsBuilder, RetrievedPoint, SearchParamsBuilder,
+    Filter, PointId, QuantizationSearchParams, QueryPointsBuilder, RetrievedPoint, SearchParams,
 };
 use runtime::failpoint;
 
@@ -118,8 +119,10 @@ impl Rebuild<'_> {
         );
         let hits = limits.page(HITS);
         let searched = queries.len() as u64;
+        let info = self.info().await?;
+        let quantization = Settings::of(&info).0.exact_scores();
         let recalls: Vec<f64> = stream::iter(queries)
-            .map(|query| self.recall_of(query, hits))
+            .map(|query| self.recall_of(query, hits, quantization))
             .buffer_unordered(CONCURRENT)
             .try_collect()
             .await?;
@@ -137,23 +140,38 @@ impl Rebuild<'_> {
         Ok(Gate::at_least("recall", mean, limit, finding))
     }
 
-    async fn recall_of(&self, query: Vec<f32>, hits: usize) -> anyhow::Result<f64> {
-        let exact = self.scores(query.clone(), hits, true).await?;
-        let mut found = self.scores(query, hits, false).await?;
+    async fn recall_of(
+        &self,
+        query: Vec<f32>,
+        hits: usize,
+        quantization: QuantizationSearchParams,
+    ) -> anyhow::Result<f64> {
+        let exact = self.scores(query.clone(), hits, None).await?;
+        let mut found = self.scores(query, hits, Some(quantization)).await?;
         if failpoint::skips("rebuild-index-hits") {
             found.clear();
         }
         Ok(recall(&exact, &found))
     }
 
-    /// Scores of the hits, the best first.
-    async fn scores(&self, query: Vec<f32>, hits: usize, exact: bool) -> anyhow::Result<Vec<f32>> {
+    /// Scores of the hits, the best first: those that a search finds by the way in which it looks at quantized copies, or
+    /// exactly the best.
+    async fn scores(
+        &self,
+        query: Vec<f32>,
+        hits: usize,
+        quantization: Option<QuantizationSearchParams>,
+    ) -> anyhow::Result<Vec<f32>> {
         let request = QueryPointsBuilder::new(self.record().generation.as_str())
             .query(query)
             .using(self.manifest.name.as_str())
             .limit(hits as u64)
             .filter(Filter::must_not([tombstones()]))
-            .params(SearchParamsBuilder::default().exact(exact));
+            .params(SearchParams {
+                exact: Some(quantization.is_none()),
+                quantization,
+                ..SearchParams::default()
+            });
         let found = self.context.qdrant.query(request).await;
         let found =
             found.with_context(|| format!("failed to search `{}`", self.record().generation))?;

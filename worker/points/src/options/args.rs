@@ -33,6 +33,13 @@ pub struct OptionArgs {
     /// although vectors are on disk, with :quantile=0.99 an int8 leaves extremes out
     #[arg(long, env = "EBB_QUANTIZATION", value_name = "KIND[:MORE]")]
     pub quantization: Option<String>,
+    /// Order what is found in quantized copies anew by the whole vectors: true or false; by default the server decides by
+    /// the kind
+    #[arg(long, env = "EBB_RESCORE_VECTORS", value_name = "BOOL")]
+    pub rescore_vectors: Option<String>,
+    /// How many times more hits to look for in quantized copies than are wanted, before they are ordered anew
+    #[arg(long, env = "EBB_OVERSAMPLING")]
+    pub oversampling: Option<String>,
     /// Numbers of the graph, separated by commas: m, ef_construct, full_scan_threshold, max_indexing_threads, payload_m,
     /// on_disk, inline_storage
     #[arg(
@@ -90,7 +97,8 @@ impl OptionArgs {
         Options(entries.flat_map(|options| options.0).collect())
     }
 
-    fn given(&self) -> (Vec<Given>, Vec<ConfigFault>) {
+    /// Options that have one value each.
+    fn single(&self) -> Vec<Given> {
         let number = |number: Option<u32>| number.map(|number| number.to_string());
         let single = [
             ("--shards", "shards", number(self.shards)),
@@ -104,8 +112,18 @@ impl OptionArgs {
             ("--vectors", "vectors", self.vectors.clone()),
             ("--payload", "payload", self.payload.clone()),
             ("--quantization", "quantization", self.quantization.clone()),
+            (
+                "--rescore-vectors",
+                "search.rescore",
+                self.rescore_vectors.clone(),
+            ),
+            (
+                "--oversampling",
+                "search.oversampling",
+                self.oversampling.clone(),
+            ),
         ];
-        let single = single.into_iter().filter_map(|(setting, name, value)| {
+        let given = single.into_iter().filter_map(|(setting, name, value)| {
             let (name, value) = (name.to_owned(), value?);
             Some(Given {
                 setting,
@@ -113,7 +131,11 @@ impl OptionArgs {
                 value,
             })
         });
-        let (mut given, mut faults) = (single.collect::<Vec<_>>(), Vec::new());
+        given.collect()
+    }
+
+    fn given(&self) -> (Vec<Given>, Vec<ConfigFault>) {
+        let (mut given, mut faults) = (self.single(), Vec::new());
         let lists = [
             ("--hnsw", "hnsw.", &self.hnsw),
             ("--strict-mode", "strict.", &self.strict_mode),

@@ -84,7 +84,7 @@ macro_rules! kept {
     };
 }
 
-pub(super) static FIELDS: [Field; 58] = [
+pub(super) static FIELDS: [Field; 60] = [
     Field {
         name: "shards",
         changes: Changes::ByRebuild,
@@ -143,6 +143,25 @@ pub(super) static FIELDS: [Field; 58] = [
             it.quantization = quantization::read(text)?;
             // What is said of the vector itself would hold against it.
             it.vector.quantization_config = None;
+            Ok(())
+        }),
+    },
+    Field {
+        name: "search.rescore",
+        changes: Changes::InPlace,
+        get: |it| shown(it.rescore),
+        set: Some(|it, text| number(text).map(|value| it.rescore = Some(value))),
+    },
+    Field {
+        name: "search.oversampling",
+        changes: Changes::InPlace,
+        get: |it| shown(it.oversampling),
+        set: Some(|it, text| {
+            let factor: f64 = number(text)?;
+            if !(1.0..=100.0).contains(&factor) {
+                return Err(format!("`{text}` is not from 1 to 100"));
+            }
+            it.oversampling = Some(factor);
             Ok(())
         }),
     },

@@ -6,6 +6,7 @@
 )]
 
 use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
 
 use contract::model::Manifest;
 use contract::names::CollectionName;
@@ -13,13 +14,14 @@ use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
     CollectionInfo, CollectionParams, CollectionParamsDiff, CreateCollection, HnswConfigDiff,
     IdTrackerParams, OptimizersConfigDiff, PayloadStorageParams, QuantizationConfig,
-    ShardingMethod, StrictModeConfig, UpdateCollection, Value, VectorParams, VectorParamsDiff,
-    VectorParamsDiffMap, VectorsConfigDiff, WalConfigDiff, vectors_config_diff,
+    QuantizationSearchParams, ShardingMethod, StrictModeConfig, UpdateCollection, Value,
+    VectorParams, VectorParamsDiff, VectorParamsDiffMap, VectorsConfigDiff, WalConfigDiff,
+    vectors_config_diff,
 };
 
 use super::fields::{Changes, FIELDS, field};
 use super::index::PayloadIndex;
-use super::{INDEX, NO_INDEX, OWN_METADATA, quantization};
+use super::{INDEX, NO_INDEX, OWN_METADATA, Record, quantization};
 use crate::collection::{self, MODEL, PAYLOAD_INDEXES};
 
 /// Links of a node of the graph where nobody says: the server's default.
@@ -42,6 +44,11 @@ pub struct Settings {
     pub(super) optimizers: OptimizersConfigDiff,
     pub(super) wal: Option<WalConfigDiff>,
     pub(super) quantization: Option<QuantizationConfig>,
+    /// Whether hits in quantized copies are ordered anew by the whole vectors. No server keeps this and the next: searches
+    /// say it, by what is recorded.
+    pub(super) rescore: Option<bool>,
+    /// How many times more hits are looked for in quantized copies than are wanted.
+    pub(super) oversampling: Option<f64>,
     pub(super) strict_mode: Option<StrictModeConfig>,
     /// What others have written into the metadata.
     pub(super) metadata: HashMap<String, Value>,
@@ -53,6 +60,7 @@ impl Settings {
     /// The settings of a collection, and in a sentence each what of it no other collection can get.
     #[must_use]
     pub fn of(info: &CollectionInfo) -> (Self, Vec<String>) {
+        let record = Record::of(info);
         let config = info.config.clone().unwrap_or_default();
         let params = config.params.unwrap_or_default();
         let mut left_out = Vec::new();
@@ -77,6 +85,8 @@ impl Settings {
             optimizers: config.optimizer_config.unwrap_or_default(),
             wal: config.wal_config,
             quantization: config.quantization_config,
+            rescore: recorded(&record, "search.rescore"),
+            oversampling: recorded(&record, "search.oversampling"),
             strict_mode: config.strict_mode_config,
             metadata,
             indexes: indexes(info, &mut left_out),
@@ -156,6 +166,29 @@ impl Settings {
             }
         }
         self
+    }
+
+    /// How quantized copies are searched in; `None` as the server does by default.
+    #[must_use]
+    pub fn search_params(&self) -> Option<QuantizationSearchParams> {
+        let said = self.rescore.is_some() || self.oversampling.is_some();
+        said.then_some(QuantizationSearchParams {
+            ignore: None,
+            rescore: self.rescore,
+            oversampling: self.oversampling,
+        })
+    }
+
+    /// The same hits as with [`Self::search_params`], with the scores of the whole vectors: those of quantized copies are
+    /// rounded, and cannot be compared with those of an exact search.
+    #[must_use]
+    pub fn exact_scores(&self) -> QuantizationSearchParams {
+        let plain = self.rescore == Some(false);
+        QuantizationSearchParams {
+            ignore: None,
+            rescore: Some(true),
+            oversampling: self.oversampling.filter(|_| !plain),
+        }
     }
 
     /// Payload indexes by field.
@@ -278,6 +311,10 @@ impl Settings {
             )),
         })
     }
+}
+
+fn recorded<T: FromStr>(record: &Record, name: &str) -> Option<T> {
+    record.options.get(name)?.parse().ok()
 }
 
 /// Whether a setting of a collection that is there can be another one.

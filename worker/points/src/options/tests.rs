@@ -226,6 +226,32 @@ fn a_vector_with_a_graph_of_its_own_has_none_while_it_is_loaded_and_its_own_afte
 }
 
 #[test]
+fn how_quantized_copies_are_searched_in_is_recorded_and_kept() {
+    let options = options(&[("search.rescore", "false"), ("search.oversampling", "2.5")]);
+    let record = Record {
+        options,
+        pending: Options::default(),
+    };
+    let next = next_generation(&collection(&record), &Options::default());
+    assert_eq!(next.record, record);
+    assert!(next.named.is_empty() && next.changed.is_empty());
+    let params = next.settings.search_params().unwrap();
+    assert_eq!(
+        (params.rescore, params.oversampling),
+        (Some(false), Some(2.5))
+    );
+    // The same hits with their true scores: none but those that were found.
+    let scored = next.settings.exact_scores();
+    assert_eq!((scored.rescore, scored.oversampling), (Some(true), None));
+    assert_eq!(
+        first_generation(&Options::default())
+            .settings
+            .search_params(),
+        None
+    );
+}
+
+#[test]
 fn a_filter_without_its_index_is_told_which_option_makes_it() {
     let said = |text| MissingIndex::read(text).map(|missing| missing.to_string());
     let one = "Bad request: Index required but not found for \"meta.lang\" of one of the following types: [keyword]. \
