@@ -1,5 +1,6 @@
 //! What a server refuses in strict mode, request by request, as the classification of refusals has it.
 
+use anyhow::Context as _;
 use contract::names::CollectionName;
 use points::refusal::Refusal;
 use qdrant_client::qdrant::{
@@ -229,7 +230,9 @@ async fn what_is_wrong_with_a_point_is_refused_as_its_content() -> anyhow::Resul
         wait: Some(true),
         ..UpdateBatchPoints::default()
     };
-    let answer = asker.client.update_points_batch(batch).await?;
-    assert!(answer.result.is_empty(), "a batch of nothing is done");
+    let answer = asker.client.update_points_batch(batch).await;
+    let error = answer.err().context("a batch of nothing is done")?;
+    let refused = Refusal::of(&error);
+    assert_eq!(refused, Refusal::Content, "before the collection is looked up");
     bed.end().await
 }
