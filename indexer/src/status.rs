@@ -208,14 +208,19 @@ async fn collections(
     let (mut collections, mut unknown) = (Vec::new(), Vec::new());
     for name in names {
         let points = Points::new(qdrant, name).count(Filter::default()).await;
-        let points =
-            points.map_err(|error| unknown.push(format!("{:#}", anyhow::Error::from(error))));
+        let points = points.map_err(|error| unknown.push(on_one_line(&error.into())));
         collections.push(CollectionStatus {
             name: name.to_string(),
             points: points.ok(),
         });
     }
     (collections, unknown)
+}
+
+/// Qdrant tells of the errors of its peers on lines of their own.
+fn on_one_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Dead letters whose cause is read.

@@ -182,13 +182,13 @@ async fn limits_that_change_while_a_worker_runs_are_read_again() -> anyhow::Resu
 async fn what_the_installation_refuses_is_kept_and_said_until_somebody_acts() -> anyhow::Result<()>
 {
     let bed = Bed::start().await?;
-    bed.publish_document("first", 1, &["some text"]).await?;
-    bed.drain().await?;
+    let asker = refused::asker(&bed).await?;
     let points = |most| StrictModeConfig {
         max_points_count: Some(most),
         ..StrictModeConfig::default()
     };
     limit(&bed, points(1)).await?;
+    asker.until_full().await?;
     let worker = bed.stack.worker("worker", &[]).await?;
     bed.publish_document("second", 1, &["some text", "more text"])
         .await?;
@@ -201,7 +201,13 @@ async fn what_the_installation_refuses_is_kept_and_said_until_somebody_acts() ->
     named(&report, "error", "max_points_count", "1");
     limit(&bed, points(1000)).await?;
     bed.drained().await?;
-    assert_eq!(bed.points().await?.len(), 4);
+    let off = StrictModeConfig {
+        enabled: Some(false),
+        ..StrictModeConfig::default()
+    };
+    limit(&bed, off).await?;
+    let written = chunks(&bed).await?;
+    assert_eq!((written["second"], written["third"]), (2, 1));
     assert_eq!(worker.metric("worker_redeliveries_total").await?, 0.0);
     assert_eq!(held(&worker, "full").await?, 0.0);
     assert!(bed.dead_letters().await?.is_empty());

@@ -47,6 +47,7 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
         ));
     }
     for alias in &wanted.installation.collections {
+        let replicas = replicas::look(&qdrant, alias).await;
         match collections::provision_alias(wanted, &qdrant, manifest, alias).await {
             // Without a collection it has no indexes either.
             Ok(steps) => {
@@ -54,12 +55,17 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
                 let missing = steps.next().unwrap_or_default();
                 if missing.is_empty() {
                     found.extend(steps.flatten());
-                    found.extend(replicas::look(&qdrant, alias).await);
+                    let failed = |error| vec![replicas::failed(alias, error)];
+                    found.extend(replicas.unwrap_or_else(failed));
                 } else {
                     found.extend(missing);
                 }
             }
-            Err(error) => found.push(refused(alias.as_str(), &error)),
+            Err(error) => {
+                found.push(refused(alias.as_str(), &error));
+                // Where all replicas of a shard are down, this is all that is told; an error has been said.
+                found.extend(replicas.unwrap_or_default());
+            }
         }
     }
     found

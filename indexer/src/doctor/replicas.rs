@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use contract::names::CollectionName;
 use points::Qdrant;
 use points::refusal::Refusal;
+use qdrant_client::QdrantError;
 use qdrant_client::qdrant::{CollectionClusterInfoResponse, ReplicaState};
 
 use super::Finding;
@@ -55,22 +56,28 @@ impl Replica {
 }
 
 /// Looks at all replicas of a collection, or of what is behind an alias.
-pub async fn look(qdrant: &Qdrant, name: &CollectionName) -> Vec<Finding> {
+pub async fn look(qdrant: &Qdrant, name: &CollectionName) -> Result<Vec<Finding>, QdrantError> {
     match qdrant.collection_cluster_info(name.as_str()).await {
-        Ok(info) => findings(name, &info),
+        Ok(info) => Ok(findings(name, &info)),
         // The store of the local stack has one copy of everything.
-        Err(error) if is_unimplemented(&error) => Vec::new(),
-        Err(error) => {
-            let advice = Refusal::of(&error).advice();
-            let what = format!("collection `{name}`: replicas");
-            vec![Finding::failed(what, &error.into(), advice)]
-        }
+        Err(error) if is_unimplemented(&error) => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
-fn is_unimplemented(error: &qdrant_client::QdrantError) -> bool {
+/// That they could not be looked at.
+pub fn failed(name: &CollectionName, error: QdrantError) -> Finding {
+    let refusal = Refusal::of(&error);
+    let (what, advice) = (format!("collection `{name}`: replicas"), refusal.advice());
+    if refusal == Refusal::Rights {
+        return Finding::unknown(what, error, advice);
+    }
+    Finding::failed(what, &error.into(), advice)
+}
+
+fn is_unimplemented(error: &QdrantError) -> bool {
     const UNIMPLEMENTED: i32 = 12;
-    matches!(error, qdrant_client::QdrantError::ResponseError { status } if status.code() as i32 == UNIMPLEMENTED)
+    matches!(error, QdrantError::ResponseError { status } if status.code() as i32 == UNIMPLEMENTED)
 }
 
 fn findings(name: &CollectionName, info: &CollectionClusterInfoResponse) -> Vec<Finding> {

@@ -33,6 +33,9 @@ use crate::limits::Limits;
 use crate::refusal::Refusal;
 use crate::store::Store;
 
+#[cfg(test)]
+mod tests;
+
 /// How long a request that meets an outage is sent again: longer than a server takes to start again.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a request waits for its turn under a rate limit, which gives back all that it allows within a minute.
@@ -52,6 +55,8 @@ struct Inner {
     patience: Duration,
     /// Whether the server has ever answered.
     has_answered: AtomicBool,
+    /// Whether the outage that there is has been said: all requests under way meet it.
+    is_said: AtomicBool,
     limits: Mutex<HashMap<String, Limits>>,
     /// Held by the request that is the next to be sent again under a rate limit.
     turn: tokio::sync::Mutex<()>,
@@ -79,6 +84,7 @@ impl Qdrant {
             client,
             patience,
             has_answered: AtomicBool::new(false),
+            is_said: AtomicBool::new(false),
             limits: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }))
@@ -262,6 +268,7 @@ impl Qdrant {
             let error = match request().await {
                 Ok(answer) => {
                     self.0.has_answered.store(true, Ordering::Relaxed);
+                    self.0.is_said.store(false, Ordering::Relaxed);
                     return Ok(answer);
                 }
                 Err(error) => error,
@@ -269,7 +276,9 @@ impl Qdrant {
             let refusal = Refusal::of(&error);
             let goes_on = match refusal {
                 Refusal::Rate(after) => line.wait(&self.0.turn, after).await,
-                Refusal::Outage if self.is_waited_for(&error) => outage.wait(&error).await,
+                Refusal::Outage if self.is_waited_for(&error) => {
+                    outage.wait(&error, &self.0.is_said).await
+                }
                 Refusal::Limit | Refusal::Index | Refusal::Full | Refusal::Setup => {
                     self.0.limits().clear();
                     false
@@ -318,12 +327,12 @@ impl Outage {
     }
 
     /// Waits before the request is sent again; whether it is worth it.
-    async fn wait(&mut self, error: &QdrantError) -> bool {
+    async fn wait(&mut self, error: &QdrantError, is_said: &AtomicBool) -> bool {
         if self.patience.is_zero() {
             return false;
         }
         let seconds = self.patience.as_secs();
-        if self.since.is_none() {
+        if !is_said.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "qdrant failed; trying again for {seconds} s");
         }
         let since = *self.since.get_or_insert_with(Instant::now);
@@ -403,118 +412,5 @@ impl Store for Qdrant {
         }
         self.ask(|| self.0.client.update_points_batch(request.clone()))
             .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tonic::{Code, Status};
-
-    use super::*;
-
-    /// A client that sends nothing; tests give it the answers.
-    fn client(patience: Duration) -> Qdrant {
-        let settings = qdrant_client::Qdrant::from_url("http://127.0.0.1:1");
-        Qdrant::with_patience(
-            settings.skip_compatibility_check().build().unwrap(),
-            patience,
-        )
-    }
-
-    fn refused(code: Code, text: &str) -> QdrantError {
-        Status::new(code, text).into()
-    }
-
-    fn too_fast(seconds: u64) -> QdrantError {
-        QdrantError::ResourceExhaustedError {
-            status: Status::resource_exhausted("too fast"),
-            retry_after_seconds: seconds,
-        }
-    }
-
-    /// Asks until there is an answer; so many requests fail first. Gives the answer, the requests and the time.
-    async fn asked(
-        client: &Qdrant,
-        failures: usize,
-        error: impl Fn() -> QdrantError,
-    ) -> (bool, usize, Duration) {
-        let (sent, began) = (AtomicUsize::new(0), Instant::now());
-        let answer = client
-            .ask(|| {
-                let number = sent.fetch_add(1, Ordering::Relaxed);
-                let answer = if number < failures {
-                    Err(error())
-                } else {
-                    Ok(())
-                };
-                std::future::ready(answer)
-            })
-            .await;
-        (answer.is_ok(), sent.into_inner(), began.elapsed())
-    }
-
-    fn outage() -> QdrantError {
-        refused(Code::Unavailable, "connection refused")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_has_answered_is_waited_for_and_no_longer_than_that() {
-        let client = client(PATIENCE);
-        let (is_answered, sent, _) = asked(&client, 1, outage).await;
-        assert!(!is_answered && sent == 1, "the address may be wrong");
-        assert!(asked(&client, 0, outage).await.0);
-        let (is_answered, sent, _) = asked(&client, 5, outage).await;
-        assert!(is_answered && sent == 6, "{sent}");
-        let (is_answered, _, waited) = asked(&client, usize::MAX, outage).await;
-        assert!(
-            !is_answered && waited <= PATIENCE && waited > PATIENCE / 2,
-            "{waited:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_only_looks_is_not_kept_waiting() {
-        let client = client(Duration::ZERO);
-        assert!(asked(&client, 0, outage).await.0);
-        let (is_answered, sent, _) = asked(&client, 1, outage).await;
-        assert!(!is_answered && sent == 1, "{sent}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_refused_is_not_asked_again_and_a_limit_makes_limits_be_forgotten() {
-        let client = client(PATIENCE);
-        assert!(asked(&client, 0, outage).await.0);
-        client
-            .0
-            .limits()
-            .insert("docs".to_owned(), Limits::default());
-        for (code, text, is_known) in [
-            (
-                Code::InvalidArgument,
-                "Wrong input: Vector dimension error",
-                true,
-            ),
-            (Code::NotFound, "Not found", true),
-            (Code::PermissionDenied, "Forbidden", true),
-            (Code::InvalidArgument, "Bad request: Limit exceeded", false),
-        ] {
-            let (is_answered, sent, _) = asked(&client, 1, || refused(code, text)).await;
-            assert!(!is_answered && sent == 1, "{text} {sent}");
-            assert_eq!(client.0.limits().contains_key("docs"), is_known, "{text}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_beyond_a_rate_wait_in_line_as_long_as_the_server_says() {
-        let client = client(Duration::ZERO);
-        let (is_answered, sent, waited) = asked(&client, 3, || too_fast(20)).await;
-        assert!(is_answered && sent == 4, "{sent}");
-        assert_eq!(waited, Duration::from_secs(60));
-        let each = || asked(&client, 1, || too_fast(20));
-        let both = futures::future::join(each(), each()).await;
-        let waited = both.0.2.max(both.1.2);
-        assert_eq!(waited, Duration::from_secs(40), "one after the other");
-        let (is_answered, _, waited) = asked(&client, usize::MAX, || too_fast(20)).await;
-        assert!(!is_answered && waited <= RATE_PATIENCE, "{waited:?}");
     }
 }

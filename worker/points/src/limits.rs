@@ -205,50 +205,35 @@ pub fn unfit(info: &CollectionInfo) -> Vec<Unfit> {
 /// Limits below what a single document needs.
 fn too_low(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
     let conditions = MOST_CONDITIONS as u64;
-    let writes = "documents are neither written nor deleted";
-    let indexes = "not every field that Ebb filters by can have its index";
     let needs = [
-        (
-            "upsert_max_batchsize",
-            strict.upsert_max_batchsize,
-            1,
-            writes,
-        ),
-        (
-            "filter_max_conditions",
-            strict.filter_max_conditions,
-            conditions,
-            writes,
-        ),
-        ("condition_max_size", strict.condition_max_size, 1, writes),
-        (
-            "read_rate_limit",
-            strict.read_rate_limit.map(u64::from),
-            conditions + 1,
-            writes,
-        ),
-        (
-            "max_payload_index_count",
-            strict
-                .max_payload_index_count
-                .filter(|_| !missing_indexes(info).is_empty()),
-            PAYLOAD_INDEXES.len() as u64,
-            indexes,
-        ),
+        ("upsert_max_batchsize", strict.upsert_max_batchsize, 1),
+        ("filter_max_conditions", strict.filter_max_conditions, conditions),
+        ("condition_max_size", strict.condition_max_size, 1),
+        ("read_rate_limit", strict.read_rate_limit.map(u64::from), conditions + 1),
     ];
-    let low = needs
-        .into_iter()
-        .filter_map(|(setting, found, least, effect)| {
-            let found = found.filter(|found| *found < least)?;
-            Some(Unfit {
-                setting,
-                found: found.to_string(),
-                wanted: format!("at least {least}"),
-                effect,
-                stops_writes: effect == writes,
-            })
+    let low = needs.into_iter().filter_map(|(setting, found, least)| {
+        let found = found.filter(|found| *found < least)?;
+        Some(Unfit {
+            setting,
+            found: found.to_string(),
+            wanted: format!("at least {least}"),
+            effect: "documents are neither written nor deleted",
+            stops_writes: true,
+        })
+    });
+    let mut unfit: Vec<_> = low.collect();
+    let (indexes, missing) = (PAYLOAD_INDEXES.len() as u64, missing_indexes(info));
+    let most = strict.max_payload_index_count.filter(|most| *most < indexes);
+    if let Some(most) = most.filter(|_| !missing.is_empty()) {
+        unfit.push(Unfit {
+            setting: "max_payload_index_count",
+            found: most.to_string(),
+            wanted: format!("at least {indexes}"),
+            effect: "not every field that Ebb filters by can have its index",
+            stops_writes: false,
         });
-    low.collect()
+    }
+    unfit
 }
 
 /// Fields without the index that Ebb's filters need.

@@ -206,13 +206,7 @@ mod tests {
     use super::Refusal::{self, Content, Full, Index, Limit, Missing, Outage, Rights, Setup};
 
     /// In the words of servers from 1.16 to 1.19, numbers and names changed.
-    #[test]
-    #[expect(
-        clippy::too_many_lines,
-        reason = "a table of refusals is read from top to bottom"
-    )]
-    fn what_is_about_the_installation_is_told_from_what_is_about_the_content() {
-        for (code, text, expected) in [
+    const ANSWERS: &[(i32, &str, Refusal)] = &[
             (
                 3,
                 "Bad request: Limit exceeded 7 > 5 for \"limit\". Help: ...",
@@ -371,8 +365,12 @@ mod tests {
             (9, "Pre-condition failure: ...", Outage),
             (4, "Timeout: Operation 'scroll' timed out after 60s", Outage),
             (1, "", Outage),
-        ] {
-            assert_eq!(Refusal::of_status(code, text), expected, "{code} {text}");
+    ];
+
+    #[test]
+    fn what_is_about_the_installation_is_told_from_what_is_about_the_content() {
+        for (code, text, expected) in ANSWERS {
+            assert_eq!(Refusal::of_status(*code, text), *expected, "{code} {text}");
         }
     }
 
