@@ -14,6 +14,7 @@ mod consumers;
 mod dead_letters;
 mod defaults;
 mod doctor;
+mod documents;
 mod encryption;
 mod evaluation;
 mod interface;

@@ -142,6 +142,35 @@ async fn documents_behind_what_cannot_be_read_are_not_deleted() -> anyhow::Resul
 }
 
 #[tokio::test]
+async fn a_quote_that_is_never_closed_deletes_nothing() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let worker = bed.stack.worker("worker", &[]).await?;
+    let table = |open: usize| {
+        let row = |number: usize| match number == open {
+            true => format!("{number},\"A text of {number}.\n"),
+            false => format!("{number},A text of {number}.\n"),
+        };
+        format!("id,text\n{}", (1..=40).map(row).collect::<String>())
+    };
+    let source = bed.write("table.csv", table(0))?;
+    ended(command(&bed, &source, &[])).await?.done();
+    // Behind row 36 are fewer rows than the shrink limit allows to delete.
+    bed.write("table.csv", table(36))?;
+    let ran = ended(command(&bed, &source, &[])).await?;
+    let reason = ran.stopped_by("refused");
+    assert!(reason.contains("5 documents were not deleted"), "{reason}");
+    assert!(
+        ran.log
+            .contains("line 37 opens a quote that is never closed"),
+        "{}",
+        ran.log
+    );
+    assert_eq!(found(&bed).await?.len(), 40);
+    worker.process.kill().await?;
+    bed.end().await
+}
+
+#[tokio::test]
 async fn dead_letters_fail_a_sync_that_says_how_many() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let all = corpus(12);

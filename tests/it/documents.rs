@@ -1,0 +1,122 @@
+//! Documents: what cannot be read costs itself only, and is named.
+
+use serde_json::Value;
+use tests::Bed;
+
+/// A PDF of these objects, the first of which is its root.
+fn pdf(objects: &[&str]) -> Vec<u8> {
+    let (mut pdf, mut offsets) = (String::from("%PDF-1.4\n"), String::new());
+    for (number, object) in objects.iter().enumerate() {
+        offsets.push_str(&format!("{:010} 00000 n \n", pdf.len()));
+        pdf.push_str(&format!("{} 0 obj\n{object}\nendobj\n", number + 1));
+    }
+    let (table, size) = (pdf.len(), objects.len() + 1);
+    pdf.push_str(&format!("xref\n0 {size}\n0000000000 65535 f \n{offsets}"));
+    pdf.push_str(&format!(
+        "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n"
+    ));
+    pdf.into_bytes()
+}
+
+/// Runs a publish that publishes nothing. Gives its exit code, its report and its log.
+async fn dry_run(bed: &Bed, arguments: &[&str]) -> anyhow::Result<(Option<i32>, Value, String)> {
+    let mut command = bed.stack.program("indexer");
+    command
+        .args(["publish", "--dry-run", "--json"])
+        .args(arguments);
+    let output = command.output().await?;
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout);
+    let report = report.map_err(|error| anyhow::anyhow!("{error}: {log}"))?;
+    Ok((output.status.code(), report, log))
+}
+
+#[tokio::test]
+async fn a_pdf_that_kills_its_reader_costs_itself_only() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let page = "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>";
+    let good = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        page,
+        "<< /Length 42 >>\nstream\nBT /F1 12 Tf 72 720 Td (a good page) Tj ET \nendstream",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ];
+    let endless = [
+        good[0],
+        good[1],
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] /Contents 4 0 R /Resources << /XObject << /Fm0 5 0 R >> >> >>",
+        "<< /Length 7 >>\nstream\n/Fm0 Do\nendstream",
+        "<< /Type /XObject /Subtype /Form /BBox [0 0 99 99] /Resources << /XObject << /Fm0 5 0 R >> >> /Length 7 >>\nstream\n/Fm0 Do\nendstream",
+    ];
+    let parent = [
+        good[0],
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 /Parent 2 0 R >>",
+        "<< /Type /Page /Parent 2 0 R >>",
+    ];
+    let files = [
+        ("a.pdf", pdf(&endless)),
+        ("b.pdf", pdf(&good)),
+        ("c.pdf", pdf(&parent)),
+        ("d.pdf", pdf(&good)),
+    ];
+    let mut folder = std::path::PathBuf::new();
+    for (name, bytes) in files {
+        folder = bed.write(name, bytes)?;
+    }
+    let (code, report, log) = dry_run(&bed, &[&folder.display().to_string()]).await?;
+    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(
+        (&report["documents"], &report["refused"]),
+        (&2.into(), &2.into()),
+        "{log}"
+    );
+    for name in ["a.pdf", "c.pdf"] {
+        assert!(
+            log.contains(&format!("{name}` is not a readable pdf"))
+                || log.contains(&format!("{name}` has no text")),
+            "{log}"
+        );
+    }
+    bed.end().await
+}
+
+#[tokio::test]
+async fn an_id_that_comes_twice_in_one_publish_is_refused_by_name() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let records = format!(
+        "{{\"id\":\"d\",\"text\":\"short\"}}\n{{\"id\":\"d\",\"text\":\"{}\"}}\n{{\"id\":\"e\",\"text\":\"x\"}}\n",
+        "The tide goes out. ".repeat(120)
+    );
+    let folder = bed.write("records.jsonl", records)?;
+    let (code, report, log) = dry_run(&bed, &[&folder.display().to_string()]).await?;
+    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(
+        (&report["documents"], &report["refused"]),
+        (&2.into(), &1.into()),
+        "{log}"
+    );
+    assert!(log.contains("line 2 has the document id `d`"), "{log}");
+    bed.end().await
+}
+
+#[tokio::test]
+async fn what_is_not_certain_or_missing_is_told() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    // "Über dämmernden Äckern, über Flüsse" in windows-1252.
+    let folder = bed.write(
+        "a.txt",
+        b"\xdcber d\xe4mmernden \xc4ckern, \xfcber Fl\xfcsse",
+    )?;
+    let picture = "QUJD".repeat(200);
+    bed.write(
+        "b.md",
+        format!("# B\n\n![p](data:image/png;base64,{picture}) text"),
+    )?;
+    let (code, report, log) = dry_run(&bed, &[&folder.display().to_string()]).await?;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("a.txt`: 1 files are not utf-8"), "{log}");
+    assert!(log.contains("windows-1252"), "{log}");
+    assert_eq!(report["dropped"]["data_uri"]["count"], 1, "{report}");
+    bed.end().await
+}
