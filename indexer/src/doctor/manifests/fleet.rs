@@ -177,9 +177,8 @@ fn of_provisioning(
         .workers
         .or(pair.scaler)
         .map_or("default", Object::namespace);
-    let job = objects
-        .of_kind("Job")
-        .filter(|job| job.namespace() == namespace);
+    // A Job, or a CronJob.
+    let job = objects.all().filter(|job| job.namespace() == namespace);
     let found = job
         .flat_map(|job| objects.containers(job).into_iter().map(move |it| (job, it)))
         .find(|(_, container)| container.runs("provision"));

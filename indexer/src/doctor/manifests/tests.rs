@@ -34,15 +34,17 @@ apiVersion: v1
 kind: List
 items:
   - apiVersion: batch/v1
-    kind: Job
+    kind: CronJob
     metadata: {name: provision, namespace: ai}
     spec:
-      template:
+      jobTemplate:
         spec:
-          containers:
-            - name: provision
-              args: [provision]
-              envFrom: [{configMapRef: {name: ebb-abc}}]
+          template:
+            spec:
+              containers:
+                - name: provision
+                  args: [provision]
+                  envFrom: [{configMapRef: {name: ebb-abc}}]
 ---
 apiVersion: v1
 kind: Service
