@@ -123,6 +123,7 @@ pub(super) fn kinds(records: &[Record], points: Vec<Point>, letters: Vec<Letter>
         points,
         letters,
         jobs: Jobs::default(),
+        elsewhere: Vec::new(),
     };
     checked(records, &found)
 }
