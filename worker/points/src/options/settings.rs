@@ -61,7 +61,9 @@ impl Settings {
     #[must_use]
     pub fn of(info: &CollectionInfo) -> (Self, Vec<String>) {
         let record = Record::of(info);
-        let config = info.config.clone().unwrap_or_default();
+        let Some(config) = info.config.clone() else {
+            return (Self::default(), Vec::new());
+        };
         let params = config.params.unwrap_or_default();
         let mut left_out = Vec::new();
         let model = config.metadata.get(MODEL).and_then(Value::as_str).cloned();

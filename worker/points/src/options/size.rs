@@ -13,7 +13,8 @@
 //!
 //! In memory is what is not on disk; on disk is everything. Both times [`SPARE`], because segments that are optimized are
 //! there twice for a while. Qdrant's guide to capacity planning has the same rule for vectors and spare room; the numbers of
-//! the graph are those of the paper on HNSW (2016, section 4.2.3).
+//! the graph are those of the paper on HNSW (2016, section 4.2.3): a server stores links compressed, so that its graph is
+//! smaller. Bytes of int8 copies, ids and indexes are as a server of 1.18 was seen to store them.
 
 use serde::Serialize;
 
@@ -23,8 +24,8 @@ use super::{Settings, quantization};
 const FIELDS_BYTES: u64 = 400;
 /// Id, version and place of a point.
 const ID_BYTES: u64 = 40;
-/// Entry of a point in the index of a field.
-const INDEX_BYTES: u64 = 24;
+/// Entry of a point in the index of a field: the mean of those that every collection has, on disk of a server of 1.18.
+const INDEX_BYTES: u64 = 72;
 /// Room for the segments that are being optimized.
 const SPARE: (u64, u64) = (3, 2);
 /// Links where the server decides.

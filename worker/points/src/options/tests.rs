@@ -118,6 +118,15 @@ fn a_recorded_option_that_somebody_changed_by_hand_is_kept_as_it_is_and_named() 
 }
 
 #[test]
+fn what_is_not_there_has_no_settings_and_the_server_decides() {
+    let next = next_generation(&CollectionInfo::default(), &Options::default());
+    let first = first_generation(&Options::default());
+    assert_eq!(next.settings, first.settings);
+    assert_eq!(next.settings.get("shards"), None);
+    assert_eq!(next.settings.get("payload"), None);
+}
+
+#[test]
 fn what_takes_a_rebuild_is_recorded_and_the_next_generation_has_it() {
     let name: CollectionName = "docs".parse().unwrap();
     let given = options(&[("shards", "4"), ("write_consistency", "2")]);
