@@ -56,8 +56,8 @@ pub struct PublishConfig {
     pub id: String,
     /// What the ids of documents that are whole files begin with, such as `handbook/`: files of the same name in two folders
     /// would have the same id otherwise
-    #[arg(long, default_value = "")]
-    pub id_prefix: String,
+    #[arg(long)]
+    pub id_prefix: Option<String>,
     /// Version of all documents, in microseconds since the epoch; now by default. Give the version of a publish that
     /// was interrupted to go on with it: jobs that are stored already are recognised for 20 minutes
     #[arg(long)]
@@ -175,7 +175,7 @@ pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
         stdin: config.format,
         naming: Naming {
             stdin_id: Some(config.id.clone()),
-            prefix: config.id_prefix.clone(),
+            prefix: config.id_prefix.clone().unwrap_or_default(),
         },
         extract: config.extract.clone(),
         collection: config.collection.clone(),

@@ -24,6 +24,8 @@ pub enum Reason {
     PageWithoutText,
     /// A page cannot be read.
     BrokenPage,
+    /// Letters whose font does not say what they are.
+    UnknownLetter,
     /// A picture or a font that is written into the text.
     DataUri,
     /// Navigation, and the header or the footer of a page.
@@ -59,8 +61,13 @@ impl Ledger {
     const NAMED: usize = 8;
 
     pub fn add(&mut self, reason: Reason, bytes: u64, detail: Option<String>) {
+        self.add_many(reason, 1, bytes, detail);
+    }
+
+    /// Adds several things of one place.
+    pub fn add_many(&mut self, reason: Reason, count: u64, bytes: u64, detail: Option<String>) {
         let dropped = self.0.entry(reason).or_default();
-        dropped.count += 1;
+        dropped.count += count;
         dropped.bytes += bytes;
         if dropped.first.len() < Self::NAMED {
             dropped.first.extend(detail);
@@ -98,7 +105,10 @@ impl Ledger {
     /// Whether somebody has to know of each document: text is likely to be missing.
     pub fn is_loss(&self) -> bool {
         self.0.keys().any(|reason| match reason {
-            Reason::PageWithoutText | Reason::BrokenPage | Reason::GuessedEncoding => true,
+            Reason::PageWithoutText
+            | Reason::BrokenPage
+            | Reason::UnknownLetter
+            | Reason::GuessedEncoding => true,
             Reason::DataUri
             | Reason::BinaryField
             | Reason::Furniture
@@ -121,6 +131,7 @@ impl Reason {
         match self {
             Self::PageWithoutText => "pages have no text",
             Self::BrokenPage => "pages cannot be read",
+            Self::UnknownLetter => "letters have fonts that do not say which they are",
             Self::Furniture => "menus, headers and footers of pages were left out",
             Self::Control => "buttons and selections were left out",
             Self::Hidden => "hidden parts of pages were left out",

@@ -1,22 +1,60 @@
 //! PDF: one document per file, its pages as paragraphs.
+//!
+//! A page is interpreted as if it were drawn, and what would be drawn of letters is taken instead, see [`page`]. A page that
+//! cannot be read costs itself only.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use hayro_interpret::InterpreterCache;
+use hayro_syntax::{DecryptionError, LoadPdfError, Pdf};
 
 use super::extracted::{Block, Extracted};
 use crate::document::{Location, Reason};
 
-/// Reads the text of a PDF, page by page.
+mod letters;
+mod page;
+#[cfg(test)]
+mod tests;
+
+/// Reads the text of a PDF, page by page. A file that is encrypted is tried with an empty password, as readers do.
 pub fn pdf(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
-    let pages = pdf_extract::extract_text_from_mem_by_pages(bytes);
-    let pages = pages.map_err(|error| error.to_string())?;
-    for (number, page) in (1..).zip(&pages) {
+    let pdf = Pdf::new(bytes.to_vec()).map_err(reason)?;
+    let cache = InterpreterCache::new();
+    let mut fonts = letters::Fonts::default();
+    let pages = pdf.pages();
+    if pages.is_empty() {
+        return Err("it has no pages".to_owned());
+    }
+    for (number, page) in (1..).zip(pages.iter()) {
         let location = Location::Page(number);
-        if page.trim().is_empty() {
-            extracted
-                .dropped
-                .add(Reason::PageWithoutText, 0, Some(location.to_string()));
+        let read = AssertUnwindSafe(|| page::read(page, &pdf, &cache, &mut fonts));
+        let Ok(read) = catch_unwind(read) else {
+            let name = Some(location.to_string());
+            extracted.dropped.add(Reason::BrokenPage, 0, name);
+            continue;
+        };
+        if read.unknown > 0 {
+            let name = Some(location.to_string());
+            extracted.dropped.add_many(Reason::UnknownLetter, read.unknown, 0, name);
+        }
+        if read.text.trim().is_empty() {
+            let name = Some(location.to_string());
+            extracted.dropped.add(Reason::PageWithoutText, 0, name);
             continue;
         }
         extracted.at(location);
-        extracted.add(Block::Paragraph(&page.replace('\0', "")));
+        extracted.add(Block::Paragraph(&read.text));
     }
     Ok(())
+}
+
+fn reason(error: LoadPdfError) -> String {
+    let reason = match error {
+        LoadPdfError::Invalid => "it has no pages that can be found",
+        LoadPdfError::Decryption(DecryptionError::PasswordProtected) => {
+            "it is encrypted, and its password is not empty"
+        }
+        LoadPdfError::Decryption(_) => "it is encrypted in a way that is not known",
+    };
+    reason.to_owned()
 }
