@@ -264,6 +264,8 @@ async fn the_decisions_of_the_repository_make_what_the_repository_has() -> anyho
         anyhow::Ok(source.to_owned())
     };
     assert_eq!(stage(&built)?, stage(&plain)?);
+    let keda = std::fs::read_to_string(scene.out().join("keda/kustomization.yaml"))?;
+    assert!(!keda.contains("deploy/../"), "{keda}");
     Ok(())
 }
 
