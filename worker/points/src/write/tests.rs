@@ -51,7 +51,8 @@ impl Job {
             run: None,
             kind,
         };
-        let applied = points.apply(vec![change], &stamp(), replicas);
+        let stamp = stamp();
+        let applied = points.apply(vec![change], &stamp, replicas);
         applied.now_or_never().expect("nothing is waited for")
     }
 
