@@ -35,7 +35,9 @@ pub fn pdf(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
         };
         if read.unknown > 0 {
             let name = Some(location.to_string());
-            extracted.dropped.add_many(Reason::UnknownLetter, read.unknown, 0, name);
+            extracted
+                .dropped
+                .add_many(Reason::UnknownLetter, read.unknown, 0, name);
         }
         if read.text.trim().is_empty() {
             let name = Some(location.to_string());

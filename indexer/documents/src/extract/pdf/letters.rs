@@ -41,7 +41,7 @@ impl Fonts {
     }
 
     /// The width of a glyph in its own units.
-    pub fn width(&self, glyph: &Glyph<'_>, is_vertical: bool) -> f64 {
+    pub fn width(glyph: &Glyph<'_>, is_vertical: bool) -> f64 {
         let width = match glyph {
             Glyph::Outline(glyph) => glyph.advance_width(),
             Glyph::Type3(glyph) => glyph.advance_width(),
@@ -54,8 +54,11 @@ impl Fonts {
         let data = glyph.font_data()?;
         let table = self.0.entry(data.cache_key).or_insert_with(|| {
             let font = FontRef::new((*data.data).as_ref());
-            let charmap = font.iter().flat_map(|font| font.charmap().mappings().collect::<Vec<_>>());
-            let letters = charmap.filter_map(|(code, glyph)| Some((glyph.to_u32(), char::from_u32(code)?)));
+            let charmap = font
+                .iter()
+                .flat_map(|font| font.charmap().mappings().collect::<Vec<_>>());
+            let letters =
+                charmap.filter_map(|(code, glyph)| Some((glyph.to_u32(), char::from_u32(code)?)));
             // Of several letters with one glyph the first is the plainest.
             let mut table = HashMap::new();
             for (glyph, letter) in letters.filter(|(_, letter)| is_meaning(&letter.to_string())) {
@@ -69,7 +72,8 @@ impl Fonts {
 
 /// Whether a text says what a glyph means: letters for private use and signs of absence do not.
 fn is_meaning(text: &str) -> bool {
-    let is_nothing = |c: char| matches!(c, '\0' | '\u{fffd}' | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..);
+    let is_nothing =
+        |c: char| matches!(c, '\0' | '\u{fffd}' | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..);
     !text.is_empty() && !text.chars().all(is_nothing)
 }
 

@@ -187,7 +187,7 @@ impl<'a> Device<'a> for Writer<'_> {
         let is_vertical = run.writing_mode() == WritingMode::Vertical;
         for glyph in glyphs {
             let transform = props.transform * glyph.transform();
-            let pen = self.pen_of(transform, self.fonts.width(glyph, is_vertical), is_vertical);
+            let pen = self.pen_of(transform, Fonts::width(glyph, is_vertical), is_vertical);
             if self.is_replaced() {
                 self.put_replacement(pen);
             } else {

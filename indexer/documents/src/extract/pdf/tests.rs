@@ -57,7 +57,8 @@ fn predefined_character_maps_are_known() {
 
 #[test]
 fn words_lines_and_paragraphs_are_told_apart() {
-    let content = "(one) Tj 30 0 Td (two) Tj 0 -14 Td (three) Tj 0 -60 Td [(fo) 20 (ur) -400 (five)] TJ";
+    let content =
+        "(one) Tj 30 0 Td (two) Tj 0 -14 Td (three) Tj 0 -60 Td [(fo) 20 (ur) -400 (five)] TJ";
     let bytes = page_with_font(HELVETICA, content, &[]);
     assert_eq!(read(&bytes).text, "one two\nthree\n\nfour five");
 }
