@@ -25,7 +25,10 @@ async fn a_rebuild_goes_on_when_the_server_is_back() -> anyhow::Result<()> {
     }
     running.signal(Signal::CONT)?;
     until("the rebuild to meet the outage", LIMIT, async || {
-        Ok(running.log()?.contains("trying again for 120 s").then_some(()))
+        Ok(running
+            .log()?
+            .contains("trying again for 120 s")
+            .then_some(()))
     })
     .await?;
     if let QdrantServer::Local(local) = &mut bed.stack.qdrant {

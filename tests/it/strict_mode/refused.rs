@@ -233,6 +233,10 @@ async fn what_is_wrong_with_a_point_is_refused_as_its_content() -> anyhow::Resul
     let answer = asker.client.update_points_batch(batch).await;
     let error = answer.err().context("a batch of nothing is done")?;
     let refused = Refusal::of(&error);
-    assert_eq!(refused, Refusal::Content, "before the collection is looked up");
+    assert_eq!(
+        refused,
+        Refusal::Content,
+        "before the collection is looked up"
+    );
     bed.end().await
 }

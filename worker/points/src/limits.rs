@@ -207,9 +207,17 @@ fn too_low(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
     let conditions = MOST_CONDITIONS as u64;
     let needs = [
         ("upsert_max_batchsize", strict.upsert_max_batchsize, 1),
-        ("filter_max_conditions", strict.filter_max_conditions, conditions),
+        (
+            "filter_max_conditions",
+            strict.filter_max_conditions,
+            conditions,
+        ),
         ("condition_max_size", strict.condition_max_size, 1),
-        ("read_rate_limit", strict.read_rate_limit.map(u64::from), conditions + 1),
+        (
+            "read_rate_limit",
+            strict.read_rate_limit.map(u64::from),
+            conditions + 1,
+        ),
     ];
     let low = needs.into_iter().filter_map(|(setting, found, least)| {
         let found = found.filter(|found| *found < least)?;
@@ -223,7 +231,9 @@ fn too_low(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
     });
     let mut unfit: Vec<_> = low.collect();
     let (indexes, missing) = (PAYLOAD_INDEXES.len() as u64, missing_indexes(info));
-    let most = strict.max_payload_index_count.filter(|most| *most < indexes);
+    let most = strict
+        .max_payload_index_count
+        .filter(|most| *most < indexes);
     if let Some(most) = most.filter(|_| !missing.is_empty()) {
         unfit.push(Unfit {
             setting: "max_payload_index_count",
