@@ -71,9 +71,12 @@ impl Links {
         let others = (0..self.gates.len()).filter(|other| *other != node);
         for other in others {
             let (sends, hears) = between.closes(other);
-            for (from, to) in [sends.then_some((node, other)), hears.then_some((other, node))]
-                .into_iter()
-                .flatten()
+            for (from, to) in [
+                sends.then_some((node, other)),
+                hears.then_some((other, node)),
+            ]
+            .into_iter()
+            .flatten()
             {
                 disturbed.push((from, to, self.ways[from][to].disturb(trouble)));
             }

@@ -81,8 +81,11 @@ impl Nodes {
         }
         for node in &nodes {
             until("the nodes to know each other", JOIN_LIMIT, async || {
-                let cluster: serde_json::Value = serde_json::from_str(&node.http("/cluster").await?)?;
-                let peers = cluster["result"]["peers"].as_object().map(|peers| peers.len());
+                let cluster: serde_json::Value =
+                    serde_json::from_str(&node.http("/cluster").await?)?;
+                let peers = cluster["result"]["peers"]
+                    .as_object()
+                    .map(|peers| peers.len());
                 Ok((peers == Some(ports.len())).then_some(()))
             })
             .await?;

@@ -18,7 +18,9 @@ pub(super) fn check(points: &[Point], elsewhere: &[Vec<Point>]) -> Vec<Violation
     let mut violations = Vec::new();
     for (number, other) in elsewhere.iter().enumerate() {
         let other = by_id(other);
-        let ids = first.keys().chain(other.keys().filter(|id| !first.contains_key(*id)));
+        let ids = first
+            .keys()
+            .chain(other.keys().filter(|id| !first.contains_key(*id)));
         for id in ids {
             let (here, there) = (first.get(id).copied(), other.get(id).copied());
             if !are_same(here, there) {
@@ -70,7 +72,11 @@ fn diverged(node: usize, here: Option<&Point>, there: Option<&Point>) -> Violati
         kind: Kind::Diverged,
         document: here.or(there).map(|point| point.document.clone()),
         message: None,
-        evidence: format!("node 0 has {}, node {node} has {}", shown(here), shown(there)),
+        evidence: format!(
+            "node 0 has {}, node {node} has {}",
+            shown(here),
+            shown(there)
+        ),
     }
 }
 
@@ -91,9 +97,18 @@ mod tests {
     fn what_differs_between_nodes_is_found_and_last_digits_are_not() {
         let here = [point("a", 1, Some(0.5)), point("b", 2, None)];
         let found = |there: Vec<Point>| check(&here, &[here.to_vec(), there]).len();
-        assert_eq!(found(vec![point("a", 1, Some(0.500_1)), point("b", 2, None)]), 0);
-        assert_eq!(found(vec![point("a", 1, Some(0.6)), point("b", 2, None)]), 1);
-        assert_eq!(found(vec![point("a", 1, None), point("b", 2, Some(0.5))]), 2);
+        assert_eq!(
+            found(vec![point("a", 1, Some(0.500_1)), point("b", 2, None)]),
+            0
+        );
+        assert_eq!(
+            found(vec![point("a", 1, Some(0.6)), point("b", 2, None)]),
+            1
+        );
+        assert_eq!(
+            found(vec![point("a", 1, None), point("b", 2, Some(0.5))]),
+            2
+        );
         assert_eq!(found(vec![point("a", 2, Some(0.5))]), 2);
         let more = vec![here[0].clone(), here[1].clone(), point("c", 1, None)];
         assert_eq!(found(more), 1);

@@ -182,7 +182,10 @@ impl<S: Store> Points<'_, S> {
         }
         let mut found = HashMap::new();
         for (ids, with_vectors) in [(written, false), (tombstones, true)] {
-            let (all, fields) = (read_by(ReadConsistencyType::All), [field::VERSION, field::DELETED]);
+            let (all, fields) = (
+                read_by(ReadConsistencyType::All),
+                [field::VERSION, field::DELETED],
+            );
             let points = self.get_at(all, ids, &fields, with_vectors).await?;
             found.extend(points.into_iter().filter_map(read));
         }

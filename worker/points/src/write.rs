@@ -126,11 +126,7 @@ impl<S: Store> Points<'_, S> {
     ///
     /// # Errors
     /// [`PointsError`]; a part may have been written.
-    pub async fn copy<D: Draft>(
-        self,
-        drafts: &[D],
-        replicas: Replicas,
-    ) -> Result<(), PointsError> {
+    pub async fn copy<D: Draft>(self, drafts: &[D], replicas: Replicas) -> Result<(), PointsError> {
         self.upsert(drafts, 1).await?;
         if replicas.are_several() {
             self.confirm(drafts).await?;

@@ -109,17 +109,32 @@ fn what_a_node_acknowledges_that_is_cut_off_survives_its_replica() {
 #[test]
 fn a_write_that_has_left_one_replica_out_is_not_acknowledged_or_makes_no_difference() {
     for factor in [2, 3] {
-        let wrong = wrong_after(replicas(factor), |at, only| Fault::LeftOut(at, only), |_, _| {});
+        let wrong = wrong_after(
+            replicas(factor),
+            |at, only| Fault::LeftOut(at, only),
+            |_, _| {},
+        );
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
-    let unconfirmed = wrong_after(Replicas::ONE, |at, only| Fault::LeftOut(at, only), |_, _| {});
-    assert!(!unconfirmed.is_empty(), "nothing was left out without a look");
+    let unconfirmed = wrong_after(
+        Replicas::ONE,
+        |at, only| Fault::LeftOut(at, only),
+        |_, _| {},
+    );
+    assert!(
+        !unconfirmed.is_empty(),
+        "nothing was left out without a look"
+    );
 }
 
 #[test]
 fn a_failure_between_the_replicas_is_repaired_by_the_next_delivery_through_either_node() {
     for factor in [2, 3] {
-        let wrong = wrong_after(replicas(factor), |at, only| Fault::Broken(at, only), |_, _| {});
+        let wrong = wrong_after(
+            replicas(factor),
+            |at, only| Fault::Broken(at, only),
+            |_, _| {},
+        );
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }

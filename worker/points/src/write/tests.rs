@@ -282,7 +282,9 @@ fn versions_of_one_document_in_one_batch_end_with_the_newest() {
                 },
             });
         let stamp = stamp();
-        let written = store.points().apply(changes.collect(), &stamp, Replicas::ONE);
+        let written = store
+            .points()
+            .apply(changes.collect(), &stamp, Replicas::ONE);
         let written = written.now_or_never().unwrap().unwrap();
         assert_eq!(written.superseded, 2);
         assert_eq!(shown(&store.content()), Write(7, 2).outcome());
@@ -305,7 +307,10 @@ fn a_slice_without_the_head_removes_nothing() {
             vectors: &vectors,
         },
     };
-    let applied = store.points().apply(vec![change], &stamp(), Replicas::ONE).now_or_never();
+    let applied = store
+        .points()
+        .apply(vec![change], &stamp(), Replicas::ONE)
+        .now_or_never();
     applied.unwrap().unwrap();
     let versions: Vec<_> = shown(&store.content()).iter().map(|it| it.1).collect();
     assert_eq!(versions, [1, 1, 1, 2, 2]);
@@ -380,8 +385,16 @@ fn points_that_are_taken_over_obey_the_same_rules() {
                 first.run(&store).unwrap();
                 let points = store.points();
                 let drafts = taken(second);
-                points.copy(&drafts, Replicas::ONE).now_or_never().unwrap().unwrap();
-                points.clean(&["d"], Replicas::ONE).now_or_never().unwrap().unwrap();
+                points
+                    .copy(&drafts, Replicas::ONE)
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap();
+                points
+                    .clean(&["d"], Replicas::ONE)
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap();
                 let context = format!("{second:?} is copied after {first:?}");
                 assert_eq!(shown(&store.content()), newer.outcome(), "{context}");
             }
@@ -393,20 +406,30 @@ fn points_that_are_taken_over_obey_the_same_rules() {
 fn cleaning_repairs_a_tombstone_whose_writer_died_before_its_vectors_were_removed() {
     let start = after(&[Write(1, 3)], true);
     let whole = Recorded::new(true).with_points(start.clone());
-    let copied = whole.points().copy(&taken(Delete(2)), Replicas::ONE).now_or_never();
+    let copied = whole
+        .points()
+        .copy(&taken(Delete(2)), Replicas::ONE)
+        .now_or_never();
     copied.unwrap().unwrap();
     for steps in 0..whole.steps() {
         let dying = Recorded::new(true)
             .with_points(start.clone())
             .dying_after(steps);
-        let copied = dying.points().copy(&taken(Delete(2)), Replicas::ONE).now_or_never();
+        let copied = dying
+            .points()
+            .copy(&taken(Delete(2)), Replicas::ONE)
+            .now_or_never();
         copied.unwrap().unwrap_err();
         let next = Recorded::new(true).with_points(dying.content());
         let is_there = next.content().values().any(|point| {
             let deleted = point.payload.get("deleted");
             deleted.and_then(qdrant_client::qdrant::Value::as_bool) == Some(true)
         });
-        next.points().clean(&["d"], Replicas::ONE).now_or_never().unwrap().unwrap();
+        next.points()
+            .clean(&["d"], Replicas::ONE)
+            .now_or_never()
+            .unwrap()
+            .unwrap();
         let expected = if is_there { Delete(2) } else { Write(1, 3) };
         assert_eq!(
             shown(&next.content()),
@@ -427,7 +450,11 @@ fn cleaning_cuts_a_document_that_was_written_again_under_its_version_and_is_shor
         .unwrap()
         .unwrap();
     assert_eq!(shown(&store.content()).len(), 4);
-    points.clean(&["d"], Replicas::ONE).now_or_never().unwrap().unwrap();
+    points
+        .clean(&["d"], Replicas::ONE)
+        .now_or_never()
+        .unwrap()
+        .unwrap();
     assert_eq!(shown(&store.content()), Write(1, 2).outcome());
 }
 
