@@ -119,6 +119,18 @@ impl Bed {
             .await
     }
 
+    /// Starts a worker that gives up every job at once: it may not write to the collection, and has no patience with that.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn refusing_worker(&self) -> anyhow::Result<Process> {
+        let mut command = self.stack.program("worker");
+        command.args(["run", "--collections", "other"]);
+        command.env("EBB_FAILPOINTS", "refusal-patience=skip");
+        let log = self.directory.path().join("refusing.log");
+        Process::start(command, "refusing worker", &log)
+    }
+
     /// Starts servers and creates nothing on them.
     ///
     /// # Errors

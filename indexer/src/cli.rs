@@ -12,7 +12,7 @@ use crate::dlq::{DlqConfig, dlq};
 use crate::doctor::{DoctorConfig, doctor};
 use crate::eval::{EvalConfig, eval};
 use crate::gc::{GcConfig, gc};
-use crate::outcome::{print, without_headers};
+use crate::outcome::{explained, print, without_headers};
 use crate::provision::{ProvisionConfig, provision};
 use crate::publish::{PublishConfig, publish};
 use crate::rebuild::{self, RebuildConfig, rebuild};
@@ -23,8 +23,7 @@ use crate::search::{SearchConfig, search};
 use crate::status::{StatusConfig, status};
 use crate::sync::{self, PlanConfig, SyncConfig, sync};
 use clap::{Parser, Subcommand};
-use points::connect::{login_advice, of_qdrant};
-use points::options::{Options, missing_index};
+use points::options::Options;
 use queue::denial::denied;
 use queue::trace;
 use runtime::log::{self, Log, LogConfig, LogFormat};
@@ -181,18 +180,6 @@ fn perform(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
     done
 }
 
-/// Says what to do about a login or a filter that Qdrant refused.
-fn explained(error: anyhow::Error) -> anyhow::Error {
-    let of_qdrant = error.chain().find_map(of_qdrant);
-    if let Some(advice) = of_qdrant.and_then(login_advice) {
-        return error.context(advice);
-    }
-    match of_qdrant.and_then(missing_index) {
-        Some(missing) => error.context(missing.to_string()),
-        None => error,
-    }
-}
-
 fn reject(faults: &[impl Display]) -> ExitCode {
     faults
         .iter()
@@ -220,7 +207,21 @@ mod tests {
     use super::*;
 
     /// These are checked with the rest of their settings, or are no identifiers.
-    const MAY_BE_EMPTY: [&str; 4] = ["--query", "--nats-url", "--nats-user", "--qdrant-url"];
+    const MAY_BE_EMPTY: [&str; 13] = [
+        "--query",
+        "--nats-url",
+        "--nats-user",
+        "--qdrant-url",
+        "--datatype",
+        "--vectors",
+        "--payload",
+        "--quantization",
+        "--rescore-vectors",
+        "--oversampling",
+        "--hnsw",
+        "--strict-mode",
+        "--index",
+    ];
 
     /// An argument that is declared after a flattened group would stand under the heading of that group.
     #[test]
@@ -264,11 +265,20 @@ mod tests {
 
     #[test]
     fn identifiers_are_not_empty() {
+        let mut wrong = Vec::new();
         for words in texts(&Cli::command(), &["indexer".to_owned()]) {
             let option = words.last().unwrap().as_str();
             let parsed = Cli::try_parse_from(words.iter().map(String::as_str).chain([""]));
-            let is_refused = parsed.is_err_and(|error| error.kind() == ErrorKind::ValueValidation);
-            assert_eq!(is_refused, !MAY_BE_EMPTY.contains(&option), "{words:?}");
+            let is_refused = parsed.is_err_and(|error| {
+                matches!(
+                    error.kind(),
+                    ErrorKind::ValueValidation | ErrorKind::InvalidValue
+                )
+            });
+            if is_refused == MAY_BE_EMPTY.contains(&option) {
+                wrong.push(words.join(" "));
+            }
         }
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }

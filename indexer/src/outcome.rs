@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use points::connect::{login_advice, of_qdrant};
+use points::options::missing_index;
 use serde::Serialize;
 
 /// What a verb gives. Its JSON is one object on one line.
@@ -54,6 +56,18 @@ pub fn shown(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
+}
+
+/// Says what to do about a login or a filter that Qdrant refused.
+pub fn explained(error: anyhow::Error) -> anyhow::Error {
+    let of_qdrant = error.chain().find_map(of_qdrant);
+    if let Some(advice) = of_qdrant.and_then(login_advice) {
+        return error.context(advice);
+    }
+    match of_qdrant.and_then(missing_index) {
+        Some(missing) => error.context(missing.to_string()),
+        None => error,
+    }
 }
 
 /// What an error says, without the headers of a response that some libraries write out with it.

@@ -16,7 +16,7 @@ use contract::topology::{Lane, Priority, Task};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressStyle};
-use runtime::settings::ConfigFault;
+use runtime::settings::{ConfigFault, identifier};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -52,11 +52,11 @@ pub struct PublishConfig {
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     pub format: Format,
     /// Id of standard input, where that is one document
-    #[arg(long, default_value = "stdin")]
+    #[arg(long, default_value = "stdin", value_parser = identifier)]
     pub id: String,
     /// What the ids of documents that are whole files begin with, such as `handbook/`: files of the same name in two folders
     /// would have the same id otherwise
-    #[arg(long)]
+    #[arg(long, value_parser = identifier)]
     pub id_prefix: Option<String>,
     /// Version of all documents, in microseconds since the epoch; now by default. Give the version of a publish that
     /// was interrupted to go on with it: jobs that are stored already are recognised for 20 minutes

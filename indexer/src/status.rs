@@ -28,6 +28,7 @@ pub use tokens::Tokens;
 
 use crate::config::{ModelDir, Servers};
 use crate::dlq::letter::StoredLetter;
+use crate::outcome::explained;
 use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::{Range, Reader, stream};
 
@@ -208,7 +209,7 @@ async fn collections(
     let (mut collections, mut unknown) = (Vec::new(), Vec::new());
     for name in names {
         let points = Points::new(qdrant, name).count(Filter::default()).await;
-        let points = points.map_err(|error| unknown.push(on_one_line(&error.into())));
+        let points = points.map_err(|error| unknown.push(on_one_line(error.into())));
         collections.push(CollectionStatus {
             name: name.to_string(),
             points: points.ok(),
@@ -218,8 +219,8 @@ async fn collections(
 }
 
 /// Qdrant tells of the errors of its peers on lines of their own.
-fn on_one_line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
+fn on_one_line(error: anyhow::Error) -> String {
+    let text = format!("{:#}", explained(error));
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

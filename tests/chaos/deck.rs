@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_cluster_has_every_kind_of_fault_of_nodes_and_a_single_node_none() {
         let of = |more: &[&str]| -> BTreeSet<_> {
-            let arguments = ["--minutes", "6", "--qdrant", "qdrant"];
+            let arguments = ["--minutes", "20", "--qdrant", "qdrant"];
             let arguments: Vec<_> = arguments.iter().chain(more).copied().collect();
             let dealt = deal(&settings(&arguments)).into_iter();
             let kinds = dealt.map(|card| card.fault.kind());

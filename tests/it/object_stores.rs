@@ -189,8 +189,10 @@ async fn a_large_object_is_read_in_parts_and_whole_where_the_server_gives_no_par
 #[tokio::test]
 async fn an_object_that_changes_while_it_is_read_is_an_error() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
-    let line = json!({ "_id": "r", "text": "x ".repeat(200) }).to_string() + "\n";
-    let large = line.repeat(LARGEST_PART / line.len() + 1_000);
+    let line = |n| json!({ "_id": n, "text": "x ".repeat(200) }).to_string() + "\n";
+    let large: String = (0..LARGEST_PART / line(0).len() + 1_000)
+        .map(line)
+        .collect();
     let name = "bucket/large.jsonl";
     let server = Server::start(&[(name, large.as_bytes())]).await?;
     server.objects().changing.insert(name.to_owned());

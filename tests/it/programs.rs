@@ -6,9 +6,9 @@ use std::path::Path;
 use fixtures::programs::workspace;
 
 /// Started by name. Python is found and checked by the installation, and cargo by the variable that it sets itself.
-const STARTED: [&str; 7] = [
+const STARTED: [&str; 6] = [
     // Every Unix has these.
-    "bash", "cp", "false", "mkfifo", "sh",
+    "bash", "cp", "false", "sh",
     // In a tier of their own: only tests that are ignored by default start them.
     "openssl", "promtool",
 ];

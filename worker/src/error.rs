@@ -17,6 +17,7 @@ use points::connect::ServerError;
 use points::refusal::Refusal as QdrantRefusal;
 use points::store::PointsError;
 use qdrant_client::QdrantError;
+use runtime::failpoint;
 
 pub use kinds::{AnswerError, EmbedError, Refusal, Suspicion, UpsertError};
 pub use runtime::wait::chain;
@@ -98,7 +99,8 @@ impl Refusal {
     pub fn outcome(&self, deliveries: i64, age: Duration) -> Outcome {
         let given_up = deliveries >= GIVE_UP_REFUSED && age >= REFUSED_AT_LEAST;
         let of_this_worker = matches!(self, Self::CollectionNotAllowed { .. });
-        if of_this_worker && !given_up && deliveries < MAX_DELIVER {
+        let is_patient = !failpoint::skips("refusal-patience");
+        if of_this_worker && !given_up && deliveries < MAX_DELIVER && is_patient {
             return Outcome::Retry {
                 after: Some(refusal_delay(deliveries)),
             };

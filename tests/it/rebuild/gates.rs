@@ -129,10 +129,7 @@ async fn dead_letters_stop_a_rebuild_until_they_are_replayed() -> anyhow::Result
     let corpus = corpus(12);
     let before = serving(&bed).await?;
     // A worker that may not write to the collection gives every job up.
-    let refusing = bed
-        .stack
-        .worker("refusing", &["--collections", "other"])
-        .await?;
+    let refusing = bed.refusing_worker()?;
     let ran = rebuild(&bed, &corpus, &["--run-id", "night"]).await?;
     let reason = ran.stopped_by("dead letters");
     assert!(
@@ -140,7 +137,7 @@ async fn dead_letters_stop_a_rebuild_until_they_are_replayed() -> anyhow::Result
         "{reason}"
     );
     assert_eq!(serving(&bed).await?, before);
-    refusing.process.kill().await?;
+    refusing.kill().await?;
     let worker = bed.stack.worker("worker", &[]).await?;
     bed.stack
         .indexer(&["dlq", "replay", "--run", "night"])
@@ -158,11 +155,7 @@ async fn dead_letters_within_the_limit_are_counted_and_let_pass() -> anyhow::Res
     let mut corpus = indexed.corpus.clone();
     corpus.insert("d1".to_owned(), "This text is given up.".to_owned());
     indexed.worker.process.terminate().await?;
-    let refusing = indexed
-        .bed
-        .stack
-        .worker("refusing", &["--collections", "other"])
-        .await?;
+    let refusing = indexed.bed.refusing_worker()?;
     let ran = rebuild(&indexed.bed, &corpus, &["--max-dead-letters", "1"]).await?;
     let balanced = ran.done()["phases"].as_array().unwrap().iter();
     let dead: u64 = balanced
@@ -171,6 +164,6 @@ async fn dead_letters_within_the_limit_are_counted_and_let_pass() -> anyhow::Res
     assert_eq!(dead, 1, "{:#}", ran.report);
     corpus.remove("d1");
     assert_eq!(found(&indexed.bed).await?, wanted(&corpus));
-    refusing.process.kill().await?;
+    refusing.kill().await?;
     indexed.bed.end().await
 }

@@ -174,14 +174,11 @@ async fn a_quote_that_is_never_closed_deletes_nothing() -> anyhow::Result<()> {
 async fn dead_letters_fail_a_sync_that_says_how_many() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let all = corpus(12);
-    let refusing = bed
-        .stack
-        .worker("refusing", &["--collections", "other"])
-        .await?;
+    let refusing = bed.refusing_worker()?;
     let ran = sync(&bed, &all, &["--run-id", "night"]).await?;
     let reason = ran.stopped_by("dead letters");
     assert!(reason.contains("12 chunks and deletions"), "{reason}");
-    refusing.process.kill().await?;
+    refusing.kill().await?;
     // The same run goes on, and what has died is published again.
     let worker = bed.stack.worker("worker", &[]).await?;
     let again = sync(&bed, &all, &["--run-id", "night"]).await?;

@@ -19,6 +19,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 /// How long the program waits.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Servers")]
 pub struct WaitConfig {
     /// How long to wait for each server that cannot be reached at first: refused, unreachable, silent, or without a name
     /// yet; a refused login is an error at once. By default nothing is waited for, because a person sees the error sooner

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Map, Value};
 
 use super::data_uris;
@@ -22,16 +23,16 @@ const NAMED_COLUMNS: usize = 20;
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     /// Column of a table, or field of a JSON object, that is the id of the document; by default `_id` or `id`
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub id_column: Option<String>,
     /// The one that is its text; by default `text`
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub text_column: Option<String>,
     /// The one that is its title; by default `title`
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub title_column: Option<String>,
     /// Those that become its metadata, separated by commas; by default all others
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub metadata_columns: Option<Vec<String>>,
 }
 

@@ -307,6 +307,25 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn nothing_is_no_value() {
+    let nothing = || Some(String::new());
+    let args = OptionArgs {
+        datatype: nothing(),
+        vectors: nothing(),
+        payload: nothing(),
+        quantization: nothing(),
+        rescore_vectors: nothing(),
+        oversampling: nothing(),
+        hnsw: vec![String::new()],
+        strict_mode: vec![String::new()],
+        index: vec![String::new()],
+        ..OptionArgs::default()
+    };
+    let faults: Vec<_> = args.faults().iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 9, "{faults:#?}");
+}
+
+#[test]
 fn a_node_holds_its_share_of_what_the_options_put_into_memory() {
     let of = Sizes {
         points: 1_000_000,
