@@ -109,18 +109,10 @@ fn what_a_node_acknowledges_that_is_cut_off_survives_its_replica() {
 #[test]
 fn a_write_that_has_left_one_replica_out_is_not_acknowledged_or_makes_no_difference() {
     for factor in [2, 3] {
-        let wrong = wrong_after(
-            replicas(factor),
-            |at, only| Fault::LeftOut(at, only),
-            |_, _| {},
-        );
+        let wrong = wrong_after(replicas(factor), Fault::LeftOut, |_, _| {});
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
-    let unconfirmed = wrong_after(
-        Replicas::ONE,
-        |at, only| Fault::LeftOut(at, only),
-        |_, _| {},
-    );
+    let unconfirmed = wrong_after(Replicas::ONE, Fault::LeftOut, |_, _| {});
     assert!(
         !unconfirmed.is_empty(),
         "nothing was left out without a look"
@@ -130,11 +122,7 @@ fn a_write_that_has_left_one_replica_out_is_not_acknowledged_or_makes_no_differe
 #[test]
 fn a_failure_between_the_replicas_is_repaired_by_the_next_delivery_through_either_node() {
     for factor in [2, 3] {
-        let wrong = wrong_after(
-            replicas(factor),
-            |at, only| Fault::Broken(at, only),
-            |_, _| {},
-        );
+        let wrong = wrong_after(replicas(factor), Fault::Broken, |_, _| {});
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }
