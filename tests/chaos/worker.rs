@@ -28,6 +28,8 @@ const PROMPT: Duration = Duration::from_secs(5);
 const LAST_CALL: Duration = Duration::from_secs(15);
 /// After so long without trouble all retries have come to their end.
 const CALM: Duration = Duration::from_secs(20);
+/// In a cluster a write may wait for the other nodes to agree that a replica is dead, which takes up to 30 s.
+const CALM_CLUSTER: Duration = Duration::from_secs(55);
 /// Pause between looks at the memory.
 const LOOK: Duration = Duration::from_secs(2);
 /// Before it has lived so long, a process may not listen to signals yet.
@@ -238,7 +240,12 @@ impl Keeper {
         let settings = &self.around.settings;
         let weather = self.around.weather.calm_for(self.number);
         let listens = life.since.elapsed() > DEAF;
-        let calm = rested && listens && life.sound && weather.is_none_or(|calm| calm > CALM);
+        let enough = if settings.is_cluster() {
+            CALM_CLUSTER
+        } else {
+            CALM
+        };
+        let calm = rested && listens && life.sound && weather.is_none_or(|calm| calm > enough);
         let limit = if calm {
             PROMPT
         } else {

@@ -7,7 +7,7 @@ use contract::topology::Priority;
 use points::point_id;
 
 use super::{Rules, check};
-use crate::found::{Found, Jobs, Letter, Point};
+use crate::found::{Found, Letter, Point};
 use crate::history::{Attempt, Outcome, Record};
 use crate::message::{Action, Change, Message, Poison, run_name};
 use crate::violation::Kind;
@@ -122,8 +122,7 @@ pub(super) fn kinds(records: &[Record], points: Vec<Point>, letters: Vec<Letter>
     let found = Found {
         points,
         letters,
-        jobs: Jobs::default(),
-        elsewhere: Vec::new(),
+        ..Found::default()
     };
     checked(records, &found)
 }

@@ -58,6 +58,10 @@
 //! ledgers, gates and searches read one of them. Points that are copied are confirmed in the same way before
 //! their phase ends. What is not acknowledged may be on some replicas only, and comes again.
 //!
+//! **Cost**, on three nodes of 1.18.3 that shared two busy cores, 3 shards, 2 replicas, 384 dimensions, 4 writers, in one run:
+//! 0.74 to 0.95 of the points per second without it (`medium` alone: 0.87 to 1.01); 0.72 to 0.78 of the heads read per
+//! second. A collection with one replica is asked exactly what it was asked before.
+//!
 //! **The price is availability**: while one replica of any shard is missing, being made anew or moved, nothing is
 //! confirmed. Failed reads and [`PointsError::NotOnAllReplicas`] are transient: the worker repeats the write, then
 //! waits, with the backlog in the stream. Searches go on. A node that is lost for good has to be removed from the
