@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
 use crate::outcome::Outcome;
+use crate::retrieval::options::{Bm25Choice, SearchChoice};
 use crate::{decisions, fleet};
 
 #[derive(Args, Clone, Debug)]
@@ -28,6 +29,10 @@ pub struct ProvisionConfig {
     pub check: bool,
     #[command(flatten)]
     pub installation: Installation,
+    #[command(flatten)]
+    pub bm25: Bm25Choice,
+    #[command(flatten)]
+    pub search: SearchChoice,
     #[command(flatten)]
     pub model: ModelDir,
     #[command(flatten)]
@@ -133,6 +138,8 @@ impl ProvisionConfig {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
         faults.extend(self.installation.faults());
+        faults.extend(self.bm25.faults());
+        faults.extend(self.search.faults());
         faults
     }
 }

@@ -95,6 +95,9 @@ pub struct CollectionStatus {
     pub name: String,
     /// Exact number of points, tombstones included.
     pub points: u64,
+    /// How many points lack each vector, where any do; tombstones have none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lacking: BTreeMap<String, u64>,
 }
 
 /// Looks at both servers as often as it is asked to.
@@ -207,10 +210,10 @@ async fn collections(
             store: qdrant,
             collection: name,
         };
-        let points = points.count(Filter::default()).await?;
         collections.push(CollectionStatus {
             name: name.to_string(),
-            points,
+            points: points.count(Filter::default()).await?,
+            lacking: points.lacking(&points.vectors().await?).await?,
         });
     }
     Ok(collections)

@@ -21,6 +21,8 @@ pub struct DecodedJob {
     pub job: Job,
     /// Version of documents that name none.
     pub default_version: u64,
+    /// Rows that are longer than the model takes and were cut.
+    pub truncated: Vec<u32>,
 }
 
 #[derive(Debug)]

@@ -1,22 +1,26 @@
-//! Retrieve: the best documents for vectors of queries.
+//! Retrieve: the best documents for queries.
 //!
 //! Qdrant finds chunks; the best chunk of a document stands for it. Documents with many chunks take the places of
 //! others, so that a search goes on, without the documents that it has, until it has enough. Every round finds a new
-//! document or is the last.
+//! document or is the last. A fusion is asked for again as a whole, with a larger limit: without what was found, its ranks
+//! would count from 1 again.
 
 use std::collections::HashMap;
 
 use anyhow::Context as _;
 use contract::field;
 use points::guard::tombstones;
+use points::payload::include;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{
-    Condition, Filter, PayloadIncludeSelector, QueryBatchPointsBuilder, QueryPoints,
-    QueryPointsBuilder, ScoredPoint, SearchParamsBuilder, Value,
+    Condition, Filter, QueryBatchPointsBuilder, QueryPoints, ScoredPoint, Value,
 };
 
 use super::rank::{Hit, ranked};
+use super::read::Topic;
 use super::target::Target;
+use crate::retrieval::Mode;
+use crate::retrieval::request::{Asking, Question};
 
 /// Chunks that are asked for at first, for each document that is wanted.
 const CHUNKS_PER_DOCUMENT: usize = 4;
@@ -33,31 +37,39 @@ pub struct Retriever<'a> {
 }
 
 struct Search<'a> {
-    vector: &'a [f32],
+    text: &'a str,
+    vector: Option<&'a [f32]>,
     found: HashMap<String, f32>,
+    /// Chunks that are asked for.
+    limit: usize,
     done: bool,
 }
 
 impl Retriever<'_> {
-    /// The best documents of each vector, best first.
+    /// The best documents of each query, best first. `vectors` are those of the queries, where the mode needs them.
     pub async fn retrieve(
         self,
         target: &Target,
+        topics: &[Topic],
         vectors: &[Vec<f32>],
     ) -> anyhow::Result<Vec<Vec<Hit>>> {
-        let search = |vector| Search {
-            vector,
-            found: HashMap::new(),
-            done: false,
-        };
-        let mut searches: Vec<_> = vectors.iter().map(|vector| search(vector)).collect();
+        let mut searches = Vec::with_capacity(topics.len());
+        for (index, topic) in topics.iter().enumerate() {
+            searches.push(Search {
+                text: topic.text.as_str(),
+                vector: vectors.get(index).map(Vec::as_slice),
+                found: HashMap::new(),
+                limit: self.depth * CHUNKS_PER_DOCUMENT,
+                done: false,
+            });
+        }
         for _ in 0..MOST_ROUNDS {
             let open = searches.iter_mut().filter(|search| !search.done);
             let mut open: Vec<_> = open.collect();
-            if open.is_empty() {
+            let Some(limit) = open.iter().map(|search| search.limit).max() else {
                 break;
-            }
-            for part in open.chunks_mut((MOST_CHUNKS / self.limit()).max(1)) {
+            };
+            for part in open.chunks_mut((MOST_CHUNKS / limit).max(1)) {
                 self.round(target, part).await?;
             }
         }
@@ -72,7 +84,7 @@ impl Retriever<'_> {
     /// Asks for the next chunks of several queries with one request.
     async fn round(self, target: &Target, searches: &mut [&mut Search<'_>]) -> anyhow::Result<()> {
         let collection = target.subject.collection.as_str();
-        let queries = searches.iter().map(|search| self.query(target, search));
+        let queries = searches.iter().map(|search| query(target, search));
         let request = QueryBatchPointsBuilder::new(collection, queries.collect::<Vec<_>>());
         let found = self.qdrant.query_batch(request).await;
         let found = found
@@ -84,34 +96,52 @@ impl Retriever<'_> {
             found.len(),
             searches.len()
         );
+        let fused = target.subject.search.mode == Mode::Hybrid;
         for (search, found) in searches.iter_mut().zip(found) {
-            search.take(&found.result, self.limit(), self.depth);
+            if fused {
+                search.take_anew(&found.result, self.depth);
+            } else {
+                search.take(&found.result, search.limit, self.depth);
+            }
         }
         Ok(())
     }
+}
 
-    fn query(self, target: &Target, search: &Search<'_>) -> QueryPoints {
-        let mut unwanted = vec![tombstones()];
-        if !search.found.is_empty() {
-            let ids: Vec<_> = search.found.keys().cloned().collect();
-            unwanted.push(Condition::matches(field::DOC_ID, ids));
-        }
-        QueryPointsBuilder::new(target.subject.collection.as_str())
-            .query(search.vector.to_vec())
-            .using(target.manifest.name.as_str())
-            .limit(self.limit() as u64)
-            .filter(Filter::must_not(unwanted))
-            .params(SearchParamsBuilder::default().exact(target.subject.exact))
-            .with_payload(PayloadIncludeSelector::from(vec![field::DOC_ID.to_owned()]))
-            .into()
+fn query(target: &Target, search: &Search<'_>) -> QueryPoints {
+    let subject = &target.subject;
+    let mut unwanted = vec![tombstones()];
+    // Ranks of a fusion would count from 1 again without what was found.
+    if !search.found.is_empty() && subject.search.mode != Mode::Hybrid {
+        let ids: Vec<_> = search.found.keys().cloned().collect();
+        unwanted.push(Condition::matches(field::DOC_ID, ids));
     }
-
-    fn limit(self) -> usize {
-        self.depth * CHUNKS_PER_DOCUMENT
-    }
+    let limit = search.limit as u64;
+    let asking = Asking {
+        collection: subject.collection.as_str(),
+        search: subject.search,
+        filter: Filter::must_not(unwanted),
+        exact: subject.exact,
+        candidates: limit,
+        payload: include(&[field::DOC_ID]),
+    };
+    let name = target.manifest.name.as_str();
+    let question = Question {
+        dense: search.vector.map(|vector| (name, vector)),
+        words: target.bm25.as_ref().map(|options| (search.text, options)),
+    };
+    asking.request(&question, limit, 0)
 }
 
 impl Search<'_> {
+    /// Takes the first chunks of a fusion, and asks for all of them again, and more, while documents are missing.
+    fn take_anew(&mut self, chunks: &[ScoredPoint], depth: usize) {
+        self.found.clear();
+        self.take(chunks, self.limit, depth);
+        self.done |= self.limit >= MOST_CHUNKS;
+        self.limit *= CHUNKS_PER_DOCUMENT;
+    }
+
     /// Takes the chunks of a round, best first. More are needed while documents are missing, or while the next one
     /// may have the score of the last that is wanted: which of them comes first must not be chance.
     fn take(&mut self, chunks: &[ScoredPoint], limit: usize, depth: usize) {
@@ -151,8 +181,10 @@ mod tests {
 
     fn search() -> Search<'static> {
         Search {
-            vector: &[],
+            text: "",
+            vector: None,
             found: HashMap::new(),
+            limit: 3,
             done: false,
         }
     }
@@ -181,6 +213,16 @@ mod tests {
         assert!(!search.done);
         search.take(&[chunk("d", 0.8), chunk("e", 0.8), chunk("f", 0.7)], 3, 2);
         assert!(search.done);
+    }
+
+    #[test]
+    fn a_fusion_is_asked_for_again_as_a_whole() {
+        let mut search = search();
+        search.take_anew(&[chunk("a", 0.9), chunk("a", 0.8), chunk("a", 0.7)], 2);
+        assert!(!search.done);
+        assert_eq!(search.limit, 12);
+        search.take_anew(&[chunk("b", 0.9), chunk("a", 0.8), chunk("c", 0.7)], 2);
+        assert!(search.done && search.found["a"] == 0.8);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::corpus::{Chunking, source_faults};
 use crate::generation::lock::{silence_fault, skew_fault};
 use crate::generation::record::{key_fault, run_id_fault};
 use crate::plan::Sizing;
+use crate::retrieval::options::{Bm25Choice, SearchChoice};
 use documents::extract::ExtractOptions;
 use documents::source::Format;
 
@@ -64,6 +65,10 @@ pub struct RebuildConfig {
     /// Change nothing; say what a run that starts anew would do, and what it would cost
     #[arg(long, conflicts_with = "report")]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub bm25: Bm25Choice,
+    #[command(flatten)]
+    pub search: SearchChoice,
     #[command(flatten)]
     pub sizing: Sizing,
     #[command(flatten)]
@@ -127,6 +132,8 @@ impl RebuildConfig {
         if !(0.0..=1.0).contains(&self.golden.max_regression) {
             faults.push(ConfigFault::new("--max-regression", "must be 0 to 1"));
         }
+        faults.extend(self.bm25.faults());
+        faults.extend(self.search.faults());
         faults.extend(self.chunking.faults());
         faults.extend(self.sizing.faults());
         faults.extend(silence_fault(self.lease));

@@ -9,9 +9,10 @@
 //! restart: an empty change of the settings asks.
 
 use anyhow::Context as _;
+use contract::names::CollectionName;
 use points::collection::{self, PAYLOAD_INDEXES};
 use qdrant_client::qdrant::{
-    CollectionInfo, CollectionStatus, CreateFieldIndexCollectionBuilder, HnswConfigDiff,
+    CollectionInfo, CollectionStatus, CreateCollection, CreateFieldIndexCollectionBuilder, HnswConfigDiff,
     OptimizersConfigDiff, UpdateCollection,
 };
 use runtime::failpoint;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use super::Rebuild;
 use crate::generation::collection::look_up;
 use crate::generation::record::{Phase, PhaseReport};
+use crate::retrieval::Searched;
 
 /// Green in a row.
 const GREEN: u32 = 3;
@@ -32,7 +34,7 @@ impl Rebuild<'_> {
         match look_up(self.context.qdrant, &name).await? {
             Some(info) => collection::check(&name, &info, self.manifest)?,
             None => {
-                let mut request = collection::create(&name, self.manifest);
+                let mut request = self.new_collection(&name).await?;
                 request.hnsw_config = Some(HnswConfigDiff {
                     m: Some(0),
                     ..HnswConfigDiff::default()
@@ -51,6 +53,24 @@ impl Rebuild<'_> {
             created.with_context(|| format!("failed to index `{field}` of `{name}`"))?;
         }
         Ok(PhaseReport::new(Phase::Created))
+    }
+
+    /// What the serving collection has beside its model's vector is kept, unless something else is asked for.
+    async fn new_collection(&self, name: &CollectionName) -> anyhow::Result<CreateCollection> {
+        let serving = &self.record().serving;
+        let info = look_up(self.context.qdrant, serving).await?;
+        let serving = info.map(|info| Searched::of(serving, &info)).transpose()?;
+        let kept = serving.as_ref().map(|serving| serving.bm25.clone());
+        let bm25 = self.config.bm25.of_new(kept)?;
+        let mut request = collection::create(name, self.manifest, bm25.as_ref());
+        let searched = Searched {
+            collection: name.clone(),
+            bm25,
+            recorded: serving.and_then(|serving| serving.recorded),
+        };
+        let metadata = self.config.search.asked().recorded(&searched)?;
+        request.metadata.extend(metadata);
+        Ok(request)
     }
 
     pub async fn index(&self) -> anyhow::Result<PhaseReport> {

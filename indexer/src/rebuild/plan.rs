@@ -205,7 +205,11 @@ impl Planning<'_> {
             format!("{:?}", config.extract),
             self.manifest.fingerprint.to_string(),
             config.full.to_string(),
+            // Nothing where nothing is said, so that a run of an earlier version goes on.
+            config.bm25.wanted()?.map_or_else(String::new, |bm25| format!("{bm25:?}")),
         ];
+        let said = parts.len() - usize::from(parts.last().is_some_and(String::is_empty));
+        let parts = &parts[..said];
         let content = match &config.from_collection {
             // The serving collection at the start of the run, wherever the alias points by now.
             Some(name) if *name == config.alias => name.to_string(),

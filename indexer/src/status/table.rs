@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use points::vectors::LACKING_ADVICE;
+
 use super::{LaneStatus, Rate, RunStatus, Status, Tokens};
 use crate::outcome::Outcome;
 
@@ -24,6 +26,9 @@ impl fmt::Display for Status {
                 "{:<32} {:>10} points",
                 collection.name, collection.points
             )?;
+            for (vector, points) in &collection.lacking {
+                writeln!(f, "  {points} points lack vector `{vector}`: {LACKING_ADVICE}")?;
+            }
         }
         self.runs.iter().try_for_each(|found| run(f, found))
     }

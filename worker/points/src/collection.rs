@@ -1,15 +1,19 @@
 //! Collections: their schema, and the fingerprint that guards them.
 
+use contract::bm25::Bm25Options;
 use contract::digest::Digest;
 use contract::field;
 use contract::model::Manifest;
 use contract::names::{CollectionName, ModelName};
 use qdrant_client::qdrant::{
-    CollectionInfo, CreateCollection, CreateCollectionBuilder, Distance, FieldType,
-    VectorParamsBuilder, VectorsConfigBuilder, vectors_config::Config,
+    CollectionInfo, CreateCollection, CreateCollectionBuilder, Distance, FieldType, Modifier,
+    SparseVectorParamsBuilder, SparseVectorsConfigBuilder, VectorParamsBuilder,
+    VectorsConfigBuilder, vectors_config::Config,
 };
 use serde_json::json;
 use thiserror::Error;
+
+use crate::vectors::{OtherVector, VECTORS};
 
 /// Key of the model's fingerprint in the collection's metadata.
 pub const FINGERPRINT: &str = "ebb_fingerprint";
@@ -27,9 +31,13 @@ pub const PAYLOAD_INDEXES: [(&str, FieldType); 6] = [
     (field::DELETED, FieldType::Bool),
 ];
 
-/// The collection of a model: one named vector, the fingerprint in the metadata.
+/// The collection of a model: its named vector, the others, the fingerprint and their list in the metadata.
 #[must_use]
-pub fn create(name: &CollectionName, manifest: &Manifest) -> CreateCollection {
+pub fn create(
+    name: &CollectionName,
+    manifest: &Manifest,
+    bm25: Option<&Bm25Options>,
+) -> CreateCollection {
     let mut vectors = VectorsConfigBuilder::default();
     vectors.add_named_vector_params(
         manifest.name.as_str(),
@@ -43,6 +51,15 @@ pub fn create(name: &CollectionName, manifest: &Manifest) -> CreateCollection {
         (MODEL.to_owned(), json!(manifest.name).into()),
     ]
     .into();
+    if let Some(options) = bm25 {
+        let vector = OtherVector::bm25(options.clone());
+        let mut sparse = SparseVectorsConfigBuilder::default();
+        let params = SparseVectorParamsBuilder::default().modifier(Modifier::Idf);
+        sparse.add_named_vector_params(vector.name.clone(), params);
+        request.sparse_vectors_config = Some(sparse.into());
+        let listed = json!([vector]).into();
+        request.metadata.insert(VECTORS.to_owned(), listed);
+    }
     request
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`connect`] | settings and the connection, and which servers are supported |
 //! | [`collection`] | schema of a collection, and which model may write to it |
+//! | [`vectors`] | what a collection has beside its primary vector |
 //! | [`point`] | ids and payload of the points of a document |
 //! | [`payload`] | reading the payload and the vectors of a point |
 //! | [`guard`] | heads, and the filters by which the newest version of a document wins |
@@ -20,6 +21,7 @@ pub mod pages;
 pub mod payload;
 pub mod point;
 pub mod store;
+pub mod vectors;
 pub mod write;
 
 pub use point::{head_id, point_id};

@@ -20,6 +20,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::payload::include;
+use crate::vectors::{CollectionVectors, UnknownVectors};
 use crate::{Points, guard::Guard};
 
 /// Points of one read by ids.
@@ -38,6 +39,15 @@ pub enum PointsError {
         /// What came back.
         #[source]
         source: Box<QdrantError>,
+    },
+    /// The collection has vectors that this program does not know.
+    #[error("failed to write points into `{collection}`")]
+    Vectors {
+        /// Where.
+        collection: CollectionName,
+        /// Why.
+        #[source]
+        source: UnknownVectors,
     },
     /// Qdrant answered, but the write is not done.
     #[error("qdrant answered `{status}` instead of `Completed` to {action} `{collection}`")]
@@ -244,6 +254,25 @@ impl<S: Store> Points<'_, S> {
         let info = self.store.info(self.collection.as_str()).await;
         let info = info.map_err(self.failed("look up"))?;
         Ok(info.result.unwrap_or_default())
+    }
+
+    /// The vectors of the collection.
+    ///
+    /// # Errors
+    /// [`PointsError`].
+    pub async fn vectors(self) -> Result<CollectionVectors, PointsError> {
+        self.vectors_of(&self.info().await?)
+    }
+
+    /// The vectors of the collection, as a look at it has found them.
+    ///
+    /// # Errors
+    /// [`PointsError::Vectors`].
+    pub fn vectors_of(self, info: &CollectionInfo) -> Result<CollectionVectors, PointsError> {
+        CollectionVectors::of(info).map_err(|source| PointsError::Vectors {
+            collection: self.collection.clone(),
+            source,
+        })
     }
 
     /// Names the action and the collection in an error of the client.

@@ -32,6 +32,7 @@ use crate::guard::{Guard, Head, tombstones_among};
 use crate::payload::doc_id;
 use crate::point::{Stamp, head_id};
 use crate::store::{PointsError, Store, delete_vectors, upsert};
+use crate::vectors::CollectionVectors;
 
 #[cfg(test)]
 mod recorded;
@@ -58,11 +59,19 @@ pub struct Written {
     pub superseded: usize,
 }
 
+/// What a step of [`Points::apply`] writes of each change.
+#[derive(Clone, Copy)]
+struct WrittenPart<'a> {
+    part: Part,
+    stamp: &'a Stamp,
+    vectors: &'a CollectionVectors,
+}
+
 /// The drafts of one request: those that share a guard are one operation, the older versions first.
 type Request<'d, D> = Vec<(Guard, Vec<&'d D>)>;
 
 impl<S: Store> Points<'_, S> {
-    /// Writes all changes. When it returns `Ok`, everything is durable.
+    /// Writes all changes to a collection with these vectors. When it returns `Ok`, everything is durable.
     ///
     /// # Errors
     /// [`PointsError`]; parts may have been written, and writing all of it again is harmless.
@@ -70,14 +79,20 @@ impl<S: Store> Points<'_, S> {
         self,
         mut changes: Vec<Change<'_>>,
         stamp: &Stamp,
+        vectors: &CollectionVectors,
     ) -> Result<Written, PointsError> {
+        let part = |part| WrittenPart {
+            part,
+            stamp,
+            vectors,
+        };
         let all = changes.len();
         changes.sort_by_key(Change::guard);
         let live = self.without_superseded(changes).await?;
-        let mut points = self.upsert_part(&live, Part::Head, stamp).await?;
+        let mut points = self.upsert_part(&live, part(Part::Head)).await?;
         failpoint::pass("after-head");
         let live = self.without_superseded(live).await?;
-        points += self.upsert_part(&live, Part::Body, stamp).await?;
+        points += self.upsert_part(&live, part(Part::Body)).await?;
         failpoint::pass("after-body");
         if !failpoint::skips("prune") {
             let obsolete = live
@@ -97,7 +112,11 @@ impl<S: Store> Points<'_, S> {
     /// # Errors
     /// [`PointsError`]; a part may have been written.
     pub async fn copy<D: Draft>(self, drafts: &[D]) -> Result<(), PointsError> {
-        self.upsert(drafts, 1).await
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        let vectors = self.vectors().await?;
+        self.upsert(drafts, &vectors, 1).await
     }
 
     /// Removes what the heads of these documents have made obsolete: chunks, and the vectors of tombstones, which somebody
@@ -160,8 +179,11 @@ impl<S: Store> Points<'_, S> {
     async fn upsert_part(
         self,
         changes: &[Change<'_>],
-        part: Part,
-        stamp: &Stamp,
+        WrittenPart {
+            part,
+            stamp,
+            vectors,
+        }: WrittenPart<'_>,
     ) -> Result<usize, PointsError> {
         let drafts: Vec<_> = changes
             .iter()
@@ -170,19 +192,19 @@ impl<S: Store> Points<'_, S> {
         let mut seen = HashSet::new();
         let is_each_once = changes.iter().all(|change| seen.insert(change.doc_id));
         let concurrent = if is_each_once { CONCURRENT_REQUESTS } else { 1 };
-        self.upsert(&drafts, concurrent).await?;
+        self.upsert(&drafts, vectors, concurrent).await?;
         Ok(drafts.len())
     }
 
-    async fn upsert<D: Draft>(self, drafts: &[D], concurrent: usize) -> Result<(), PointsError> {
-        let names = if drafts.iter().any(|draft| draft.guard().deletes) {
-            vector_names(&self.info().await?)
-        } else {
-            Vec::new()
-        };
+    async fn upsert<D: Draft>(
+        self,
+        drafts: &[D],
+        vectors: &CollectionVectors,
+        concurrent: usize,
+    ) -> Result<(), PointsError> {
         // Points are made when their request is due, so that only a few requests are in memory.
         stream::iter(requests(drafts))
-            .map(|request| self.update("upsert points into", operations(request, &names)))
+            .map(|request| self.update("upsert points into", operations(request, vectors)))
             .buffered(concurrent)
             .try_collect()
             .await
@@ -242,15 +264,22 @@ fn requests<D: Draft>(drafts: &[D]) -> Vec<Request<'_, D>> {
     requests
 }
 
-/// Tombstones lose the vectors of what they replace in the same request, if they are still tombstones then.
-fn operations<D: Draft>(request: Request<'_, D>, vector_names: &[String]) -> Vec<Operation> {
+/// Points get the vectors that Qdrant makes. Tombstones lose the vectors of what they replace in the same request, if they
+/// are still tombstones then.
+fn operations<D: Draft>(request: Request<'_, D>, vectors: &CollectionVectors) -> Vec<Operation> {
     let mut operations = Vec::new();
     for (guard, drafts) in request {
-        let points: Vec<_> = drafts.into_iter().map(Draft::point).collect();
+        let mut points: Vec<_> = drafts.into_iter().map(Draft::point).collect();
+        if !failpoint::skips("other-vectors") {
+            points.iter_mut().for_each(|point| vectors.complete(point));
+        }
         let ids: Vec<_> = points.iter().filter_map(|point| point.id.clone()).collect();
         operations.push(upsert(points, guard));
         if guard.deletes && !failpoint::skips("tombstone-vectors") {
-            operations.push(delete_vectors(vector_names.to_vec(), tombstones_among(ids)));
+            operations.push(delete_vectors(
+                vectors.names().to_vec(),
+                tombstones_among(ids),
+            ));
         }
     }
     operations

@@ -191,6 +191,12 @@ impl Delivery {
         self.settled("ack_lost");
     }
 
+    /// Acknowledges a job that was for an answer alone and was refused: whoever waits has read why.
+    pub async fn refused(self, cause: &'static str, reason: &str) {
+        tracing::info!(job.sequence = self.sequence, cause, reason, "job refused");
+        self.ack().await;
+    }
+
     /// Gives the job back, to be redelivered after the delay.
     pub async fn nak(self, delay: Duration) {
         if self.renewal.has_lapsed() {
@@ -208,7 +214,7 @@ impl Delivery {
     }
 
     /// Settles a job that was not done.
-    pub(super) async fn settle(self, outcome: Outcome, reason: &str) {
+    pub async fn settle(self, outcome: Outcome, reason: &str) {
         let backoff = retry_delay(self.delivery_count, self.sequence);
         match Settlement::of(outcome, self.delivery_count, backoff) {
             Settlement::DeadLetter(cause) => self.dead_letter(cause, reason).await,

@@ -10,7 +10,7 @@ use contract::topology::reply_subject;
 
 use super::Context;
 use crate::batch::Vectors;
-use crate::error::{AnswerError, Refusal};
+use crate::error::{AnswerError, Outcome, Refusal};
 use crate::inflight::{Deliveries, Queue};
 
 /// Publishes the answers of all jobs in a batch that ask for one.
@@ -28,13 +28,16 @@ pub(super) async fn answer(context: &Context, vectors: &Vectors) -> Result<(), A
             Job::Rescore(_) => AnswerOutcome::Scores(rows.clone()),
             Job::Delete(_) => continue,
         };
-        publish(&context.queue, &context.manifest, reply, outcome).await?;
+        let answer = answer_of(&context.manifest, reply, outcome);
+        let truncated = decoded.truncated.clone();
+        publish(&context.queue, Answer { truncated, ..answer }).await?;
     }
     Ok(())
 }
 
-/// Dead-letters the jobs that a stage refused, tells those who asked, and returns the deliveries of the others.
-/// `refused` has the positions in the batch, in ascending order.
+/// Settles the jobs that a stage refused, and returns the deliveries of the others. `refused` has the positions in the
+/// batch, in ascending order. Whoever asked is told. A job that is for an answer alone has then what it is for; any other
+/// becomes a dead letter, because something that was to be written is missing.
 pub(super) async fn refuse(
     context: &Context,
     mut deliveries: Deliveries,
@@ -43,26 +46,61 @@ pub(super) async fn refuse(
     let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
     let removed = deliveries.remove(&positions);
     for (delivery, (_, refusal)) in removed.into_iter().zip(refused) {
-        answer_refusal(context, delivery.payload(), &refusal).await;
         let reason = refusal.to_string();
-        delivery.dead_letter(refusal.cause(), &reason).await;
+        match answer_refusal(context, delivery.payload(), &refusal).await {
+            Told::All => delivery.refused(refusal.cause(), &reason).await,
+            // The job is refused again, and its answer is tried again.
+            Told::NotYet => {
+                let retry = Outcome::Retry { after: None };
+                delivery.settle(retry, "refusal not answered").await;
+            }
+            Told::Else => delivery.dead_letter(refusal.cause(), &reason).await,
+        }
     }
     deliveries
 }
 
-/// Tells whoever asked that the job was refused, as far as the job can be read at all. A lost answer is not sent again,
-/// because the dead letter records the refusal: whoever asked runs into their own timeout.
-async fn answer_refusal(context: &Context, payload: &[u8], refusal: &Refusal) {
+/// Who knows that a job was refused.
+enum Told {
+    /// Everybody who has to: it was for an answer alone.
+    All,
+    /// Nobody: it was for an answer alone, which could not be stored.
+    NotYet,
+    /// Its answer, if it asked for one, is not all that is missing.
+    Else,
+}
+
+/// Tells whoever asked that the job was refused, as far as the job can be read at all. A lost answer of a job that has a
+/// dead letter is not sent again: whoever asked runs into their own timeout.
+async fn answer_refusal(context: &Context, payload: &[u8], refusal: &Refusal) -> Told {
     let Ok(job) = Job::decode(payload) else {
-        return;
+        return Told::Else;
     };
-    let Some(reply) = reply_of(&job) else { return };
+    let Some(reply) = reply_of(&job) else {
+        return Told::Else;
+    };
     let outcome = AnswerOutcome::Refused {
         cause: refusal.cause().to_owned(),
         reason: refusal.to_string(),
     };
-    if let Err(error) = publish(&context.queue, &context.manifest, reply, outcome).await {
+    let answer = answer_of(&context.manifest, reply, outcome);
+    let published = publish(&context.queue, answer).await;
+    if let Err(error) = &published {
         tracing::warn!(%error, "refusal not answered");
+    }
+    match (writes_nothing(&job), published) {
+        (true, Ok(())) => Told::All,
+        (true, Err(_)) => Told::NotYet,
+        (false, _) => Told::Else,
+    }
+}
+
+/// Whether a job is for an answer alone. The scores of one that names a collection go to its points too.
+fn writes_nothing(job: &Job) -> bool {
+    match job {
+        Job::Embed(embed) => embed.documents.is_empty(),
+        Job::Rescore(rescore) => rescore.collection.is_none(),
+        Job::Delete(_) => false,
     }
 }
 
@@ -74,19 +112,18 @@ fn reply_of(job: &Job) -> Option<&ReplyId> {
     }
 }
 
-async fn publish(
-    queue: &Queue,
-    manifest: &Manifest,
-    reply: &ReplyId,
-    outcome: AnswerOutcome,
-) -> Result<(), AnswerError> {
-    let answer = Answer {
+fn answer_of(manifest: &Manifest, reply: &ReplyId, outcome: AnswerOutcome) -> Answer {
+    Answer {
         reply: reply.clone(),
         model: manifest.name.clone(),
         fingerprint: manifest.fingerprint.clone(),
+        truncated: Vec::new(),
         outcome,
-    };
-    let subject = reply_subject(reply);
+    }
+}
+
+async fn publish(queue: &Queue, answer: Answer) -> Result<(), AnswerError> {
+    let subject = reply_subject(&answer.reply);
     let json = serde_json::to_vec(&answer).expect("an answer has only finite numbers");
     let published = async {
         queue

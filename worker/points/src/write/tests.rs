@@ -42,7 +42,7 @@ impl Job {
             run: None,
             kind,
         };
-        let applied = store.points().apply(vec![change], &stamp()).now_or_never();
+        let applied = store.points().apply(vec![change], &stamp(), &CollectionVectors::default()).now_or_never();
         applied.expect("nothing is waited for")
     }
 
@@ -271,8 +271,8 @@ fn versions_of_one_document_in_one_batch_end_with_the_newest() {
                     vectors: &vectors[..document.chunks.len()],
                 },
             });
-        let stamp = stamp();
-        let written = store.points().apply(changes.collect(), &stamp);
+        let (stamp, known) = (stamp(), CollectionVectors::default());
+        let written = store.points().apply(changes.collect(), &stamp, &known);
         let written = written.now_or_never().unwrap().unwrap();
         assert_eq!(written.superseded, 2);
         assert_eq!(shown(&store.content()), Write(7, 2).outcome());
@@ -295,7 +295,7 @@ fn a_slice_without_the_head_removes_nothing() {
             vectors: &vectors,
         },
     };
-    let applied = store.points().apply(vec![change], &stamp()).now_or_never();
+    let applied = store.points().apply(vec![change], &stamp(), &CollectionVectors::default()).now_or_never();
     applied.unwrap().unwrap();
     let versions: Vec<_> = shown(&store.content()).iter().map(|it| it.1).collect();
     assert_eq!(versions, [1, 1, 1, 2, 2]);

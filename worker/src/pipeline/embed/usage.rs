@@ -50,6 +50,7 @@ mod tests {
         DecodedJob {
             job: Job::decode(json.as_bytes()).expect("a job"),
             default_version: 1,
+            truncated: Vec::new(),
         }
     }
 

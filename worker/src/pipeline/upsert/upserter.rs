@@ -18,6 +18,7 @@ use points::change::{Change, Kind};
 use points::connect::check_version;
 use points::point::Stamp;
 use points::store::Store;
+use points::vectors::CollectionVectors;
 use points::write::Written;
 use points::{Points, collection};
 use qdrant_client::qdrant::points_update_operation::Operation;
@@ -26,6 +27,7 @@ use qdrant_client::qdrant::{
     ScrollResponse, UpdateBatchPoints, UpdateBatchResponse,
 };
 use qdrant_client::{Qdrant, QdrantError};
+use runtime::failpoint;
 
 use super::scores;
 use crate::batch::Vectors;
@@ -62,8 +64,7 @@ impl Upserter {
         let mut written = Written::default();
         let stamp = self.stamp();
         for (collection, changes) in changes(vectors) {
-            self.check(collection).await?;
-            let part = self.points(collection).apply(changes, &stamp).await?;
+            let part = self.apply(collection, changes, &stamp).await?;
             written.points += part.points;
             written.superseded += part.superseded;
         }
@@ -75,6 +76,27 @@ impl Upserter {
         Ok(written)
     }
 
+    /// Writes what belongs to one collection. Its name may be an alias that moves meanwhile to a collection with other
+    /// vectors, which have then been made as those of the first one, or refused: everything is written again.
+    async fn apply(
+        &self,
+        collection: &CollectionName,
+        changes: Vec<Change<'_>>,
+        stamp: &Stamp,
+    ) -> Result<Written, UpsertError> {
+        let points = self.points(collection);
+        let mut vectors = self.check(collection).await?;
+        loop {
+            let written = points.apply(changes.clone(), stamp, &vectors).await;
+            failpoint::pass("before-look-at-vectors");
+            let found = self.check(collection).await?;
+            if found == vectors {
+                return Ok(written?);
+            }
+            vectors = found;
+        }
+    }
+
     /// Whether the server is one that Ebb may write to.
     ///
     /// # Errors
@@ -83,16 +105,22 @@ impl Upserter {
         Ok(check_version(&self.qdrant.0).await?)
     }
 
-    /// Whether the collection is there, and is for this model. Any collection takes scores.
+    /// Whether the collection is there, and is for this model; gives its vectors. Any collection takes scores.
     ///
     /// # Errors
     /// [`UpsertError::Points`] and [`UpsertError::Mismatch`].
-    pub async fn check(&self, collection: &CollectionName) -> Result<(), UpsertError> {
-        let info = self.points(collection).info().await?;
+    pub async fn check(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<CollectionVectors, UpsertError> {
+        let points = self.points(collection);
+        let info = points.info().await?;
         match self.manifest.identity.task {
-            Task::Embed => Ok(collection::check(collection, &info, &self.manifest)?),
-            Task::Rescore => Ok(()),
+            Task::Embed => collection::check(collection, &info, &self.manifest)?,
+            // It touches no vector.
+            Task::Rescore => return Ok(CollectionVectors::default()),
         }
+        Ok(points.vectors_of(&info)?)
     }
 
     /// Whether the collection is there, is for this model, and takes writes.
