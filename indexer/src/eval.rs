@@ -176,11 +176,7 @@ fn in_each_mode(
     Ok(modes.into_iter().map(|mode| target.by(mode)).collect())
 }
 
-fn judge(
-    config: &EvalConfig,
-    topics: &Topics,
-    found: Found,
-) -> Report {
+fn judge(config: &EvalConfig, topics: &Topics, found: Found) -> Report {
     let limits = Limits {
         k: config.at,
         min_ndcg: config.min_ndcg,

@@ -152,7 +152,8 @@ impl SearchConfig {
             faults.push(ConfigFault::new("--limit", "must be at least 1"));
         }
         let prefetch = self.prefetch.unwrap_or(1);
-        if self.limit.saturating_add(self.offset) > MOST_HITS || !(1..=MOST_HITS).contains(&prefetch)
+        if self.limit.saturating_add(self.offset) > MOST_HITS
+            || !(1..=MOST_HITS).contains(&prefetch)
         {
             let problem = format!("must be 1 to {MOST_HITS}, limit and offset together");
             faults.push(ConfigFault::new("--limit, --offset, --prefetch", problem));
@@ -247,9 +248,7 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
         asker = Some(Asker::connect(&config.servers.nats, config.timeout).await?);
     }
     let vectors = match (&manifest, &asker) {
-        (Some(manifest), Some(asker)) => {
-            asker.ask(manifest, vec![config.query.clone()], 0).await?
-        }
+        (Some(manifest), Some(asker)) => asker.ask(manifest, vec![config.query.clone()], 0).await?,
         (Some(_) | None, Some(_) | None) => QueryVectors::default(),
     };
     let finder = Finder {

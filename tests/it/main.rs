@@ -14,6 +14,7 @@ mod defaults;
 mod doctor;
 mod encryption;
 mod evaluation;
+mod hybrid;
 mod interface;
 mod leases;
 mod logins;

@@ -145,7 +145,7 @@ async fn check_qdrant(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding>
         let result = upserter
             .check(collection)
             .await
-            .map(|()| accepts(manifest.identity.task).to_owned());
+            .map(|_vectors| accepts(manifest.identity.task).to_owned());
         let result = result.map_err(anyhow::Error::from);
         findings.push(finding(&format!("collection `{collection}`"), result));
     }

@@ -3,8 +3,8 @@
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
-use points::collection::Mismatch;
 use points::Points;
+use points::collection::Mismatch;
 use points::connect::{OLDEST, ServerError, check_version};
 use points::vectors::LACKING_ADVICE;
 use qdrant_client::Qdrant;

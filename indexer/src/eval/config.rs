@@ -85,7 +85,11 @@ impl EvalConfig {
         faults.extend(self.model.faults());
         faults.extend(self.file_faults());
         faults.extend(self.baseline_faults());
-        faults.extend(self.fusion.asked(None).faults("--fusion, --rrf-k, --weights"));
+        faults.extend(
+            self.fusion
+                .asked(None)
+                .faults("--fusion, --rrf-k, --weights"),
+        );
         let is_cutoff = |k: &usize| (1..=MOST_K).contains(k);
         if !self.cutoffs.iter().all(is_cutoff) || !is_cutoff(&self.at) {
             let problem = format!("a cutoff must be 1 to {MOST_K}");

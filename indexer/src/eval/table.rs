@@ -47,9 +47,15 @@ fn write_modes(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         return Ok(());
     }
     let k = report.k;
-    writeln!(out, "{:<36} {:>10} {:>10} {:>10}", "mode", "nDCG", "recall", "MRR")?;
+    writeln!(
+        out,
+        "{:<36} {:>10} {:>10} {:>10}",
+        "mode", "nDCG", "recall", "MRR"
+    )?;
     for evaluation in report.all_modes() {
-        let Some(mean) = at(&evaluation.means, k) else { continue };
+        let Some(mean) = at(&evaluation.means, k) else {
+            continue;
+        };
         let search = evaluation.subject.search.to_string();
         let (ndcg, recall, mrr) = (mean.ndcg, mean.recall, mean.mrr);
         writeln!(out, "{search:<36} {ndcg:>10.4} {recall:>10.4} {mrr:>10.4}")?;

@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use contract::names::CollectionName;
 use points::collection::{self, PAYLOAD_INDEXES};
 use qdrant_client::qdrant::{
-    CollectionInfo, CollectionStatus, CreateCollection, CreateFieldIndexCollectionBuilder, HnswConfigDiff,
-    OptimizersConfigDiff, UpdateCollection,
+    CollectionInfo, CollectionStatus, CreateCollection, CreateFieldIndexCollectionBuilder,
+    HnswConfigDiff, OptimizersConfigDiff, UpdateCollection,
 };
 use runtime::failpoint;
 use tokio::time::Instant;

@@ -206,7 +206,10 @@ impl Planning<'_> {
             self.manifest.fingerprint.to_string(),
             config.full.to_string(),
             // Nothing where nothing is said, so that a run of an earlier version goes on.
-            config.bm25.wanted()?.map_or_else(String::new, |bm25| format!("{bm25:?}")),
+            config
+                .bm25
+                .wanted()?
+                .map_or_else(String::new, |bm25| format!("{bm25:?}")),
         ];
         let said = parts.len() - usize::from(parts.last().is_some_and(String::is_empty));
         let parts = &parts[..said];

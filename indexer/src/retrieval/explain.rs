@@ -98,12 +98,12 @@ fn condition(condition: &Condition) -> Value {
         Some(ConditionOneOf::Filter(inner)) => filter(inner),
         Some(ConditionOneOf::Field(field)) => self::field(field),
         Some(ConditionOneOf::IsEmpty(empty)) => json!({"is_empty": {"key": empty.key}}),
-        Some(ConditionOneOf::IsNull(null)) => json!({"is_null": {"key": null.key}}),
+        Some(ConditionOneOf::IsNull(field)) => json!({"is_null": {"key": field.key}}),
         Some(ConditionOneOf::HasId(ids)) => {
             json!({"has_id": ids.has_id.iter().map(id).collect::<Vec<_>>()})
         }
         Some(ConditionOneOf::HasVector(vector)) => json!({"has_vector": vector.has_vector}),
-        Some(ConditionOneOf::Nested(_)) | None => Value::Null,
+        Some(ConditionOneOf::Nested(_) | ConditionOneOf::Slice(_)) | None => Value::Null,
     }
 }
 
@@ -117,7 +117,10 @@ fn id(id: &PointId) -> Value {
 
 fn field(field: &FieldCondition) -> Value {
     let mut json = Map::from_iter([("key".to_owned(), json!(field.key))]);
-    let matched = field.r#match.as_ref().and_then(|it| it.match_value.as_ref());
+    let matched = field
+        .r#match
+        .as_ref()
+        .and_then(|it| it.match_value.as_ref());
     put(&mut json, "match", matched.map(match_value));
     let range = field.range.as_ref().map(|range| {
         let mut bounds = Map::new();
@@ -142,6 +145,6 @@ fn match_value(value: &MatchValue) -> Value {
         MatchValue::Integers(any) => json!({"any": any.integers}),
         MatchValue::ExceptKeywords(except) => json!({"except": except.strings}),
         MatchValue::ExceptIntegers(except) => json!({"except": except.integers}),
-        _ => Value::Null,
+        MatchValue::TextAny(_) | MatchValue::Prefix(_) | MatchValue::Substring(_) => Value::Null,
     }
 }

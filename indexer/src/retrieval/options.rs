@@ -87,10 +87,7 @@ impl Bm25Choice {
         serving: Option<Option<Bm25Options>>,
     ) -> anyhow::Result<Option<Bm25Options>> {
         let default = || Some(Bm25Options::of_language(DEFAULT_LANGUAGE));
-        Ok(self
-            .wanted()?
-            .or(serving)
-            .unwrap_or_else(default))
+        Ok(self.wanted()?.or(serving).unwrap_or_else(default))
     }
 
     fn read(&self) -> Result<Option<Option<Bm25Options>>, ConfigFault> {

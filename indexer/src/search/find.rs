@@ -15,9 +15,7 @@ use contract::bm25::Bm25Options;
 use points::guard::tombstones;
 use points::payload::id_text;
 use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{
-    Condition, Filter, QueryBatchPointsBuilder, QueryPoints, ScoredPoint,
-};
+use qdrant_client::qdrant::{Condition, Filter, QueryBatchPointsBuilder, QueryPoints, ScoredPoint};
 
 use super::{Hit, MOST_HITS, Place, SearchConfig};
 use crate::retrieval::explain::explain;
@@ -72,7 +70,9 @@ impl Finder<'_> {
         let asking = self.asking(limit);
         let question = Question {
             dense: self.dense,
-            words: self.bm25.map(|options| (self.config.query.as_str(), options)),
+            words: self
+                .bm25
+                .map(|options| (self.config.query.as_str(), options)),
         };
         let mut request = asking.request(&question, limit, 0);
         request.score_threshold = self.config.min_score;

@@ -27,7 +27,10 @@ impl fmt::Display for Status {
                 collection.name, collection.points
             )?;
             for (vector, points) in &collection.lacking {
-                writeln!(f, "  {points} points lack vector `{vector}`: {LACKING_ADVICE}")?;
+                writeln!(
+                    f,
+                    "  {points} points lack vector `{vector}`: {LACKING_ADVICE}"
+                )?;
             }
         }
         self.runs.iter().try_for_each(|found| run(f, found))

@@ -156,7 +156,8 @@ pub const LACKING_ADVICE: &str = "upgrade all workers before indexers, then rebu
 fn text(payload: &HashMap<String, Value>) -> Option<String> {
     let field = |name| payload.get(name).and_then(Value::as_str);
     let text = field(field::TEXT)?;
-    Some(Chunk::model_input("", field(field::CONTEXT).map(String::as_str), text).into())
+    let context = field(field::CONTEXT).map(String::as_str);
+    Some(Chunk::model_input("", context, text))
 }
 
 /// A text for Qdrant to make a vector of, when it is written and when it is searched.

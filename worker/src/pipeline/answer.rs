@@ -30,7 +30,14 @@ pub(super) async fn answer(context: &Context, vectors: &Vectors) -> Result<(), A
         };
         let answer = answer_of(&context.manifest, reply, outcome);
         let truncated = decoded.truncated.clone();
-        publish(&context.queue, Answer { truncated, ..answer }).await?;
+        publish(
+            &context.queue,
+            Answer {
+                truncated,
+                ..answer
+            },
+        )
+        .await?;
     }
     Ok(())
 }

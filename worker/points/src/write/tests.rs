@@ -42,7 +42,10 @@ impl Job {
             run: None,
             kind,
         };
-        let applied = store.points().apply(vec![change], &stamp(), &CollectionVectors::default()).now_or_never();
+        let applied = store
+            .points()
+            .apply(vec![change], &stamp(), &CollectionVectors::default())
+            .now_or_never();
         applied.expect("nothing is waited for")
     }
 
@@ -295,7 +298,10 @@ fn a_slice_without_the_head_removes_nothing() {
             vectors: &vectors,
         },
     };
-    let applied = store.points().apply(vec![change], &stamp(), &CollectionVectors::default()).now_or_never();
+    let applied = store
+        .points()
+        .apply(vec![change], &stamp(), &CollectionVectors::default())
+        .now_or_never();
     applied.unwrap().unwrap();
     let versions: Vec<_> = shown(&store.content()).iter().map(|it| it.1).collect();
     assert_eq!(versions, [1, 1, 1, 2, 2]);

@@ -20,12 +20,7 @@ impl Encoder {
         tokens.map(|row| row.map(Encoded::Tokens)).collect()
     }
 
-    fn item(
-        &self,
-        row: usize,
-        item: &Item,
-        long: &mut LongTexts,
-    ) -> Result<Tokens, Refusal> {
+    fn item(&self, row: usize, item: &Item, long: &mut LongTexts) -> Result<Tokens, Refusal> {
         let prefixes = &self.manifest.identity.prefixes;
         let text = format!("{}{}", prefixes.document, item.text);
         match &item.query {
