@@ -1,5 +1,6 @@
 //! Evaluation: the figures are those of the vectors, the gates decide the exit code, and pages are safe to open.
 
+mod modes;
 mod reference;
 
 use std::path::{Path, PathBuf};

@@ -175,3 +175,76 @@ pub fn document(text: String, options: &Bm25Options) -> Document {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use qdrant_client::qdrant::vector;
+    use serde_json::json;
+
+    use super::*;
+
+    fn collection(options: &Bm25Options) -> CollectionVectors {
+        CollectionVectors {
+            names: vec!["bm25".to_owned(), "m".to_owned()],
+            others: vec![OtherVector::bm25(options.clone())],
+        }
+    }
+
+    fn point(payload: serde_json::Value) -> PointStruct {
+        let dense = NamedVectors::default().add_vector("m", vec![0.6, 0.8]);
+        let payload = qdrant_client::Payload::try_from(payload).unwrap();
+        PointStruct::new(1, dense, payload)
+    }
+
+    fn vectors(point: &PointStruct) -> &HashMap<String, Vector> {
+        match &point.vectors.as_ref().unwrap().vectors_options {
+            Some(VectorsOptions::Vectors(named)) => &named.vectors,
+            Some(VectorsOptions::Vector(_)) | None => panic!("no named vectors"),
+        }
+    }
+
+    #[test]
+    fn a_point_gets_the_words_of_its_context_and_text_and_a_tombstone_gets_none() {
+        let vectors_of = collection(&Bm25Options::of_language("german"));
+        let mut written = point(json!({"text": "Rosen", "context": "Garten", "deleted": false}));
+        vectors_of.complete(&mut written);
+        let Some(vector::Vector::Document(document)) = &vectors(&written)["bm25"].vector else {
+            panic!("{written:?}");
+        };
+        assert_eq!(document.text, "Garten\nRosen");
+        assert_eq!(document.model, "qdrant/bm25");
+        assert_eq!(
+            document.options["language"].as_str(),
+            Some(&"german".to_owned())
+        );
+        assert!(vectors(&written).contains_key("m"));
+
+        let mut tombstone = point(json!({"deleted": true}));
+        vectors_of.complete(&mut tombstone);
+        assert!(!vectors(&tombstone).contains_key("bm25"));
+        let mut dense = point(json!({"text": "Rosen"}));
+        CollectionVectors::default().complete(&mut dense);
+        assert!(!vectors(&dense).contains_key("bm25"));
+    }
+
+    #[test]
+    fn a_collection_that_lists_what_is_not_known_is_not_written_to() {
+        let info = |listed: serde_json::Value| CollectionInfo {
+            config: Some(qdrant_client::qdrant::CollectionConfig {
+                metadata: [(VECTORS.to_owned(), listed.into())].into(),
+                ..Default::default()
+            }),
+            ..CollectionInfo::default()
+        };
+        let options = Bm25Options::of_language("german");
+        let known = json!([OtherVector::bm25(options.clone())]);
+        let read = CollectionVectors::of(&info(known)).unwrap();
+        assert_eq!(read.bm25(), Some(&options));
+        let newer = json!([{"name": "splade", "kind": "sparse", "maker": {"model": {}}}]);
+        let error = CollectionVectors::of(&info(newer)).unwrap_err();
+        assert!(
+            error.to_string().contains("upgrade this program"),
+            "{error}"
+        );
+    }
+}
