@@ -73,10 +73,7 @@ async fn each_mode_finds_what_the_same_search_finds_over_the_golden_set() -> any
     );
     let expected = reference::expected(&bed, &queries, &grades).await?;
     let found = measured(&bed, &asked, &qrels).await?;
-    eprintln!(
-        "golden: {found:?}, words of a chunk in the mean {}",
-        expected.mean_length
-    );
+    eprintln!("golden: {found:?}, expected {expected:?}");
     compare(&found, &expected);
     worker.process.terminate().await?;
     bed.end().await
@@ -152,10 +149,7 @@ async fn each_mode_finds_what_the_same_search_finds_over_many_documents() -> any
     let qrels = text(&corpus.folder.join("qrels.tsv"));
     let expected = reference::expected(&bed, &queries, &grades).await?;
     let found = measured(&bed, &asked, &qrels).await?;
-    eprintln!(
-        "synthetic: {found:?}, words of a chunk in the mean {}",
-        expected.mean_length
-    );
+    eprintln!("synthetic: {found:?}, expected {expected:?}");
     compare(&found, &expected);
     worker.process.terminate().await?;
     bed.end().await

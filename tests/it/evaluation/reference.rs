@@ -200,6 +200,7 @@ pub(super) fn fused(parts: &[Vec<f64>]) -> Vec<f64> {
 }
 
 /// nDCG@10 of exact search by vectors, by words and by both.
+#[derive(Debug)]
 pub(super) struct Expected {
     pub(super) dense: f64,
     pub(super) sparse: f64,
