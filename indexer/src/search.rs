@@ -43,7 +43,7 @@ pub struct SearchConfig {
     pub mode: Option<Mode>,
     #[command(flatten)]
     pub fusion: FusionChoice,
-    /// Hits of each part that a hybrid search fuses; by default four times what is looked for, at least 100
+    /// Hits of each part that a hybrid search fuses; by default 1000, or as many as are looked for
     #[arg(long, value_name = "HITS")]
     pub prefetch: Option<u64>,
     /// How many hits to show

@@ -20,7 +20,7 @@ use super::rank::{Hit, ranked};
 use super::read::Topic;
 use super::target::Target;
 use crate::retrieval::Mode;
-use crate::retrieval::request::{Asking, Question};
+use crate::retrieval::request::{Asking, PREFETCH, Question};
 
 /// Chunks that are asked for at first, for each document that is wanted.
 const CHUNKS_PER_DOCUMENT: usize = 4;
@@ -122,7 +122,7 @@ fn query(target: &Target, search: &Search<'_>) -> QueryPoints {
         search: subject.search,
         filter: Filter::must_not(unwanted),
         exact: subject.exact,
-        candidates: limit,
+        candidates: limit.max(PREFETCH),
         payload: include(&[field::DOC_ID]),
     };
     let name = target.manifest.name.as_str();

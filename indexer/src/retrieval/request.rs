@@ -14,6 +14,10 @@ pub const DENSE: &str = "dense";
 /// Name of the part by words.
 pub const WORDS: &str = bm25::VECTOR;
 
+/// Hits of each part that are fused: so many that a good hit of one part is seldom missing in the other, where it would
+/// count for nothing. The same for whoever searches and whoever measures, or the figures would say little.
+pub const PREFETCH: u64 = 1000;
+
 /// A query, in the forms that its mode needs.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {

@@ -19,12 +19,9 @@ use qdrant_client::qdrant::{Condition, Filter, QueryBatchPointsBuilder, QueryPoi
 
 use super::{Hit, MOST_HITS, Place, SearchConfig};
 use crate::retrieval::explain::explain;
-use crate::retrieval::request::{Asking, Question};
+use crate::retrieval::request::{Asking, PREFETCH, Question};
 use crate::retrieval::{Mode, Search};
 
-/// Hits of each part that are fused, for each that is looked for.
-const PREFETCH_PER_HIT: u64 = 4;
-const LEAST_PREFETCH: u64 = 100;
 /// Chunks that are asked for at first for each document, and how many times more the next time.
 const CHUNKS_PER_DOCUMENT: u64 = 4;
 
@@ -92,7 +89,6 @@ impl Finder<'_> {
     fn asking(&self, limit: u64) -> Asking<'_> {
         let own = self.config.filter.as_ref();
         let own = own.map(|own| Condition::from(own.filter.clone()));
-        let prefetch = (limit * PREFETCH_PER_HIT).max(LEAST_PREFETCH);
         Asking {
             collection: self.config.collection.as_str(),
             search: self.search,
@@ -102,7 +98,7 @@ impl Finder<'_> {
                 ..Filter::default()
             },
             exact: false,
-            candidates: self.config.prefetch.unwrap_or(prefetch),
+            candidates: self.config.prefetch.unwrap_or(limit.max(PREFETCH)),
             payload: true.into(),
         }
     }

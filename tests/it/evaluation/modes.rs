@@ -13,6 +13,8 @@ use super::{report, run, text};
 
 /// Words as they are, so that what is computed here needs no stemmer.
 const PLAIN: &str = r#"{"language": "none"}"#;
+/// The same, with the mean of a corpus of short chunks.
+const SHORT: &str = r#"{"language": "none", "avg_len": 16}"#;
 
 async fn bed_with(options: &str) -> anyhow::Result<Bed> {
     let bed = Bed::unprovisioned(&tiny_embed(), "tiny").await?;
@@ -137,7 +139,7 @@ impl Synthetic {
 
 #[tokio::test]
 async fn each_mode_finds_what_the_same_search_finds_over_many_documents() -> anyhow::Result<()> {
-    let bed = bed_with(PLAIN).await?;
+    let bed = bed_with(SHORT).await?;
     let corpus = Synthetic::write(&bed)?;
     bed.stack
         .indexer(&["publish", &text(&corpus.records)])
