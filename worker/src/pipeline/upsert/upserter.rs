@@ -17,7 +17,7 @@ use contract::topology::Task;
 use points::change::{Change, Kind};
 use points::connect::check_version;
 use points::point::Stamp;
-use points::store::Store;
+use points::store::{PointsError, Store};
 use points::vectors::CollectionVectors;
 use points::write::Written;
 use points::{Points, collection};
@@ -88,6 +88,11 @@ impl Upserter {
         let mut vectors = self.check(collection).await?;
         loop {
             let written = points.apply(changes.clone(), stamp, &vectors).await;
+            let written = match written {
+                // Whatever else has failed is known at once: a server may have asked for a pause.
+                Err(error) if !is_refused(&error) => return Err(error.into()),
+                written => written,
+            };
             failpoint::pass("before-look-at-vectors");
             let found = self.check(collection).await?;
             if found == vectors {
@@ -144,6 +149,15 @@ impl Upserter {
             run: None,
         }
     }
+}
+
+/// Whether the server has read what was written and does not take it, as a vector that the collection does not have.
+fn is_refused(error: &PointsError) -> bool {
+    const INVALID_ARGUMENT: i32 = 3;
+    let PointsError::Qdrant { source, .. } = error else {
+        return false;
+    };
+    matches!(&**source, QdrantError::ResponseError { status } if status.code() as i32 == INVALID_ARGUMENT)
 }
 
 /// The changes of a batch, by the collection that they go to.
