@@ -43,6 +43,12 @@ async fn measured(bed: &Bed, queries: &str, qrels: &str) -> anyhow::Result<BTree
         .collect())
 }
 
+/// The figures, for whoever looks at the output of the test.
+fn tell(corpus: &str, found: &BTreeMap<String, f64>, expected: &Expected) {
+    let words = expected.mean_length;
+    eprintln!("{corpus}: {found:?}, expected {expected:?}, {words:.1} words of a chunk");
+}
+
 fn compare(found: &BTreeMap<String, f64>, expected: &Expected) {
     for (mode, expected, tolerance) in [
         ("dense", expected.dense, 0.002),
@@ -75,7 +81,7 @@ async fn each_mode_finds_what_the_same_search_finds_over_the_golden_set() -> any
     );
     let expected = reference::expected(&bed, &queries, &grades).await?;
     let found = measured(&bed, &asked, &qrels).await?;
-    eprintln!("golden: {found:?}, expected {expected:?}");
+    tell("golden", &found, &expected);
     compare(&found, &expected);
     worker.process.terminate().await?;
     bed.end().await
@@ -95,7 +101,8 @@ impl Synthetic {
         let mut random = fastrand::Rng::with_seed(15);
         // Few words are frequent, and most are rare.
         let mut word = || {
-            let rank = 1500_f64.powf(random.f64()) as usize;
+            let most = random.usize(1..=1500);
+            let rank = random.usize(0..most);
             format!("{}{}", ["ka", "lo", "mi", "nu", "pe", "ra"][rank % 6], rank)
         };
         let texts: Vec<Vec<String>> = (0..Self::DOCUMENTS)
@@ -151,7 +158,7 @@ async fn each_mode_finds_what_the_same_search_finds_over_many_documents() -> any
     let qrels = text(&corpus.folder.join("qrels.tsv"));
     let expected = reference::expected(&bed, &queries, &grades).await?;
     let found = measured(&bed, &asked, &qrels).await?;
-    eprintln!("synthetic: {found:?}, expected {expected:?}");
+    tell("synthetic", &found, &expected);
     compare(&found, &expected);
     worker.process.terminate().await?;
     bed.end().await
@@ -216,7 +223,18 @@ async fn modes_are_compared_and_long_queries_are_cut_and_counted() -> anyhow::Re
         "{table}"
     );
 
-    // Gates are measured in the mode that the alias serves, whatever else is asked for.
+    assert!(bed.dead_letters().await?.is_empty());
+    worker.process.terminate().await?;
+    small.bed.end().await
+}
+
+#[tokio::test]
+async fn gates_are_measured_in_the_mode_that_the_alias_serves() -> anyhow::Result<()> {
+    let small = super::Small::start().await?;
+    let bed = &small.bed;
+    let worker = bed.stack.worker("worker", &[]).await?;
+    bed.drained().await?;
+    let files = small.files();
     bed.stack
         .indexer(&["provision", "--search-mode", "sparse"])
         .await?;
@@ -227,7 +245,6 @@ async fn modes_are_compared_and_long_queries_are_cut_and_counted() -> anyhow::Re
     .await?;
     assert_eq!(gated["evaluation"]["subject"]["search"]["mode"], "sparse");
     assert_eq!(gated["modes"][0]["subject"]["search"]["mode"], "dense");
-    assert!(bed.dead_letters().await?.is_empty());
     worker.process.terminate().await?;
     small.bed.end().await
 }

@@ -19,8 +19,9 @@ use points::collection::Schema;
 use points::connect::check_version;
 use points::limits::{self, Limits};
 use points::point::Stamp;
+use points::refusal::Refusal;
 use points::replicas::Replicas;
-use points::store::Store;
+use points::store::{PointsError, Store};
 use points::vectors::CollectionVectors;
 use points::write::Written;
 use points::{Points, Qdrant, collection};
@@ -94,6 +95,11 @@ impl Upserter {
         let mut schema = self.check(collection).await?;
         loop {
             let written = points.apply(changes.clone(), stamp, &schema).await;
+            let written = match written {
+                // Whatever else has failed is known at once: a server may have asked for a pause.
+                Err(error) if !is_refused(&error) => return Err(error.into()),
+                written => written,
+            };
             failpoint::pass("before-look-at-vectors");
             let found = self.check(collection).await?;
             if found == schema {
@@ -174,6 +180,11 @@ impl Upserter {
             run: None,
         }
     }
+}
+
+/// Whether the server has read what was written and does not take it, as a vector that the collection does not have.
+fn is_refused(error: &PointsError) -> bool {
+    error.refusal() == Some(Refusal::Content)
 }
 
 /// The changes of a batch, by the collection that they go to.
