@@ -9,6 +9,7 @@
 
 mod answer;
 mod collections;
+mod hybrid;
 mod reads;
 mod refusals;
 mod searches;
@@ -91,6 +92,8 @@ pub async fn play(qdrant: &Qdrant, prefix: &str) -> anyhow::Result<Answers> {
         answers: Answers::new(),
     };
     collections::play(&mut player, prefix).await?;
+    "hybrid".clone_into(&mut player.scene);
+    hybrid::play(&mut player, prefix).await?;
     for state in State::ALL {
         let collection = state.create(qdrant, prefix).await?;
         player.scene = state.name().to_owned();

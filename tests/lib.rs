@@ -25,7 +25,7 @@ use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{RetrievedPoint, ScrollPointsBuilder};
 use tokio::sync::OnceCell;
 
-pub use point::{cosine, flag, integer, text, vector};
+pub use point::{cosine, flag, integer, terms, text, vector};
 
 /// Longest time that anything in a test may take; a condition ends the wait, not this.
 pub const LIMIT: Duration = Duration::from_secs(120);

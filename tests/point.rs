@@ -33,18 +33,35 @@ pub fn flag(point: &RetrievedPoint, field: &str) -> bool {
         .unwrap_or(false)
 }
 
-/// The only vector of a point, if it has one.
+/// The only dense vector of a point, if it has one.
 #[must_use]
 pub fn vector(point: &RetrievedPoint) -> Option<Vec<f32>> {
-    let vectors = point.vectors.as_ref()?.vectors_options.as_ref()?;
-    let one = match vectors {
-        vectors_output::VectorsOptions::Vector(vector) => vector.clone(),
-        vectors_output::VectorsOptions::Vectors(named) => named.vectors.values().next()?.clone(),
-    };
-    match one.into_vector() {
+    all_vectors(point).into_iter().find_map(|one| match one {
         vector_output::Vector::Dense(dense) => Some(dense.data),
         vector_output::Vector::Sparse(_) | vector_output::Vector::MultiDense(_) => None,
-    }
+    })
+}
+
+/// The indices of the only sparse vector of a point, if it has one.
+#[must_use]
+pub fn terms(point: &RetrievedPoint) -> Option<Vec<u32>> {
+    all_vectors(point).into_iter().find_map(|one| match one {
+        vector_output::Vector::Sparse(sparse) => Some(sparse.indices),
+        vector_output::Vector::Dense(_) | vector_output::Vector::MultiDense(_) => None,
+    })
+}
+
+fn all_vectors(point: &RetrievedPoint) -> Vec<vector_output::Vector> {
+    let vectors = point.vectors.as_ref();
+    let vectors = vectors.and_then(|vectors| vectors.vectors_options.as_ref());
+    let all: Vec<_> = match vectors {
+        Some(vectors_output::VectorsOptions::Vector(vector)) => vec![vector.clone()],
+        Some(vectors_output::VectorsOptions::Vectors(named)) => {
+            named.vectors.values().cloned().collect()
+        }
+        None => Vec::new(),
+    };
+    all.into_iter().map(|one| one.into_vector()).collect()
 }
 
 /// Cosine of the angle between two vectors.

@@ -52,7 +52,7 @@ pub enum Verb {
     Delete(Box<DeleteConfig>),
     /// Score the points of a collection with a cross-encoder or a classifier
     Rescore(Box<RescoreConfig>),
-    /// Search a collection; the query is embedded through the queue
+    /// Search a collection by its vectors, its words or both; the query is embedded through the queue
     Search(Box<SearchConfig>),
     /// Measure a search by queries whose relevant documents are known; compare, and gate
     Eval(Box<EvalConfig>),

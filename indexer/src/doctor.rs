@@ -32,6 +32,7 @@ use runtime::settings::{ConfigFault, identifier};
 
 use crate::config::{ModelDir, Servers};
 use crate::provision::{Installation, ProvisionConfig};
+use crate::retrieval::options::{Bm25Choice, SearchChoice};
 pub use finding::{Finding, Findings, Severity};
 
 #[derive(Args, Clone, Debug)]
@@ -112,6 +113,9 @@ async fn system(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {
     let wanted = ProvisionConfig {
         check: true,
         installation: config.installation.clone(),
+        // What an alias has is looked at, not what a new one would have.
+        bm25: Bm25Choice::default(),
+        search: SearchChoice::default(),
         model,
         servers: config.servers.clone(),
     };

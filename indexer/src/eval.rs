@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use anyhow::Context as _;
 
 use crate::outcome::Outcome;
+use crate::retrieval::Searched;
 use crate::search::ask::Asker;
 pub use config::EvalConfig;
 use evaluation::Evaluation;
@@ -49,10 +50,10 @@ pub async fn eval(config: &EvalConfig) -> anyhow::Result<Report> {
     let saved = saved
         .map(|path| report::load(path, &topics, config.at))
         .transpose()?;
-    let mut evaluations = evaluate(config, &topics).await?.into_iter();
-    let evaluation = evaluations.next().context("nothing was evaluated")?;
-    let baseline = evaluations.next().or(saved);
-    let report = judge(config, &topics, evaluation, baseline.as_ref());
+    let mut found = evaluate(config, &topics).await?;
+    found.baseline = found.baseline.or(saved);
+    let baseline = found.baseline.clone();
+    let report = judge(config, &topics, found);
     if let Some(path) = &config.report {
         report::save(path, &serde_json::to_vec(&report)?)?;
     }
@@ -76,10 +77,20 @@ impl Outcome for Report {
     }
 }
 
+/// What was measured.
+struct Found {
+    /// The alias in the mode that counts.
+    served: Evaluation,
+    /// The alias in the other modes.
+    others: Vec<Evaluation>,
+    baseline: Option<Evaluation>,
+}
+
 /// Evaluations of the alias, and of the baseline if that is an alias as well.
-async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Vec<Evaluation>> {
+async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Found> {
     let qdrant = config.servers.qdrant_to_read().await?;
     let (targets, limits) = targets(config, &qdrant).await?;
+    let has_baseline = config.baseline.is_some();
     let cutoffs = config.all_cutoffs();
     let depth = cutoffs.last().copied().unwrap_or(config.at);
     let run = Run {
@@ -99,7 +110,13 @@ async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Vec<Ev
         evaluation.missing_documents = target::missing(&qdrant, collection, &topics.topics).await?;
         warn_of_missing(evaluation);
     }
-    Ok(evaluations)
+    let baseline = has_baseline.then(|| evaluations.pop()).flatten();
+    let mut evaluations = evaluations.into_iter();
+    Ok(Found {
+        served: evaluations.next().context("nothing was evaluated")?,
+        others: evaluations.collect(),
+        baseline,
+    })
 }
 
 fn warn_of_missing(evaluation: &Evaluation) {
@@ -111,7 +128,8 @@ fn warn_of_missing(evaluation: &Evaluation) {
     }
 }
 
-/// The collections with what limits the input of their models.
+/// The alias in each mode, that which counts first, then the baseline as it is served; with what limits the input of their
+/// models.
 async fn targets(
     config: &EvalConfig,
     qdrant: &Qdrant,
@@ -127,24 +145,48 @@ async fn targets(
         let Some(alias) = alias else { continue };
         let manifest = config.model.manifest_of(model)?;
         limits.push(Limit::load(model, &manifest)?);
-        targets.push(target::target(qdrant, alias, manifest, config.exact).await?);
+        let is_first = targets.is_empty();
+        let (target, searched) = target::target(qdrant, alias, manifest, config).await?;
+        match is_first {
+            true => targets.extend(in_each_mode(config, &target, &searched)?),
+            false => targets.push(target),
+        }
     }
     Ok((targets, limits))
 }
 
-fn judge(
+/// The mode that the alias serves counts, unless others are asked for and no gate.
+fn in_each_mode(
     config: &EvalConfig,
-    topics: &Topics,
-    evaluation: Evaluation,
-    baseline: Option<&Evaluation>,
-) -> Report {
+    target: &Target,
+    searched: &Searched,
+) -> anyhow::Result<Vec<Target>> {
+    let served = target.subject.search.mode;
+    let mut modes = config.modes.clone();
+    if modes.is_empty() {
+        modes = searched.modes();
+    }
+    let has_gates = config.min_ndcg.is_some() || config.max_regression.is_some();
+    if has_gates || modes.contains(&served) {
+        modes.retain(|mode| *mode != served);
+        modes.insert(0, served);
+    }
+    modes.iter().try_for_each(|mode| searched.check(*mode))?;
+    let mut seen = std::collections::HashSet::new();
+    modes.retain(|mode| seen.insert(*mode));
+    Ok(modes.into_iter().map(|mode| target.by(mode)).collect())
+}
+
+fn judge(config: &EvalConfig, topics: &Topics, found: Found) -> Report {
     let limits = Limits {
         k: config.at,
         min_ndcg: config.min_ndcg,
         max_regression: config.max_regression,
     };
-    let mut report = Report::new(topics, config.at, evaluation);
+    let mut report = Report::new(topics, config.at, found.served);
+    let baseline = found.baseline.as_ref();
     report.baseline = baseline.map(|it| compare::compare(&report.evaluation, it, config.at));
+    report.compare_modes(found.others);
     report.gates = gate::gates(limits, &report.evaluation, report.baseline.as_ref());
     report
 }

@@ -31,6 +31,7 @@
 //! | `plan` | the amount of work, and what it costs |
 //! | `decisions`, `fleet` | what an installation decides, and the numbers that follow |
 //! | [`outcome`], `progress` | how verbs print what they found, and tell how far they are |
+//! | `retrieval` | by which vectors an alias is searched, and what Qdrant is asked for it |
 //! | `config`, `filter`, `clock` | settings that verbs share, filters of points, times |
 //!
 //! No module depends on one that depends on it.
@@ -66,6 +67,7 @@ pub mod publish;
 pub mod rebuild;
 pub mod render;
 pub mod rescore;
+mod retrieval;
 pub mod rollback;
 pub mod search;
 pub mod status;

@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
 use crate::outcome::Outcome;
+use crate::retrieval::options::{Bm25Choice, SearchChoice};
 use crate::{decisions, fleet};
 
 #[derive(Args, Clone, Debug)]
@@ -30,6 +31,10 @@ pub struct ProvisionConfig {
     pub check: bool,
     #[command(flatten)]
     pub installation: Installation,
+    #[command(flatten)]
+    pub bm25: Bm25Choice,
+    #[command(flatten)]
+    pub search: SearchChoice,
     #[command(flatten)]
     pub model: ModelDir,
     #[command(flatten)]
@@ -177,6 +182,8 @@ impl ProvisionConfig {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
         faults.extend(self.installation.faults());
+        faults.extend(self.bm25.faults());
+        faults.extend(self.search.faults());
         faults
     }
 }

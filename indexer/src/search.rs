@@ -1,8 +1,11 @@
-//! Search: embeds a query through the queue, then searches a collection. A rescorer may order what was found.
+//! Search: finds points of a collection by a query: by the model's vector, which is made through the queue, by its words,
+//! or by both. A rescorer may order what was found.
 
 pub(crate) mod ask;
+mod find;
 mod rescore;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,16 +18,20 @@ use contract::names::CollectionName;
 use contract::topology::Task;
 use points::Qdrant;
 use points::collection;
-use points::guard::tombstones;
+use points::connect::check_feature;
 use points::limits::Limits;
 use points::options::Settings;
-use qdrant_client::qdrant::{Filter, QueryPointsBuilder, ScoredPoint, SearchParams, Value};
+use qdrant_client::qdrant::{CollectionInfo, ScoredPoint, Value};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
+use crate::filter::PointFilter;
 use crate::outcome::Outcome;
-use ask::Asker;
+use crate::retrieval::options::{Asked, FusionChoice};
+use crate::retrieval::{Mode, Search, Searched, WEIGHTS_SINCE};
+use ask::{Asker, QueryVectors};
+use find::Finder;
 
 #[derive(Args, Clone, Debug)]
 pub struct SearchConfig {
@@ -33,9 +40,32 @@ pub struct SearchConfig {
     /// Alias or collection to search
     #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
     pub collection: CollectionName,
+    /// By which vectors; by default as the collection records it, else hybrid where it has BM25
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    #[command(flatten)]
+    pub fusion: FusionChoice,
+    /// Hits of each part that a hybrid search fuses; by default 1000, or as many as are looked for
+    #[arg(long, value_name = "HITS")]
+    pub prefetch: Option<u64>,
     /// How many hits to show
     #[arg(long, default_value_t = 5)]
     pub limit: u64,
+    /// How many of the best hits to leave out
+    #[arg(long, default_value_t = 0, value_name = "HITS")]
+    pub offset: u64,
+    /// Only points that match, in the JSON of Qdrant's REST interface, as for `rescore`
+    #[arg(long, value_name = "JSON")]
+    pub filter: Option<PointFilter>,
+    /// Only hits with at least this score; that of a hybrid search is of the fusion
+    #[arg(long, allow_negative_numbers = true)]
+    pub min_score: Option<f32>,
+    /// Show of each document its best chunk alone
+    #[arg(long)]
+    pub group_by_document: bool,
+    /// Print the request to Qdrant as JSON, and what it found below
+    #[arg(long)]
+    pub explain: bool,
     /// Directory of a staged cross-encoder that orders what was found; only its manifest is read
     #[arg(long, value_name = "MODEL")]
     pub rescore: Option<PathBuf>,
@@ -48,8 +78,12 @@ pub struct SearchConfig {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    #[command(flatten)]
-    pub model: ModelDir,
+    /// Directory of a staged model, made by `worker stage`; a sparse search needs none, and no worker
+    #[arg(long, env = "EBB_MODEL", help_heading = "Model")]
+    pub model: Option<PathBuf>,
+    /// File with the minisign public key with which models must be signed; without it, no signature is looked at
+    #[arg(long, env = "EBB_PUBLIC_KEY", help_heading = "Model")]
+    pub public_key: Option<PathBuf>,
     #[command(flatten)]
     pub servers: Servers,
 }
@@ -60,6 +94,9 @@ pub struct Hit {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescore: Option<f32>,
     pub score: f32,
+    /// Where each part of a hybrid search has it, if it does among the hits that are fused.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<&'static str, Place>,
     /// Document that it belongs to.
     pub doc_id: String,
     /// Title of the document, where it has one.
@@ -78,25 +115,50 @@ pub struct Hit {
     pub context: Option<String>,
 }
 
+/// Place of a hit in a part of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Place {
+    /// Counted from 1.
+    pub rank: usize,
+    pub score: f32,
+}
+
 /// What a search found, the best first.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hits {
     pub hits: Vec<Hit>,
     pub query: String,
+    /// How was searched.
+    pub search: Search,
+    /// Whether the model takes less than the query: it has read the beginning alone. Words are looked for in all of it.
+    pub query_truncated: bool,
+    /// What Qdrant was asked, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<serde_json::Value>,
 }
 
 /// Most hits that a cross-encoder scores: each is a row of a job.
 const MOST_CANDIDATES: u64 = 10_000;
+/// Most hits that are looked for, left out or fused.
+const MOST_HITS: u64 = 10_000;
 
 impl SearchConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
-        faults.extend(self.model.faults());
+        faults.extend(self.model_dir().iter().flat_map(ModelDir::faults));
+        faults.extend(self.asked().faults("--fusion, --rrf-k, --weights"));
         if self.query.trim().is_empty() {
             faults.push(ConfigFault::new("QUERY", "has no text"));
         }
         if self.limit == 0 {
             faults.push(ConfigFault::new("--limit", "must be at least 1"));
+        }
+        let prefetch = self.prefetch.unwrap_or(1);
+        if self.limit.saturating_add(self.offset) > MOST_HITS
+            || !(1..=MOST_HITS).contains(&prefetch)
+        {
+            let problem = format!("must be 1 to {MOST_HITS}, limit and offset together");
+            faults.push(ConfigFault::new("--limit, --offset, --prefetch", problem));
         }
         if let Some(model) = self.rescore.as_ref().filter(|model| !model.is_dir()) {
             let problem = format!("`{}` is not a directory; stage a model", model.display());
@@ -106,6 +168,10 @@ impl SearchConfig {
         if self.rescore.is_some() && !(self.limit..=MOST_CANDIDATES).contains(&candidates) {
             let problem = format!("{candidates} is not between --limit and {MOST_CANDIDATES}");
             faults.push(ConfigFault::new("--candidates", problem));
+        }
+        if self.rescore.is_some() && self.offset > 0 {
+            let problem = "cannot go with --rescore, which orders the first hits alone";
+            faults.push(ConfigFault::new("--offset", problem));
         }
         faults
     }
@@ -120,12 +186,49 @@ impl SearchConfig {
         }
     }
 
+    /// Hits are ordered by more than their scores, so that those that are left out are asked for as well.
+    fn check_limit(&self, limits: Limits) -> anyhow::Result<()> {
+        let wanted = usize::try_from(self.candidates() + self.offset)?;
+        let most = limits.page(wanted);
+        anyhow::ensure!(
+            most == wanted,
+            "`{}` gives at most {most} hits (max_query_limit of its strict mode), and {wanted} are asked for; ask for fewer",
+            self.collection
+        );
+        Ok(())
+    }
+
+    fn asked(&self) -> Asked {
+        self.fusion.asked(self.mode)
+    }
+
+    fn model_dir(&self) -> Option<ModelDir> {
+        Some(ModelDir {
+            model: self.model.clone()?,
+            public_key: self.public_key.clone(),
+        })
+    }
+
+    /// The model that the collection is for.
+    fn manifest(&self, mode: Mode, info: &CollectionInfo) -> anyhow::Result<Manifest> {
+        let model = self.model_dir().with_context(|| {
+            format!("mode {mode} needs the model of the collection; give --model, or --mode sparse")
+        })?;
+        let manifest = model.manifest()?;
+        collection::check(&self.collection, info, &manifest)?;
+        Ok(manifest)
+    }
+
     /// The cross-encoder, if one is asked for. It must give one score, because hits are ordered by it.
     fn rescorer(&self) -> anyhow::Result<Option<Manifest>> {
         let Some(model) = &self.rescore else {
             return Ok(None);
         };
-        let manifest = self.model.manifest_of(model)?;
+        let dir = ModelDir {
+            model: model.clone(),
+            public_key: self.public_key.clone(),
+        };
+        let manifest = dir.manifest()?;
         let identity = &manifest.identity;
         anyhow::ensure!(
             identity.task == Task::Rescore && identity.dimensions == 1,
@@ -139,59 +242,76 @@ impl SearchConfig {
 /// Searches.
 ///
 /// # Errors
-/// If no worker answers in time, the query is refused, or the collection is for another model.
+/// If no worker answers in time, the query is refused, or the collection is for another model or has not what the mode
+/// needs.
 pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
-    let manifest = config.model.manifest()?;
     let rescorer = config.rescorer()?;
     let qdrant = config.servers.qdrant_to_look().await?;
     let info = qdrant.collection_info(config.collection.as_str()).await;
     let info =
         info.with_context(|| format!("failed to look up collection `{}`", config.collection))?;
     let info = info.result.unwrap_or_default();
-    collection::check(&config.collection, &info, &manifest)?;
-    let wanted = usize::try_from(config.candidates())?;
-    let most = Limits::of(&info).page(wanted);
-    anyhow::ensure!(
-        most == wanted,
-        "`{}` gives at most {most} hits (max_query_limit of its strict mode), and {wanted} are asked for; ask for fewer",
-        config.collection
-    );
-    let asker = Asker::connect(&config.servers, config.timeout).await?;
-    let vectors = asker.ask(&manifest, vec![config.query.clone()], 0).await?;
-    let vector = vectors.into_iter().next().unwrap_or_default();
-    let params = SearchParams {
-        quantization: Settings::of(&info).0.search_params(),
-        ..SearchParams::default()
+    let searched = Searched::of(&config.collection, &info)?;
+    let search = config.asked().of(&searched)?;
+    check_server(&qdrant, &search).await?;
+    let (mut manifest, mut asker) = (None, None);
+    if search.mode.has_dense() {
+        manifest = Some(config.manifest(search.mode, &info)?);
+    }
+    let limits = Limits::of(&info);
+    config.check_limit(limits)?;
+    if manifest.is_some() || rescorer.is_some() {
+        asker = Some(Asker::connect(&config.servers, config.timeout).await?);
+    }
+    let vectors = match (&manifest, &asker) {
+        (Some(manifest), Some(asker)) => asker.ask(manifest, vec![config.query.clone()], 0).await?,
+        (Some(_) | None, Some(_) | None) => QueryVectors::default(),
     };
-    let mut hits = query(config, &qdrant, (&manifest, vector), params).await?;
-    if let Some(rescorer) = rescorer {
-        hits = rescore::rescore(&asker, &rescorer, &config.query, hits).await?;
+    let finder = Finder {
+        config,
+        qdrant: &qdrant,
+        search,
+        limits,
+        quantization: Settings::of(&info).0.search_params(),
+        dense: manifest
+            .as_ref()
+            .zip(vectors.vectors.first())
+            .map(|(manifest, vector)| (manifest.name.as_str(), vector.as_slice())),
+        bm25: searched.bm25.as_ref(),
+    };
+    let (mut hits, request) = finder.find(config.candidates(), config.offset).await?;
+    if let (Some(rescorer), Some(asker)) = (rescorer, &asker) {
+        hits = rescore::rescore(asker, &rescorer, &config.query, hits).await?;
         hits.truncate(usize::try_from(config.limit).unwrap_or(usize::MAX));
     }
-    let query = config.query.clone();
-    Ok(Hits { query, hits })
+    Ok(Hits {
+        hits,
+        query: config.query.clone(),
+        search,
+        query_truncated: !vectors.truncated.is_empty(),
+        request: config.explain.then_some(request),
+    })
 }
 
-async fn query(
-    config: &SearchConfig,
-    qdrant: &Qdrant,
-    (manifest, vector): (&Manifest, Vec<f32>),
-    params: SearchParams,
-) -> anyhow::Result<Vec<Hit>> {
-    let request = QueryPointsBuilder::new(config.collection.as_str())
-        .query(vector)
-        .using(manifest.name.as_str())
-        .limit(config.candidates())
-        .params(params)
-        .filter(Filter::must_not([tombstones()]))
-        .with_payload(true);
-    let found = qdrant.query(request).await;
-    let found = found.with_context(|| format!("failed to search `{}`", config.collection))?;
-    Ok(found.result.into_iter().map(Hit::from).collect())
+/// An old server ignores weights.
+pub(crate) async fn check_server(qdrant: &Qdrant, search: &Search) -> anyhow::Result<()> {
+    if search.mode == Mode::Hybrid && search.weights.is_some() {
+        check_feature(qdrant, "weights of a fusion", WEIGHTS_SINCE).await?;
+    }
+    Ok(())
 }
 
 impl Outcome for Hits {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(request) = &self.request {
+            writeln!(out, "{request:#}")?;
+        }
+        if self.query_truncated {
+            writeln!(
+                out,
+                "the query is longer than the model takes: its vector is of the beginning alone"
+            )?;
+        }
         for (rank, hit) in (1..).zip(&self.hits) {
             let place = match (hit.start, hit.end) {
                 (Some(start), Some(end)) => format!(", bytes {start} to {end}"),
@@ -203,14 +323,25 @@ impl Outcome for Hits {
             };
             writeln!(
                 out,
-                "{rank}. {scores}  {}  (chunk {} of {}{place})",
+                "{rank}. {scores}  {}  (chunk {} of {}{place}){}",
                 hit.doc_id,
                 hit.chunk + 1,
-                hit.chunks
+                hit.chunks,
+                parts(hit)
             )?;
             writeln!(out, "   {}", excerpt(&hit.text))?;
         }
         Ok(())
+    }
+}
+
+/// Ranks and scores in the parts of a hybrid search.
+fn parts(hit: &Hit) -> String {
+    let parts = hit.parts.iter();
+    let parts = parts.map(|(name, place)| format!("{name} {}: {:.3}", place.rank, place.score));
+    match parts.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => none,
+        parts => format!("  [{parts}]"),
     }
 }
 
@@ -237,6 +368,7 @@ impl From<ScoredPoint> for Hit {
         Self {
             rescore: None,
             score: point.score,
+            parts: BTreeMap::new(),
             doc_id: text(field::DOC_ID).unwrap_or_default(),
             title,
             chunk: integer(field::CHUNK).unwrap_or_default(),

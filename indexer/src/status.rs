@@ -97,6 +97,9 @@ pub struct CollectionStatus {
     pub name: String,
     /// Exact number of points, tombstones included; `None` where Qdrant does not tell.
     pub points: Option<u64>,
+    /// How many points lack each vector, where any do; tombstones have none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lacking: BTreeMap<String, u64>,
 }
 
 /// Looks at both servers as often as it is asked to.
@@ -208,11 +211,20 @@ async fn collections(
 ) -> (Vec<CollectionStatus>, Vec<String>) {
     let (mut collections, mut unknown) = (Vec::new(), Vec::new());
     for name in names {
-        let points = Points::new(qdrant, name).count(Filter::default()).await;
-        let points = points.map_err(|error| unknown.push(on_one_line(error.into())));
+        let points = Points::new(qdrant, name);
+        let (mut count, mut lacking) = (None, BTreeMap::new());
+        let looked = async {
+            count = Some(points.count(Filter::default()).await?);
+            lacking = points.lacking(&points.schema().await?.vectors).await?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = looked.await {
+            unknown.push(on_one_line(error));
+        }
         collections.push(CollectionStatus {
             name: name.to_string(),
-            points: points.ok(),
+            points: count,
+            lacking,
         });
     }
     (collections, unknown)

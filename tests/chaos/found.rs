@@ -9,7 +9,7 @@ use contract::field;
 use contract::topology::{DLQ, JOBS, Lane, header};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{RetrievedPoint, ScrollPointsBuilder, point_id::PointIdOptions};
-use tests::{flag, integer, text, vector};
+use tests::{flag, integer, terms, text, vector};
 
 use crate::message::COLLECTION;
 use crate::publish::NUMBER;
@@ -56,6 +56,8 @@ pub(crate) struct Point {
     /// Run of the job that has written it.
     pub(crate) run: String,
     pub(crate) vector: Option<Vec<f32>>,
+    /// Whether it has the vector of its words.
+    pub(crate) has_words: bool,
 }
 
 /// A dead letter.
@@ -134,6 +136,7 @@ fn point(point: &RetrievedPoint) -> Point {
         fingerprint: text(point, field::FINGERPRINT),
         run: text(point, field::RUN),
         vector: vector(point),
+        has_words: terms(point).is_some(),
     }
 }
 

@@ -238,7 +238,7 @@ async fn a_collection_without_an_index_or_of_another_model_is_named() -> anyhow:
     manifest.fingerprint = contract::digest::Digest::of(b"another model");
     let name = format!("{alias}--other").parse()?;
     client
-        .create_collection(collection::create(&name, &manifest))
+        .create_collection(collection::create(&name, &manifest, None))
         .await?;
     client
         .create_alias(CreateAliasBuilder::new(name.as_str(), alias.as_str()))

@@ -1,5 +1,6 @@
 //! Evaluation: the figures are those of the vectors, the gates decide the exit code, and pages are safe to open.
 
+mod modes;
 mod reference;
 
 use std::path::{Path, PathBuf};
@@ -95,7 +96,17 @@ async fn the_ndcg_is_that_of_exact_search_by_the_vectors() -> anyhow::Result<()>
     let expected = reference::ndcg(&bed, &queries, &grades).await?;
     assert!((0.02..0.98).contains(&expected), "{expected} tells nothing");
     for mode in [&["--exact"][..], &[]] {
-        let arguments = [&["--queries", &asked, "--qrels", &qrels, "-k", "10"], mode].concat();
+        let dense = [
+            "--queries",
+            &asked,
+            "--qrels",
+            &qrels,
+            "-k",
+            "10",
+            "--modes",
+            "dense",
+        ];
+        let arguments = [&dense[..], mode].concat();
         let report = report(&bed, &arguments).await?;
         let found = report["evaluation"]["means"][0]["ndcg"]
             .as_f64()

@@ -17,6 +17,7 @@ mod doctor;
 mod documents;
 mod encryption;
 mod evaluation;
+mod hybrid;
 mod interface;
 mod leases;
 mod logins;

@@ -21,6 +21,8 @@ pub struct DecodedJob {
     pub job: Job,
     /// Version of documents that name none.
     pub default_version: u64,
+    /// Rows that are longer than the model takes and were cut.
+    pub truncated: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ mod tests {
         DecodedJob {
             job: Job::decode(json.as_bytes()).unwrap(),
             default_version: 1,
+            truncated: Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@ use async_nats::jetstream::{self, kv};
 use contract::model::Manifest;
 use contract::topology::ATTEMPTS;
 use points::connect::ServerError;
+use points::store::PointsError;
 use queue::denial::denied;
 use queue::nats::jetstream;
 use runtime::wait::Wait;
@@ -122,7 +123,9 @@ fn may_pass(config: &RunConfig, error: &UpsertError) -> bool {
     let refused = error.client_error();
     let refused = refused.and_then(|error| config.qdrant.refused_login(error));
     match error {
-        UpsertError::Mismatch(_) | UpsertError::Server(ServerError::TooOld { .. }) => false,
+        UpsertError::Mismatch(_)
+        | UpsertError::Points(PointsError::Vectors { .. })
+        | UpsertError::Server(ServerError::TooOld { .. }) => false,
         UpsertError::Points(_) | UpsertError::Server(ServerError::Unknown(_)) => {
             refused.is_none() && !error.is_not_found()
         }

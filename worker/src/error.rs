@@ -149,7 +149,10 @@ impl UpsertError {
         let named = |collection| configured.contains(collection);
         match self {
             Self::Mismatch(mismatch) if named(mismatch.collection()) => Outcome::Exit,
-            Self::Mismatch(_) => Outcome::DeadLetter {
+            Self::Points(PointsError::Vectors { collection, .. }) if named(collection) => {
+                Outcome::Exit
+            }
+            Self::Mismatch(_) | Self::Points(PointsError::Vectors { .. }) => Outcome::DeadLetter {
                 cause: "collection_mismatch",
             },
             Self::Points(PointsError::Qdrant { collection, .. })
@@ -177,7 +180,9 @@ impl UpsertError {
             Self::Points(PointsError::Qdrant { source, .. })
             | Self::Server(ServerError::Unknown(source)) => Some(source),
             Self::Points(
-                PointsError::NotCompleted { .. } | PointsError::NotOnAllReplicas { .. },
+                PointsError::NotCompleted { .. }
+                | PointsError::NotOnAllReplicas { .. }
+                | PointsError::Vectors { .. },
             )
             | Self::Mismatch(_)
             | Self::Server(ServerError::TooOld { .. }) => None,

@@ -1,9 +1,12 @@
 //! Collections: what is behind the aliases, and whether it was made by the model that is staged.
 
 use contract::model::Manifest;
+use contract::names::CollectionName;
 use contract::topology::Task;
 use points::collection::Mismatch;
 use points::connect::{OLDEST, ServerError, check_version};
+use points::vectors::LACKING_ADVICE;
+use points::{Points, Qdrant};
 
 use super::drift::findings;
 use super::{DoctorConfig, Finding, replicas};
@@ -38,7 +41,7 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
     };
     let mut found = Vec::new();
     // A server that does not answer shows in each of its collections.
-    if let Err(ServerError::TooOld { version }) = check_version(&qdrant).await {
+    if let Err(ServerError::TooOld { version, .. }) = check_version(&qdrant).await {
         found.push(Finding::error(
             "qdrant",
             format!("version {version}"),
@@ -67,8 +70,22 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
                 found.extend(replicas.unwrap_or_default());
             }
         }
+        found.extend(incomplete(&qdrant, alias).await);
     }
     found
+}
+
+/// Vectors that some points lack. What cannot be asked has shown before.
+async fn incomplete(qdrant: &Qdrant, alias: &CollectionName) -> Vec<Finding> {
+    let points = Points::new(qdrant, alias);
+    let lacking = async { points.lacking(&points.schema().await?.vectors).await };
+    let lacking = lacking.await.unwrap_or_default();
+    let finding = |(name, count): (String, u64)| {
+        let what = format!("collection `{alias}`: vector `{name}`");
+        let found = format!("{count} points lack it");
+        Finding::error(what, found, "every point has it", LACKING_ADVICE).into_warning()
+    };
+    lacking.into_iter().map(finding).collect()
 }
 
 fn refused(alias: &str, error: &anyhow::Error) -> Finding {

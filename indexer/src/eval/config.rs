@@ -8,6 +8,8 @@ use contract::names::CollectionName;
 use runtime::settings::ConfigFault;
 
 use crate::config::{ModelDir, Servers};
+use crate::retrieval::Mode;
+use crate::retrieval::options::FusionChoice;
 
 /// Largest cutoff: every query asks for several times as many chunks.
 const MOST_K: usize = 1000;
@@ -44,6 +46,12 @@ pub struct EvalConfig {
     /// Cutoff of the nDCG that is compared with the baseline and with the limits
     #[arg(long, value_name = "K", default_value_t = 10)]
     pub at: usize,
+    /// By which vectors to search, separated by commas; by default all that the collection has. Gates are measured in the
+    /// mode that the alias serves
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub modes: Vec<Mode>,
+    #[command(flatten)]
+    pub fusion: FusionChoice,
     /// Search exactly, without the graph of the index, so that the quality of the vectors alone counts
     #[arg(long)]
     pub exact: bool,
@@ -77,6 +85,11 @@ impl EvalConfig {
         faults.extend(self.model.faults());
         faults.extend(self.file_faults());
         faults.extend(self.baseline_faults());
+        faults.extend(
+            self.fusion
+                .asked(None)
+                .faults("--fusion, --rrf-k, --weights"),
+        );
         let is_cutoff = |k: &usize| (1..=MOST_K).contains(k);
         if !self.cutoffs.iter().all(is_cutoff) || !is_cutoff(&self.at) {
             let problem = format!("a cutoff must be 1 to {MOST_K}");

@@ -8,11 +8,12 @@ use super::measure::{Measures, at, means, measure};
 use super::rank::Hit;
 use super::read::Topic;
 use super::scores::Scores;
+use crate::retrieval::{Mode, Search};
 
 /// Hits of a query that a report keeps: enough to see what went wrong.
 const KEPT_HITS: usize = 10;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
     /// The alias, or the collection, as it was asked for.
     pub alias: CollectionName,
@@ -23,6 +24,13 @@ pub struct Subject {
     pub fingerprint: Digest,
     /// Whether the search was exact, without the graph.
     pub exact: bool,
+    /// By which vectors; reports of earlier versions knew one alone.
+    #[serde(default = "dense")]
+    pub search: Search,
+}
+
+const fn dense() -> Search {
+    Search::of(Mode::Dense)
 }
 
 /// A hit with its grade.
@@ -54,6 +62,9 @@ pub struct Evaluation {
     pub judged: f64,
     /// Judged documents that the collection does not have.
     pub missing_documents: usize,
+    /// Queries that the model does not take whole: their vectors are of the beginning alone.
+    #[serde(default)]
+    pub truncated_queries: usize,
     /// Scores of relevant and of other documents.
     pub scores: Scores,
     /// Each query, in the order of its file.
@@ -68,6 +79,7 @@ impl Evaluation {
             means: Vec::new(),
             judged: 0.0,
             missing_documents: 0,
+            truncated_queries: 0,
             scores: Scores::default(),
             queries: Vec::new(),
         }

@@ -3,6 +3,7 @@
 //! Its size is bounded whatever the number of queries: plots have at most a few hundred bars, lists name the queries
 //! that say most. The rest is in the report.
 
+mod modes;
 mod plot;
 mod queries;
 mod text;
@@ -11,6 +12,7 @@ use super::evaluation::Evaluation;
 use super::measure::{Measures, at};
 use super::report::Report;
 use super::{scores, table};
+use crate::retrieval::Mode;
 use plot::{Bars, Series};
 use text::escaped;
 
@@ -36,6 +38,7 @@ pub fn page(report: &Report, baseline: Option<&Evaluation>) -> String {
         ),
         heading(report, &title),
         gates(report),
+        modes::modes(report),
         measures(report),
         score_plot(evaluation),
         ndcg_plot(report, baseline),
@@ -103,7 +106,8 @@ fn measures(report: &Report) -> String {
 
 fn score_plot(evaluation: &Evaluation) -> String {
     let occupied = evaluation.scores.occupied();
-    if occupied.is_empty() {
+    // Other scores than cosines have no bounds.
+    if occupied.is_empty() || evaluation.subject.search.mode != Mode::Dense {
         return String::new();
     }
     let width = occupied.len().div_ceil(SCORE_BARS);

@@ -6,11 +6,12 @@ use anyhow::{Context as _, ensure};
 use contract::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::compare::Comparison;
+use super::compare::{Comparison, compare};
 use super::evaluation::Evaluation;
 use super::gate::Gate;
 use super::measure::at;
 use super::read::{LeftOut, Topics};
+use crate::retrieval::Mode;
 
 /// Version of this file that the program reads and writes.
 const FORMAT: u32 = 1;
@@ -28,10 +29,25 @@ pub struct Report {
     /// Cutoff of deltas and gates.
     pub k: usize,
     pub evaluation: Evaluation,
+    /// The same collection in other modes.
+    #[serde(default)]
+    pub modes: Vec<Evaluation>,
+    /// Each two modes against each other.
+    #[serde(default)]
+    pub between: Vec<Between>,
     /// The same queries against the baseline.
     pub baseline: Option<Comparison>,
     /// The limits that were asked for.
     pub gates: Vec<Gate>,
+}
+
+/// Two modes of the same collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Between {
+    pub mode: Mode,
+    /// What it is compared with: the baseline of the comparison.
+    pub against: Mode,
+    pub comparison: Comparison,
 }
 
 impl Report {
@@ -46,9 +62,35 @@ impl Report {
             left_out: topics.left_out,
             k,
             evaluation,
+            modes: Vec::new(),
+            between: Vec::new(),
             baseline: None,
             gates: Vec::new(),
         }
+    }
+
+    /// Takes the other modes, and compares each two; the richer one with the poorer.
+    pub fn compare_modes(&mut self, others: Vec<Evaluation>) {
+        self.modes = others;
+        let mut between = Vec::new();
+        let all = self.all_modes();
+        for (index, one) in all.iter().enumerate() {
+            for other in &all[..index] {
+                between.push(Between {
+                    mode: one.subject.search.mode,
+                    against: other.subject.search.mode,
+                    comparison: compare(one, other, self.k),
+                });
+            }
+        }
+        self.between = between;
+    }
+
+    /// The collection in each mode, in the order of the modes.
+    pub fn all_modes(&self) -> Vec<&Evaluation> {
+        let mut all: Vec<_> = self.modes.iter().chain([&self.evaluation]).collect();
+        all.sort_by_key(|evaluation| evaluation.subject.search.mode);
+        all
     }
 
     /// The gates that do not hold.

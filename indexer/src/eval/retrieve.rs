@@ -1,8 +1,9 @@
-//! Retrieve: the best documents for vectors of queries.
+//! Retrieve: the best documents for queries.
 //!
 //! Qdrant finds chunks; the best chunk of a document stands for it. Documents with many chunks take the places of
 //! others, so that a search goes on, without the documents that it has, until it has enough. Every round finds a new
-//! document or is the last.
+//! document or is the last. A fusion is asked for again as a whole, with a larger limit: without what was found, its ranks
+//! would count from 1 again.
 
 use std::collections::HashMap;
 
@@ -11,21 +12,25 @@ use contract::field;
 use points::Qdrant;
 use points::guard::tombstones;
 use points::limits::Limits;
+use points::payload::include;
 use points::store::Store as _;
 use qdrant_client::qdrant::{
-    Condition, Filter, PayloadIncludeSelector, QueryBatchPointsBuilder, QueryPoints,
-    QueryPointsBuilder, ScoredPoint, SearchParams, Value,
+    Condition, Filter, QueryBatchPointsBuilder, QueryPoints, ScoredPoint, Value,
 };
 
 use super::rank::{Hit, ranked};
+use super::read::Topic;
 use super::target::Target;
+use crate::retrieval::Mode;
+use crate::retrieval::request::{Asking, PREFETCH, Question};
 
 /// Chunks that are asked for at first, for each document that is wanted.
 const CHUNKS_PER_DOCUMENT: usize = 4;
 /// Most chunks that one request asks for, all its queries together.
 const MOST_CHUNKS: usize = 16_384;
-/// Conditions of a query: no tombstone, and none of the documents that it has.
-const CONDITIONS: usize = 2;
+/// Conditions of a query: no tombstone, and none of the documents that it has. Of a fusion it is the first alone, in each of
+/// two parts, which are searches by themselves.
+const CONDITIONS: usize = 3;
 /// Rounds after which documents that all have the same score are enough.
 const MOST_ROUNDS: usize = 1000;
 
@@ -37,38 +42,40 @@ pub struct Retriever<'a> {
 }
 
 struct Search<'a> {
-    vector: &'a [f32],
+    text: &'a str,
+    vector: Option<&'a [f32]>,
     found: HashMap<String, f32>,
+    /// Chunks that are asked for.
+    limit: usize,
     done: bool,
 }
 
 impl Retriever<'_> {
-    /// The best documents of each vector, best first.
+    /// The best documents of each query, best first. `vectors` are those of the queries, where the mode needs them.
     pub async fn retrieve(
         self,
         target: &Target,
+        topics: &[Topic],
         vectors: &[Vec<f32>],
     ) -> anyhow::Result<Vec<Vec<Hit>>> {
-        let search = |vector| Search {
-            vector,
-            found: HashMap::new(),
-            done: false,
-        };
-        let collection = target.subject.collection.as_str();
-        let limits = self.qdrant.limits(collection).await;
-        let limits = limits.with_context(|| format!("failed to look up `{collection}`"))?;
-        anyhow::ensure!(
-            limits.exact || !target.subject.exact,
-            "`{collection}` allows no exact search (search_allow_exact of its strict mode); leave out --exact, or allow it"
-        );
-        let together = limits.searches(MOST_CHUNKS / self.limit(limits), CONDITIONS);
-        let mut searches: Vec<_> = vectors.iter().map(|vector| search(vector)).collect();
+        let limits = self.limits(target).await?;
+        let mut searches = Vec::with_capacity(topics.len());
+        for (index, topic) in topics.iter().enumerate() {
+            searches.push(Search {
+                text: topic.text.as_str(),
+                vector: vectors.get(index).map(Vec::as_slice),
+                found: HashMap::new(),
+                limit: limits.page(self.depth * CHUNKS_PER_DOCUMENT),
+                done: false,
+            });
+        }
         for _ in 0..MOST_ROUNDS {
             let open = searches.iter_mut().filter(|search| !search.done);
             let mut open: Vec<_> = open.collect();
-            if open.is_empty() {
+            let Some(limit) = open.iter().map(|search| search.limit).max() else {
                 break;
-            }
+            };
+            let together = limits.searches((MOST_CHUNKS / limit).max(1), CONDITIONS);
             for part in open.chunks_mut(together) {
                 self.round(target, part, limits).await?;
             }
@@ -81,6 +88,26 @@ impl Retriever<'_> {
         Ok(searches.into_iter().map(best).collect())
     }
 
+    /// What one request may ask for. A fusion finds its documents with one, however many rounds there are.
+    async fn limits(self, target: &Target) -> anyhow::Result<Limits> {
+        let subject = &target.subject;
+        let collection = subject.collection.as_str();
+        let limits = self.qdrant.limits(collection).await;
+        let limits = limits.with_context(|| format!("failed to look up `{collection}`"))?;
+        anyhow::ensure!(
+            limits.exact || !subject.exact,
+            "`{collection}` allows no exact search (search_allow_exact of its strict mode); leave out --exact, or allow it"
+        );
+        let most = limits.page(self.depth);
+        anyhow::ensure!(
+            most == self.depth || subject.search.mode != Mode::Hybrid,
+            "`{collection}` gives at most {most} hits (max_query_limit of its strict mode), and a hybrid search for the \
+             largest cutoff needs {}; lower --cutoffs, or give --modes dense",
+            self.depth
+        );
+        Ok(limits)
+    }
+
     /// Asks for the next chunks of several queries with one request.
     async fn round(
         self,
@@ -89,9 +116,7 @@ impl Retriever<'_> {
         limits: Limits,
     ) -> anyhow::Result<()> {
         let collection = target.subject.collection.as_str();
-        let queries = searches
-            .iter()
-            .map(|search| self.query(target, search, limits));
+        let queries = searches.iter().map(|search| query(target, search, limits));
         let request = QueryBatchPointsBuilder::new(collection, queries.collect::<Vec<_>>());
         let found = self.qdrant.query_batch(request).await;
         let found = found
@@ -103,38 +128,55 @@ impl Retriever<'_> {
             found.len(),
             searches.len()
         );
+        let fused = target.subject.search.mode == Mode::Hybrid;
         for (search, found) in searches.iter_mut().zip(found) {
-            search.take(&found.result, self.limit(limits), self.depth);
+            if fused {
+                search.take_anew(&found.result, self.depth, limits);
+            } else {
+                search.take(&found.result, search.limit, self.depth);
+            }
         }
         Ok(())
     }
+}
 
-    fn query(self, target: &Target, search: &Search<'_>, limits: Limits) -> QueryPoints {
-        let mut unwanted = vec![tombstones()];
+fn query(target: &Target, search: &Search<'_>, limits: Limits) -> QueryPoints {
+    let subject = &target.subject;
+    let mut unwanted = vec![tombstones()];
+    // Ranks of a fusion would count from 1 again without what was found.
+    if subject.search.mode != Mode::Hybrid {
         let ids: Vec<_> = search.found.keys().cloned().collect();
         for ids in ids.chunks(limits.values(ids.len())) {
             unwanted.push(Condition::matches(field::DOC_ID, ids.to_vec()));
         }
-        QueryPointsBuilder::new(target.subject.collection.as_str())
-            .query(search.vector.to_vec())
-            .using(target.manifest.name.as_str())
-            .limit(self.limit(limits) as u64)
-            .filter(Filter::must_not(unwanted))
-            .params(SearchParams {
-                exact: Some(target.subject.exact),
-                quantization: target.quantization,
-                ..SearchParams::default()
-            })
-            .with_payload(PayloadIncludeSelector::from(vec![field::DOC_ID.to_owned()]))
-            .into()
     }
-
-    fn limit(self, limits: Limits) -> usize {
-        limits.page(self.depth * CHUNKS_PER_DOCUMENT)
-    }
+    let limit = search.limit as u64;
+    let asking = Asking {
+        collection: subject.collection.as_str(),
+        search: subject.search,
+        filter: Filter::must_not(unwanted),
+        exact: subject.exact,
+        quantization: target.quantization,
+        candidates: limits.page(search.limit.max(PREFETCH)) as u64,
+        payload: include(&[field::DOC_ID]),
+    };
+    let name = target.manifest.name.as_str();
+    let question = Question {
+        dense: search.vector.map(|vector| (name, vector)),
+        words: target.bm25.as_ref().map(|options| (search.text, options)),
+    };
+    asking.request(&question, limit, 0)
 }
 
 impl Search<'_> {
+    /// Takes the first chunks of a fusion, and asks for all of them again, and more, while documents are missing.
+    fn take_anew(&mut self, chunks: &[ScoredPoint], depth: usize, limits: Limits) {
+        self.found.clear();
+        self.take(chunks, self.limit, depth);
+        self.done |= self.limit >= limits.page(MOST_CHUNKS);
+        self.limit = limits.page(self.limit * CHUNKS_PER_DOCUMENT);
+    }
+
     /// Takes the chunks of a round, best first. More are needed while documents are missing, or while the next one
     /// may have the score of the last that is wanted: which of them comes first must not be chance.
     fn take(&mut self, chunks: &[ScoredPoint], limit: usize, depth: usize) {
@@ -174,8 +216,10 @@ mod tests {
 
     fn search() -> Search<'static> {
         Search {
-            vector: &[],
+            text: "",
+            vector: None,
             found: HashMap::new(),
+            limit: 3,
             done: false,
         }
     }
@@ -204,6 +248,16 @@ mod tests {
         assert!(!search.done);
         search.take(&[chunk("d", 0.8), chunk("e", 0.8), chunk("f", 0.7)], 3, 2);
         assert!(search.done);
+    }
+
+    #[test]
+    fn a_fusion_is_asked_for_again_as_a_whole() {
+        let (mut search, no) = (search(), Limits::default());
+        search.take_anew(&[chunk("a", 0.9), chunk("a", 0.8), chunk("a", 0.7)], 2, no);
+        assert!(!search.done);
+        assert_eq!(search.limit, 12);
+        search.take_anew(&[chunk("b", 0.9), chunk("a", 0.8), chunk("c", 0.7)], 2, no);
+        assert!(search.done && search.found["a"] == 0.8);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::read::Topic;
 use super::retrieve::Retriever;
 use super::target::Target;
 use crate::progress::Progress;
-use crate::search::ask::{AskError, Asker};
+use crate::search::ask::{AskError, Asker, QueryVectors};
 
 /// Jobs on their way at any time: enough to keep a worker busy, few enough for live work to come through.
 const IN_FLIGHT: usize = 4;
@@ -28,6 +28,13 @@ pub struct Run<'a> {
     pub cutoffs: &'a [usize],
     /// Documents that count for each query; one more is retrieved.
     pub depth: usize,
+}
+
+/// What a batch of queries found in one target.
+struct FoundBatch {
+    hits: Vec<Vec<Hit>>,
+    /// Queries that the model did not take whole.
+    truncated: usize,
 }
 
 /// The tokenizer of a model with what limits its input.
@@ -77,7 +84,8 @@ impl Run<'_> {
             progress.set(batch.end as u64);
             let topics = &self.topics[batch];
             for (evaluation, found) in evaluations.iter_mut().zip(found) {
-                for (topic, hits) in topics.iter().zip(found) {
+                evaluation.truncated_queries += found.truncated;
+                for (topic, hits) in topics.iter().zip(found.hits) {
                     let hits = without_itself(topic, hits, self.depth);
                     evaluation.add(topic, hits, self.cutoffs);
                 }
@@ -93,17 +101,29 @@ impl Run<'_> {
         &self,
         batch: Range<usize>,
         tokens: usize,
-    ) -> anyhow::Result<(Range<usize>, Vec<Vec<Vec<Hit>>>)> {
+    ) -> anyhow::Result<(Range<usize>, Vec<FoundBatch>)> {
+        let topics = &self.topics[batch.clone()];
         let mut found = Vec::new();
-        let mut asked: Option<(&Manifest, Vec<Vec<f32>>)> = None;
+        let mut asked: Option<(&Manifest, QueryVectors)> = None;
         for target in self.targets {
             let manifest = &target.manifest;
             let vectors = match asked.take() {
+                // Words need no vector.
+                kept if !target.subject.search.mode.has_dense() => {
+                    asked = kept;
+                    QueryVectors::default()
+                }
                 Some((other, vectors)) if is_same_model(other, manifest) => vectors,
-                Some(_) | None => self.ask(manifest, batch.clone(), tokens).await?,
+                Some(_) | None => self.ask(manifest, topics, tokens).await?,
             };
-            found.push(self.retriever.retrieve(target, &vectors).await?);
-            asked = Some((manifest, vectors));
+            let hits = self.retriever.retrieve(target, topics, &vectors.vectors);
+            found.push(FoundBatch {
+                hits: hits.await?,
+                truncated: vectors.truncated.len(),
+            });
+            if target.subject.search.mode.has_dense() {
+                asked = Some((manifest, vectors));
+            }
         }
         Ok((batch, found))
     }
@@ -111,16 +131,15 @@ impl Run<'_> {
     async fn ask(
         &self,
         manifest: &Manifest,
-        batch: Range<usize>,
+        topics: &[Topic],
         tokens: usize,
-    ) -> anyhow::Result<Vec<Vec<f32>>> {
-        let topics = &self.topics[batch];
+    ) -> anyhow::Result<QueryVectors> {
         let texts = topics.iter().map(|topic| topic.text.clone()).collect();
         let answer = self.asker.ask(manifest, texts, tokens).await;
         if let (Err(AskError::Refused { .. }), [topic]) = (&answer, topics) {
             return answer.with_context(|| {
                 format!(
-                    "query `{}` has no vector; shorten it or leave it out",
+                    "query `{}` has no vector; leave it out, or upgrade the workers if it is long",
                     topic.id
                 )
             });

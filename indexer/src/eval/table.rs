@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::compare::Comparison;
 use super::evaluation::Subject;
 use super::measure::{Measures, at};
-use super::report::Report;
+use super::report::{Between, Report};
 use crate::dlq::shown;
 
 /// Queries that are listed as the worst of a kind.
@@ -19,6 +19,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for note in notes(report) {
         writeln!(out, "{note}")?;
     }
+    write_modes(report, out)?;
     let baseline = report.baseline.as_ref();
     if let Some(baseline) = baseline {
         writeln!(out, "baseline {}", name(&baseline.subject))?;
@@ -40,6 +41,37 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// Each mode at the cutoff of the gates, and each two against each other. Which to serve is for a person to choose.
+fn write_modes(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    if report.modes.is_empty() {
+        return Ok(());
+    }
+    let k = report.k;
+    writeln!(
+        out,
+        "{:<36} {:>10} {:>10} {:>10}",
+        "mode", "nDCG", "recall", "MRR"
+    )?;
+    for evaluation in report.all_modes() {
+        let Some(mean) = at(&evaluation.means, k) else {
+            continue;
+        };
+        let search = evaluation.subject.search.to_string();
+        let (ndcg, recall, mrr) = (mean.ndcg, mean.recall, mean.mrr);
+        writeln!(out, "{search:<36} {ndcg:>10.4} {recall:>10.4} {mrr:>10.4}")?;
+    }
+    for between in &report.between {
+        writeln!(out, "{}", against(between, k))?;
+    }
+    writeln!(out, "below: {}", report.evaluation.subject.search)
+}
+
+/// Two modes in a sentence.
+pub fn against(between: &Between, k: usize) -> String {
+    let verdict = verdict(&between.comparison, k);
+    format!("{} against {}: {verdict}", between.mode, between.against)
+}
+
 /// A collection as a person knows it.
 pub fn name(subject: &Subject) -> String {
     let Subject {
@@ -58,6 +90,7 @@ pub fn name(subject: &Subject) -> String {
     } else {
         "search"
     };
+    let how = format!("{} {how}", subject.search);
     let fingerprint = subject.fingerprint.short();
     format!("`{alias}`{behind}, {how}, model `{model}` {fingerprint}")
 }
@@ -81,6 +114,10 @@ pub fn notes(report: &Report) -> Vec<String> {
         (
             evaluation.missing_documents,
             "judged documents are not in the collection and cannot be found",
+        ),
+        (
+            evaluation.truncated_queries,
+            "queries are longer than the model takes; their vectors are of the beginning alone",
         ),
     ];
     let counted = counted.iter().filter(|(count, _)| *count > 0);

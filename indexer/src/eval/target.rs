@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::Context as _;
+use contract::bm25::Bm25Options;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
@@ -11,9 +12,12 @@ use points::options::Settings;
 use points::{Points, Qdrant};
 use qdrant_client::qdrant::QuantizationSearchParams;
 
+use super::EvalConfig;
 use super::evaluation::Subject;
 use super::read::Topic;
 use crate::generation::alias;
+use crate::retrieval::{Mode, Search, Searched};
+use crate::search::check_server;
 
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -21,15 +25,18 @@ pub struct Target {
     pub manifest: Manifest,
     /// How quantized copies are searched in, as every search of the alias does.
     pub quantization: Option<QuantizationSearchParams>,
+    /// How the words of its texts are made.
+    pub bm25: Option<Bm25Options>,
 }
 
-/// Finds what an alias leads to. The whole evaluation runs against that collection, even if the alias moves on.
+/// Finds what an alias leads to. The whole evaluation runs against that collection, even if the alias moves on. Gives what
+/// it can be searched by, too.
 pub async fn target(
     qdrant: &Qdrant,
     alias: &CollectionName,
     manifest: Manifest,
-    exact: bool,
-) -> anyhow::Result<Target> {
+    config: &EvalConfig,
+) -> anyhow::Result<(Target, Searched)> {
     anyhow::ensure!(
         manifest.identity.task == Task::Embed,
         "model `{}` is a rescorer; a search needs an embedding model",
@@ -41,18 +48,36 @@ pub async fn target(
     let info = info.with_context(|| format!("failed to look up collection `{alias}`"))?;
     let info = info.result.unwrap_or_default();
     collection::check(&collection, &info, &manifest)?;
+    let searched = Searched::of(&collection, &info)?;
+    let search = config.fusion.asked(None).of(&searched)?;
+    check_server(qdrant, &search).await?;
     let subject = Subject {
         alias: alias.clone(),
         collection,
         model: manifest.name.clone(),
         fingerprint: manifest.fingerprint.clone(),
-        exact,
+        exact: config.exact,
+        search,
     };
-    Ok(Target {
+    let target = Target {
         subject,
         manifest,
         quantization: Settings::of(&info).0.search_params(),
-    })
+        bm25: searched.bm25.clone(),
+    };
+    Ok((target, searched))
+}
+
+impl Target {
+    /// The same collection, searched by another mode.
+    pub fn by(&self, mode: Mode) -> Self {
+        let mut target = self.clone();
+        target.subject.search = Search {
+            mode,
+            ..self.subject.search
+        };
+        target
+    }
 }
 
 /// How many of the judged documents the collection does not have. Nothing can find them.

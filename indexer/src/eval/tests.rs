@@ -7,6 +7,7 @@ use contract::digest::Digest;
 use super::evaluation::{Evaluation, QueryOutcome, Subject};
 use super::measure::Measures;
 use super::read::{LeftOut, Topic, Topics};
+use crate::retrieval::{Mode, Search};
 
 /// An evaluation of queries with these values of nDCG@10.
 pub fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
@@ -17,6 +18,7 @@ pub fn evaluation(queries: &[(&str, f64)]) -> Evaluation {
         model: "tiny".parse().expect("a model name"),
         fingerprint: Digest::of(b"model"),
         exact: false,
+        search: Search::of(Mode::Dense),
     });
     let outcome = |(id, ndcg): &(&str, f64)| QueryOutcome {
         id: (*id).to_owned(),

@@ -14,9 +14,9 @@ use contract::tokenizer::Tokenizer;
 use contract::topology::DLQ_MAX_AGE;
 use points::Points;
 use points::change::Copied;
+use points::collection::Schema;
 use points::guard::{Guard, Head};
 use points::payload::{doc_id, id, is_deleted, number, text, vector};
-use points::replicas::Replicas;
 use qdrant_client::qdrant::{
     Condition, DatetimeRange, Filter, NamedVectors, PointStruct, Range, RetrievedPoint, Vectors,
     vectors::VectorsOptions,
@@ -97,11 +97,11 @@ impl Scan {
 impl CatchUp<'_> {
     /// Looks at all that has changed and carries over what is due.
     pub async fn scan(&self, publisher: &mut Publisher) -> anyhow::Result<Scan> {
-        let replicas = self.to.replicas().await?;
+        let schema = self.to.schema().await?;
         let mut pages = self.from.pages(self.changed(), &LOOK, POINTS_PER_PAGE);
         let mut scan = Scan::default();
         while let Some(page) = pages.next().await? {
-            scan.add(self.page(&page, publisher, replicas).await?);
+            scan.add(self.page(&page, publisher, &schema).await?);
         }
         Ok(scan)
     }
@@ -149,7 +149,7 @@ impl CatchUp<'_> {
         &self,
         found: &[RetrievedPoint],
         publisher: &mut Publisher,
-        replicas: Replicas,
+        schema: &Schema,
     ) -> anyhow::Result<Scan> {
         let doc_ids: BTreeSet<_> = found.iter().filter_map(doc_id).collect();
         let doc_ids: Vec<_> = doc_ids.into_iter().collect();
@@ -160,8 +160,8 @@ impl CatchUp<'_> {
         let due = found.iter().filter(|point| is_due(point, &heads, &there));
         // Read once more, with everything: what has changed meanwhile is carried over as it is now.
         let points = self.from.get(due.map(id), &[], true).await?;
-        let scan = self.carry(points, publisher, replicas).await?;
-        self.to.clean(&doc_ids, replicas).await?;
+        let scan = self.carry(points, publisher, schema).await?;
+        self.to.clean(&doc_ids, schema).await?;
         Ok(scan)
     }
 
@@ -169,7 +169,7 @@ impl CatchUp<'_> {
         &self,
         points: Vec<RetrievedPoint>,
         publisher: &mut Publisher,
-        replicas: Replicas,
+        schema: &Schema,
     ) -> anyhow::Result<Scan> {
         let documents: BTreeSet<_> = points.iter().filter_map(doc_id).collect();
         let mut scan = Scan::default();
@@ -196,7 +196,7 @@ impl CatchUp<'_> {
         if !scan.is_clean() {
             scan.documents = documents.len() as u64;
         }
-        self.to.copy(&drafts, replicas).await?;
+        self.to.copy(&drafts, schema).await?;
         Ok(scan)
     }
 

@@ -1,6 +1,7 @@
 //! Collections, their options and payload indexes, and the aliases in front of them.
 
 use anyhow::Context as _;
+use contract::bm25::Bm25Options;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use points::Qdrant;
@@ -8,12 +9,15 @@ use points::collection::{self, PAYLOAD_INDEXES};
 use points::limits;
 use points::options::{self, Adjustment, Difference};
 use qdrant_client::qdrant::{
-    CollectionInfo, CreateFieldIndexCollectionBuilder, DeleteFieldIndexCollectionBuilder,
+    CollectionInfo, CreateCollection, CreateFieldIndexCollectionBuilder,
+    DeleteFieldIndexCollectionBuilder, UpdateCollection,
 };
 
 use super::{Change, ProvisionConfig, Step};
 use crate::generation::alias;
 use crate::generation::collection::look_up;
+use crate::retrieval::Searched;
+use crate::retrieval::options::retrieval;
 
 /// Suffix of the collection that is created empty. Rebuilds create the later ones.
 const FIRST_GENERATION: &str = "initial";
@@ -128,19 +132,15 @@ async fn provision_collection(
     let subject = format!("collection `{alias}`");
     if let Some(info) = look_up(qdrant, alias).await? {
         collection::check(alias, &info, manifest)?;
-        return Ok(Step {
-            subject,
-            change: Change::None,
-        });
+        let change = provision_search(config, qdrant, alias, &info).await?;
+        return Ok(Step { subject, change });
     }
     if !config.check {
         let generation = alias.generation(FIRST_GENERATION)?;
         // A run that died between the two requests has left the collection without its alias.
         if look_up(qdrant, &generation).await?.is_none() {
-            let first = options::first_generation(&config.installation.options.options());
-            let mut request = first.settings.create(&generation, manifest);
-            request.metadata.extend([first.record.entry()]);
-            let created = qdrant.create_collection(request).await;
+            let created = qdrant.create_collection(new_collection(config, manifest, &generation)?);
+            let created = created.await;
             created.with_context(|| format!("failed to create collection `{generation}`"))?;
         }
         alias::point(qdrant, alias, &generation).await?;
@@ -149,6 +149,56 @@ async fn provision_collection(
         subject,
         change: Change::Create,
     })
+}
+
+fn new_collection(
+    config: &ProvisionConfig,
+    manifest: &Manifest,
+    name: &CollectionName,
+) -> anyhow::Result<CreateCollection> {
+    let retrieval = retrieval(&config.bm25, &config.search, name, None)?;
+    let first = options::first_generation(&config.installation.options.options());
+    let settings = first.settings.with_retrieval(&retrieval);
+    let mut request = settings.create(name, manifest);
+    request.metadata.extend([first.record.entry()]);
+    Ok(request)
+}
+
+/// Records how a collection that is there is searched. Its vectors take a rebuild.
+async fn provision_search(
+    config: &ProvisionConfig,
+    qdrant: &Qdrant,
+    alias: &CollectionName,
+    info: &CollectionInfo,
+) -> anyhow::Result<Change> {
+    let searched = Searched::of(alias, info)?;
+    let other = |wanted: &Option<Bm25Options>| *wanted != searched.bm25;
+    anyhow::ensure!(
+        !config.bm25.wanted()?.as_ref().is_some_and(other),
+        "collection `{alias}` has {}, other than --bm25 and --bm25-options say; give them to `indexer rebuild`, which \
+         reuses all vectors, or leave them out here",
+        match &searched.bm25 {
+            Some(options) => format!("BM25 with the options {}", options.to_json()),
+            None => "no BM25".to_owned(),
+        }
+    );
+    let asked = config.search.asked();
+    let wanted = asked.of(&searched)?;
+    if !asked.is_set() || searched.recorded == Some(wanted) {
+        return Ok(Change::None);
+    }
+    if !config.check {
+        let request = UpdateCollection {
+            collection_name: alias.to_string(),
+            metadata: [wanted.metadata()].into(),
+            ..UpdateCollection::default()
+        };
+        let updated = qdrant.update_collection(request).await;
+        updated.with_context(|| format!("failed to record how `{alias}` is searched"))?;
+    }
+    let found = searched.default().to_string();
+    let field = ("search".to_owned(), found, wanted.to_string());
+    Ok(Change::Update(vec![field]))
 }
 
 async fn provision_indexes(

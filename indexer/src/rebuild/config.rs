@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use contract::names::CollectionName;
-use points::options::OptionArgs;
+use points::options::{self, Next, OptionArgs};
+use qdrant_client::qdrant::CollectionInfo;
 use runtime::settings::{ConfigFault, identifier};
 
 use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
@@ -13,6 +14,7 @@ use crate::corpus::{Chunking, source_faults};
 use crate::generation::lock::{silence_fault, skew_fault};
 use crate::generation::record::{key_fault, run_id_fault};
 use crate::plan::Sizing;
+use crate::retrieval::options::{Bm25Choice, SearchChoice, retrieval};
 use documents::extract::ExtractOptions;
 use documents::source::Format;
 
@@ -65,6 +67,10 @@ pub struct RebuildConfig {
     /// Change nothing; say what a run that starts anew would do, and what it would cost
     #[arg(long, conflicts_with = "report")]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub bm25: Bm25Choice,
+    #[command(flatten)]
+    pub search: SearchChoice,
     #[command(flatten)]
     pub sizing: Sizing,
     #[command(flatten)]
@@ -123,6 +129,18 @@ pub struct Golden {
 }
 
 impl RebuildConfig {
+    /// What the next generation is to be like, by what the serving collection is like. Without it the server decides.
+    pub fn next_generation(
+        &self,
+        serving: &CollectionName,
+        info: Option<&CollectionInfo>,
+    ) -> anyhow::Result<Next> {
+        let retrieval = retrieval(&self.bm25, &self.search, serving, info)?;
+        let info = info.cloned().unwrap_or_default();
+        let next = options::next_generation(&info, &self.options.options());
+        Ok(next.with_retrieval(&info, &retrieval))
+    }
+
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
         faults.extend(self.model.faults());
@@ -131,6 +149,8 @@ impl RebuildConfig {
             faults.push(ConfigFault::new("--max-regression", "must be 0 to 1"));
         }
         faults.extend(self.options.faults());
+        faults.extend(self.bm25.faults());
+        faults.extend(self.search.faults());
         faults.extend(self.chunking.faults());
         faults.extend(self.sizing.faults());
         faults.extend(silence_fault(self.lease));

@@ -121,7 +121,7 @@ impl Rebuild<'_> {
             config: self.config,
             copier: Copier {
                 target: Some(self.target()),
-                replicas: self.target().replicas().await?,
+                schema: self.target().schema().await?,
                 serving: (same && !self.config.full).then_some(self.serving()),
                 manifest: self.manifest,
                 version: record.version,
@@ -180,7 +180,7 @@ impl Copying<'_> {
             },
             serving: serving.collection,
             tokenizer,
-            copier: self.copier,
+            copier: self.copier.clone(),
             packer: self.corpus().packer(),
             output,
             truncated: 0,

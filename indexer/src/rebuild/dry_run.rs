@@ -3,8 +3,9 @@
 use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use points::Points;
-use points::options;
+use points::collection::Schema;
 use points::replicas::Replicas;
+use points::vectors::CollectionVectors;
 
 use super::RebuildConfig;
 use super::copy::{Copier, CopyResult, Copying};
@@ -30,8 +31,8 @@ pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
     let read = read(config, &manifest, target).await?;
     let work = work(&read);
     let now = target.count(documents()).await?;
-    let info = look_up(&qdrant, &serving).await?.unwrap_or_default();
-    let next = options::next_generation(&info, &config.options.options());
+    let info = look_up(&qdrant, &serving).await?;
+    let next = config.next_generation(&serving, info.as_ref())?;
     let sizes = config.sizing.sizes(&manifest, work.chunks, read.text_bytes);
     let gate = shrink(now, work.documents, config.limits.max_shrink);
     let too_small = (!gate.passed).then(|| format!("{}: {}", gate.name, gate.finding));
@@ -62,7 +63,10 @@ async fn read(
         config,
         copier: Copier {
             target: None,
-            replicas: Replicas::ONE,
+            schema: Schema {
+                vectors: CollectionVectors::default(),
+                replicas: Replicas::ONE,
+            },
             serving: (same && !config.full).then_some(serving),
             manifest,
             version: now_micros(),

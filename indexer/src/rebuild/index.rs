@@ -59,11 +59,8 @@ impl Rebuild<'_> {
     /// What the generation is to be like, by what the serving collection is like now.
     async fn next_generation(&self) -> anyhow::Result<Next> {
         let serving = look_up(self.context.qdrant, &self.record().serving).await?;
-        let given = self.config.options.options();
-        Ok(options::next_generation(
-            &serving.unwrap_or_default(),
-            &given,
-        ))
+        self.config
+            .next_generation(&self.record().serving, serving.as_ref())
     }
 
     async fn make_indexes(&self, found: &Settings, wanted: &Settings) -> anyhow::Result<()> {

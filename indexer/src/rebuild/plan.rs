@@ -209,6 +209,8 @@ impl Planning<'_> {
             self.manifest.fingerprint.to_string(),
             config.full.to_string(),
         ];
+        // Nothing where nothing is said, so that a run of an earlier version goes on.
+        parts.extend(config.bm25.wanted()?.map(|bm25| format!("{bm25:?}")));
         let options = config.options.options();
         if !options.is_empty() {
             parts.push(format!("{options:?}"));

@@ -1,6 +1,7 @@
 //! Verify: the gates. Each measures, says what it found, and stops the run if that is not within its limit.
 
 use contract::field;
+use points::vectors::LACKING_ADVICE;
 use qdrant_client::qdrant::{Condition, Filter};
 
 use super::Rebuild;
@@ -16,6 +17,8 @@ impl Rebuild<'_> {
     pub async fn verify(&mut self) -> anyhow::Result<PhaseReport> {
         let complete = self.complete().await?;
         self.judge(complete)?;
+        let vectors = self.vectors().await?;
+        self.judge(vectors)?;
         let shrink = self.shrink().await?;
         self.judge(shrink)?;
         let samples = self.samples().await?;
@@ -31,6 +34,21 @@ impl Rebuild<'_> {
         let deleted = Condition::matches(field::DELETED, true);
         report.chunks = self.target().count(Filter::must_not([deleted])).await?;
         Ok(report)
+    }
+
+    /// Every point has every vector: a worker of an older version writes points without those that it does not know.
+    async fn vectors(&self) -> anyhow::Result<Gate> {
+        let target = self.target();
+        let lacking = target.lacking(&target.schema().await?.vectors).await?;
+        let named = lacking
+            .iter()
+            .map(|(name, points)| format!("{points} points lack vector `{name}`"));
+        let finding = match named.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "every point has every vector".to_owned(),
+            lacking => format!("{lacking}; {LACKING_ADVICE}"),
+        };
+        let points = lacking.values().sum();
+        Ok(Gate::at_most("vectors", as_double(points), 0.0, finding))
     }
 
     /// Documents that the generation has, against those of the serving collection.

@@ -109,6 +109,7 @@ impl RowPacker {
             field: self.template.field.clone(),
             items,
             reply: None,
+            truncate: false,
         });
         Some(Packed {
             job,

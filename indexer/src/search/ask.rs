@@ -13,6 +13,7 @@ use contract::digest::Digest;
 use contract::job::{self, Embed, Job};
 use contract::model::Manifest;
 use contract::names::{ModelName, ReplyId};
+use contract::tokenizer::MAX_BYTES_PER_TOKEN;
 use contract::topology::{Lane, Priority, RESULTS, reply_subject};
 use futures::StreamExt;
 use queue::nats::NatsError;
@@ -56,6 +57,15 @@ pub enum AskError {
     Listen { reason: String },
 }
 
+/// What a worker has made of queries.
+#[derive(Clone, Debug, Default)]
+pub struct QueryVectors {
+    /// In the order of the queries.
+    pub vectors: Vec<Vec<f32>>,
+    /// Positions of those that the model did not take whole.
+    pub truncated: Vec<usize>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Asker {
     client: Client,
@@ -83,14 +93,19 @@ impl Asker {
     pub async fn ask(
         &self,
         manifest: &Manifest,
-        queries: Vec<String>,
+        mut queries: Vec<String>,
         tokens: usize,
-    ) -> Result<Vec<Vec<f32>>, AskError> {
+    ) -> Result<QueryVectors, AskError> {
+        let cut = within_bytes(manifest, &mut queries);
         let reply = reply_id(&queries);
         let expected = queries.len();
         let job = question(queries, reply.clone());
         let answer = self.answer(manifest, &reply, &job, tokens).await?;
-        vectors(&answer, manifest, expected)
+        let mut vectors = vectors(&answer, manifest, expected)?;
+        vectors.truncated.extend(cut);
+        vectors.truncated.sort_unstable();
+        vectors.truncated.dedup();
+        Ok(vectors)
     }
 
     /// Publishes a job on the live lane of a model, and waits for what is answered to it.
@@ -144,6 +159,19 @@ impl Asker {
     }
 }
 
+/// Cuts what a worker would cut before it tokenizes, so that a long query fits a message; gives the positions.
+fn within_bytes(manifest: &Manifest, queries: &mut [String]) -> Vec<usize> {
+    let most = manifest.identity.max_tokens * MAX_BYTES_PER_TOKEN;
+    let mut cut = Vec::new();
+    for (position, query) in queries.iter_mut().enumerate() {
+        if query.len() > most {
+            query.truncate(query.floor_char_boundary(most));
+            cut.push(position);
+        }
+    }
+    cut
+}
+
 fn listen(error: impl std::fmt::Display) -> AskError {
     AskError::Listen {
         reason: error.to_string(),
@@ -155,6 +183,7 @@ fn question(queries: Vec<String>, reply: ReplyId) -> Job {
         version: job::VERSION.to_owned(),
         queries,
         reply: Some(reply),
+        truncate: true,
         ..Embed::default()
     })
 }
@@ -166,7 +195,7 @@ pub fn reply_id(queries: &[String]) -> ReplyId {
     id.expect("32 hexadecimal digits are a reply id")
 }
 
-fn vectors(payload: &[u8], manifest: &Manifest, queries: usize) -> Result<Vec<Vec<f32>>, AskError> {
+fn vectors(payload: &[u8], manifest: &Manifest, queries: usize) -> Result<QueryVectors, AskError> {
     let unreadable = |reason: String| AskError::Answer { reason };
     let answer = read(payload, manifest)?;
     let vectors = match answer.outcome {
@@ -176,7 +205,8 @@ fn vectors(payload: &[u8], manifest: &Manifest, queries: usize) -> Result<Vec<Ve
     };
     let dimensions = manifest.identity.dimensions;
     if vectors.len() == queries && vectors.iter().all(|vector| vector.len() == dimensions) {
-        return Ok(vectors);
+        let truncated = answer.truncated.iter().map(|row| *row as usize).collect();
+        return Ok(QueryVectors { vectors, truncated });
     }
     Err(unreadable(format!(
         "it has {} vectors, expected {queries} of {dimensions} dimensions",

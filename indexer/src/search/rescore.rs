@@ -83,6 +83,7 @@ fn question(items: Vec<Item>, reply: ReplyId) -> Job {
         version: job::VERSION.to_owned(),
         items,
         reply: Some(reply),
+        truncate: true,
         ..Rescore::default()
     })
 }

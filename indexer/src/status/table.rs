@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use points::vectors::LACKING_ADVICE;
+
 use super::{LaneStatus, Rate, RunStatus, Status, Tokens};
 use crate::outcome::Outcome;
 
@@ -26,6 +28,12 @@ impl fmt::Display for Status {
             let points = collection.points;
             let points = points.map_or_else(|| "?".to_owned(), |points| points.to_string());
             writeln!(f, "{:<32} {points:>10} points", collection.name)?;
+            for (vector, points) in &collection.lacking {
+                writeln!(
+                    f,
+                    "  {points} points lack vector `{vector}`: {LACKING_ADVICE}"
+                )?;
+            }
         }
         for unknown in &self.unknown {
             writeln!(f, "not known: {unknown}")?;

@@ -82,6 +82,7 @@ pub(super) fn point(id: usize, version: u64, chunk: u32, chunks: u32) -> Point {
         fingerprint: FINGERPRINT.to_owned(),
         run: run_name(id),
         vector: Some(vec![0.6, 0.8]),
+        has_words: true,
     }
 }
 
@@ -99,6 +100,7 @@ pub(super) fn tombstone(version: u64) -> Point {
         text: String::new(),
         run,
         vector: None,
+        has_words: false,
         ..point(0, version, 0, 0)
     }
 }

@@ -183,6 +183,14 @@ fn vectors_are_those_of_the_model() {
         assert_eq!(with(Some(bad)), [Kind::BadVector]);
     }
     assert_eq!(with(None), [Kind::BadVector]);
+    let without_words = Point {
+        has_words: false,
+        ..point(1, 1, 0, 1)
+    };
+    assert_eq!(
+        kinds(&[write(1, 1, 1)], vec![without_words], vec![]),
+        [Kind::BadVector]
+    );
     let other = Point {
         fingerprint: "g".to_owned(),
         ..point(1, 1, 0, 1)

@@ -31,6 +31,11 @@ fn problem(point: &Point, rules: &mut Rules<'_>) -> Option<String> {
     if point.fingerprint != rules.fingerprint {
         return Some(format!("has the fingerprint `{}`", point.fingerprint));
     }
+    match (point.has_words, point.deleted) {
+        (true, true) => return Some("is a tombstone with the vector of words".to_owned()),
+        (false, false) => return Some("has no vector of its words".to_owned()),
+        (true, false) | (false, true) => {}
+    }
     let vector = match (&point.vector, point.deleted) {
         (None, true) => return None,
         (Some(_), true) => return Some("is a tombstone with a vector".to_owned()),

@@ -126,6 +126,7 @@ async fn gc_drops_what_nobody_needs_and_nothing_else() -> anyhow::Result<()> {
     let mut foreign = points::collection::create(
         &format!("{}--foreign", bed.stack.collection).parse()?,
         &bed.manifest,
+        None,
     );
     foreign.collection_name = format!("{}--foreign", bed.stack.collection);
     super::qdrant(&bed)?.create_collection(foreign).await?;

@@ -24,7 +24,7 @@ use super::{corpus, found, qdrant, rebuild, rebuild_with, serving, wanted};
 /// The collection that an operator made by hand, with none of its settings as a server has them by default.
 fn by_hand(bed: &Bed) -> anyhow::Result<CreateCollection> {
     let name = format!("{}--byhand", bed.stack.collection);
-    let mut request = collection::create(&name.parse()?, &bed.manifest);
+    let mut request = collection::create(&name.parse()?, &bed.manifest, None);
     let vectors = request
         .vectors_config
         .as_mut()

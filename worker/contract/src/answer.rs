@@ -15,6 +15,9 @@ pub struct Answer {
     pub model: ModelName,
     /// Its fingerprint: a vector may only be searched among vectors of the same one.
     pub fingerprint: Digest,
+    /// Rows, counted from 0, that are longer than the model takes and were cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub truncated: Vec<u32>,
     /// The outcome.
     #[serde(flatten)]
     pub outcome: AnswerOutcome,

@@ -85,6 +85,10 @@ pub struct Embed {
     /// Last token of the subject `results.<reply>` that takes the answer; required with `queries`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyId>,
+    /// Cuts queries that are longer than the model takes instead of refusing the job; the answer names them. Documents
+    /// are never cut by it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncate: bool,
 }
 
 /// A document, or a slice of one that is too long for a single job.
@@ -151,6 +155,9 @@ pub struct Rescore {
     /// Last token of the subject `results.<reply>` that takes the scores, in the order of the items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyId>,
+    /// Cuts items that are longer than the model takes instead of refusing the job; an answer names them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncate: bool,
 }
 
 /// One thing to score.

@@ -8,11 +8,13 @@
 //! | [`topology`] | streams, consumers, subjects, headers |
 //! | [`model`] | the manifest of a staged model, its fingerprint, its signature |
 //! | [`tokenizer`] | text to token ids |
+//! | [`bm25`] | how texts become sparse vectors of their words |
 //! | [`field`] | names of the payload fields of points |
 //! | [`score`] | which payload field takes a score |
 //! | [`digest`] | SHA-256 |
 
 pub mod answer;
+pub mod bm25;
 pub mod digest;
 pub mod field;
 pub mod job;

@@ -24,6 +24,10 @@ use crate::digest::Digest;
 use parts::Parts;
 pub use parts::Pieces;
 
+/// A text of more bytes than this per token that a model takes is cut or refused before it is tokenized: no vocabulary has
+/// longer tokens on average, and tokenizers take far more memory than their input.
+pub const MAX_BYTES_PER_TOKEN: usize = 64;
+
 /// Why a tokenizer could not be loaded or applied.
 #[derive(Debug, Error)]
 pub enum TokenizerError {

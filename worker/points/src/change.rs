@@ -172,7 +172,8 @@ impl Draft for ChangeDraft<'_> {
         match (&self.change.kind, self.chunk) {
             (Kind::Write { document, .. }, Some((chunk, vector))) => {
                 let meta: usize = document.meta.values().map(bytes).sum();
-                BYTES_OF_A_VALUE + chunk.text.len() + size_of_val(vector) + meta
+                // The text is in the payload, and once more for Qdrant to make a vector of.
+                BYTES_OF_A_VALUE + 2 * chunk.text.len() + size_of_val(vector) + meta
             }
             (Kind::Write { .. } | Kind::Delete, _) => BYTES_OF_A_VALUE,
         }

@@ -1,20 +1,73 @@
 //! Collections: their schema, and the fingerprint that guards them.
 
+use contract::bm25::Bm25Options;
 use contract::digest::Digest;
 use contract::field;
 use contract::model::Manifest;
 use contract::names::{CollectionName, ModelName};
 use qdrant_client::qdrant::{
-    CollectionInfo, CreateCollection, CreateCollectionBuilder, Distance, FieldType,
-    VectorParamsBuilder, VectorsConfigBuilder, vectors_config::Config,
+    CollectionInfo, CreateCollection, CreateCollectionBuilder, Distance, FieldType, Modifier,
+    SparseVectorParamsBuilder, SparseVectorsConfigBuilder, VectorParamsBuilder,
+    VectorsConfigBuilder, vectors_config::Config,
 };
 use serde_json::json;
 use thiserror::Error;
+
+use crate::Points;
+use crate::replicas::Replicas;
+use crate::store::{PointsError, Store};
+use crate::vectors::{CollectionVectors, OtherVector, UnknownVectors, VECTORS};
 
 /// Key of the model's fingerprint in the collection's metadata.
 pub const FINGERPRINT: &str = "ebb_fingerprint";
 /// Key of the model's name in the collection's metadata.
 pub const MODEL: &str = "ebb_model";
+
+/// Key of how the collection is searched in its metadata. It is of the alias, and kept from generation to generation.
+pub const SEARCH: &str = "ebb_search";
+
+/// What a writer must know of a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schema {
+    /// Which vectors its points have, and who makes them.
+    pub vectors: CollectionVectors,
+    /// On how many replicas a write has to be.
+    pub replicas: Replicas,
+}
+
+impl Schema {
+    /// What a collection says of itself.
+    ///
+    /// # Errors
+    /// [`UnknownVectors`].
+    pub fn of(info: &CollectionInfo) -> Result<Self, UnknownVectors> {
+        Ok(Self {
+            vectors: CollectionVectors::of(info)?,
+            replicas: Replicas::of(info),
+        })
+    }
+}
+
+impl<S: Store> Points<'_, S> {
+    /// What a writer must know of the collection.
+    ///
+    /// # Errors
+    /// [`PointsError`].
+    pub async fn schema(self) -> Result<Schema, PointsError> {
+        self.schema_of(&self.info().await?)
+    }
+
+    /// The same, as a look at the collection has found it.
+    ///
+    /// # Errors
+    /// [`PointsError::Vectors`].
+    pub fn schema_of(self, info: &CollectionInfo) -> Result<Schema, PointsError> {
+        Schema::of(info).map_err(|source| PointsError::Vectors {
+            collection: self.collection.clone(),
+            source,
+        })
+    }
+}
 
 /// Payload fields with an index. They are created before any point is loaded, because HNSW graphs take account
 /// of the indexes that exist when they are built.
@@ -33,9 +86,13 @@ pub const PAYLOAD_INDEXES: [(&str, FieldType); 7] = [
     (field::INDEXED_AT, FieldType::Datetime),
 ];
 
-/// The collection of a model: one named vector, the fingerprint in the metadata.
+/// The collection of a model: its named vector, the others, the fingerprint and their list in the metadata.
 #[must_use]
-pub fn create(name: &CollectionName, manifest: &Manifest) -> CreateCollection {
+pub fn create(
+    name: &CollectionName,
+    manifest: &Manifest,
+    bm25: Option<&Bm25Options>,
+) -> CreateCollection {
     let mut vectors = VectorsConfigBuilder::default();
     vectors.add_named_vector_params(
         manifest.name.as_str(),
@@ -49,6 +106,15 @@ pub fn create(name: &CollectionName, manifest: &Manifest) -> CreateCollection {
         (MODEL.to_owned(), json!(manifest.name).into()),
     ]
     .into();
+    if let Some(options) = bm25 {
+        let vector = OtherVector::bm25(options.clone());
+        let mut sparse = SparseVectorsConfigBuilder::default();
+        let params = SparseVectorParamsBuilder::default().modifier(Modifier::Idf);
+        sparse.add_named_vector_params(vector.name.clone(), params);
+        request.sparse_vectors_config = Some(sparse.into());
+        let listed = json!([vector]).into();
+        request.metadata.insert(VECTORS.to_owned(), listed);
+    }
     request
 }
 

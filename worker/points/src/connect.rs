@@ -72,11 +72,15 @@ pub const OLDEST: &str = "1.16";
 /// Why a server is not written to.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// It would ignore the condition of a write.
-    #[error("qdrant is version {version}; conditional writes need at least {OLDEST}, upgrade it")]
+    /// It would ignore a part of what it is asked.
+    #[error("qdrant is version {version}; {what} need at least {since}, upgrade it")]
     TooOld {
         /// What the server says.
         version: String,
+        /// What it would ignore.
+        what: &'static str,
+        /// The first version that does not.
+        since: &'static str,
     },
     /// It could not be asked.
     #[error("failed to ask qdrant for its version")]
@@ -88,12 +92,28 @@ pub enum ServerError {
 /// # Errors
 /// [`ServerError`].
 pub async fn check_version(qdrant: &Qdrant) -> Result<(), ServerError> {
+    check_feature(qdrant, "conditional writes", OLDEST).await
+}
+
+/// Checks that a server knows something that it has since a version. One that tells no number is believed.
+///
+/// # Errors
+/// [`ServerError`].
+pub async fn check_feature(
+    qdrant: &Qdrant,
+    what: &'static str,
+    since: &'static str,
+) -> Result<(), ServerError> {
     let health = qdrant.health_check().await;
     let version = health
         .map_err(|error| ServerError::Unknown(Box::new(error)))?
         .version;
-    match (minor(&version), minor(OLDEST)) {
-        (Some(found), Some(oldest)) if found < oldest => Err(ServerError::TooOld { version }),
+    match (minor(&version), minor(since)) {
+        (Some(found), Some(oldest)) if found < oldest => Err(ServerError::TooOld {
+            version,
+            what,
+            since,
+        }),
         _ => Ok(()),
     }
 }

@@ -7,6 +7,7 @@
 //! | [`refusal`] | why a request is refused, and whose turn it is |
 //! | [`limits`] | the largest requests that a collection takes |
 //! | [`collection`] | schema of a collection, and which model may write to it |
+//! | [`vectors`] | what a collection has beside its primary vector |
 //! | [`point`] | ids and payload of the points of a document |
 //! | [`payload`] | reading the payload and the vectors of a point |
 //! | [`options`] | options of an alias: settings of its collections, kept from generation to generation |
@@ -30,6 +31,7 @@ pub mod point;
 pub mod refusal;
 pub mod replicas;
 pub mod store;
+pub mod vectors;
 pub mod write;
 
 pub use client::Qdrant;

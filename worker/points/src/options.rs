@@ -21,6 +21,11 @@
 //! change, like the number of shards, is recorded with the value that the collection still has: as long as it has that
 //! value, the next generation gets the recorded one.
 //!
+//! # Retrieval
+//!
+//! The vector of words beside that of the model, and how the alias is searched, are no options: they are said to the verbs
+//! that make collections ([`Retrieval`]). Without a word about them they are kept like any other setting.
+//!
 //! # Changes
 //!
 //! What a request can change is changed in a collection that is there ([`adjust`]). The rest takes a rebuild, whose new
@@ -40,6 +45,7 @@ mod size;
 
 use std::collections::BTreeMap;
 
+use contract::bm25::Bm25Options;
 use contract::model::Manifest;
 use contract::names::{CollectionName, ModelName};
 use qdrant_client::qdrant::{
@@ -132,6 +138,30 @@ pub struct Adjustment {
     pub drop: Vec<String>,
     /// The change of everything else, and of the record: the last request.
     pub update: Option<UpdateCollection>,
+}
+
+/// What a collection is searched by beside the vector of its model, and how. It is decided by whoever makes the
+/// collection, and is no option.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Retrieval {
+    /// How Qdrant makes the vector of words; `None` without one.
+    pub bm25: Option<Bm25Options>,
+    /// How the alias is searched where nobody says otherwise, as the metadata keep it.
+    pub search: Option<Value>,
+}
+
+impl Next {
+    /// With another retrieval than that of the collection `serving`.
+    #[must_use]
+    pub fn with_retrieval(self, serving: &CollectionInfo, retrieval: &Retrieval) -> Self {
+        let settings = self.settings.with_retrieval(retrieval);
+        let changed = differences(&Settings::of(serving).0, &settings);
+        Self {
+            settings,
+            changed,
+            ..self
+        }
+    }
 }
 
 impl Options {

@@ -122,14 +122,6 @@ impl Replicas {
 }
 
 impl<S: Store> Points<'_, S> {
-    /// How many replicas the collection has.
-    ///
-    /// # Errors
-    /// [`PointsError::Qdrant`].
-    pub async fn replicas(self) -> Result<Replicas, PointsError> {
-        Ok(Replicas::of(&self.info().await?))
-    }
-
     /// Asks all replicas for a point that is not there: fails while nothing could be confirmed.
     ///
     /// # Errors

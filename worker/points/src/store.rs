@@ -24,6 +24,7 @@ use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::payload::include;
 use crate::refusal::Refusal;
+use crate::vectors::UnknownVectors;
 
 /// Points of one read by ids.
 const POINTS_PER_READ: usize = 1024;
@@ -43,6 +44,15 @@ pub enum PointsError {
         /// What came back.
         #[source]
         source: Box<QdrantError>,
+    },
+    /// The collection has vectors that this program does not know.
+    #[error("failed to write points into `{collection}`")]
+    Vectors {
+        /// Where.
+        collection: CollectionName,
+        /// Why.
+        #[source]
+        source: UnknownVectors,
     },
     /// Qdrant answered, but the write is not done.
     #[error("qdrant answered `{status}` instead of `Completed` to {action} `{collection}`")]
@@ -72,7 +82,9 @@ impl PointsError {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Qdrant { source, .. } => Some(Refusal::of(source)),
-            Self::NotCompleted { .. } | Self::NotOnAllReplicas { .. } => None,
+            Self::Vectors { .. } | Self::NotCompleted { .. } | Self::NotOnAllReplicas { .. } => {
+                None
+            }
         }
     }
 }

@@ -35,13 +35,14 @@ use runtime::failpoint;
 
 use crate::Points;
 use crate::change::{Change, Draft, Part};
-use crate::collection::vector_names;
+use crate::collection::Schema;
 use crate::guard::{Guard, Head, tombstones_among};
 use crate::limits::{CONDITIONS_OF_A_DOCUMENT, Limits};
 use crate::payload::doc_id;
 use crate::point::{Stamp, head_id};
 use crate::replicas::Replicas;
 use crate::store::{PointsError, Store, delete_vectors, upsert};
+use crate::vectors::CollectionVectors;
 
 #[cfg(test)]
 mod recorded;
@@ -72,11 +73,19 @@ pub struct Written {
     pub superseded: usize,
 }
 
+/// What a step of [`Points::apply`] writes of each change.
+#[derive(Clone, Copy)]
+struct WrittenPart<'a> {
+    part: Part,
+    stamp: &'a Stamp,
+    vectors: &'a CollectionVectors,
+}
+
 /// The drafts of one request: those that share a guard are one operation, the older versions first.
 type Request<'d, D> = Vec<(Guard, Vec<&'d D>)>;
 
 impl<S: Store> Points<'_, S> {
-    /// Writes all changes. When it returns `Ok`, everything is durable.
+    /// Writes all changes to a collection with this schema. When it returns `Ok`, everything is durable.
     ///
     /// # Errors
     /// [`PointsError`]; parts may have been written, and writing all of it again is harmless.
@@ -84,16 +93,22 @@ impl<S: Store> Points<'_, S> {
         self,
         mut changes: Vec<Change<'_>>,
         stamp: &Stamp,
-        replicas: Replicas,
+        schema: &Schema,
     ) -> Result<Written, PointsError> {
+        let replicas = schema.replicas;
+        let part = |part| WrittenPart {
+            part,
+            stamp,
+            vectors: &schema.vectors,
+        };
         let all = changes.len();
         changes.sort_by_key(Change::guard);
         leave_out_repeated(&mut changes);
         let live = self.without_superseded(changes, replicas).await?;
-        let mut points = self.upsert_part(&live, Part::Head, stamp).await?;
+        let mut points = self.upsert_part(&live, part(Part::Head)).await?;
         failpoint::pass("after-head");
         let live = self.without_superseded(live, replicas).await?;
-        points += self.upsert_part(&live, Part::Body, stamp).await?;
+        points += self.upsert_part(&live, part(Part::Body)).await?;
         failpoint::pass("after-body");
         if !failpoint::skips("prune") {
             let obsolete = live
@@ -133,9 +148,9 @@ impl<S: Store> Points<'_, S> {
     ///
     /// # Errors
     /// [`PointsError`]; a part may have been written.
-    pub async fn copy<D: Draft>(self, drafts: &[D], replicas: Replicas) -> Result<(), PointsError> {
-        self.upsert(drafts, 1).await?;
-        if replicas.are_several() {
+    pub async fn copy<D: Draft>(self, drafts: &[D], schema: &Schema) -> Result<(), PointsError> {
+        self.upsert(drafts, &schema.vectors, 1).await?;
+        if schema.replicas.are_several() {
             self.confirm(drafts).await?;
         }
         Ok(())
@@ -149,24 +164,25 @@ impl<S: Store> Points<'_, S> {
     pub async fn clean<D: AsRef<str>>(
         self,
         doc_ids: &[D],
-        replicas: Replicas,
+        schema: &Schema,
     ) -> Result<(), PointsError> {
         let heads = self.heads(doc_ids).await?;
         let deleted = heads.iter().filter(|(_, head)| head.deleted);
         let deleted: Vec<_> = deleted.map(|(doc_id, _)| head_id(doc_id)).collect();
         if !deleted.is_empty() && !failpoint::skips("tombstone-vectors") {
-            let names = vector_names(&self.info().await?);
+            let names = schema.vectors.names();
             let limits = self.limits().await?;
             for deleted in deleted.chunks(limits.selected(POINTS_PER_REQUEST)) {
                 let tombstones = tombstones_among(deleted.to_vec());
-                let strip = delete_vectors(names.clone(), tombstones);
+                let strip = delete_vectors(names.to_vec(), tombstones);
                 self.update("delete vectors from", vec![strip]).await?;
             }
         }
         let obsolete = heads
             .iter()
             .map(|(doc_id, head)| (doc_id.as_str(), head.obsolete(doc_id)));
-        self.remove_leftovers(obsolete.collect(), replicas).await
+        self.remove_leftovers(obsolete.collect(), schema.replicas)
+            .await
     }
 
     /// Heads of the documents that have one.
@@ -217,8 +233,11 @@ impl<S: Store> Points<'_, S> {
     async fn upsert_part(
         self,
         changes: &[Change<'_>],
-        part: Part,
-        stamp: &Stamp,
+        WrittenPart {
+            part,
+            stamp,
+            vectors,
+        }: WrittenPart<'_>,
     ) -> Result<usize, PointsError> {
         let drafts: Vec<_> = changes
             .iter()
@@ -227,21 +246,21 @@ impl<S: Store> Points<'_, S> {
         let mut seen = HashSet::new();
         let is_each_once = changes.iter().all(|change| seen.insert(change.doc_id));
         let concurrent = if is_each_once { CONCURRENT_REQUESTS } else { 1 };
-        self.upsert(&drafts, concurrent).await?;
+        self.upsert(&drafts, vectors, concurrent).await?;
         Ok(drafts.len())
     }
 
-    async fn upsert<D: Draft>(self, drafts: &[D], concurrent: usize) -> Result<(), PointsError> {
-        let names = if drafts.iter().any(|draft| draft.guard().deletes) {
-            vector_names(&self.info().await?)
-        } else {
-            Vec::new()
-        };
+    async fn upsert<D: Draft>(
+        self,
+        drafts: &[D],
+        vectors: &CollectionVectors,
+        concurrent: usize,
+    ) -> Result<(), PointsError> {
         let mut limits = self.limits().await?;
         loop {
             // Points are made when their request is due, so that only a few requests are in memory.
             let written = stream::iter(requests(drafts, limits))
-                .map(|request| self.update("upsert points into", operations(request, &names)))
+                .map(|request| self.update("upsert points into", operations(request, vectors)))
                 .buffered(concurrent)
                 .try_collect()
                 .await;
@@ -352,15 +371,22 @@ fn requests<D: Draft>(drafts: &[D], limits: Limits) -> Vec<Request<'_, D>> {
     requests
 }
 
-/// Tombstones lose the vectors of what they replace in the same request, if they are still tombstones then.
-fn operations<D: Draft>(request: Request<'_, D>, vector_names: &[String]) -> Vec<Operation> {
+/// Points get the vectors that Qdrant makes. Tombstones lose the vectors of what they replace in the same request, if they
+/// are still tombstones then.
+fn operations<D: Draft>(request: Request<'_, D>, vectors: &CollectionVectors) -> Vec<Operation> {
     let mut operations = Vec::new();
     for (guard, drafts) in request {
-        let points: Vec<_> = drafts.into_iter().map(Draft::point).collect();
+        let mut points: Vec<_> = drafts.into_iter().map(Draft::point).collect();
+        if !failpoint::skips("other-vectors") {
+            points.iter_mut().for_each(|point| vectors.complete(point));
+        }
         let ids: Vec<_> = points.iter().filter_map(|point| point.id.clone()).collect();
         operations.push(upsert(points, guard));
         if guard.deletes && !failpoint::skips("tombstone-vectors") {
-            operations.push(delete_vectors(vector_names.to_vec(), tombstones_among(ids)));
+            operations.push(delete_vectors(
+                vectors.names().to_vec(),
+                tombstones_among(ids),
+            ));
         }
     }
     operations

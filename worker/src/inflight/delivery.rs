@@ -204,6 +204,12 @@ impl Delivery {
         self.settled("ack_lost");
     }
 
+    /// Acknowledges a job that was for an answer alone and was refused: whoever waits has read why.
+    pub async fn refused(self, cause: &'static str, reason: &str) {
+        tracing::info!(job.sequence = self.sequence, cause, reason, "job refused");
+        self.ack().await;
+    }
+
     /// Gives the job back, to be redelivered after the delay.
     pub async fn nak(self, delay: Duration) {
         if self.renewal.has_lapsed() {

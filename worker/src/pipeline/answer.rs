@@ -28,13 +28,22 @@ pub(super) async fn answer(context: &Context, vectors: &Vectors) -> Result<(), A
             Job::Rescore(_) => AnswerOutcome::Scores(rows.clone()),
             Job::Delete(_) => continue,
         };
-        publish(&context.queue, &context.manifest, reply, outcome).await?;
+        let answer = answer_of(&context.manifest, reply, outcome);
+        let truncated = decoded.truncated.clone();
+        publish(
+            &context.queue,
+            Answer {
+                truncated,
+                ..answer
+            },
+        )
+        .await?;
     }
     Ok(())
 }
 
-/// Settles the jobs that a stage refused, tells those who asked of dead letters, and returns the deliveries of the others.
-/// `refused` has the positions in the batch, in ascending order.
+/// Settles the jobs that a stage refused, and returns the deliveries of the others. `refused` has the positions in the
+/// batch, in ascending order.
 pub(super) async fn refuse(
     context: &Context,
     mut deliveries: Deliveries,
@@ -48,32 +57,68 @@ pub(super) async fn refuse(
     deliveries
 }
 
-/// Gives a job back that others may do, and dead-letters any other.
+/// Gives a job back that others may do. Whoever asked is told of the refusal of any other: a job that is for an answer alone
+/// has then what it is for, and the rest becomes a dead letter, because something that was to be written is missing.
 pub(super) async fn settle_refused(context: &Context, delivery: Delivery, refusal: &Refusal) {
     let outcome = refusal.outcome(delivery.delivery_count(), delivery.age());
     let reason = refusal.to_string();
-    if matches!(outcome, Outcome::DeadLetter { .. }) {
-        answer_refusal(context, delivery.payload(), refusal).await;
-    } else {
+    let Outcome::DeadLetter { cause } = outcome else {
         let deliveries = delivery.delivery_count();
         tracing::info!(deliveries, reason, "job given back to other workers");
+        return delivery.settle(outcome, &reason).await;
+    };
+    match answer_refusal(context, delivery.payload(), refusal).await {
+        Told::All => delivery.refused(cause, &reason).await,
+        // The job is refused again, and its answer is tried again.
+        Told::NotYet => {
+            let retry = Outcome::Retry { after: None };
+            delivery.settle(retry, "refusal not answered").await;
+        }
+        Told::Else => delivery.settle(outcome, &reason).await,
     }
-    delivery.settle(outcome, &reason).await;
 }
 
-/// Tells whoever asked that the job was refused, as far as the job can be read at all. A lost answer is not sent again,
-/// because the dead letter records the refusal: whoever asked runs into their own timeout.
-async fn answer_refusal(context: &Context, payload: &[u8], refusal: &Refusal) {
+/// Who knows that a job was refused.
+enum Told {
+    /// Everybody who has to: it was for an answer alone.
+    All,
+    /// Nobody: it was for an answer alone, which could not be stored.
+    NotYet,
+    /// Its answer, if it asked for one, is not all that is missing.
+    Else,
+}
+
+/// Tells whoever asked that the job was refused, as far as the job can be read at all. A lost answer of a job that has a
+/// dead letter is not sent again: whoever asked runs into their own timeout.
+async fn answer_refusal(context: &Context, payload: &[u8], refusal: &Refusal) -> Told {
     let Ok(job) = Job::decode(payload) else {
-        return;
+        return Told::Else;
     };
-    let Some(reply) = reply_of(&job) else { return };
+    let Some(reply) = reply_of(&job) else {
+        return Told::Else;
+    };
     let outcome = AnswerOutcome::Refused {
         cause: refusal.cause().to_owned(),
         reason: refusal.to_string(),
     };
-    if let Err(error) = publish(&context.queue, &context.manifest, reply, outcome).await {
+    let answer = answer_of(&context.manifest, reply, outcome);
+    let published = publish(&context.queue, answer).await;
+    if let Err(error) = &published {
         tracing::warn!(%error, "refusal not answered");
+    }
+    match (writes_nothing(&job), published) {
+        (true, Ok(())) => Told::All,
+        (true, Err(_)) => Told::NotYet,
+        (false, _) => Told::Else,
+    }
+}
+
+/// Whether a job is for an answer alone. The scores of one that names a collection go to its points too.
+fn writes_nothing(job: &Job) -> bool {
+    match job {
+        Job::Embed(embed) => embed.documents.is_empty(),
+        Job::Rescore(rescore) => rescore.collection.is_none(),
+        Job::Delete(_) => false,
     }
 }
 
@@ -85,19 +130,18 @@ fn reply_of(job: &Job) -> Option<&ReplyId> {
     }
 }
 
-async fn publish(
-    queue: &Queue,
-    manifest: &Manifest,
-    reply: &ReplyId,
-    outcome: AnswerOutcome,
-) -> Result<(), AnswerError> {
-    let answer = Answer {
+fn answer_of(manifest: &Manifest, reply: &ReplyId, outcome: AnswerOutcome) -> Answer {
+    Answer {
         reply: reply.clone(),
         model: manifest.name.clone(),
         fingerprint: manifest.fingerprint.clone(),
+        truncated: Vec::new(),
         outcome,
-    };
-    let subject = reply_subject(reply);
+    }
+}
+
+async fn publish(queue: &Queue, answer: Answer) -> Result<(), AnswerError> {
+    let subject = reply_subject(&answer.reply);
     let json = serde_json::to_vec(&answer).expect("an answer has only finite numbers");
     let published = async {
         queue

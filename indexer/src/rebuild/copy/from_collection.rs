@@ -86,7 +86,7 @@ impl CollectionReader<'_> {
 
     /// Removes what an earlier attempt has copied of documents that are left out now.
     async fn forget(&self, documents: &[Found]) -> anyhow::Result<()> {
-        let copier = self.copier;
+        let copier = &self.copier;
         let Some(target) = copier.target.filter(|_| !documents.is_empty()) else {
             return Ok(());
         };

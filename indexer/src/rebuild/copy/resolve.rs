@@ -8,22 +8,22 @@ use contract::job::{Chunk, Document};
 use contract::model::Manifest;
 use contract::score::SCORES;
 use points::change::Copied as CopiedPoint;
+use points::collection::Schema;
 use points::guard::Guard;
 use points::payload::{id, number, text};
 use points::point::{self, Stamp};
-use points::replicas::Replicas;
 use points::{Points, point_id};
 
 use crate::generation::known_vectors::{self, Known, Wanted};
 use crate::generation::ledger::DeadPoints;
 
 /// Tells for each batch of chunks what has to be done about it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Copier<'a> {
     /// The generation; `None` only counts.
     pub target: Option<Points<'a>>,
-    /// Of the generation.
-    pub replicas: Replicas,
+    /// What a writer must know of the generation.
+    pub schema: Schema,
     pub serving: Option<Points<'a>>,
     pub manifest: &'a Manifest,
     pub version: u64,
@@ -153,7 +153,7 @@ impl Copier<'_> {
         let replaced = doc_ids.into_iter().zip(&newer);
         let replaced = replaced.filter_map(|(doc_id, newer)| newer.then_some(doc_id));
         let replaced: Vec<_> = replaced.collect();
-        target.clean(&replaced, self.replicas).await?;
+        target.clean(&replaced, &self.schema).await?;
         Ok(Found {
             points: points
                 .iter()
@@ -199,7 +199,7 @@ impl Copier<'_> {
         let Some(target) = self.target.filter(|_| !drafts.is_empty()) else {
             return Ok(());
         };
-        target.copy(&drafts, self.replicas).await?;
+        target.copy(&drafts, &self.schema).await?;
         let doc_ids: Vec<_> = documents
             .iter()
             .map(|document| document.id.clone())
@@ -209,7 +209,7 @@ impl Copier<'_> {
             .into_iter()
             .filter(|(_, head)| head.version > self.version);
         let newer: Vec<_> = newer.map(|(doc_id, _)| doc_id).collect();
-        Ok(target.clean(&newer, self.replicas).await?)
+        Ok(target.clean(&newer, &self.schema).await?)
     }
 }
 

@@ -3,8 +3,11 @@
 use anyhow::Context as _;
 
 use crate::eval::{EvalConfig, Report, eval};
+use crate::generation::collection::look_up;
 use crate::generation::record::Gate;
 use crate::rebuild::Rebuild;
+use crate::retrieval::Searched;
+use crate::retrieval::options::FusionChoice;
 
 /// How many of the first documents count.
 const CUTOFF: usize = 10;
@@ -12,9 +15,14 @@ const CUTOFF: usize = 10;
 impl Rebuild<'_> {
     /// The gate, if queries are given.
     pub async fn golden(&self) -> anyhow::Result<Option<Gate>> {
-        let Some(config) = self.evaluation() else {
+        let Some(mut config) = self.evaluation() else {
             return Ok(None);
         };
+        // What people get counts, each collection in the mode that it serves.
+        let generation = &self.record().generation;
+        let info = look_up(self.context.qdrant, generation).await?;
+        let served = Searched::of(generation, &info.unwrap_or_default())?;
+        config.modes = vec![served.default().mode];
         let report = eval(&config).await?;
         let found = report
             .gates
@@ -51,6 +59,8 @@ impl Rebuild<'_> {
             baseline_report: None,
             cutoffs: vec![CUTOFF],
             at: CUTOFF,
+            modes: Vec::new(),
+            fusion: FusionChoice::default(),
             exact: false,
             min_ndcg: None,
             max_regression: Some(golden.max_regression),

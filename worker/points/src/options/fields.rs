@@ -84,7 +84,7 @@ macro_rules! kept {
     };
 }
 
-pub(super) static FIELDS: [Field; 60] = [
+pub(super) static FIELDS: [Field; 61] = [
     Field {
         name: "shards",
         changes: Changes::ByRebuild,
@@ -266,6 +266,12 @@ pub(super) static FIELDS: [Field; 60] = [
         name: "wal",
         changes: Changes::ByRebuild,
         get: |it| debug(it.wal.as_ref()),
+        set: None,
+    },
+    Field {
+        name: "bm25",
+        changes: Changes::ByRebuild,
+        get: |it| it.bm25.as_ref().map(|bm25| bm25.to_json().to_string()),
         set: None,
     },
 ];

@@ -8,21 +8,23 @@
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
+use contract::bm25::{self, Bm25Options};
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
     CollectionInfo, CollectionParams, CollectionParamsDiff, CreateCollection, HnswConfigDiff,
     IdTrackerParams, OptimizersConfigDiff, PayloadStorageParams, QuantizationConfig,
-    QuantizationSearchParams, ShardingMethod, StrictModeConfig, UpdateCollection, Value,
-    VectorParams, VectorParamsDiff, VectorParamsDiffMap, VectorsConfigDiff, WalConfigDiff,
-    vectors_config_diff,
+    QuantizationSearchParams, ShardingMethod, SparseVectorParams, StrictModeConfig,
+    UpdateCollection, Value, VectorParams, VectorParamsDiff, VectorParamsDiffMap,
+    VectorsConfigDiff, WalConfigDiff, vectors_config_diff,
 };
 
 use super::fields::{Changes, FIELDS, field};
 use super::index::PayloadIndex;
-use super::{INDEX, NO_INDEX, OWN_METADATA, Record, quantization};
-use crate::collection::{self, MODEL, PAYLOAD_INDEXES};
+use super::{INDEX, NO_INDEX, OWN_METADATA, Record, Retrieval, quantization};
+use crate::collection::{self, MODEL, PAYLOAD_INDEXES, SEARCH};
+use crate::vectors::CollectionVectors;
 
 /// Links of a node of the graph where nobody says: the server's default.
 const DEFAULT_M: u64 = 16;
@@ -50,7 +52,11 @@ pub struct Settings {
     /// How many times more hits are looked for in quantized copies than are wanted.
     pub(super) oversampling: Option<f64>,
     pub(super) strict_mode: Option<StrictModeConfig>,
-    /// What others have written into the metadata.
+    /// How Qdrant makes the vector of words; `None` without one.
+    pub(super) bm25: Option<Bm25Options>,
+    /// How that vector is stored.
+    pub(super) sparse: Option<SparseVectorParams>,
+    /// What others have written into the metadata, and how the alias is searched.
     pub(super) metadata: HashMap<String, Value>,
     /// Payload indexes by field.
     pub(super) indexes: BTreeMap<String, PayloadIndex>,
@@ -67,12 +73,21 @@ impl Settings {
         let params = config.params.unwrap_or_default();
         let mut left_out = Vec::new();
         let model = config.metadata.get(MODEL).and_then(Value::as_str).cloned();
-        let vector = primary(&params, model.as_deref(), &mut left_out);
+        let bm25 = CollectionVectors::of(info);
+        let bm25 = bm25.map(|vectors| vectors.bm25().cloned());
+        let bm25 = bm25.unwrap_or_else(|error| {
+            left_out.push(format!("vectors beside that of the model: {error}"));
+            None
+        });
+        let sparse = params.sparse_vectors_config.as_ref();
+        let sparse = sparse.filter(|_| bm25.is_some());
+        let sparse = sparse.and_then(|sparse| sparse.map.get(bm25::VECTOR).copied());
+        let vector = primary(&params, model.as_deref(), bm25.is_some(), &mut left_out);
         if params.sharding_method() == ShardingMethod::Custom {
             left_out.push("sharding by keys: points are written without one".to_owned());
         }
         let mut metadata = config.metadata;
-        metadata.retain(|key, _| !key.starts_with(OWN_METADATA));
+        metadata.retain(|key, _| key == SEARCH || !key.starts_with(OWN_METADATA));
         let settings = Self {
             shards: Some(params.shard_number),
             replication: params.replication_factor,
@@ -90,6 +105,8 @@ impl Settings {
             rescore: recorded(&record, "search.rescore"),
             oversampling: recorded(&record, "search.oversampling"),
             strict_mode: config.strict_mode_config,
+            bm25,
+            sparse,
             metadata,
             indexes: indexes(info, &mut left_out),
         };
@@ -170,6 +187,18 @@ impl Settings {
         self
     }
 
+    /// With another vector of words, and searched in another way; nothing said of the search leaves it to whoever searches.
+    #[must_use]
+    pub fn with_retrieval(mut self, retrieval: &Retrieval) -> Self {
+        self.bm25.clone_from(&retrieval.bm25);
+        self.sparse = self.sparse.filter(|_| self.bm25.is_some());
+        self.metadata.remove(SEARCH);
+        let search = retrieval.search.clone();
+        self.metadata
+            .extend(search.map(|search| (SEARCH.to_owned(), search)));
+        self
+    }
+
     /// How quantized copies are searched in; `None` as the server does by default.
     #[must_use]
     pub fn search_params(&self) -> Option<QuantizationSearchParams> {
@@ -214,7 +243,12 @@ impl Settings {
     /// The request that creates a collection of these settings for a model. Indexes are not part of it.
     #[must_use]
     pub fn create(&self, name: &CollectionName, manifest: &Manifest) -> CreateCollection {
-        let mut request = collection::create(name, manifest);
+        let mut request = collection::create(name, manifest, self.bm25.as_ref());
+        let sparse = request.sparse_vectors_config.as_mut();
+        let sparse = sparse.and_then(|sparse| sparse.map.get_mut(bm25::VECTOR));
+        if let Some((sparse, kept)) = sparse.zip(self.sparse) {
+            sparse.index = kept.index;
+        }
         let vectors = request.vectors_config.as_mut();
         if let Some(Config::ParamsMap(map)) = vectors.and_then(|vectors| vectors.config.as_mut()) {
             for params in map.map.values_mut() {
@@ -354,6 +388,7 @@ fn unknown(name: &str) -> String {
 fn primary(
     params: &CollectionParams,
     model: Option<&str>,
+    has_bm25: bool,
     left_out: &mut Vec<String>,
 ) -> VectorParams {
     let config = params.vectors_config.as_ref();
@@ -376,10 +411,11 @@ fn primary(
         left_out.push("several vectors of a point: models here yield one".to_owned());
     }
     let sparse = params.sparse_vectors_config.iter();
-    others.extend(sparse.flat_map(|sparse| sparse.map.keys()));
+    let sparse = sparse.flat_map(|sparse| sparse.map.keys());
+    others.extend(sparse.filter(|name| !(has_bm25 && *name == bm25::VECTOR)));
     others.sort();
     for name in others {
-        left_out.push(format!("vector `{name}`: no model here writes it"));
+        left_out.push(format!("vector `{name}`: nobody here writes it"));
     }
     VectorParams {
         size: 0,

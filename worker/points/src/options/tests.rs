@@ -1,11 +1,15 @@
+use contract::model::{Activation, Dtype, Identity, Pooling, Prefixes};
+use contract::topology::Task;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
-    CollectionConfig, CollectionParams, FieldType, HnswConfigDiff, PayloadSchemaInfo,
-    PayloadSchemaType, VectorParams, VectorParamsMap, VectorsConfig,
+    CollectionConfig, CollectionParams, FieldType, HnswConfigDiff, Modifier, PayloadSchemaInfo,
+    PayloadSchemaType, SparseIndexConfig, SparseVectorConfig, SparseVectorParams, VectorParams,
+    VectorParamsMap, VectorsConfig,
 };
 
 use super::*;
-use crate::collection::{FINGERPRINT, PAYLOAD_INDEXES};
+use crate::collection::{FINGERPRINT, PAYLOAD_INDEXES, SEARCH};
+use crate::vectors::{OtherVector, VECTORS};
 
 fn options(entries: &[(&str, &str)]) -> Options {
     Options::read(entries.iter().copied()).unwrap()
@@ -258,6 +262,73 @@ fn how_quantized_copies_are_searched_in_is_recorded_and_kept() {
             .search_params(),
         None
     );
+}
+
+fn manifest() -> Manifest {
+    let identity = Identity {
+        task: Task::Embed,
+        onnx: "model.onnx".to_owned(),
+        files: BTreeMap::new(),
+        pooling: Pooling::Graph,
+        normalize: true,
+        prefixes: Prefixes::default(),
+        max_tokens: 16,
+        dimensions: 4,
+        dtype: Dtype::Fp32,
+        activation: Activation::Raw,
+        labels: Vec::new(),
+    };
+    Manifest::new("m".parse().unwrap(), identity, Vec::new())
+}
+
+#[test]
+fn a_vector_of_words_is_kept_with_its_index_until_another_one_is_asked_for() {
+    let mut serving = collection(&Record::default());
+    let config = serving.config.as_mut().unwrap();
+    let english = Bm25Options::of_language("english");
+    let stored = SparseVectorParams {
+        index: Some(SparseIndexConfig {
+            full_scan_threshold: Some(1),
+            ..SparseIndexConfig::default()
+        }),
+        modifier: Some(Modifier::Idf.into()),
+    };
+    let sparse = [("bm25".to_owned(), stored), ("splade".to_owned(), stored)];
+    let params = config.params.as_mut().unwrap();
+    params.sparse_vectors_config = Some(SparseVectorConfig { map: sparse.into() });
+    let listed = json!([OtherVector::bm25(english.clone())]);
+    let search = json!({"mode": "dense"});
+    config.metadata.extend([
+        (VECTORS.to_owned(), listed.clone().into()),
+        (SEARCH.to_owned(), search.clone().into()),
+    ]);
+
+    let next = next_generation(&serving, &options(&[("hnsw.m", "24")]));
+    assert_eq!(next.named, ["vector `splade`: nobody here writes it"]);
+    let changed: Vec<_> = next.changed.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(changed, ["hnsw.m"]);
+    let manifest = manifest();
+    let name = "docs--2".parse().unwrap();
+    let request = next.settings.create(&name, &manifest);
+    let vectors = request.sparse_vectors_config.unwrap().map;
+    assert_eq!(vectors, [("bm25".to_owned(), stored)].into());
+    assert_eq!(request.metadata[VECTORS], listed.into());
+    assert_eq!(request.metadata[SEARCH], search.into());
+
+    let german = Retrieval {
+        bm25: Some(Bm25Options::of_language("german")),
+        search: None,
+    };
+    let next = next.with_retrieval(&serving, &german);
+    let changed: Vec<_> = next.changed.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(changed, ["bm25", "hnsw.m", "metadata.ebb_search"]);
+    let request = next.settings.create(&name, &manifest);
+    assert!(!request.metadata.contains_key(SEARCH));
+    assert_eq!(request.sparse_vectors_config.unwrap().map["bm25"], stored);
+    let none = next.with_retrieval(&serving, &Retrieval::default());
+    let request = none.settings.create(&name, &manifest);
+    assert_eq!(request.sparse_vectors_config, None);
+    assert!(!request.metadata.contains_key(VECTORS));
 }
 
 #[test]

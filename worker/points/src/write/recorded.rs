@@ -26,6 +26,7 @@ use qdrant_client::qdrant::{
 };
 
 use crate::Points;
+use crate::collection::Schema;
 use crate::limits::Limits;
 use crate::payload::{id_text, is_deleted, number};
 use crate::store::Store;
@@ -211,27 +212,37 @@ impl Recorded {
     }
 }
 
+/// What the store says of its collection.
+fn described() -> CollectionInfo {
+    let mut vectors = VectorsConfigBuilder::default();
+    vectors.add_named_vector_params(
+        MODEL,
+        VectorParamsBuilder::new(2, qdrant_client::qdrant::Distance::Dot),
+    );
+    let params = CollectionParams {
+        vectors_config: Some(vectors.into()),
+        ..CollectionParams::default()
+    };
+    let config = CollectionConfig {
+        params: Some(params),
+        ..CollectionConfig::default()
+    };
+    CollectionInfo {
+        config: Some(config),
+        ..CollectionInfo::default()
+    }
+}
+
+/// What a writer knows of it.
+pub(super) fn schema() -> Schema {
+    Schema::of(&described()).unwrap()
+}
+
 impl Store for Recorded {
     async fn info(&self, _collection: &str) -> Result<GetCollectionInfoResponse, QdrantError> {
         self.step("info")?;
-        let mut vectors = VectorsConfigBuilder::default();
-        vectors.add_named_vector_params(
-            MODEL,
-            VectorParamsBuilder::new(2, qdrant_client::qdrant::Distance::Dot),
-        );
-        let params = CollectionParams {
-            vectors_config: Some(vectors.into()),
-            ..CollectionParams::default()
-        };
-        let config = CollectionConfig {
-            params: Some(params),
-            ..CollectionConfig::default()
-        };
         Ok(GetCollectionInfoResponse {
-            result: Some(CollectionInfo {
-                config: Some(config),
-                ..CollectionInfo::default()
-            }),
+            result: Some(described()),
             ..GetCollectionInfoResponse::default()
         })
     }

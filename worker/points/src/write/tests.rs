@@ -5,7 +5,7 @@ use contract::job::{Chunk, Document};
 use futures::FutureExt as _;
 use qdrant_client::qdrant::{PointId, PointStruct, UpdateStatus};
 
-use super::recorded::{MODEL, Recorded, Stored, shown};
+use super::recorded::{MODEL, Recorded, Stored, schema, shown};
 use super::*;
 use crate::change::Kind;
 
@@ -23,14 +23,14 @@ use Job::{Delete, Write};
 impl Job {
     /// Does the job. The recorded store never waits.
     fn run(self, store: &Recorded) -> Result<Written, PointsError> {
-        self.run_with(store.points(), Replicas::ONE)
+        self.run_with(store.points(), &schema())
     }
 
     /// Does it in a collection with so many replicas.
     pub(super) fn run_with(
         self,
         points: Points<'_, impl Store>,
-        replicas: Replicas,
+        schema: &Schema,
     ) -> Result<Written, PointsError> {
         let (version, chunks) = match self {
             Write(version, chunks) => (version, chunks),
@@ -52,7 +52,7 @@ impl Job {
             kind,
         };
         let stamp = stamp();
-        let applied = points.apply(vec![change], &stamp, replicas);
+        let applied = points.apply(vec![change], &stamp, schema);
         applied.now_or_never().expect("nothing is waited for")
     }
 
@@ -165,7 +165,7 @@ fn of_two_documents_of_one_version_in_a_batch_the_later_one_is_whole() {
             let stamp = stamp();
             let written = store
                 .points()
-                .apply(changes, &stamp, Replicas::ONE)
+                .apply(changes, &stamp, &schema())
                 .now_or_never();
             let written = written.unwrap().unwrap();
             let case = format!("{first} chunks, then {second} in slices of {size}");
@@ -336,10 +336,8 @@ fn versions_of_one_document_in_one_batch_end_with_the_newest() {
                     vectors: &vectors[..document.chunks.len()],
                 },
             });
-        let stamp = stamp();
-        let written = store
-            .points()
-            .apply(changes.collect(), &stamp, Replicas::ONE);
+        let (stamp, schema) = (stamp(), schema());
+        let written = store.points().apply(changes.collect(), &stamp, &schema);
         let written = written.now_or_never().unwrap().unwrap();
         assert_eq!(written.superseded, 2);
         assert_eq!(shown(&store.content()), Write(7, 2).outcome());
@@ -364,7 +362,7 @@ fn a_slice_without_the_head_removes_nothing() {
     };
     let applied = store
         .points()
-        .apply(vec![change], &stamp(), Replicas::ONE)
+        .apply(vec![change], &stamp(), &schema())
         .now_or_never();
     applied.unwrap().unwrap();
     let versions: Vec<_> = shown(&store.content()).iter().map(|it| it.1).collect();
@@ -441,12 +439,12 @@ fn points_that_are_taken_over_obey_the_same_rules() {
                 let points = store.points();
                 let drafts = taken(second);
                 points
-                    .copy(&drafts, Replicas::ONE)
+                    .copy(&drafts, &schema())
                     .now_or_never()
                     .unwrap()
                     .unwrap();
                 points
-                    .clean(&["d"], Replicas::ONE)
+                    .clean(&["d"], &schema())
                     .now_or_never()
                     .unwrap()
                     .unwrap();
@@ -463,7 +461,7 @@ fn cleaning_repairs_a_tombstone_whose_writer_died_before_its_vectors_were_remove
     let whole = Recorded::new(true).with_points(start.clone());
     let copied = whole
         .points()
-        .copy(&taken(Delete(2)), Replicas::ONE)
+        .copy(&taken(Delete(2)), &schema())
         .now_or_never();
     copied.unwrap().unwrap();
     for steps in 0..whole.steps() {
@@ -472,7 +470,7 @@ fn cleaning_repairs_a_tombstone_whose_writer_died_before_its_vectors_were_remove
             .dying_after(steps);
         let copied = dying
             .points()
-            .copy(&taken(Delete(2)), Replicas::ONE)
+            .copy(&taken(Delete(2)), &schema())
             .now_or_never();
         copied.unwrap().unwrap_err();
         let next = Recorded::new(true).with_points(dying.content());
@@ -481,7 +479,7 @@ fn cleaning_repairs_a_tombstone_whose_writer_died_before_its_vectors_were_remove
             deleted.and_then(qdrant_client::qdrant::Value::as_bool) == Some(true)
         });
         next.points()
-            .clean(&["d"], Replicas::ONE)
+            .clean(&["d"], &schema())
             .now_or_never()
             .unwrap()
             .unwrap();
@@ -500,13 +498,13 @@ fn cleaning_cuts_a_document_that_was_written_again_under_its_version_and_is_shor
     Write(1, 4).run(&store).unwrap();
     let points = store.points();
     points
-        .copy(&taken(Write(1, 2)), Replicas::ONE)
+        .copy(&taken(Write(1, 2)), &schema())
         .now_or_never()
         .unwrap()
         .unwrap();
     assert_eq!(shown(&store.content()).len(), 4);
     points
-        .clean(&["d"], Replicas::ONE)
+        .clean(&["d"], &schema())
         .now_or_never()
         .unwrap()
         .unwrap();

@@ -144,6 +144,7 @@ mod tests {
         let work = || DecodedJob {
             job: Job::decode(json).unwrap(),
             default_version: 1,
+            truncated: Vec::new(),
         };
         let mut rows = Vec::new();
         let mut ids = Vec::new();

@@ -7,7 +7,7 @@ use contract::digest::Digest;
 use contract::job::{Chunk, Embed, Job, KnownVector, MAX_JOB_BYTES};
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use contract::tokenizer::{Tokenizer, Tokens};
+use contract::tokenizer::{MAX_BYTES_PER_TOKEN, Tokenizer, Tokens};
 use contract::topology::Task;
 use serde::Deserialize;
 
@@ -16,10 +16,6 @@ use crate::config::{GivenVectors, TooLong};
 use crate::error::Refusal;
 use crate::metrics;
 use crate::plan::{Row, Shapes, plan};
-
-/// A text of more bytes than this per allowed token is refused before it is tokenized: no vocabulary has longer
-/// tokens on average, and tokenizers take far more memory than their input.
-const MAX_BYTES_PER_TOKEN: usize = 64;
 
 /// Bytes of a vector's element in an answer: nine digits, a sign, a point, a comma, an exponent at times.
 const ANSWER_BYTES_PER_ELEMENT: usize = 14;
@@ -40,6 +36,52 @@ pub struct Rules {
     pub collections: Vec<CollectionName>,
     pub too_long: TooLong,
     pub given_vectors: GivenVectors,
+}
+
+/// What is done about the texts of one job that the model does not take whole.
+pub(super) struct LongTexts {
+    policy: TooLong,
+    /// Rows that were cut.
+    cut: Vec<u32>,
+}
+
+impl LongTexts {
+    /// A job may ask to be cut where the installation refuses: whoever waits for its answer is told.
+    fn of(rules: &Rules, job: &Job) -> Self {
+        let asks = match job {
+            Job::Embed(embed) => embed.truncate && embed.documents.is_empty(),
+            Job::Rescore(rescore) => rescore.truncate,
+            Job::Delete(_) => false,
+        };
+        Self {
+            policy: if asks {
+                TooLong::Truncate
+            } else {
+                rules.too_long
+            },
+            cut: Vec::new(),
+        }
+    }
+
+    pub(super) fn refuse_or_count(
+        &mut self,
+        row: usize,
+        tokens: usize,
+        max: usize,
+    ) -> Result<(), Refusal> {
+        match self.policy {
+            TooLong::Refuse => Err(Refusal::TooLong { row, tokens, max }),
+            TooLong::Truncate => {
+                let row = u32::try_from(row).unwrap_or(u32::MAX);
+                // A text may be cut twice, before the tokenizer and after it.
+                if self.cut.last() != Some(&row) {
+                    self.cut.push(row);
+                    metrics::text_truncated();
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The rows of one job.
@@ -95,15 +137,17 @@ impl Encoder {
         if let Some(collection) = job.collection() {
             self.check_collection(collection)?;
         }
+        let mut long = LongTexts::of(&self.rules, &job);
         let rows = match &job {
-            Job::Embed(embed) => self.embed_rows(embed)?,
-            Job::Rescore(rescore) => self.rescore_rows(rescore)?,
+            Job::Embed(embed) => self.embed_rows(embed, &mut long)?,
+            Job::Rescore(rescore) => self.rescore_rows(rescore, &mut long)?,
             Job::Delete(_) => Vec::new(),
         };
         Ok((
             DecodedJob {
                 job,
                 default_version,
+                truncated: long.cut,
             },
             rows,
         ))
@@ -147,23 +191,29 @@ impl Encoder {
         })
     }
 
-    fn embed_rows(&self, embed: &Embed) -> Result<Rows, Refusal> {
+    fn embed_rows(&self, embed: &Embed, long: &mut LongTexts) -> Result<Rows, Refusal> {
         let prefixes = &self.manifest.identity.prefixes;
         self.check_answer(embed.queries.len())?;
         let chunks = embed.documents.iter().flat_map(|document| &document.chunks);
-        let chunk_rows = chunks
-            .enumerate()
-            .map(|(row, chunk)| self.chunk_row(embed, row, chunk));
-        let queries = embed.queries.iter().enumerate();
-        let query_rows = queries.map(|(row, text)| {
-            let tokens = self.tokenize(row, &format!("{}{text}", prefixes.query));
-            tokens.map(Encoded::Tokens)
-        });
-        chunk_rows.chain(query_rows).collect()
+        let mut rows = Vec::new();
+        for (row, chunk) in chunks.enumerate() {
+            rows.push(self.chunk_row(embed, row, chunk, long)?);
+        }
+        for (row, text) in embed.queries.iter().enumerate() {
+            let tokens = self.tokenize(row, &format!("{}{text}", prefixes.query), long)?;
+            rows.push(Encoded::Tokens(tokens));
+        }
+        Ok(rows)
     }
 
     /// Vectors and token ids that were made for another model are ignored: the text is tokenized again.
-    fn chunk_row(&self, embed: &Embed, row: usize, chunk: &Chunk) -> Result<Encoded, Refusal> {
+    fn chunk_row(
+        &self,
+        embed: &Embed,
+        row: usize,
+        chunk: &Chunk,
+        long: &mut LongTexts,
+    ) -> Result<Encoded, Refusal> {
         let is_used = self.rules.given_vectors == GivenVectors::Use
             && embed.fingerprint.as_ref() == Some(&self.manifest.fingerprint);
         if let Some(KnownVector(vector)) = chunk.vector.as_ref().filter(|_| is_used) {
@@ -175,7 +225,7 @@ impl Encoder {
         } else {
             let prefix = &self.manifest.identity.prefixes.document;
             let input = Chunk::model_input(prefix, chunk.context.as_deref(), &chunk.text);
-            self.tokenize(row, &input)?
+            self.tokenize(row, &input, long)?
         };
         Ok(Encoded::Tokens(tokens))
     }
@@ -190,22 +240,32 @@ impl Encoder {
         Ok(())
     }
 
-    pub(super) fn tokenize(&self, row: usize, text: &str) -> Result<Tokens, Refusal> {
+    pub(super) fn tokenize(
+        &self,
+        row: usize,
+        text: &str,
+        long: &mut LongTexts,
+    ) -> Result<Tokens, Refusal> {
         let max = self.manifest.identity.max_tokens;
-        let text = self.bound(row, text, max)?;
+        let text = self.bound(row, text, long)?;
         let mut ids = self.tokenizer.encode(text)?;
         if ids.len() > max {
-            self.refuse_or_count(row, ids.len(), max)?;
+            long.refuse_or_count(row, ids.len(), max)?;
             self.tokenizer.truncate(&mut ids, max);
         }
         Ok(ids.into())
     }
 
     /// Cuts or refuses a text that is hopelessly too long before the tokenizer sees it.
-    fn bound<'a>(&self, row: usize, text: &'a str, max: usize) -> Result<&'a str, Refusal> {
-        let short = self.within_bytes(text);
+    fn bound<'a>(
+        &self,
+        row: usize,
+        text: &'a str,
+        long: &mut LongTexts,
+    ) -> Result<&'a str, Refusal> {
+        let (short, max) = (self.within_bytes(text), self.manifest.identity.max_tokens);
         if short.len() < text.len() {
-            self.refuse_or_count(row, self.least_tokens(text.len()), max)?;
+            long.refuse_or_count(row, self.least_tokens(text.len()), max)?;
         }
         Ok(short)
     }
@@ -219,21 +279,6 @@ impl Encoder {
     /// Tokens that a text of more bytes than the tokenizer may see has at least.
     pub(super) fn least_tokens(&self, bytes: usize) -> usize {
         (bytes / MAX_BYTES_PER_TOKEN).max(self.manifest.identity.max_tokens + 1)
-    }
-
-    pub(super) fn refuse_or_count(
-        &self,
-        row: usize,
-        tokens: usize,
-        max: usize,
-    ) -> Result<(), Refusal> {
-        match self.rules.too_long {
-            TooLong::Refuse => Err(Refusal::TooLong { row, tokens, max }),
-            TooLong::Truncate => {
-                metrics::text_truncated();
-                Ok(())
-            }
-        }
     }
 
     /// Ids from a job are input like any other: one unknown id would fail the tensor of all its neighbours.

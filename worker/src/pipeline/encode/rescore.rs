@@ -3,30 +3,42 @@
 use contract::job::{Item, Rescore};
 use contract::tokenizer::Tokens;
 
-use super::encoder::{Encoded, Encoder, Rows};
+use super::encoder::{Encoded, Encoder, LongTexts, Rows};
 use crate::error::Refusal;
 
 impl Encoder {
-    pub(super) fn rescore_rows(&self, rescore: &Rescore) -> Result<Rows, Refusal> {
+    pub(super) fn rescore_rows(
+        &self,
+        rescore: &Rescore,
+        long: &mut LongTexts,
+    ) -> Result<Rows, Refusal> {
         if rescore.reply.is_some() {
             self.check_answer(rescore.items.len())?;
         }
         let items = rescore.items.iter().enumerate();
-        let tokens = items.map(|(row, item)| self.item(row, item));
+        let tokens = items.map(|(row, item)| self.item(row, item, long));
         tokens.map(|row| row.map(Encoded::Tokens)).collect()
     }
 
-    fn item(&self, row: usize, item: &Item) -> Result<Tokens, Refusal> {
+    fn item(&self, row: usize, item: &Item, long: &mut LongTexts) -> Result<Tokens, Refusal> {
         let prefixes = &self.manifest.identity.prefixes;
         let text = format!("{}{}", prefixes.document, item.text);
         match &item.query {
-            Some(query) => self.pair(row, &format!("{}{query}", prefixes.query), &text),
-            None => self.tokenize(row, &text),
+            Some(query) => {
+                let query = format!("{}{query}", prefixes.query);
+                self.pair(row, (&query, &text), long)
+            }
+            None => self.tokenize(row, &text, long),
         }
     }
 
     /// A pair that is too long is counted once, whichever of its texts is cut.
-    fn pair(&self, row: usize, query: &str, text: &str) -> Result<Tokens, Refusal> {
+    fn pair(
+        &self,
+        row: usize,
+        (query, text): (&str, &str),
+        long: &mut LongTexts,
+    ) -> Result<Tokens, Refusal> {
         let max = self.manifest.identity.max_tokens;
         let (short_query, short_text) = (self.within_bytes(query), self.within_bytes(text));
         let whole = short_query.len() == query.len() && short_text.len() == text.len();
@@ -35,9 +47,9 @@ impl Encoder {
             if tokens.ids.len() <= max {
                 return Ok(tokens);
             }
-            self.refuse_or_count(row, tokens.ids.len(), max)?;
+            long.refuse_or_count(row, tokens.ids.len(), max)?;
         } else {
-            self.refuse_or_count(row, self.least_tokens(query.len() + text.len()), max)?;
+            long.refuse_or_count(row, self.least_tokens(query.len() + text.len()), max)?;
         }
         Ok(self
             .tokenizer

@@ -199,6 +199,30 @@ fn a_text_that_is_too_long_is_cut_where_that_is_allowed() {
 }
 
 #[test]
+fn a_job_may_ask_for_queries_and_items_to_be_cut_and_never_for_documents() {
+    let (queries, items) = (
+        ["short", &"word ".repeat(40)],
+        [&"word ".repeat(40), "short"],
+    );
+    let queries = json!({ "version": "1.0", "kind": "embed", "queries": queries, "reply": "r", "truncate": true });
+    let items = items.map(|text| json!({ "query": "q", "text": text }));
+    let items = json!({ "version": "1.0", "kind": "rescore", "items": items, "reply": "r", "truncate": true });
+    for (encoder, job, cut) in [
+        (embedder(rules()), queries, 1),
+        (rescorer(TooLong::Refuse, 1), items, 0),
+    ] {
+        let (inputs, refused) = encode(&encoder, &[job]);
+        assert!(refused.is_empty(), "{refused:?}");
+        assert_eq!(inputs.jobs[0].truncated, [cut]);
+        assert_eq!(inputs.rows, [2]);
+    }
+    let chunks = json!([{ "text": "word ".repeat(40) }]);
+    let job = with(document(&chunks), &json!({ "truncate": true }));
+    let (_, refused) = encode(&embedder(rules()), &[job]);
+    assert_eq!(refused[0].1.cause(), "too_long");
+}
+
+#[test]
 fn pairs_and_single_texts_share_a_tensor_each_with_its_token_types() {
     let items = json!([{ "query": "lag", "text": "stream" }, { "text": "stream" }]);
     let (inputs, refused) = rescore(&rescorer(TooLong::Refuse, 1), &[items]);

@@ -15,11 +15,14 @@ use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
 use points::change::{Change, Kind};
+use points::collection::Schema;
 use points::connect::check_version;
 use points::limits::{self, Limits};
 use points::point::Stamp;
+use points::refusal::Refusal;
 use points::replicas::Replicas;
-use points::store::Store;
+use points::store::{PointsError, Store};
+use points::vectors::CollectionVectors;
 use points::write::Written;
 use points::{Points, Qdrant, collection};
 use qdrant_client::QdrantError;
@@ -28,6 +31,7 @@ use qdrant_client::qdrant::{
     CollectionInfo, CountPoints, CountResponse, GetCollectionInfoResponse, GetPoints, GetResponse,
     ScrollPoints, ScrollResponse, UpdateBatchPoints, UpdateBatchResponse,
 };
+use runtime::failpoint;
 
 use super::scores;
 use crate::batch::Vectors;
@@ -66,18 +70,43 @@ impl Upserter {
         let mut written = Written::default();
         let stamp = self.stamp();
         for (collection, changes) in changes(vectors) {
-            let replicas = self.check(collection).await?;
-            let points = self.points(collection);
-            let part = points.apply(changes, &stamp, replicas).await?;
+            let part = self.apply(collection, changes, &stamp).await?;
             written.points += part.points;
             written.superseded += part.superseded;
         }
         for (collection, scores) in scores::scores(vectors, &self.manifest) {
-            let replicas = self.check(collection).await?;
+            let schema = self.check(collection).await?;
             written.points += scores.len();
-            scores::write(self.points(collection), &scores, replicas).await?;
+            scores::write(self.points(collection), &scores, schema.replicas).await?;
         }
         Ok(written)
+    }
+
+    /// Writes what belongs to one collection. Its name may be an alias that moves meanwhile to a collection with other
+    /// vectors, which have then been made as those of the first one, or refused, or to one with more replicas, which have then
+    /// not been asked: everything is written again.
+    async fn apply(
+        &self,
+        collection: &CollectionName,
+        changes: Vec<Change<'_>>,
+        stamp: &Stamp,
+    ) -> Result<Written, UpsertError> {
+        let points = self.points(collection);
+        let mut schema = self.check(collection).await?;
+        loop {
+            let written = points.apply(changes.clone(), stamp, &schema).await;
+            let written = match written {
+                // Whatever else has failed is known at once: a server may have asked for a pause.
+                Err(error) if !is_refused(&error) => return Err(error.into()),
+                written => written,
+            };
+            failpoint::pass("before-look-at-vectors");
+            let found = self.check(collection).await?;
+            if found == schema {
+                return Ok(written?);
+            }
+            schema = found;
+        }
     }
 
     /// Whether the server is one that Ebb may write to.
@@ -88,13 +117,13 @@ impl Upserter {
         Ok(check_version(&self.qdrant.qdrant).await?)
     }
 
-    /// Whether the collection is there, and is for this model; gives how many replicas it has. Any collection takes
+    /// Whether the collection is there, and is for this model; gives what a writer must know of it. Any collection takes
     /// scores.
     ///
     /// # Errors
     /// [`UpsertError::Points`] and [`UpsertError::Mismatch`].
-    pub async fn check(&self, collection: &CollectionName) -> Result<Replicas, UpsertError> {
-        Ok(Replicas::of(&self.look_up(collection).await?))
+    pub async fn check(&self, collection: &CollectionName) -> Result<Schema, UpsertError> {
+        Ok(self.look_up(collection).await?.1)
     }
 
     /// The same; and what in the collection's limits leaves no room for what Ebb does.
@@ -105,23 +134,35 @@ impl Upserter {
         &self,
         collection: &CollectionName,
     ) -> Result<Vec<limits::Unfit>, UpsertError> {
-        Ok(limits::unfit(&self.look_up(collection).await?))
+        Ok(limits::unfit(&self.look_up(collection).await?.0))
     }
 
-    async fn look_up(&self, collection: &CollectionName) -> Result<CollectionInfo, UpsertError> {
-        let info = self.points(collection).info().await?;
-        if self.manifest.identity.task == Task::Embed {
-            collection::check(collection, &info, &self.manifest)?;
-        }
-        Ok(info)
+    async fn look_up(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<(CollectionInfo, Schema), UpsertError> {
+        let points = self.points(collection);
+        let info = points.info().await?;
+        let schema = match self.manifest.identity.task {
+            Task::Embed => {
+                collection::check(collection, &info, &self.manifest)?;
+                points.schema_of(&info)?
+            }
+            // It touches no vector, and need not know all.
+            Task::Rescore => Schema {
+                vectors: CollectionVectors::default(),
+                replicas: Replicas::of(&info),
+            },
+        };
+        Ok((info, schema))
     }
 
     /// Whether the collection is there, is for this model, takes writes, and can confirm them.
     pub async fn probe(&self, collection: &CollectionName) -> Result<(), UpsertError> {
-        let replicas = self.check(collection).await?;
+        let schema = self.check(collection).await?;
         let points = self.points(collection);
         points.write_nothing().await?;
-        if replicas.are_several() {
+        if schema.replicas.are_several() {
             points.ask_all_replicas().await?;
         }
         Ok(())
@@ -139,6 +180,11 @@ impl Upserter {
             run: None,
         }
     }
+}
+
+/// Whether the server has read what was written and does not take it, as a vector that the collection does not have.
+fn is_refused(error: &PointsError) -> bool {
+    error.refusal() == Some(Refusal::Content)
 }
 
 /// The changes of a batch, by the collection that they go to.
