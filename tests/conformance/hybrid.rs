@@ -246,21 +246,21 @@ async fn fusions(player: &mut Player<'_>, name: &str) {
         ("fuse by ranks", fused(name, Fusion::Rrf).into()),
         (
             "fuse by ranks with a constant",
-            fused(name, rrf(60, &[])).into(),
+            fused(name, rrf(9, &[])).into(),
         ),
         (
             "fuse by ranks with weights",
-            fused(name, rrf(60, &[2.0, 0.5])).into(),
+            fused(name, rrf(9, &[2.0, 0.5])).into(),
         ),
         ("fuse by scores", fused(name, Fusion::Dbsf).into()),
         (
             "fuse from an offset",
-            fused(name, rrf(60, &[])).offset(2).into(),
+            fused(name, Fusion::Dbsf).offset(2).into(),
         ),
         ("fuse with no constant", fused(name, rrf(0, &[])).into()),
         (
             "fuse with too few weights",
-            fused(name, rrf(60, &[1.0])).into(),
+            fused(name, rrf(9, &[1.0])).into(),
         ),
         (
             "fuse nothing",
@@ -281,7 +281,7 @@ async fn fusions(player: &mut Player<'_>, name: &str) {
         ask(player, request, query).await;
     }
     let queries: Vec<QueryPoints> = vec![
-        fused(name, rrf(60, &[])).into(),
+        fused(name, rrf(9, &[])).into(),
         words(name, "valves and pressure").into(),
     ];
     let batch = QueryBatchPointsBuilder::new(name, queries);

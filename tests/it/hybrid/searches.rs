@@ -231,3 +231,33 @@ async fn an_alias_is_searched_as_it_records_and_a_rollback_brings_that_back() ->
     worker.process.terminate().await?;
     bed.end().await
 }
+
+#[tokio::test]
+async fn requests_keep_to_the_limits_of_the_collection() -> anyhow::Result<()> {
+    let (bed, worker) = filled().await?;
+    let queries: [&[&str]; 3] = [
+        &["pump", "--limit", "4"],
+        &["pump", "--limit", "2", "--group-by-document"],
+        &["pump", "--limit", "2", "--mode", "dense"],
+    ];
+    let mut free = Vec::new();
+    for query in queries {
+        free.push(search(&bed, query).await?["hits"].clone());
+    }
+    let strict = "enabled=true,max_query_limit=4,search_max_batchsize=1,search_allow_exact=false";
+    let limits = ["provision", "--strict-mode", strict];
+    bed.stack.indexer(&limits).await?;
+    for (query, free) in queries.iter().zip(free) {
+        let found = search(&bed, query).await?;
+        assert_eq!(found["hits"], free, "{query:?}");
+    }
+    let log = refused(&bed, &["pump", "--limit", "3", "--offset", "2"]).await?;
+    assert!(
+        log.contains(
+            "gives at most 4 hits (max_query_limit of its strict mode), and 5 are asked for"
+        ),
+        "{log}"
+    );
+    worker.process.terminate().await?;
+    bed.end().await
+}

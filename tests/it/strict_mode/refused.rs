@@ -5,9 +5,9 @@ use contract::names::CollectionName;
 use points::refusal::Refusal;
 use qdrant_client::qdrant::{
     Condition, CountPointsBuilder, CreateFieldIndexCollectionBuilder, DeletePointsBuilder,
-    FieldType, Filter, GetPointsBuilder, PointId, PointStruct, QueryBatchPointsBuilder,
-    QueryPoints, QueryPointsBuilder, ScrollPointsBuilder, SearchParamsBuilder, StrictModeConfig,
-    UpdateBatchPoints, UpsertPointsBuilder, Vector,
+    FieldType, Filter, Fusion, GetPointsBuilder, PointId, PointStruct, PrefetchQueryBuilder,
+    QueryBatchPointsBuilder, QueryPoints, QueryPointsBuilder, ScrollPointsBuilder,
+    SearchParamsBuilder, StrictModeConfig, UpdateBatchPoints, UpsertPointsBuilder, Vector,
 };
 use qdrant_client::{Payload, Qdrant, QdrantError};
 use tests::Bed;
@@ -102,8 +102,8 @@ async fn sizes_of_requests_are_refused_as_limits() -> anyhow::Result<()> {
     };
     limit(&bed, strict).await?;
     let limited = Some(Refusal::Limit);
-    assert_eq!(of(asker.upsert(2).await), None);
-    assert_eq!(of(asker.upsert(3).await), limited);
+    let upserted = (of(asker.upsert(2).await), of(asker.upsert(3).await));
+    assert_eq!(upserted, (None, limited));
     assert_eq!(of(asker.scroll(2, Filter::default()).await), None);
     assert_eq!(of(asker.scroll(3, Filter::default()).await), limited);
     let empty = |field: &str| Condition::is_empty(field);
@@ -129,6 +129,18 @@ async fn sizes_of_requests_are_refused_as_limits() -> anyhow::Result<()> {
     ] {
         assert_eq!(query(asker.search().limit(1).params(params)).await, limited);
     }
+    let fused = |part: PrefetchQueryBuilder| {
+        let part = part
+            .query(vec![0.5_f32; asker.dimensions])
+            .using(asker.model.as_str());
+        let query = QueryPointsBuilder::new(&asker.collection).add_prefetch(part);
+        query.query(Fusion::Rrf).limit(1)
+    };
+    let part = |limit: u64| PrefetchQueryBuilder::default().limit(limit);
+    assert_eq!(query(fused(part(2))).await, None);
+    assert_eq!(query(fused(part(3))).await, limited);
+    let exact = part(2).params(SearchParamsBuilder::default().exact(true));
+    assert_eq!(query(fused(exact)).await, limited);
     let batch = async |size: usize| {
         let searches: Vec<QueryPoints> = vec![asker.search().limit(1).into(); size];
         let batch = QueryBatchPointsBuilder::new(&asker.collection, searches);
