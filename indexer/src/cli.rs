@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     /// These are checked with the rest of their settings, or are no identifiers.
-    const MAY_BE_EMPTY: [&str; 13] = [
+    const MAY_BE_EMPTY: [&str; 15] = [
         "--query",
         "--nats-url",
         "--nats-user",
@@ -221,6 +221,8 @@ mod tests {
         "--hnsw",
         "--strict-mode",
         "--index",
+        "--bm25",
+        "--bm25-options",
     ];
 
     /// An argument that is declared after a flattened group would stand under the heading of that group.

@@ -16,7 +16,7 @@ const DEFAULT_LANGUAGE: &str = "english";
 
 /// What is said of BM25.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Retrieval")]
+#[command(next_help_heading = "BM25")]
 pub struct Bm25Choice {
     /// Language of the texts, for the stop words and stems of BM25; `none` for a collection without BM25. A new alias
     /// is english, a rebuild keeps what the serving generation has
@@ -29,7 +29,7 @@ pub struct Bm25Choice {
 
 /// How the alias is to be searched, recorded with the collection.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Retrieval")]
+#[command(next_help_heading = "Search mode of the alias")]
 pub struct SearchChoice {
     /// How the alias is searched where nobody says otherwise, and measured by gates; by default hybrid where it has
     /// BM25, else dense. A rebuild keeps what the serving generation has

@@ -387,13 +387,10 @@ fn nothing_is_no_value() {
         quantization: nothing(),
         rescore_vectors: nothing(),
         oversampling: nothing(),
-        hnsw: vec![String::new()],
-        strict_mode: vec![String::new()],
-        index: vec![String::new()],
         ..OptionArgs::default()
     };
     let faults: Vec<_> = args.faults().iter().map(ToString::to_string).collect();
-    assert_eq!(faults.len(), 9, "{faults:#?}");
+    assert_eq!(faults.len(), 6, "{faults:#?}");
 }
 
 #[test]

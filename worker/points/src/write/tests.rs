@@ -308,7 +308,6 @@ fn the_steps_are_asked_in_their_order() {
     let asked = store.asked.lock().unwrap().clone();
     let expected = [
         "get",
-        "info",
         "upsert",
         "delete_vectors",
         "get",
