@@ -55,6 +55,15 @@ impl Asker {
             .using(self.model.as_str())
     }
 
+    /// A fusion of one part.
+    fn fused(&self, part: PrefetchQueryBuilder) -> QueryPointsBuilder {
+        let part = part
+            .query(vec![0.5_f32; self.dimensions])
+            .using(self.model.as_str());
+        let query = QueryPointsBuilder::new(&self.collection).add_prefetch(part);
+        query.query(Fusion::Rrf).limit(1)
+    }
+
     async fn scroll(&self, limit: u32, filter: Filter) -> Result<(), QdrantError> {
         let scroll = ScrollPointsBuilder::new(&self.collection);
         let scroll = scroll.limit(limit).filter(filter);
@@ -129,18 +138,11 @@ async fn sizes_of_requests_are_refused_as_limits() -> anyhow::Result<()> {
     ] {
         assert_eq!(query(asker.search().limit(1).params(params)).await, limited);
     }
-    let fused = |part: PrefetchQueryBuilder| {
-        let part = part
-            .query(vec![0.5_f32; asker.dimensions])
-            .using(asker.model.as_str());
-        let query = QueryPointsBuilder::new(&asker.collection).add_prefetch(part);
-        query.query(Fusion::Rrf).limit(1)
-    };
     let part = |limit: u64| PrefetchQueryBuilder::default().limit(limit);
-    assert_eq!(query(fused(part(2))).await, None);
-    assert_eq!(query(fused(part(3))).await, limited);
+    assert_eq!(query(asker.fused(part(2))).await, None);
+    assert_eq!(query(asker.fused(part(3))).await, limited);
     let exact = part(2).params(SearchParamsBuilder::default().exact(true));
-    assert_eq!(query(fused(exact)).await, limited);
+    assert_eq!(query(asker.fused(exact)).await, limited);
     let batch = async |size: usize| {
         let searches: Vec<QueryPoints> = vec![asker.search().limit(1).into(); size];
         let batch = QueryBatchPointsBuilder::new(&asker.collection, searches);
