@@ -131,13 +131,17 @@ async fn a_search_with_a_rescorer_orders_by_its_scores() -> anyhow::Result<()> {
         "search",
         QUERY,
         "--json",
+        "--mode",
+        "dense",
         "--limit",
         "3",
         "--rescore",
         &scene.model,
     ];
     let found: Value = serde_json::from_str(&scene.bed.stack.indexer(&search).await?)?;
-    let plain = ["search", QUERY, "--json", "--limit", "10"];
+    let plain = [
+        "search", QUERY, "--json", "--mode", "dense", "--limit", "10",
+    ];
     let plain: Value = serde_json::from_str(&scene.bed.stack.indexer(&plain).await?)?;
     let ids = |found: &Value| -> Vec<String> {
         let hits = found["hits"].as_array().expect("hits are a list");

@@ -118,7 +118,8 @@ async fn items_that_cannot_be_scored_take_only_their_own_job() -> anyhow::Result
         .map(|letter| letter.cause)
         .collect();
     causes.sort();
-    assert_eq!(causes, ["invalid", "too_long", "too_long"]);
+    // Of the job that was for an answer alone, the answer is all that there is.
+    assert_eq!(causes, ["invalid", "too_long"]);
     let answer = scene.answer("asked").await?;
     assert_eq!(answer["refused"]["cause"], "too_long", "{answer}");
     scene.bed.end().await
