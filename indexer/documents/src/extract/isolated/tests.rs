@@ -103,8 +103,8 @@ fn memory_is_limited() {
         memory_bytes: 1 << 20,
         ..LIMITS
     };
-    // As many letters as take far more memory than a fresh process has spare.
-    let content = "(x) Tj ".repeat(3_000_000);
+    // One text, larger than what the allocator ever takes from memory that it holds already.
+    let content = format!("({}) Tj", "x".repeat(40 << 20));
     let pdf = pdf_of(&[
         "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
         "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
