@@ -131,3 +131,48 @@ fn fusion(search: &Search) -> proto::Query {
         variant: Some(variant),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantized_copies_are_searched_in_as_the_alias_says_and_words_have_none() {
+        let quantization = QuantizationSearchParams {
+            rescore: Some(true),
+            oversampling: Some(2.0),
+            ..QuantizationSearchParams::default()
+        };
+        let options = Bm25Options::of_language("english");
+        let question = Question {
+            dense: Some(("m", &[0.6, 0.8])),
+            words: Some(("pump", &options)),
+        };
+        let asking = |mode| Asking {
+            collection: "docs",
+            search: Search::of(mode),
+            filter: Filter::default(),
+            exact: false,
+            quantization: Some(quantization),
+            candidates: 9,
+            payload: true.into(),
+        };
+        let params = Some(SearchParams {
+            quantization: Some(quantization),
+            ..SearchParams::default()
+        });
+        let dense = asking(Mode::Dense).request(&question, 5, 0);
+        assert_eq!((dense.params, dense.limit), (params.clone(), Some(5)));
+        let words = asking(Mode::Sparse).request(&question, 5, 0);
+        assert_eq!(words.params, None);
+        let hybrid = asking(Mode::Hybrid).request(&question, 5, 0);
+        let parts = hybrid
+            .prefetch
+            .iter()
+            .map(|part| (part.params.clone(), part.limit));
+        assert_eq!(
+            parts.collect::<Vec<_>>(),
+            [(params, Some(9)), (None, Some(9))]
+        );
+    }
+}

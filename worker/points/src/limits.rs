@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `upsert_max_batchsize` | points of an upsert |
 //! | `write_rate_limit` | the same, and what one request deletes or changes: each point costs one of a minute's writes |
-//! | `max_query_limit` | points of a page, hits of a search |
+//! | `max_query_limit` | points of a page, hits of a search and of each of its parts |
 //! | `search_max_batchsize` | searches of a request |
 //! | `filter_max_conditions` | documents that are looked at together |
 //! | `condition_max_size` | ids and values of one condition |
