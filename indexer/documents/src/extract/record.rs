@@ -21,6 +21,7 @@ const NAMED_COLUMNS: usize = 20;
 
 /// Which columns of a table, or fields of a record, mean what.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Columns")]
 pub struct Columns {
     /// Column of a table, or field of a JSON object, that is the id of the document; by default `_id` or `id`
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
