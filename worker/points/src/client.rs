@@ -400,7 +400,7 @@ impl Store for Qdrant {
     }
 
     async fn update(&self, request: UpdateBatchPoints) -> Result<UpdateBatchResponse, QdrantError> {
-        // A copy of all points costs a tenth of what it costs to make them.
+        // Points are large: they are copied only where they may have to be sent once more.
         if self.is_sent_once(&request.collection_name) {
             let answer = self.0.client.update_points_batch(request).await;
             if let Err(error) = &answer

@@ -27,7 +27,7 @@ use crate::collection::{self, MODEL, PAYLOAD_INDEXES, SEARCH};
 use crate::vectors::CollectionVectors;
 
 /// Links of a node of the graph where nobody says: the server's default.
-const DEFAULT_M: u64 = 16;
+pub(super) const DEFAULT_M: u64 = 16;
 
 /// The settings of a collection. What is `None` is left to the server.
 #[derive(Clone, Debug, Default, PartialEq)]

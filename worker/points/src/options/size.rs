@@ -14,10 +14,12 @@
 //! In memory is what is not on disk; on disk is everything. Both times [`SPARE`], because segments that are optimized are
 //! there twice for a while. Qdrant's guide to capacity planning has the same rule for vectors and spare room; the numbers of
 //! the graph are those of the paper on HNSW (2016, section 4.2.3): a server stores links compressed, so that its graph is
-//! smaller. Bytes of int8 copies, ids and indexes are as a server of 1.18 was seen to store them.
+//! smaller. Bytes of int8 copies and indexes are as a server of 1.18 was seen to store them; those of ids are an estimate.
+//! A vector of words is not counted: its size depends on how many different words a chunk has.
 
 use serde::Serialize;
 
+use super::settings::DEFAULT_M;
 use super::{Settings, quantization};
 
 /// Payload of a chunk without its text: ids, digests, times.
@@ -28,8 +30,6 @@ const ID_BYTES: u64 = 40;
 const INDEX_BYTES: u64 = 72;
 /// Room for the segments that are being optimized.
 const SPARE: (u64, u64) = (3, 2);
-/// Links where the server decides.
-const DEFAULT_M: u64 = 16;
 
 /// What is to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
