@@ -12,7 +12,9 @@ use anyhow::Context as _;
 
 use crate::outcome::Outcome;
 use crate::retrieval::Searched;
+use crate::retrieval::options::Asked;
 use crate::search::ask::Asker;
+use crate::search::check_server;
 pub use config::EvalConfig;
 use evaluation::Evaluation;
 use gate::Limits;
@@ -137,20 +139,24 @@ async fn targets(
     let model = &config.model.model;
     let other = config.baseline_model.as_ref().unwrap_or(model);
     let both = [
-        (Some(&config.alias), model),
-        (config.baseline.as_ref(), other),
+        (Some(&config.alias), model, config.fusion.asked(None)),
+        (config.baseline.as_ref(), other, Asked::default()),
     ];
     let (mut targets, mut limits) = (Vec::new(), Vec::new());
-    for (alias, model) in both {
+    for (alias, model, asked) in both {
         let Some(alias) = alias else { continue };
         let manifest = config.model.manifest_of(model)?;
         limits.push(Limit::load(model, &manifest)?);
         let is_first = targets.is_empty();
-        let (target, searched) = target::target(qdrant, alias, manifest, config).await?;
+        let found = target::target(qdrant, alias, manifest, asked, config.exact);
+        let (target, searched) = found.await?;
         match is_first {
             true => targets.extend(in_each_mode(config, &target, &searched)?),
             false => targets.push(target),
         }
+    }
+    for target in &targets {
+        check_server(qdrant, &target.subject.search).await?;
     }
     Ok((targets, limits))
 }

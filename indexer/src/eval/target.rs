@@ -12,12 +12,11 @@ use points::options::Settings;
 use points::{Points, Qdrant};
 use qdrant_client::qdrant::QuantizationSearchParams;
 
-use super::EvalConfig;
 use super::evaluation::Subject;
 use super::read::Topic;
 use crate::generation::alias;
+use crate::retrieval::options::Asked;
 use crate::retrieval::{Mode, Search, Searched};
-use crate::search::check_server;
 
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -29,13 +28,14 @@ pub struct Target {
     pub bm25: Option<Bm25Options>,
 }
 
-/// Finds what an alias leads to. The whole evaluation runs against that collection, even if the alias moves on. Gives what
+/// Finds what an alias leads to, to be searched as is asked, else as it is served. The whole evaluation runs against that collection, even if the alias moves on. Gives what
 /// it can be searched by, too.
 pub async fn target(
     qdrant: &Qdrant,
     alias: &CollectionName,
     manifest: Manifest,
-    config: &EvalConfig,
+    asked: Asked,
+    exact: bool,
 ) -> anyhow::Result<(Target, Searched)> {
     anyhow::ensure!(
         manifest.identity.task == Task::Embed,
@@ -49,14 +49,13 @@ pub async fn target(
     let info = info.result.unwrap_or_default();
     collection::check(&collection, &info, &manifest)?;
     let searched = Searched::of(&collection, &info)?;
-    let search = config.fusion.asked(None).of(&searched)?;
-    check_server(qdrant, &search).await?;
+    let search = asked.of(&searched)?;
     let subject = Subject {
         alias: alias.clone(),
         collection,
         model: manifest.name.clone(),
         fingerprint: manifest.fingerprint.clone(),
-        exact: config.exact,
+        exact,
         search,
     };
     let target = Target {
