@@ -127,6 +127,8 @@ pub struct Place {
 #[derive(Clone, Debug, Serialize)]
 pub struct Hits {
     pub hits: Vec<Hit>,
+    /// How many better hits were left out.
+    pub offset: u64,
     pub query: String,
     /// How was searched.
     pub search: Search,
@@ -286,6 +288,7 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     }
     Ok(Hits {
         hits,
+        offset: config.offset,
         query: config.query.clone(),
         search,
         query_truncated: !vectors.truncated.is_empty(),
@@ -312,7 +315,7 @@ impl Outcome for Hits {
                 "the query is longer than the model takes: its vector is of the beginning alone"
             )?;
         }
-        for (rank, hit) in (1..).zip(&self.hits) {
+        for (rank, hit) in (1 + self.offset..).zip(&self.hits) {
             let place = match (hit.start, hit.end) {
                 (Some(start), Some(end)) => format!(", bytes {start} to {end}"),
                 _ => String::new(),

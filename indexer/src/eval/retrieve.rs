@@ -132,6 +132,15 @@ impl Retriever<'_> {
         for (search, found) in searches.iter_mut().zip(found) {
             if fused {
                 search.take_anew(&found.result, self.depth, limits);
+                let is_cut = found.result.len() >= limits.page(MOST_CHUNKS);
+                anyhow::ensure!(
+                    !is_cut || search.found.len() >= self.depth,
+                    "the first {} hits of `{collection}`, which is the most that it gives, are of {} documents, and the \
+                     largest cutoff needs {}; lower --cutoffs, or give --modes dense",
+                    found.result.len(),
+                    search.found.len(),
+                    self.depth
+                );
             } else {
                 search.take(&found.result, search.limit, self.depth);
             }

@@ -6,7 +6,8 @@
 //! missing.
 //!
 //! **Ties.** A server gives hits of the same score in any order, and a fusion by ranks has many. They are ordered by their
-//! ids here, and one more is asked for, because two that tie may lie on both sides of the end.
+//! ids here, and more are asked for until all that tie with the last one that is wanted are there: which of them a server
+//! gives depends on how many it is asked for. Beyond a multiple of the most hits, ties are left to chance.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -58,13 +59,23 @@ impl Finder<'_> {
         loop {
             let asked = self.most(chunks + 1);
             let (hits, request, is_all) = self.ask(asked).await?;
+            let (given, lowest) = (hits.len(), hits.last().map_or(f32::MIN, |hit| hit.score));
             let hits = match self.config.group_by_document {
                 true => best_of_documents(hits),
                 false => hits,
             };
-            let found = hits.len() as u64;
-            let is_last = is_all || asked <= chunks || chunks >= MOST_HITS * CHUNKS_PER_DOCUMENT;
-            if found > wanted || is_last {
+            let last = usize::try_from(wanted)?.checked_sub(1);
+            let last = last.and_then(|last| hits.get(last));
+            let is_enough = last.is_some_and(|last| last.score > lowest);
+            let is_stopped = asked <= chunks || chunks >= MOST_HITS * CHUNKS_PER_DOCUMENT;
+            if is_all || is_enough || is_stopped {
+                anyhow::ensure!(
+                    is_all || last.is_some(),
+                    "the first {given} hits of `{}`, which is the most that it gives, are of {} documents, and {wanted} \
+                     are asked for; ask for fewer, or leave out --group-by-document",
+                    self.config.collection,
+                    hits.len()
+                );
                 let skip = usize::try_from(offset)?;
                 let hits = hits.into_iter().skip(skip).take(usize::try_from(limit)?);
                 return Ok((hits.collect(), request));
