@@ -211,6 +211,10 @@ impl Planning<'_> {
         ];
         // Nothing where nothing is said, so that a run of an earlier version goes on.
         parts.extend(config.bm25.wanted()?.map(|bm25| format!("{bm25:?}")));
+        let search = config.search.asked();
+        if search.is_set() {
+            parts.push(format!("{search:?}"));
+        }
         let options = config.options.options();
         if !options.is_empty() {
             parts.push(format!("{options:?}"));
