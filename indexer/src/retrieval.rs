@@ -41,7 +41,7 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fusion {
-    /// By ranks: each part gives 1 / (k + rank)
+    /// By ranks: each part gives 1 / (k + rank - 1)
     #[default]
     Rrf,
     /// By scores, each part scaled by its mean and deviation

@@ -118,7 +118,7 @@ async fn points_that_lack_a_vector_stop_a_rebuild_and_are_counted() -> anyhow::R
     let log = bed.directory.path().join("old-worker.log");
     let old = fixtures::process::Process::start(command, "old worker", &log)?;
     let ran = rebuild(&bed, &corpus, &["--full"]).await?;
-    let reason = ran.stopped_by("vectors");
+    let reason = ran.stopped_by("every vector");
     assert!(reason.contains("12 points lack vector `bm25`"), "{reason}");
     assert!(
         reason.contains("upgrade all workers before indexers"),

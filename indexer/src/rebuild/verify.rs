@@ -48,7 +48,12 @@ impl Rebuild<'_> {
             lacking => format!("{lacking}; {LACKING_ADVICE}"),
         };
         let points = lacking.values().sum();
-        Ok(Gate::at_most("vectors", as_double(points), 0.0, finding))
+        Ok(Gate::at_most(
+            "every vector",
+            as_double(points),
+            0.0,
+            finding,
+        ))
     }
 
     /// Documents that the generation has, against those of the serving collection.
