@@ -168,8 +168,10 @@ impl Settings {
         let indexes = indexes.map(|(field, index)| (format!("{INDEX}{field}"), index.show()));
         let metadata = self.metadata.iter();
         let metadata = metadata.map(|(key, value)| {
-            let json = serde_json::to_string(value);
-            (format!("metadata.{key}"), json.unwrap_or_default())
+            // Fields of an object have no order there, and equal values have to look equal.
+            let mut json = serde_json::Value::from(value.clone());
+            json.sort_all_objects();
+            (format!("metadata.{key}"), json.to_string())
         });
         fields.chain(indexes).chain(metadata).collect()
     }
