@@ -88,7 +88,12 @@ fn option_steps(alias: &CollectionName, adjustment: Adjustment) -> Vec<Step> {
         fields.collect::<Vec<_>>()
     };
     let step = |subject: String, change| Step { subject, change };
-    let changed = fields(adjustment.changed);
+    let mut changed = fields(adjustment.changed);
+    let is_recorded = adjustment.by_hand.is_empty() && adjustment.by_rebuild.is_empty();
+    if changed.is_empty() && is_recorded && adjustment.update.is_some() {
+        let field = ["record", "other options", "those that were given"];
+        changed.push(field.map(str::to_owned).into());
+    }
     let subject = format!("options of `{alias}`");
     let mut steps = vec![if changed.is_empty() {
         step(subject, Change::None)
@@ -138,7 +143,10 @@ async fn provision_collection(
     if !config.check {
         let generation = alias.generation(FIRST_GENERATION)?;
         // A run that died between the two requests has left the collection without its alias.
-        if look_up(qdrant, &generation).await?.is_none() {
+        if let Some(info) = look_up(qdrant, &generation).await? {
+            collection::check(&generation, &info, manifest)?;
+            provision_search(config, qdrant, &generation, &info).await?;
+        } else {
             let created = qdrant.create_collection(new_collection(config, manifest, &generation)?);
             let created = created.await;
             created.with_context(|| format!("failed to create collection `{generation}`"))?;
@@ -196,7 +204,8 @@ async fn provision_search(
         let updated = qdrant.update_collection(request).await;
         updated.with_context(|| format!("failed to record how `{alias}` is searched"))?;
     }
-    let found = searched.default().to_string();
+    let found = searched.recorded;
+    let found = found.map_or("nothing".to_owned(), |search| search.to_string());
     let field = ("search".to_owned(), found, wanted.to_string());
     Ok(Change::Update(vec![field]))
 }
