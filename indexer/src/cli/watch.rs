@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use crate::outcome::print_json;
+use crate::outcome::{print_json, shown};
 use crate::status::{Looker, StatusConfig};
 
 use super::output::Output;
@@ -17,7 +17,7 @@ pub async fn watch(config: &StatusConfig, out: &mut Output) -> anyhow::Result<Ex
         if config.json {
             print_json(&status, out)?;
         } else if in_place {
-            write!(out, "{}", in_place_of_the_last(&status.to_string()))?;
+            write!(out, "{}", in_place_of_the_last(&shown(&status.to_string())))?;
         } else {
             writeln!(out, "{}", status.line())?;
         }
