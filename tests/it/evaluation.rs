@@ -180,6 +180,12 @@ async fn the_same_alias_as_baseline_differs_in_nothing_and_a_failed_gate_fails_t
         assert_eq!(found["baseline"]["ties"], 2);
         assert_eq!(found["gates"][0]["passed"], true);
     }
+    // What is tried is compared with what is served.
+    let tried = [&with_alias[..2], &["--rrf-k", "2"]].concat();
+    let tried = report(&small.bed, &together(&files, &tried)).await?;
+    let constant = |of: &Value| of["subject"]["search"]["rrf_k"].clone();
+    assert_eq!(constant(&tried["evaluation"]), 2, "{tried:#}");
+    assert_eq!(constant(&tried["baseline"]), 60, "{tried:#}");
     let (output, log) = run(&small.bed, &together(&files, &["--min-ndcg", "0.999"])).await?;
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(

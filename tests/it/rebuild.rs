@@ -223,7 +223,7 @@ async fn a_rebuild_makes_the_alias_equal_to_its_source_and_says_what_it_did() ->
         second.report["generation"].as_str().unwrap()
     );
     let gates: Vec<_> = second.report["gates"].as_array().unwrap().iter().collect();
-    assert_eq!(gates.len(), 7, "{gates:#?}");
+    assert_eq!(gates.len(), 8, "{gates:#?}");
     assert!(
         gates.iter().all(|gate| gate["passed"] == true),
         "{gates:#?}"

@@ -41,10 +41,8 @@ pub async fn provision_alias(
     manifest: &Manifest,
     alias: &CollectionName,
 ) -> anyhow::Result<Vec<Step>> {
-    let mut steps = vec![
-        provision_collection(config, qdrant, manifest, alias).await?,
-        provision_indexes(config, qdrant, alias).await?,
-    ];
+    let mut steps = provision_collection(config, qdrant, manifest, alias).await?;
+    steps.push(provision_indexes(config, qdrant, alias).await?);
     if let Some(info) = look_up(qdrant, alias).await? {
         steps.push(limits_step(alias, &info));
         let given = config.installation.options.options();
@@ -133,19 +131,20 @@ async fn provision_collection(
     qdrant: &Qdrant,
     manifest: &Manifest,
     alias: &CollectionName,
-) -> anyhow::Result<Step> {
+) -> anyhow::Result<Vec<Step>> {
     let subject = format!("collection `{alias}`");
     if let Some(info) = look_up(qdrant, alias).await? {
-        collection::check(alias, &info, manifest)?;
-        let change = provision_search(config, qdrant, alias, &info).await?;
-        return Ok(Step { subject, change });
+        let (change, by_rebuild) = provision_found(config, qdrant, manifest, alias, &info).await?;
+        let steps = [Some(Step { subject, change }), by_rebuild];
+        return Ok(steps.into_iter().flatten().collect());
     }
+    let mut by_rebuild = None;
     if !config.check {
         let generation = alias.generation(FIRST_GENERATION)?;
         // A run that died between the two requests has left the collection without its alias.
         if let Some(info) = look_up(qdrant, &generation).await? {
-            collection::check(&generation, &info, manifest)?;
-            provision_search(config, qdrant, &generation, &info).await?;
+            let found = provision_found(config, qdrant, manifest, &generation, &info);
+            by_rebuild = found.await?.1;
         } else {
             let created = qdrant.create_collection(new_collection(config, manifest, &generation)?);
             let created = created.await;
@@ -153,10 +152,50 @@ async fn provision_collection(
         }
         alias::point(qdrant, alias, &generation).await?;
     }
-    Ok(Step {
+    let created = Step {
         subject,
         change: Change::Create,
-    })
+    };
+    Ok([Some(created), by_rebuild].into_iter().flatten().collect())
+}
+
+/// A collection that is there: what changed in how it is searched, and what of its words only a rebuild changes.
+async fn provision_found(
+    config: &ProvisionConfig,
+    qdrant: &Qdrant,
+    manifest: &Manifest,
+    name: &CollectionName,
+    info: &CollectionInfo,
+) -> anyhow::Result<(Change, Option<Step>)> {
+    collection::check(name, info, manifest)?;
+    let searched = Searched::of(name, info)?;
+    let by_rebuild = words_step(config, &searched)?;
+    let asked = config.search.asked();
+    // A mode that needs other words than there are waits for them.
+    if by_rebuild.is_some() && asked.of(&searched).is_err() {
+        return Ok((Change::None, by_rebuild));
+    }
+    let change = provision_search(config, qdrant, &searched).await?;
+    Ok((change, by_rebuild))
+}
+
+/// The collection has other words than those that are asked for, or none.
+fn words_step(config: &ProvisionConfig, searched: &Searched) -> anyhow::Result<Option<Step>> {
+    let Some(wanted) = config.bm25.wanted()? else {
+        return Ok(None);
+    };
+    if wanted == searched.bm25 {
+        return Ok(None);
+    }
+    let shown = |bm25: &Option<Bm25Options>| match bm25 {
+        Some(options) => options.to_json().to_string(),
+        None => "none".to_owned(),
+    };
+    let field = ("bm25".to_owned(), shown(&searched.bm25), shown(&wanted));
+    Ok(Some(Step {
+        subject: format!("words of `{}` for its next generation", searched.collection),
+        change: Change::Rebuild(vec![field]),
+    }))
 }
 
 fn new_collection(
@@ -172,26 +211,15 @@ fn new_collection(
     Ok(request)
 }
 
-/// Records how a collection that is there is searched. Its vectors take a rebuild.
+/// Records how a collection that is there is searched.
 async fn provision_search(
     config: &ProvisionConfig,
     qdrant: &Qdrant,
-    alias: &CollectionName,
-    info: &CollectionInfo,
+    searched: &Searched,
 ) -> anyhow::Result<Change> {
-    let searched = Searched::of(alias, info)?;
-    let other = |wanted: &Option<Bm25Options>| *wanted != searched.bm25;
-    anyhow::ensure!(
-        !config.bm25.wanted()?.as_ref().is_some_and(other),
-        "collection `{alias}` has {}, other than --bm25 and --bm25-options say; give them to `indexer rebuild`, which \
-         reuses all vectors, or leave them out here",
-        match &searched.bm25 {
-            Some(options) => format!("BM25 with the options {}", options.to_json()),
-            None => "no BM25".to_owned(),
-        }
-    );
+    let alias = &searched.collection;
     let asked = config.search.asked();
-    let wanted = asked.of(&searched)?;
+    let wanted = asked.of(searched)?;
     if !asked.is_set() || searched.recorded == Some(wanted) {
         return Ok(Change::None);
     }

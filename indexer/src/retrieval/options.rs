@@ -125,7 +125,11 @@ impl Bm25Choice {
             (None, None) => Ok(None),
             (Some(NONE), None) => Ok(Some(None)),
             (Some(NONE), Some(_)) => Err(fault("cannot go with --bm25 none".to_owned())),
-            (None, Some(options)) => Ok(Some(Some(options))),
+            (None, Some(mut options)) => {
+                // Qdrant's default, by its name: two ways to say the same are equal.
+                options.language.get_or_insert(DEFAULT_LANGUAGE.to_owned());
+                Ok(Some(Some(options)))
+            }
             (Some(language), options) => {
                 let mut options = options.unwrap_or_default();
                 if options.language.as_deref().is_some_and(|it| it != language) {
@@ -195,6 +199,21 @@ impl Asked {
             _ => self.over(searched.default()),
         };
         searched.check(search.mode)?;
+        // What the command line left open may contradict what it says.
+        let by_ranks = self.rrf_k.is_some() || self.weights.is_some();
+        let resolved = Self {
+            mode: Some(search.mode),
+            fusion: (by_ranks || self.fusion.is_some()).then_some(search.fusion),
+            ..*self
+        };
+        if let Some(fault) = resolved.faults("settings of the fusion").first() {
+            anyhow::bail!(
+                "collection `{}` is searched by mode {} unless another one is asked for: {}",
+                searched.collection,
+                search.mode,
+                fault.problem
+            );
+        }
         Ok(search)
     }
 
@@ -298,5 +317,17 @@ mod tests {
             ..Asked::default()
         };
         assert!(!dense.faults("--rrf-k").is_empty());
+        // The same where the collection says it and not the command line.
+        let searched = Searched {
+            collection: "c".parse().unwrap(),
+            bm25: Some(Bm25Options::of_language("english")),
+            recorded: Some(Search::of(Mode::Dense)),
+        };
+        let constant = Asked {
+            rrf_k: Some(5),
+            ..Asked::default()
+        };
+        let error = constant.of(&searched).unwrap_err().to_string();
+        assert!(error.contains("`c` is searched by mode dense"), "{error}");
     }
 }

@@ -261,3 +261,65 @@ async fn requests_keep_to_the_limits_of_the_collection() -> anyhow::Result<()> {
     worker.process.terminate().await?;
     bed.end().await
 }
+
+#[tokio::test]
+async fn pages_of_hits_that_tie_show_each_hit_once() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let all: Vec<_> = (0..20).map(|n| format!("d{n:02}")).collect();
+    for id in &all {
+        bed.publish_document(id, 1, &["the same words in every pump"])
+            .await?;
+    }
+    let worker = bed.stack.worker("worker", &[]).await?;
+    bed.drained().await?;
+    for (mode, grouped) in [
+        ("dense", false),
+        ("sparse", false),
+        ("hybrid", false),
+        ("hybrid", true),
+    ] {
+        let mut shown = Vec::new();
+        for page in 0..7 {
+            let offset = (page * 3).to_string();
+            let mut arguments = vec!["pump", "--mode", mode, "--limit", "3", "--offset", &offset];
+            arguments.extend(grouped.then_some("--group-by-document"));
+            let found = search(&bed, &arguments).await?;
+            assert_eq!(found["offset"], json!(page * 3), "{found}");
+            shown.extend(ids(&found).into_iter().map(str::to_owned));
+        }
+        shown.sort_unstable();
+        assert_eq!(shown, all, "{mode}, grouped {grouped}");
+    }
+    worker.process.terminate().await?;
+    bed.end().await
+}
+
+#[tokio::test]
+async fn documents_that_a_request_cannot_reach_are_not_passed_over() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let chunks = ["pump"; 6];
+    bed.publish_document("long", 1, &chunks).await?;
+    bed.publish_document("short", 1, &["a pump among many other words"])
+        .await?;
+    let worker = bed.stack.worker("worker", &[]).await?;
+    bed.drained().await?;
+    let strict = "enabled=true,max_query_limit=4";
+    bed.stack
+        .indexer(&["provision", "--strict-mode", strict])
+        .await?;
+    let query = [
+        "pump",
+        "--mode",
+        "sparse",
+        "--group-by-document",
+        "--limit",
+        "2",
+    ];
+    let log = refused(&bed, &query).await?;
+    assert!(
+        log.contains("are of 1 documents, and 2 are asked for"),
+        "{log}"
+    );
+    worker.process.terminate().await?;
+    bed.end().await
+}

@@ -145,7 +145,7 @@ enum StemmerType {
 pub struct Bm25Error(Vec<String>);
 
 impl Bm25Options {
-    /// English words.
+    /// Words of a language, all else as Qdrant has it.
     #[must_use]
     pub fn of_language(language: &str) -> Self {
         Self {
@@ -180,7 +180,8 @@ impl Bm25Options {
             known.dedup();
             let known = known.join(", ");
             faults.push(format!(
-                "language `{language}` is not known; one of {NO_LANGUAGE}, {known}"
+                "language `{language}` is not known; one of {known}; among other options also {NO_LANGUAGE}, for words as \
+                 they are"
             ));
         }
         for language in self.stop_word_languages() {
