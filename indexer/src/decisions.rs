@@ -1,4 +1,4 @@
-//! Decisions: what an installation has to decide. Everything else follows from them, see [`crate::fleet`].
+//! Decisions: what an installation has to decide. Everything else follows from them, see the module `fleet`.
 //!
 //! There are nine, and this is the only type that knows them: `deploy/decisions.schema.json` is generated from it, and
 //! [`read`](read()) takes nothing that it does not name.

@@ -14,7 +14,6 @@ use crate::outcome::Outcome;
 use crate::retrieval::Searched;
 use crate::retrieval::options::Asked;
 use crate::search::ask::Asker;
-use crate::search::check_server;
 pub use config::EvalConfig;
 use evaluation::Evaluation;
 use gate::Limits;
@@ -156,7 +155,7 @@ async fn targets(
         }
     }
     for target in &targets {
-        check_server(qdrant, &target.subject.search).await?;
+        target.subject.search.check_server(qdrant).await?;
     }
     Ok((targets, limits))
 }

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use points::connect::{login_advice, of_qdrant};
+use points::connect::of_qdrant;
 use points::options::missing_index;
+use points::refusal::login_advice;
 use serde::Serialize;
 
 /// What a verb gives. Its JSON is one object on one line.

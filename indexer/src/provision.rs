@@ -183,7 +183,7 @@ impl ProvisionConfig {
         faults.extend(self.model.faults());
         faults.extend(self.installation.faults());
         faults.extend(self.bm25.faults());
-        faults.extend(self.search.faults());
+        faults.extend(self.search.faults(&self.bm25));
         faults
     }
 }
@@ -237,6 +237,7 @@ pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> 
     if manifest.identity.task != Task::Rescore {
         config.installation.options.options().suit(&manifest)?;
         let qdrant = config.servers.qdrant_to_write().await?;
+        config.search.check_server(&qdrant).await?;
         steps.extend(collections::provision(config, &qdrant, &manifest).await?);
     }
     let check = config.check;

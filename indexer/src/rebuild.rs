@@ -71,6 +71,7 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
     let jetstream = config.servers.jetstream().await?;
     let qdrant = config.servers.qdrant_to_write().await?;
+    config.search.check_server(&qdrant).await?;
     wait_for_stores(&config.sources, config.servers.wait.wait()).await;
     let runs = Runs::open(&jetstream).await?;
     let jobs = stream(&jetstream, JOBS).await?;

@@ -12,7 +12,9 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use contract::bm25::{self, Bm25Options};
 use contract::names::CollectionName;
+use points::Qdrant;
 use points::collection::SEARCH;
+use points::connect::check_feature;
 use points::vectors::CollectionVectors;
 use qdrant_client::qdrant::{CollectionInfo, Value};
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 /// the safe side: with the server's own 2 the first hit of the worse part outranks most of the better one.
 pub const RRF_K: u32 = 60;
 /// The first server that takes weights of a fusion; older ones ignore them.
-pub const WEIGHTS_SINCE: &str = "1.17";
+const WEIGHTS_SINCE: &str = "1.17";
 
 /// By which vectors a collection is searched.
 #[derive(
@@ -76,6 +78,11 @@ pub struct Searched {
     pub recorded: Option<Search>,
 }
 
+async fn check_weights(qdrant: &Qdrant) -> anyhow::Result<()> {
+    check_feature(qdrant, "weights of a fusion", WEIGHTS_SINCE).await?;
+    Ok(())
+}
+
 const fn rrf_k() -> u32 {
     RRF_K
 }
@@ -105,6 +112,14 @@ impl fmt::Display for Mode {
 }
 
 impl Search {
+    /// An old server ignores weights.
+    pub async fn check_server(&self, qdrant: &Qdrant) -> anyhow::Result<()> {
+        if self.mode == Mode::Hybrid && self.weights.is_some() {
+            check_weights(qdrant).await?;
+        }
+        Ok(())
+    }
+
     /// A search by one mode, fused as it is by default.
     pub const fn of(mode: Mode) -> Self {
         Self {

@@ -16,9 +16,7 @@ use contract::field;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
-use points::Qdrant;
 use points::collection;
-use points::connect::check_feature;
 use points::limits::Limits;
 use points::options::Settings;
 use qdrant_client::qdrant::{CollectionInfo, ScoredPoint, Value};
@@ -29,7 +27,7 @@ use crate::config::{ModelDir, Servers};
 use crate::filter::PointFilter;
 use crate::outcome::Outcome;
 use crate::retrieval::options::{Asked, FusionChoice};
-use crate::retrieval::{Mode, Search, Searched, WEIGHTS_SINCE};
+use crate::retrieval::{Mode, Search, Searched};
 use ask::{Asker, QueryVectors};
 use find::Finder;
 
@@ -255,7 +253,7 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     let info = info.result.unwrap_or_default();
     let searched = Searched::of(&config.collection, &info)?;
     let search = config.asked().of(&searched)?;
-    check_server(&qdrant, &search).await?;
+    search.check_server(&qdrant).await?;
     let (mut manifest, mut asker) = (None, None);
     if search.mode.has_dense() {
         manifest = Some(config.manifest(search.mode, &info)?);
@@ -294,14 +292,6 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
         query_truncated: !vectors.truncated.is_empty(),
         request: config.explain.then_some(request),
     })
-}
-
-/// An old server ignores weights.
-pub(crate) async fn check_server(qdrant: &Qdrant, search: &Search) -> anyhow::Result<()> {
-    if search.mode == Mode::Hybrid && search.weights.is_some() {
-        check_feature(qdrant, "weights of a fusion", WEIGHTS_SINCE).await?;
-    }
-    Ok(())
 }
 
 impl Outcome for Hits {

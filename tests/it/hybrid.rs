@@ -235,6 +235,8 @@ async fn options_that_cannot_be_are_refused_before_anything_is_created() -> anyh
         "{log}"
     );
     assert!(log.contains("k must be at least 1"), "{log}");
+    let log = refused(&["--bm25", "none", "--search-mode", "hybrid"], 64).await?;
+    assert!(log.contains("searches by words"), "{log}");
     let log = refused(&["--bm25-options", r#"{"languge": "german"}"#], 64).await?;
     assert!(log.contains("unknown field `languge`"), "{log}");
 

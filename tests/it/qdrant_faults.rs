@@ -162,6 +162,15 @@ async fn a_write_that_takes_half_a_minute_loses_nothing() -> anyhow::Result<()> 
 }
 
 /// Nothing is written to a Qdrant before the time that it asked for is over, by jobs that come later neither.
+/// Waits until the worker knows of what failed: the journal of faults is written before the answer comes.
+async fn breaks(worker: &Worker) -> anyhow::Result<()> {
+    until("the breaker to open", LIMIT, async || {
+        let open = worker.metric("worker_breaker_open").await?;
+        Ok((open > 0.0).then_some(()))
+    })
+    .await
+}
+
 async fn honours_retry_after(seconds: u64) -> anyhow::Result<()> {
     let Some(faulty) = Faulty::start().await? else {
         return Ok(());
@@ -173,7 +182,7 @@ async fn honours_retry_after(seconds: u64) -> anyhow::Result<()> {
     ))?;
     let worker = faulty.bed.stack.worker("worker", &[]).await?;
     faulty.publish("early", 1).await?;
-    faulty.injects(1).await?;
+    breaks(&worker).await?;
     faulty.publish("late", 3).await?;
     faulty.bed.drained().await?;
     let times = faulty.injected()?;
@@ -215,11 +224,7 @@ async fn spends_no_deliveries(outage: &str) -> anyhow::Result<()> {
     faulty.set(outage)?;
     let documents = 60;
     faulty.publish("d", documents).await?;
-    until("the breaker to open", LIMIT, async || {
-        let open = worker.metric("worker_breaker_open").await?;
-        Ok((open > 0.0).then_some(()))
-    })
-    .await?;
+    breaks(&worker).await?;
     let (before, faults) = (faulty.deliveries().await?, faulty.injected()?.len());
     faulty.injects(faults + 8).await?;
     let during = faulty.deliveries().await? - before;
@@ -282,11 +287,7 @@ async fn a_collection_that_was_dropped_and_made_again_gets_all_jobs() -> anyhow:
         bed.publish_document(&format!("d{n}"), 1, &["some text"])
             .await?;
     }
-    until("the breaker to open", LIMIT, async || {
-        let open = worker.metric("worker_breaker_open").await?;
-        Ok((open > 0.0).then_some(()))
-    })
-    .await?;
+    breaks(&worker).await?;
     bed.stack.indexer(&["provision"]).await?;
     bed.drained().await?;
     assert_eq!(bed.points().await?.len(), 20);

@@ -5,7 +5,7 @@ use contract::names::CollectionName;
 use contract::topology::Task;
 use points::collection::Mismatch;
 use points::connect::{OLDEST, ServerError, check_version};
-use points::vectors::LACKING_ADVICE;
+use points::schema::LACKING_ADVICE;
 use points::{Points, Qdrant};
 
 use super::drift::findings;

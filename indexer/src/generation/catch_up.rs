@@ -14,9 +14,9 @@ use contract::tokenizer::Tokenizer;
 use contract::topology::DLQ_MAX_AGE;
 use points::Points;
 use points::change::Copied;
-use points::collection::Schema;
 use points::guard::{Guard, Head};
 use points::payload::{doc_id, id, is_deleted, number, text, vector};
+use points::schema::Schema;
 use qdrant_client::qdrant::{
     Condition, DatetimeRange, Filter, NamedVectors, PointStruct, Range, RetrievedPoint, Vectors,
     vectors::VectorsOptions,

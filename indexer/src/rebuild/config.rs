@@ -150,7 +150,7 @@ impl RebuildConfig {
         }
         faults.extend(self.options.faults());
         faults.extend(self.bm25.faults());
-        faults.extend(self.search.faults());
+        faults.extend(self.search.faults(&self.bm25));
         faults.extend(self.chunking.faults());
         faults.extend(self.sizing.faults());
         faults.extend(silence_fault(self.lease));

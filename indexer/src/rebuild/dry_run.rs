@@ -3,8 +3,8 @@
 use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use points::Points;
-use points::collection::Schema;
 use points::replicas::Replicas;
+use points::schema::Schema;
 use points::vectors::CollectionVectors;
 
 use super::RebuildConfig;

@@ -1,7 +1,7 @@
 //! Verify: the gates. Each measures, says what it found, and stops the run if that is not within its limit.
 
 use contract::field;
-use points::vectors::LACKING_ADVICE;
+use points::schema::LACKING_ADVICE;
 use qdrant_client::qdrant::{Condition, Filter};
 
 use super::Rebuild;

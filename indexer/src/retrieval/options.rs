@@ -3,6 +3,7 @@
 use clap::Args;
 use contract::bm25::Bm25Options;
 use contract::names::CollectionName;
+use points::Qdrant;
 use points::options::Retrieval;
 use qdrant_client::qdrant::CollectionInfo;
 use runtime::settings::ConfigFault;
@@ -156,8 +157,22 @@ impl SearchChoice {
         }
     }
 
-    pub fn faults(&self) -> Vec<ConfigFault> {
-        self.asked().faults("--search-rrf-k, --search-weights")
+    pub fn faults(&self, bm25: &Bm25Choice) -> Vec<ConfigFault> {
+        let mut faults = self.asked().faults("--search-rrf-k, --search-weights");
+        let needs_words = |mode| mode != Mode::Dense;
+        if bm25.bm25.as_deref() == Some(NONE) && self.search_mode.is_some_and(needs_words) {
+            let problem = format!("searches by words, which --bm25 {NONE} leaves out");
+            faults.push(ConfigFault::new("--search-mode", problem));
+        }
+        faults
+    }
+
+    /// What is recorded is used later, by searches that ask for nothing.
+    pub async fn check_server(&self, qdrant: &Qdrant) -> anyhow::Result<()> {
+        match self.search_weights {
+            Some(_) => super::check_weights(qdrant).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use points::vectors::LACKING_ADVICE;
+use points::schema::LACKING_ADVICE;
 
 use super::{LaneStatus, Rate, RunStatus, Status, Tokens};
 use crate::outcome::Outcome;

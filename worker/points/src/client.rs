@@ -28,9 +28,9 @@ use qdrant_client::qdrant::{
 };
 use tokio::time::Instant;
 
-use crate::connect::login_advice;
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::refusal::login_advice;
 use crate::store::Store;
 
 #[cfg(test)]

@@ -8,15 +8,12 @@ use contract::names::{CollectionName, ModelName};
 use qdrant_client::qdrant::{
     CollectionInfo, CreateCollection, CreateCollectionBuilder, Distance, FieldType, Modifier,
     SparseVectorParamsBuilder, SparseVectorsConfigBuilder, VectorParamsBuilder,
-    VectorsConfigBuilder, vectors_config::Config,
+    VectorsConfigBuilder,
 };
 use serde_json::json;
 use thiserror::Error;
 
-use crate::Points;
-use crate::replicas::Replicas;
-use crate::store::{PointsError, Store};
-use crate::vectors::{CollectionVectors, OtherVector, UnknownVectors, VECTORS};
+use crate::vectors::{OtherVector, VECTORS, named_vectors};
 
 /// Key of the model's fingerprint in the collection's metadata.
 pub const FINGERPRINT: &str = "ebb_fingerprint";
@@ -25,49 +22,6 @@ pub const MODEL: &str = "ebb_model";
 
 /// Key of how the collection is searched in its metadata. It is of the alias, and kept from generation to generation.
 pub const SEARCH: &str = "ebb_search";
-
-/// What a writer must know of a collection.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Schema {
-    /// Which vectors its points have, and who makes them.
-    pub vectors: CollectionVectors,
-    /// On how many replicas a write has to be.
-    pub replicas: Replicas,
-}
-
-impl Schema {
-    /// What a collection says of itself.
-    ///
-    /// # Errors
-    /// [`UnknownVectors`].
-    pub fn of(info: &CollectionInfo) -> Result<Self, UnknownVectors> {
-        Ok(Self {
-            vectors: CollectionVectors::of(info)?,
-            replicas: Replicas::of(info),
-        })
-    }
-}
-
-impl<S: Store> Points<'_, S> {
-    /// What a writer must know of the collection.
-    ///
-    /// # Errors
-    /// [`PointsError`].
-    pub async fn schema(self) -> Result<Schema, PointsError> {
-        self.schema_of(&self.info().await?)
-    }
-
-    /// The same, as a look at the collection has found it.
-    ///
-    /// # Errors
-    /// [`PointsError::Vectors`].
-    pub fn schema_of(self, info: &CollectionInfo) -> Result<Schema, PointsError> {
-        Schema::of(info).map_err(|source| PointsError::Vectors {
-            collection: self.collection.clone(),
-            source,
-        })
-    }
-}
 
 /// Payload fields with an index. They are created before any point is loaded, because HNSW graphs take account
 /// of the indexes that exist when they are built.
@@ -229,53 +183,6 @@ pub fn check(
             found: found.unwrap_or_else(|| "no recorded model".to_owned()),
         }),
     }
-}
-
-/// Name and length of each named vector.
-fn named_vectors(info: &CollectionInfo) -> Vec<(String, u64)> {
-    let params = info
-        .config
-        .as_ref()
-        .and_then(|config| config.params.as_ref());
-    let vectors = params
-        .and_then(|p| p.vectors_config.as_ref())
-        .and_then(|v| v.config.as_ref());
-    match vectors {
-        Some(Config::ParamsMap(map)) => map
-            .map
-            .iter()
-            .map(|(name, params)| (name.clone(), params.size))
-            .collect(),
-        Some(Config::Params(params)) => vec![(String::new(), params.size)],
-        None => Vec::new(),
-    }
-}
-
-/// Bytes of the vectors of a point that has all of them.
-pub(crate) fn vector_bytes(info: &CollectionInfo) -> u64 {
-    let lengths = named_vectors(info).into_iter().map(|(_, length)| length);
-    lengths.sum::<u64>() * size_of::<f32>() as u64
-}
-
-/// Names of all vectors that the points of a collection may have, dense and sparse, in the order of the names.
-#[must_use]
-pub fn vector_names(info: &CollectionInfo) -> Vec<String> {
-    let mut names: Vec<_> = named_vectors(info)
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    let params = info
-        .config
-        .as_ref()
-        .and_then(|config| config.params.as_ref());
-    let sparse = params.and_then(|params| params.sparse_vectors_config.as_ref());
-    names.extend(
-        sparse
-            .into_iter()
-            .flat_map(|sparse| sparse.map.keys().cloned()),
-    );
-    names.sort_unstable();
-    names
 }
 
 fn recorded_fingerprint(info: &CollectionInfo) -> Option<String> {

@@ -8,6 +8,7 @@ use qdrant_client::QdrantError;
 use thiserror::Error;
 
 use crate::client::{PATIENCE, Qdrant};
+use crate::refusal::login_advice;
 use runtime::settings::{ConfigFault, Secret};
 use runtime::wait::Wait;
 
@@ -159,27 +160,6 @@ pub fn of_qdrant<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a QdrantError
     error
         .downcast_ref()
         .or_else(|| boxed().map(|error| &**error))
-}
-
-/// What to do about a request that failed because of who we are, or of who the server is; `None` for all other errors.
-#[must_use]
-pub fn login_advice(error: &QdrantError) -> Option<&'static str> {
-    const PERMISSION_DENIED: i32 = 7;
-    const UNAUTHENTICATED: i32 = 16;
-    let QdrantError::ResponseError { status } = error else {
-        return None;
-    };
-    // The client keeps nothing of the cause but its text.
-    if status.message().contains("InvalidCertificate(") {
-        return Some(
-            "it shows a certificate that is not trusted; name its authority in SSL_CERT_FILE or SSL_CERT_DIR",
-        );
-    }
-    match status.code() as i32 {
-        PERMISSION_DENIED => Some("permission denied; check --qdrant-api-key (QDRANT_API_KEY)"),
-        UNAUTHENTICATED => Some("login refused; check --qdrant-api-key (QDRANT_API_KEY)"),
-        _ => None,
-    }
 }
 
 impl QdrantConfig {

@@ -6,8 +6,9 @@
 //! | [`client`] | the client, through which every request goes: what is asked again, and for how long |
 //! | [`refusal`] | why a request is refused, and whose turn it is |
 //! | [`limits`] | the largest requests that a collection takes |
-//! | [`collection`] | schema of a collection, and which model may write to it |
-//! | [`vectors`] | what a collection has beside its primary vector |
+//! | [`collection`] | how a collection is made, and which model may write to it |
+//! | [`vectors`] | which vectors a collection has, and what a writer adds for them |
+//! | [`schema`] | what a writer must know of a collection, and whether its points have all vectors |
 //! | [`point`] | ids and payload of the points of a document |
 //! | [`payload`] | reading the payload and the vectors of a point |
 //! | [`options`] | options of an alias: settings of its collections, kept from generation to generation |
@@ -30,6 +31,7 @@ pub mod payload;
 pub mod point;
 pub mod refusal;
 pub mod replicas;
+pub mod schema;
 pub mod store;
 pub mod vectors;
 pub mod write;

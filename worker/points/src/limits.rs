@@ -1,7 +1,7 @@
 //! Limits: the largest requests that a collection takes, and whether Ebb can live with them.
 //!
 //! A collection in strict mode refuses requests that are larger. Its limits are read with the collection
-//! ([`crate::store::Store::limits`]), and requests are cut to them:
+//! (`Store::limits`), and requests are cut to them:
 //!
 //! | limit | what is kept to it |
 //! |---|---|
@@ -21,7 +21,8 @@
 use qdrant_client::qdrant::{CollectionInfo, StrictModeConfig};
 use serde::Serialize;
 
-use crate::collection::{PAYLOAD_INDEXES, vector_bytes};
+use crate::collection::PAYLOAD_INDEXES;
+use crate::vectors::vector_bytes;
 
 /// The largest requests that a collection takes; a number that is as large as can be is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

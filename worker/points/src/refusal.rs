@@ -201,6 +201,27 @@ impl Refusal {
     }
 }
 
+/// What to do about a request that failed because of who we are, or of who the server is; `None` for all other errors.
+#[must_use]
+pub fn login_advice(error: &QdrantError) -> Option<&'static str> {
+    const PERMISSION_DENIED: i32 = 7;
+    const UNAUTHENTICATED: i32 = 16;
+    let QdrantError::ResponseError { status } = error else {
+        return None;
+    };
+    // The client keeps nothing of the cause but its text.
+    if status.message().contains("InvalidCertificate(") {
+        return Some(
+            "it shows a certificate that is not trusted; name its authority in SSL_CERT_FILE or SSL_CERT_DIR",
+        );
+    }
+    match status.code() as i32 {
+        PERMISSION_DENIED => Some("permission denied; check --qdrant-api-key (QDRANT_API_KEY)"),
+        UNAUTHENTICATED => Some("login refused; check --qdrant-api-key (QDRANT_API_KEY)"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Refusal::{self, Content, Full, Index, Limit, Missing, Outage, Rights, Setup};

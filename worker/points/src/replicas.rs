@@ -1,4 +1,4 @@
-//! Replicas: what the protocol of [`mod@crate::write`] asks of a collection that keeps several copies of each shard, and
+//! Replicas: what the protocol of writes asks of a collection that keeps several copies of each shard, and
 //! why that is enough. A collection with one replica is asked for nothing more than before.
 //!
 //! **What Qdrant does** (read in the sources of 1.16.3, 1.18.3 and 1.19.0, and tried on three nodes of 1.18.3):

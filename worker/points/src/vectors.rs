@@ -3,22 +3,17 @@
 //! The primary vector is that of the model whose workers write the documents. The metadata of the collection list the
 //! others: a name, a kind, and who makes it. Whoever writes points reads that list, so that it need not be told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use contract::bm25::{self, Bm25Options};
 use contract::field;
 use contract::job::Chunk;
 use qdrant_client::qdrant::vectors::VectorsOptions;
 use qdrant_client::qdrant::{
-    CollectionInfo, Condition, Document, Filter, NamedVectors, PointStruct, Value, Vector,
+    CollectionInfo, Document, NamedVectors, PointStruct, Value, Vector, vectors_config::Config,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use crate::Points;
-use crate::collection::vector_names;
-use crate::guard::tombstones;
-use crate::store::{PointsError, Store};
 
 /// Key of the list of vectors in the collection's metadata.
 pub const VECTORS: &str = "ebb_vectors";
@@ -126,31 +121,52 @@ impl CollectionVectors {
     }
 }
 
-impl<S: Store> Points<'_, S> {
-    /// How many points lack each vector, tombstones left out; a vector that all have is not named. A worker of a version
-    /// that does not know a vector writes points without it.
-    ///
-    /// # Errors
-    /// [`PointsError::Qdrant`].
-    pub async fn lacking(
-        self,
-        vectors: &CollectionVectors,
-    ) -> Result<BTreeMap<String, u64>, PointsError> {
-        let mut lacking = BTreeMap::new();
-        for name in &vectors.names {
-            let without = Filter::must_not([tombstones(), Condition::has_vector(name.as_str())]);
-            let points = self.count(without).await?;
-            if points > 0 {
-                lacking.insert(name.clone(), points);
-            }
-        }
-        Ok(lacking)
+/// Name and length of each named vector.
+pub(crate) fn named_vectors(info: &CollectionInfo) -> Vec<(String, u64)> {
+    let params = info
+        .config
+        .as_ref()
+        .and_then(|config| config.params.as_ref());
+    let vectors = params
+        .and_then(|p| p.vectors_config.as_ref())
+        .and_then(|v| v.config.as_ref());
+    match vectors {
+        Some(Config::ParamsMap(map)) => map
+            .map
+            .iter()
+            .map(|(name, params)| (name.clone(), params.size))
+            .collect(),
+        Some(Config::Params(params)) => vec![(String::new(), params.size)],
+        None => Vec::new(),
     }
 }
 
-/// What to do about points that lack a vector.
-pub const LACKING_ADVICE: &str = "upgrade all workers before indexers, then rebuild the alias from \
-                                  its sources or --from-collection; vectors that are there are reused";
+/// Bytes of the vectors of a point that has all of them.
+pub(crate) fn vector_bytes(info: &CollectionInfo) -> u64 {
+    let lengths = named_vectors(info).into_iter().map(|(_, length)| length);
+    lengths.sum::<u64>() * size_of::<f32>() as u64
+}
+
+/// Names of all vectors that the points of a collection may have, dense and sparse, in the order of the names.
+#[must_use]
+pub fn vector_names(info: &CollectionInfo) -> Vec<String> {
+    let mut names: Vec<_> = named_vectors(info)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let params = info
+        .config
+        .as_ref()
+        .and_then(|config| config.params.as_ref());
+    let sparse = params.and_then(|params| params.sparse_vectors_config.as_ref());
+    names.extend(
+        sparse
+            .into_iter()
+            .flat_map(|sparse| sparse.map.keys().cloned()),
+    );
+    names.sort_unstable();
+    names
+}
 
 /// The text of a point as its model reads it, without the prefix that is the model's own.
 fn text(payload: &HashMap<String, Value>) -> Option<String> {

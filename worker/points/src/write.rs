@@ -35,12 +35,12 @@ use runtime::failpoint;
 
 use crate::Points;
 use crate::change::{Change, Draft, Part};
-use crate::collection::Schema;
 use crate::guard::{Guard, Head, tombstones_among};
 use crate::limits::{CONDITIONS_OF_A_DOCUMENT, Limits};
 use crate::payload::doc_id;
 use crate::point::{Stamp, head_id};
 use crate::replicas::Replicas;
+use crate::schema::Schema;
 use crate::store::{PointsError, Store, delete_vectors, upsert};
 use crate::vectors::CollectionVectors;
 

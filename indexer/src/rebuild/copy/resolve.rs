@@ -8,10 +8,10 @@ use contract::job::{Chunk, Document};
 use contract::model::Manifest;
 use contract::score::SCORES;
 use points::change::Copied as CopiedPoint;
-use points::collection::Schema;
 use points::guard::Guard;
 use points::payload::{id, number, text};
 use points::point::{self, Stamp};
+use points::schema::Schema;
 use points::{Points, point_id};
 
 use crate::generation::known_vectors::{self, Known, Wanted};

@@ -26,9 +26,9 @@ use qdrant_client::qdrant::{
 };
 
 use crate::Points;
-use crate::collection::Schema;
 use crate::limits::Limits;
 use crate::payload::{id_text, is_deleted, number};
+use crate::schema::Schema;
 use crate::store::Store;
 
 /// Name of the only vector.

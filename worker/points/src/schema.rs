@@ -1,0 +1,78 @@
+//! Schema: what a writer must know of a collection, and whether its points have all that it says.
+
+use std::collections::BTreeMap;
+
+use qdrant_client::qdrant::{CollectionInfo, Condition, Filter};
+
+use crate::Points;
+use crate::guard::tombstones;
+use crate::replicas::Replicas;
+use crate::store::{PointsError, Store};
+use crate::vectors::{CollectionVectors, UnknownVectors};
+
+/// What to do about points that lack a vector.
+pub const LACKING_ADVICE: &str = "upgrade all workers before indexers, then rebuild the alias from \
+                                  its sources or --from-collection; vectors that are there are reused";
+
+/// What a writer must know of a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schema {
+    /// Which vectors its points have, and who makes them.
+    pub vectors: CollectionVectors,
+    /// On how many replicas a write has to be.
+    pub replicas: Replicas,
+}
+
+impl Schema {
+    /// What a collection says of itself.
+    ///
+    /// # Errors
+    /// [`UnknownVectors`].
+    pub fn of(info: &CollectionInfo) -> Result<Self, UnknownVectors> {
+        Ok(Self {
+            vectors: CollectionVectors::of(info)?,
+            replicas: Replicas::of(info),
+        })
+    }
+}
+
+impl<S: Store> Points<'_, S> {
+    /// What a writer must know of the collection.
+    ///
+    /// # Errors
+    /// [`PointsError`].
+    pub async fn schema(self) -> Result<Schema, PointsError> {
+        self.schema_of(&self.info().await?)
+    }
+
+    /// The same, as a look at the collection has found it.
+    ///
+    /// # Errors
+    /// [`PointsError::Vectors`].
+    pub fn schema_of(self, info: &CollectionInfo) -> Result<Schema, PointsError> {
+        Schema::of(info).map_err(|source| PointsError::Vectors {
+            collection: self.collection.clone(),
+            source,
+        })
+    }
+
+    /// How many points lack each vector, tombstones left out; a vector that all have is not named. A worker of a version
+    /// that does not know a vector writes points without it.
+    ///
+    /// # Errors
+    /// [`PointsError::Qdrant`].
+    pub async fn lacking(
+        self,
+        vectors: &CollectionVectors,
+    ) -> Result<BTreeMap<String, u64>, PointsError> {
+        let mut lacking = BTreeMap::new();
+        for name in vectors.names() {
+            let without = Filter::must_not([tombstones(), Condition::has_vector(name.as_str())]);
+            let points = self.count(without).await?;
+            if points > 0 {
+                lacking.insert(name.clone(), points);
+            }
+        }
+        Ok(lacking)
+    }
+}
