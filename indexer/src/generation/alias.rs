@@ -51,6 +51,16 @@ pub async fn targets(qdrant: &Qdrant) -> anyhow::Result<Vec<String>> {
     Ok(aliases.map(|found| found.collection_name).collect())
 }
 
+/// All aliases with their collections, by name. A name that is none of ours is left out.
+pub async fn pairs(qdrant: &Qdrant) -> anyhow::Result<Vec<(CollectionName, CollectionName)>> {
+    let aliases = list(qdrant).await?.into_iter();
+    let mut pairs: Vec<_> = aliases
+        .filter_map(|found| Some((found.alias_name.parse().ok()?, found.collection_name.parse().ok()?)))
+        .collect();
+    pairs.sort();
+    Ok(pairs)
+}
+
 async fn list(qdrant: &Qdrant) -> anyhow::Result<Vec<AliasDescription>> {
     let aliases = qdrant.list_aliases().await;
     Ok(aliases.context("failed to list the aliases")?.aliases)
