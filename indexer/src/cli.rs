@@ -22,6 +22,7 @@ use crate::rollback::{RollbackConfig, rollback};
 use crate::search::{SearchConfig, search};
 use crate::status::{StatusConfig, status};
 use crate::sync::{self, PlanConfig, SyncConfig, sync};
+use crate::ui::{UiConfig, ui};
 use clap::{Parser, Subcommand};
 use points::options::Options;
 use queue::denial::denied;
@@ -68,6 +69,8 @@ pub enum Verb {
     Gc(Box<GcConfig>),
     /// Show what waits, what is in flight, what failed and what is there
     Status(Box<StatusConfig>),
+    /// Serve a page that shows lanes, aliases, runs and dead letters, and searches
+    Ui(Box<UiConfig>),
     /// List, show, replay and drop dead letters; find exhausted jobs
     Dlq(Box<DlqConfig>),
     /// Turn a few decisions into an overlay of kustomize
@@ -91,6 +94,7 @@ impl Verb {
             Self::Rollback(config) => config.faults(),
             Self::Gc(config) => config.faults(),
             Self::Status(config) => config.faults(),
+            Self::Ui(config) => config.faults(),
             Self::Dlq(config) => config.faults(),
             Self::Render(config) => config.faults(),
             Self::Doctor(config) => config.faults(),
@@ -129,6 +133,7 @@ impl Verb {
             }
             Self::Status(config) if config.watch => watch::watch(&config, out).await,
             Self::Status(config) => print(&status(&config).await?, config.json, out),
+            Self::Ui(config) => ui(*config, out).await,
             Self::Dlq(config) => dlq(&config, out).await,
             Self::Doctor(config) => print(&doctor(&config).await?, config.json, out),
             Self::Render(config) => print(&render(&config)?, config.json, out),
@@ -189,6 +194,10 @@ fn reject(faults: &[impl Display]) -> ExitCode {
 
 /// Performs a verb, unless NATS denies it something: it would wait in vain, and blame what it waited for.
 async fn permitted(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
+    if matches!(verb, Verb::Ui(_)) {
+        // It says so itself, and goes on to show what it may.
+        return verb.perform(out).await;
+    }
     tokio::select! {
         biased;
         denied = denied() => Err(denied.into()),

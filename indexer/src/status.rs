@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, stream::Stream};
 use clap::Args;
-use contract::names::CollectionName;
-use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
 pub use collections::CollectionStatus;
 use collections::Collections;
+use contract::names::CollectionName;
+use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
 pub use lanes::LaneStatus;
 use points::Qdrant;
 pub use rate::Rate;

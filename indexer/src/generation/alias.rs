@@ -55,7 +55,12 @@ pub async fn targets(qdrant: &Qdrant) -> anyhow::Result<Vec<String>> {
 pub async fn pairs(qdrant: &Qdrant) -> anyhow::Result<Vec<(CollectionName, CollectionName)>> {
     let aliases = list(qdrant).await?.into_iter();
     let mut pairs: Vec<_> = aliases
-        .filter_map(|found| Some((found.alias_name.parse().ok()?, found.collection_name.parse().ok()?)))
+        .filter_map(|found| {
+            Some((
+                found.alias_name.parse().ok()?,
+                found.collection_name.parse().ok()?,
+            ))
+        })
         .collect();
     pairs.sort();
     Ok(pairs)

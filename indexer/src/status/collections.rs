@@ -86,7 +86,12 @@ pub async fn look(qdrant: &Qdrant, names: &[CollectionName], book: &Book) -> Col
 }
 
 impl CollectionStatus {
-    async fn look(&mut self, qdrant: &Qdrant, name: &CollectionName, book: &Book) -> anyhow::Result<()> {
+    async fn look(
+        &mut self,
+        qdrant: &Qdrant,
+        name: &CollectionName,
+        book: &Book,
+    ) -> anyhow::Result<()> {
         let points = Points::new(qdrant, name);
         let info = qdrant.collection_info(name.as_str()).await;
         let info = info.with_context(|| format!("failed to look up `{name}`"))?;
@@ -111,15 +116,20 @@ impl CollectionStatus {
 
     fn describe(&mut self, info: &CollectionInfo) {
         self.model = CollectionModel::of(info).map(|found| found.model.to_string());
-        self.health = Health::try_from(info.status).ok().map(|health| match health {
-            Health::Green => "green",
-            Health::Yellow => "yellow",
-            Health::Grey => "grey",
-            Health::Red => "red",
-            Health::UnknownCollectionStatus => "unknown",
-        });
+        self.health = Health::try_from(info.status)
+            .ok()
+            .map(|health| match health {
+                Health::Green => "green",
+                Health::Yellow => "yellow",
+                Health::Grey => "grey",
+                Health::Red => "red",
+                Health::UnknownCollectionStatus => "unknown",
+            });
         let options = Record::of(info).options;
-        self.options = options.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self.options = options
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
     }
 }
 

@@ -96,7 +96,10 @@ impl Book {
     pub fn behind(&self, collection: &str) -> Option<&Record> {
         let mut records = self.records.values().map(|(_, record)| record);
         records.find(|record| {
-            let is_it = record.generation.as_ref().is_some_and(|it| it.as_str() == collection);
+            let is_it = record
+                .generation
+                .as_ref()
+                .is_some_and(|it| it.as_str() == collection);
             is_it && record.switched.is_some()
         })
     }
@@ -267,7 +270,8 @@ mod tests {
 
     #[test]
     fn an_entry_that_was_deleted_is_gone_and_a_run_is_known_by_what_it_has_put_behind_an_alias() {
-        let switched = r#"{"phase":"done","generation":"docs--a","serving":"docs--0","switched":5}"#;
+        let switched =
+            r#"{"phase":"done","generation":"docs--a","serving":"docs--0","switched":5}"#;
         let mut book = Book::default();
         let mut put = |key: &str, value: &str| book.put(key, UNIX_EPOCH, value.as_bytes());
         put("rebuild.docs/a", switched);

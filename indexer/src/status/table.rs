@@ -94,7 +94,9 @@ fn workers(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     for worker in &found.workers {
         let percent = |part: f64| format!("{:.0} %", part * 100.0);
         let busy = worker.busy.map_or_else(|| "?".to_owned(), percent);
-        let rate = worker.tokens_per_second.map_or_else(|| "?".to_owned(), |rate| format!("{rate:.0}"));
+        let rate = worker
+            .tokens_per_second
+            .map_or_else(|| "?".to_owned(), |rate| format!("{rate:.0}"));
         writeln!(
             f,
             "{:<32} {:>10} {busy:>10} {rate:>12} {:>14}",
@@ -106,7 +108,9 @@ fn workers(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
 }
 
 fn collection(f: &mut fmt::Formatter<'_>, found: &CollectionStatus) -> fmt::Result {
-    let points = found.points.map_or_else(|| "?".to_owned(), |points| points.to_string());
+    let points = found
+        .points
+        .map_or_else(|| "?".to_owned(), |points| points.to_string());
     write!(f, "{:<32} {points:>10} points", found.name)?;
     if let Some(generation) = &found.generation {
         write!(f, ", generation {generation}")?;
@@ -119,11 +123,20 @@ fn collection(f: &mut fmt::Formatter<'_>, found: &CollectionStatus) -> fmt::Resu
     }
     writeln!(f)?;
     if let Some(back) = &found.rollback {
-        let points = back.points.map_or_else(|| "was dropped".to_owned(), |it| format!("has {it} points"));
-        writeln!(f, "  a rollback would lead to {}, which {points}", back.generation)?;
+        let points = back
+            .points
+            .map_or_else(|| "was dropped".to_owned(), |it| format!("has {it} points"));
+        writeln!(
+            f,
+            "  a rollback would lead to {}, which {points}",
+            back.generation
+        )?;
     }
     for (vector, points) in &found.lacking {
-        writeln!(f, "  {points} points lack vector `{vector}`: {LACKING_ADVICE}")?;
+        writeln!(
+            f,
+            "  {points} points lack vector `{vector}`: {LACKING_ADVICE}"
+        )?;
     }
     Ok(())
 }
@@ -150,7 +163,9 @@ fn pace(rate: &Rate) -> String {
         }
         None => "nothing moves".to_owned(),
     };
-    let tokens = rate.tokens_per_second.map_or_else(String::new, |rate| format!(", ~{rate:.0} tokens/s"));
+    let tokens = rate
+        .tokens_per_second
+        .map_or_else(String::new, |rate| format!(", ~{rate:.0} tokens/s"));
     format!("{:.1} jobs/s{tokens}, {left}", rate.acked_per_second)
 }
 

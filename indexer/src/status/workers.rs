@@ -29,7 +29,12 @@ const AT_ONCE: usize = 32;
 pub struct WorkersConfig {
     /// Where workers serve their metrics, as HOST:PORT, separated by commas; every address of a name is asked, so that a
     /// headless service stands for all of its pods
-    #[arg(long, env = "EBB_WORKERS", value_delimiter = ',', value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        env = "EBB_WORKERS",
+        value_delimiter = ',',
+        value_name = "HOST:PORT"
+    )]
     pub workers: Vec<String>,
 }
 
@@ -94,18 +99,27 @@ impl WorkerLooker {
             match tokio::time::timeout(TIMEOUT, tokio::net::lookup_host(name)).await {
                 Ok(Ok(behind)) => addresses.extend(behind),
                 Ok(Err(error)) => drop(found.silent.insert(name.clone(), error.to_string())),
-                Err(_) => drop(found.silent.insert(name.clone(), "no name server answered".into())),
+                Err(_) => drop(
+                    found
+                        .silent
+                        .insert(name.clone(), "no name server answered".into()),
+                ),
             }
         }
         addresses.sort_unstable();
         addresses.dedup();
         addresses.truncate(MOST);
-        let asked = stream::iter(addresses).map(|address| async move { (address, ask(address).await) });
+        let asked =
+            stream::iter(addresses).map(|address| async move { (address, ask(address).await) });
         let mut asked = asked.buffer_unordered(AT_ONCE);
         while let Some((address, page)) = asked.next().await {
             match page {
                 Ok(page) => found.workers.push(WorkerStatus::read(address, &page)),
-                Err(error) => drop(found.silent.insert(address.to_string(), format!("{error:#}"))),
+                Err(error) => drop(
+                    found
+                        .silent
+                        .insert(address.to_string(), format!("{error:#}")),
+                ),
             }
         }
         self.compare(&mut found.workers);
@@ -124,7 +138,8 @@ impl WorkerLooker {
                 worker.busy = Some(done(worker.device_seconds, old.device_seconds).min(1.0));
                 worker.tokens_per_second = Some(done(worker.tokens, old.tokens));
             }
-            self.before.insert(worker.address.clone(), (now, worker.clone()));
+            self.before
+                .insert(worker.address.clone(), (now, worker.clone()));
         }
     }
 }
@@ -144,7 +159,10 @@ async fn ask(address: SocketAddr) -> anyhow::Result<String> {
     let (head, page) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
     let status = head.lines().next().unwrap_or_default();
     anyhow::ensure!(status.contains(" 200 "), "answered `{status}`");
-    anyhow::ensure!(page.contains("worker_build_info"), "these are no metrics of a worker");
+    anyhow::ensure!(
+        page.contains("worker_build_info"),
+        "these are no metrics of a worker"
+    );
     Ok(page.to_owned())
 }
 
@@ -158,7 +176,9 @@ impl WorkerStatus {
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
             match name {
                 "worker_jobs_in_flight" => worker.in_flight += value,
-                "worker_jobs_total" if label(labels, "outcome") == Some("ack") => worker.acked += value,
+                "worker_jobs_total" if label(labels, "outcome") == Some("ack") => {
+                    worker.acked += value
+                }
                 "worker_dead_letters_total" => worker.dead_letters += value,
                 "worker_tokens_total" => worker.tokens += value,
                 "worker_device_seconds_sum" => worker.device_seconds += value,
@@ -200,8 +220,14 @@ mod tests {
     #[test]
     fn a_page_of_metrics_tells_what_a_worker_does() {
         let worker = WorkerStatus::read(([127, 0, 0, 1], 80).into(), PAGE);
-        assert_eq!((worker.acked, worker.in_flight, worker.tokens), (3.0, 2.0, 1000.0));
-        assert_eq!((worker.model.as_str(), worker.version.as_str()), ("m", "0.1.0"));
+        assert_eq!(
+            (worker.acked, worker.in_flight, worker.tokens),
+            (3.0, 2.0, 1000.0)
+        );
+        assert_eq!(
+            (worker.model.as_str(), worker.version.as_str()),
+            ("m", "0.1.0")
+        );
         assert_eq!(worker.busy, None);
     }
 
@@ -222,7 +248,10 @@ mod tests {
         assert_eq!(busy.busy, Some(1.0));
         assert!(busy.tokens_per_second > Some(0.0));
         let restarted = look(0.0, 0.0);
-        assert_eq!((restarted.busy, restarted.tokens_per_second), (Some(0.0), Some(0.0)));
+        assert_eq!(
+            (restarted.busy, restarted.tokens_per_second),
+            (Some(0.0), Some(0.0))
+        );
     }
 
     #[test]

@@ -1,0 +1,248 @@
+//! Look: looks at the servers again and again, each part by itself.
+//!
+//! A part that takes long is looked at less often: between two looks at it passes ten times as long as the last one took.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::connection::State;
+use async_nats::jetstream::{self, stream};
+use contract::topology::{DLQ, JOBS};
+use futures::FutureExt as _;
+use points::Qdrant;
+use queue::denial::denied;
+use runtime::wait::chain;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::answer::App;
+use super::board::{Board, Letters, Queue, Runs, Seen};
+use crate::config::Servers;
+use crate::generation::alias;
+use crate::outcome::without_headers;
+use crate::status::collections::{self, Collections, on_one_line};
+use crate::status::runs::Book;
+use crate::status::workers::{WorkerLooker, Workers};
+use crate::status::{Causes, causes, lanes, rate, tokens_per_second};
+use crate::streams::orphaned::orphaned;
+use crate::streams::stream;
+
+/// What costs the servers something is looked at this often at most.
+const SLOWER: Duration = Duration::from_secs(10);
+/// A server that has not answered for so long is said to be away.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Counting millions of points exactly may take a while.
+const PATIENCE_FOR_POINTS: Duration = Duration::from_secs(120);
+/// Lanes that are shown.
+const MOST_LANES: usize = 40;
+/// Aliases that are shown.
+const MOST_ALIASES: usize = 60;
+
+/// Connections that everything shares.
+#[derive(Debug)]
+pub struct Sources {
+    servers: Servers,
+    nats: Mutex<Option<async_nats::Client>>,
+    qdrant: Qdrant,
+    pub book: Mutex<Book>,
+}
+
+impl Sources {
+    pub fn new(servers: Servers) -> anyhow::Result<Self> {
+        Ok(Self {
+            qdrant: servers.qdrant.client()?,
+            servers,
+            nats: Mutex::default(),
+            book: Mutex::default(),
+        })
+    }
+
+    pub fn qdrant(&self) -> &Qdrant {
+        &self.qdrant
+    }
+
+    /// JetStream, if NATS is there: nobody is kept waiting for it.
+    pub async fn jetstream(&self) -> anyhow::Result<jetstream::Context> {
+        let mut nats = self.nats.lock().await;
+        let client = match nats.take() {
+            Some(client) => client,
+            None => self.servers.client().await?,
+        };
+        let is_connected = client.connection_state() == State::Connected;
+        *nats = Some(client.clone());
+        let url = self.servers.nats.nats_url.join(", ");
+        anyhow::ensure!(
+            is_connected,
+            "nats at {url} does not answer; is nats-server running?"
+        );
+        Ok(queue::nats::jetstream(client))
+    }
+}
+
+/// Looks until the process ends, on a thread of its own.
+pub fn start(app: Arc<App>) -> std::io::Result<()> {
+    let runtime = Handle::current();
+    let looking = std::thread::Builder::new().name("look".to_owned());
+    looking.spawn(move || runtime.block_on(look(&app)))?;
+    Ok(())
+}
+
+async fn look(app: &App) {
+    tokio::join!(
+        look_at_queue(app),
+        look_at_letters(app),
+        look_at_runs(app),
+        look_at_index(app),
+        look_at_workers(app),
+        app.board.sample(),
+    );
+}
+
+/// Looks, puts what was found on the board, and waits.
+async fn again_and_again<T: Seen>(
+    board: &Board,
+    pause: Duration,
+    patience: Duration,
+    mut look: impl AsyncFnMut() -> anyhow::Result<T>,
+) {
+    loop {
+        let begun = Instant::now();
+        let found = match timeout(patience, look()).await {
+            Ok(found) => found.map_err(said),
+            Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
+        };
+        board.put(found);
+        tokio::time::sleep(pause.max(begun.elapsed() * 10)).await;
+    }
+}
+
+/// An error on one line, with what NATS denies to this login, which whoever waits for an answer never learns.
+pub fn said(error: anyhow::Error) -> String {
+    let text = on_one_line(error);
+    let text = without_headers(&text);
+    match denied().now_or_never() {
+        Some(denied) => format!("{text}; {}", chain(&denied)),
+        None => text.into_owned(),
+    }
+}
+
+async fn look_at_queue(app: &App) {
+    let (mut before, mut means) = (None, rate::Means::default());
+    let look = async || {
+        let jetstream = app.sources.jetstream().await?;
+        let jobs = stream(&jetstream, JOBS).await?;
+        queue(&jobs, &mut before, &mut means).await
+    };
+    again_and_again(&app.board, app.config.interval, PATIENCE, look).await;
+}
+
+async fn queue(
+    jobs: &stream::Stream,
+    before: &mut Option<rate::Look>,
+    means: &mut rate::Means,
+) -> anyhow::Result<Queue> {
+    let found = lanes::look(jobs).await?;
+    let now = rate::Look::new(&jobs.cached_info().state, &found);
+    let before = before.replace(now.clone());
+    let mut rate = before.as_ref().map(|before| now.since(before));
+    let mut lanes = Vec::new();
+    for found in found.iter().take(MOST_LANES) {
+        let rate = before.as_ref();
+        let rate = rate.map(|before| now.of_lane(&found.info.name, before));
+        let mut lane = found.status(jobs, rate).await?;
+        means.note(&mut lane);
+        lanes.push(lane);
+    }
+    if let Some(rate) = &mut rate {
+        rate.tokens_per_second = tokens_per_second(&lanes);
+    }
+    Ok(Queue {
+        more_lanes: found.len() - lanes.len(),
+        lanes,
+        rate,
+        jobs: jobs.cached_info().state.messages,
+        orphaned: orphaned(jobs).await?,
+    })
+}
+
+async fn look_at_letters(app: &App) {
+    let mut seen: Option<((u64, u64, u64), Causes)> = None;
+    let look = async || {
+        let jetstream = app.sources.jetstream().await?;
+        let dlq = stream(&jetstream, DLQ).await?;
+        let state = &dlq.cached_info().state;
+        let total = state.messages;
+        let mark = (total, state.first_sequence, state.last_sequence);
+        // Nothing came and nothing went.
+        let known = seen.take().filter(|(before, _)| *before == mark);
+        let causes = match known {
+            Some((_, causes)) => causes,
+            None => causes(&dlq).await?,
+        };
+        seen = Some((mark, causes.clone()));
+        Ok(Letters { total, causes })
+    };
+    again_and_again(&app.board, app.config.interval, PATIENCE, look).await;
+}
+
+async fn look_at_runs(app: &App) {
+    let look = async || {
+        let jetstream = app.sources.jetstream().await?;
+        let mut book = app.sources.book.lock().await;
+        book.update(&jetstream).await?;
+        let mut shown = book.shown();
+        shown.truncate(MOST_LANES);
+        Ok(Runs {
+            shown,
+            count: book.count(),
+        })
+    };
+    again_and_again(&app.board, app.config.interval, PATIENCE, look).await;
+}
+
+async fn look_at_index(app: &App) {
+    let look = async || {
+        let book = app.sources.book.lock().await.clone();
+        let qdrant = &app.sources.qdrant;
+        let pairs = alias::pairs(qdrant).await?;
+        let names: Vec<_> = pairs.into_iter().map(|(alias, _)| alias).collect();
+        let shown = &names[..names.len().min(MOST_ALIASES)];
+        let mut found = match shown {
+            [] => Collections::default(),
+            shown => collections::look(qdrant, shown, &book).await,
+        };
+        if names.len() > shown.len() {
+            let more = names.len() - shown.len();
+            found.unknown.push(format!(
+                "{more} more aliases are not shown; `indexer status` shows all"
+            ));
+        }
+        match found.unknown.first() {
+            // What can be seen of others is worth more than nothing.
+            Some(unknown) if found.collections.is_empty() => Err(anyhow::anyhow!("{unknown}")),
+            Some(_) | None => Ok(found),
+        }
+    };
+    let pause = app.config.interval.max(SLOWER / 2);
+    again_and_again(&app.board, pause, PATIENCE_FOR_POINTS, look).await;
+}
+
+async fn look_at_workers(app: &App) {
+    if app.config.workers.workers.is_empty() {
+        return;
+    }
+    let mut looker = WorkerLooker::default();
+    let look = async || -> anyhow::Result<Workers> {
+        let found = looker.look(&app.config.workers).await;
+        let reason = found.silent.iter().next();
+        match reason.filter(|_| found.workers.is_empty()) {
+            Some((address, reason)) => Err(anyhow::anyhow!("{reason}"))
+                .with_context(|| format!("no worker answers at {address}")),
+            None => Ok(found),
+        }
+    };
+    let pause = app.config.interval.max(SLOWER / 2);
+    again_and_again(&app.board, pause, PATIENCE, look).await;
+}
