@@ -1,10 +1,13 @@
 //! Command line: the verbs of the program, and how each is performed and printed.
 
 pub mod output;
+mod pages;
+mod settings_file;
 mod watch;
 
 use std::fmt::Display;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::delete::{DeleteConfig, delete};
@@ -12,7 +15,8 @@ use crate::dlq::{DlqConfig, dlq};
 use crate::doctor::{DoctorConfig, doctor};
 use crate::eval::{EvalConfig, eval};
 use crate::gc::{GcConfig, gc};
-use crate::outcome::{explained, print, without_headers};
+use crate::outcome::{Failure, explained, print, without_headers};
+use crate::progress::be_quiet;
 use crate::provision::{ProvisionConfig, provision};
 use crate::publish::{PublishConfig, publish};
 use crate::rebuild::{self, RebuildConfig, rebuild};
@@ -23,7 +27,7 @@ use crate::search::{SearchConfig, search};
 use crate::status::{StatusConfig, status};
 use crate::sync::{self, PlanConfig, SyncConfig, sync};
 use crate::ui::{UiConfig, ui};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use points::options::Options;
 use queue::denial::denied;
 use queue::trace;
@@ -32,6 +36,7 @@ use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
 use runtime::signals;
 
 use output::Output;
+use pages::{CompletionsConfig, ManConfig, completions, man};
 
 /// Turns a corpus into embedding jobs on JetStream, and searches what became of them
 #[derive(Debug, Parser)]
@@ -39,6 +44,12 @@ use output::Output;
 pub struct Cli {
     #[command(flatten)]
     log: LogConfig,
+    /// Say nothing on standard error but errors: no progress, no warnings
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// File of settings in TOML, below the environment and the options; by default `ebb.toml`, where it is there
+    #[arg(long, global = true, env = "EBB_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -77,6 +88,10 @@ pub enum Verb {
     Render(Box<RenderConfig>),
     /// Look at a running system, or at manifests, and say what is wrong
     Doctor(Box<DoctorConfig>),
+    /// Print completions for a shell
+    Completions(CompletionsConfig),
+    /// Write pages for `man`
+    Man(ManConfig),
 }
 
 impl Verb {
@@ -98,14 +113,15 @@ impl Verb {
             Self::Dlq(config) => config.faults(),
             Self::Render(config) => config.faults(),
             Self::Doctor(config) => config.faults(),
+            Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 
     pub async fn perform(self, out: &mut Output) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Provision(config) => print(&provision(&config).await?, false, out),
+            Self::Provision(config) => print(&provision(&config).await?, config.json, out),
             Self::Publish(config) => print(&publish(&config).await?, config.json, out),
-            Self::Delete(config) => print(&delete(&config).await?, false, out),
+            Self::Delete(config) => print(&delete(&config).await?, config.json, out),
             Self::Rescore(config) => print(&rescore(&config).await?, config.json, out),
             Self::Search(config) => print(&search(&config).await?, config.json, out),
             Self::Eval(config) => print(&eval(&config).await?, config.json, out),
@@ -137,6 +153,8 @@ impl Verb {
             Self::Dlq(config) => dlq(&config, out).await,
             Self::Doctor(config) => print(&doctor(&config).await?, config.json, out),
             Self::Render(config) => print(&render(&config)?, config.json, out),
+            Self::Completions(config) => completions(&config, out),
+            Self::Man(config) => man(&config),
         }
     }
 }
@@ -144,20 +162,28 @@ impl Verb {
 /// What is logged unless `RUST_LOG` says otherwise. What people and schedulers follow is of the target `progress`.
 const FILTER: &str = "warn,progress=info,opentelemetry=error";
 
+/// The same with `--quiet`.
+const QUIET: &str = "error,opentelemetry=off";
+
 /// Does what the arguments of the process say.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = documents::extract::isolated::serve_if_asked() {
         return code;
     }
-    let cli: Cli = match settings::parse() {
+    let command = settings_file::with_defaults(Cli::command());
+    let cli: Cli = match command.and_then(settings::parse_by) {
         Ok(cli) => cli,
         Err(faults) => {
             log::start(LogFormat::Text, Log::Error, FILTER);
             return reject(&faults);
         }
     };
-    log::start(cli.log.log_format, Log::Error, FILTER);
+    let filter = if cli.quiet { QUIET } else { FILTER };
+    log::start(cli.log.log_format, Log::Error, filter);
+    if cli.quiet {
+        be_quiet();
+    }
     let faults = [cli.verb.faults(), trace::faults()].concat();
     if !faults.is_empty() {
         return reject(&faults);
@@ -170,8 +196,11 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let message = format!("{error:#}");
-            tracing::error!(target: "indexer", "{}", without_headers(&message));
-            ExitCode::FAILURE
+            let failure = Failure::of(&error);
+            let advice = failure.advice().map(|advice| format!("; {advice}"));
+            let advice = advice.unwrap_or_default();
+            tracing::error!(target: "indexer", "{}{advice}", without_headers(&message));
+            failure.code()
         }
     }
 }
@@ -216,7 +245,8 @@ mod tests {
     use super::*;
 
     /// These are checked with the rest of their settings, or are no identifiers.
-    const MAY_BE_EMPTY: [&str; 15] = [
+    const MAY_BE_EMPTY: [&str; 16] = [
+        "--workers",
         "--query",
         "--nats-url",
         "--nats-user",

@@ -22,7 +22,7 @@ pub async fn find(
 /// The collection behind an alias.
 pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<CollectionName> {
     find(qdrant, alias).await?.with_context(|| {
-        format!("there is no alias `{alias}`; run `indexer provision` with it first")
+        format!("there is no alias `{alias}`; make it, empty, by `indexer provision --collections {alias}`, and run this again")
     })
 }
 

@@ -63,6 +63,15 @@ pub struct Owner {
     pub silence: u64,
 }
 
+/// Another process does the same.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the lease `{key}` is held by {owner}; wait for it or end it")]
+pub struct LeaseTaken {
+    pub key: String,
+    /// Who holds it.
+    pub owner: String,
+}
+
 /// A lock that is held; it is renewed until it is dropped or released.
 #[derive(Debug)]
 pub struct Lock {
@@ -257,11 +266,13 @@ async fn await_free(
         let Some(now) = bucket.find::<Owner>(key).await? else {
             return Ok(None);
         };
-        anyhow::ensure!(
-            now.is_same_write(&first),
-            "the lease `{key}` is held by {}; wait for it or end it",
-            now.record
-        );
+        if !now.is_same_write(&first) {
+            return Err(LeaseTaken {
+                key: key.to_owned(),
+                owner: now.record.to_string(),
+            }
+            .into());
+        }
     }
     Ok(Some(first))
 }

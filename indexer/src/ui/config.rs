@@ -34,7 +34,7 @@ pub struct UiConfig {
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pub interval: Duration,
     /// Sources of the aliases for dry runs, as `plan` takes them; the page can start a dry run of no others
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_parser = identifier)]
     pub sources: Vec<String>,
     /// How long a search waits for a worker; a worker that is scaled to zero needs time to start
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]

@@ -87,7 +87,7 @@ function named(text, most) {
   const all = String(text ?? "");
   const limit = most || 160;
   const cut = all.length > limit ? `${all.slice(0, limit)}…` : all;
-  return h("bdi", all.length > limit ? { title: all.slice(0, 1024) } : {}, cut);
+  return h("bdi", { title: all.length > limit ? all.slice(0, 1024) : null, class: cut.length > 24 && !cut.slice(0, 24).includes(" ") ? "long" : null }, cut);
 }
 
 /// A table: columns are [title, of row, options]; the first is the heading of its row.

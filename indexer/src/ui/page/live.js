@@ -107,6 +107,8 @@ async function remember() {
 const VIEWS = { overview: () => overview(), failed: openFailed, runs: openRuns, search: openSearch };
 const TITLES = { overview: "Overview", failed: "Dead letters", runs: "Runs", search: "Search" };
 
+let shownView = "";
+
 function go(isFirst) {
   const asked = location.hash.replace(/^#\/?/, "").split("?")[0];
   if (location.hash === "#main") return;
@@ -117,6 +119,8 @@ function go(isFirst) {
     else link.removeAttribute("aria-current");
   }
   document.title = name === "overview" ? "Ebb" : `${TITLES[name]} – Ebb`;
+  if (shownView !== location.hash) window.scrollTo(0, 0);
+  shownView = location.hash;
   VIEWS[name]();
   if (!isFirst && name === "search") byId("query").focus();
 }

@@ -165,11 +165,10 @@ function aliases() {
   if (!index) return show(byId("aliases"), h("p", { class: "note" }, unseen("index")));
   const rows = index.collections;
   const parts = rows.length ? table({ unseen: "Aliases" }, [
-    ["Alias", (found) => named(found.name, 60)],
+    ["Alias", (found) => [named(found.name, 60), " ", h("span", { class: "unit" }, named(found.model || "", 60))]],
     ["Points", (found) => (found.points === null ? h("span", { class: "warn" }, "?") : count(found.points)), { n: true }],
     ["Whole", (found) => wholeness(found)],
     ["Generation", (found) => [found.generation ? h("span", { class: "mono" }, named(found.generation, 60)) : "", found.since ? [" ", unit("since"), " ", when(found.since)] : "", " ", (Object.entries(found.options || {})).map(([name, value]) => h("span", { class: "tag" }, named(`${name}=${value}`, 60)))]],
-    ["Model", (found) => named(found.model || "", 60)],
     ["Rollback", (found) => wayBack(found)],
   ], rows) : h("p", { class: "note" }, "No alias yet.");
   const unknown = index.unknown.slice(0, 5).map((text) => h("p", { class: "warn" }, named(text, 300)));
