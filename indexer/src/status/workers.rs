@@ -57,6 +57,8 @@ impl WorkersConfig {
 pub struct Workers {
     /// Those that answered, by their addresses.
     pub workers: Vec<WorkerStatus>,
+    /// How many they are.
+    pub count: usize,
     /// Of those that did not, why, by address or name.
     pub silent: BTreeMap<String, String>,
 }
@@ -123,6 +125,7 @@ impl WorkerLooker {
             }
         }
         self.compare(&mut found.workers);
+        found.count = found.workers.len();
         found
     }
 

@@ -120,7 +120,7 @@ pub fn routes(app: &Arc<App>) -> Router {
         .route("/api/events", get(events))
         .route(
             "/api/state",
-            get(|State(app): Shared| async move { bytes_of_json(app.board.event()) }),
+            get(|State(app): Shared| async move { bytes_of_json(app.board.state()) }),
         )
         .route(
             "/api/history",
@@ -182,8 +182,7 @@ async fn events(State(app): Shared) -> Response {
         let next = tokio::select! {
             changed = events.changed() => {
                 changed.ok()?;
-                let event = events.borrow_and_update().clone();
-                [&b"data: "[..], &event, b"\n\n"].concat().into()
+                events.borrow_and_update().clone()
             }
             () = tokio::time::sleep(KEEP_ALIVE) => Bytes::from_static(b": here\n\n"),
         };

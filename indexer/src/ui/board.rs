@@ -165,7 +165,7 @@ impl Board {
             dry_run: None,
         };
         Self {
-            event: watch::Sender::new(json(&parts)),
+            event: watch::Sender::new(framed(&parts)),
             history: watch::Sender::new(json(&History::default())),
             parts: Mutex::new((parts, History::default())),
         }
@@ -193,10 +193,7 @@ impl Board {
             let mut parts = self.parts();
             let (parts, history) = &mut *parts;
             let lanes = parts.queue.current().map_or(&[][..], |queue| &queue.lanes);
-            let workers = parts
-                .workers
-                .current()
-                .map(|found| found.workers.len() as u64);
+            let workers = parts.workers.current().map(|found| found.count as u64);
             history.add(now_millis(), lanes, workers);
             self.history.send_replace(json(history));
         }
@@ -209,8 +206,10 @@ impl Board {
         events
     }
 
-    pub fn event(&self) -> Bytes {
-        self.event.borrow().clone()
+    /// The state in the newest event.
+    pub fn state(&self) -> Bytes {
+        let event = self.event.borrow().clone();
+        event.slice(BEFORE.len()..event.len() - AFTER.len())
     }
 
     pub fn history(&self) -> Bytes {
@@ -219,12 +218,21 @@ impl Board {
 
     fn publish(&self, parts: &mut Parts) {
         parts.now = now_millis();
-        self.event.send_replace(json(parts));
+        self.event.send_replace(framed(parts));
     }
 
     fn parts(&self) -> MutexGuard<'_, (Parts, History)> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What stands around the state in an event.
+const BEFORE: &[u8] = b"data: ";
+const AFTER: &[u8] = b"\n\n";
+
+/// As it is sent to each viewer.
+fn framed(value: &impl Serialize) -> Bytes {
+    [BEFORE, &json(value), AFTER].concat().into()
 }
 
 /// JSON on one line, as an event needs it.

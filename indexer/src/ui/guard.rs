@@ -43,8 +43,10 @@ impl Guard {
         };
         if let Some(origin) = headers.get(ORIGIN) {
             let origin = origin.to_str().map_err(|_| foreign())?;
-            let authority = origin.split_once("://").map(|(_, authority)| authority);
-            if authority.is_none_or(|authority| !authority.eq_ignore_ascii_case(host)) {
+            let (_, authority) = origin.split_once("://").ok_or_else(foreign)?;
+            // Behind a proxy the browser knows another name than the one that is asked here.
+            let is_named = self.hosts.contains(&name_of(authority));
+            if !is_named && !authority.eq_ignore_ascii_case(host) {
                 return Err(foreign());
             }
         }
@@ -80,13 +82,18 @@ impl Guard {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),
-            None => host.split_once(':').map_or(host, |(name, _)| name),
-        };
-        let name = name.to_ascii_lowercase();
+        let name = name_of(host);
         name == "localhost" || name.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)
     }
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> String {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.to_ascii_lowercase()
 }
 
 fn text(headers: &HeaderMap, name: axum::http::HeaderName) -> Option<&str> {
@@ -156,6 +163,7 @@ mod tests {
             |more: &[(&'static str, &str)]| code(None, &Method::POST, &[&[host], more].concat());
         assert_eq!(post(&[json]), 200);
         assert_eq!(post(&[json, ("origin", "http://127.0.0.1:1")]), 200);
+        assert_eq!(post(&[json, ("origin", "https://ebb.example")]), 200);
         for origin in [
             "http://evil.example",
             "null",

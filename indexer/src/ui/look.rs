@@ -2,6 +2,7 @@
 //!
 //! A part that takes long is looked at less often: between two looks at it passes ten times as long as the last one took.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::status::collections::{self, Collections, on_one_line};
 use crate::status::runs::Book;
 use crate::status::workers::{WorkerLooker, Workers};
 use crate::status::{Causes, causes, lanes, rate, tokens_per_second};
-use crate::streams::orphaned::orphaned;
+use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::stream;
 
 /// What costs the servers something is looked at this often at most.
@@ -35,10 +36,17 @@ const SLOWER: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Counting millions of points exactly may take a while.
 const PATIENCE_FOR_POINTS: Duration = Duration::from_secs(120);
+/// However long a look has taken, the next one is not later than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Lanes that are shown.
 const MOST_LANES: usize = 40;
 /// Aliases that are shown.
 const MOST_ALIASES: usize = 60;
+/// Workers that are shown.
+const MOST_WORKERS: usize = 100;
+/// Causes, subjects and silent workers that are shown, and characters of what anybody may have written.
+const MOST_NAMES: usize = 20;
+const MOST_CHARACTERS: usize = 1_000;
 
 /// Connections that everything shares.
 #[derive(Debug)]
@@ -113,8 +121,13 @@ async fn again_and_again<T: Seen>(
             Ok(found) => found.map_err(said),
             Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
         };
+        // A server that is away may be back at any moment.
+        let rest = match &found {
+            Ok(_) => (begun.elapsed() * 10).min(LONGEST_PAUSE),
+            Err(_) => Duration::ZERO,
+        };
         board.put(found);
-        tokio::time::sleep(pause.max(begun.elapsed() * 10)).await;
+        tokio::time::sleep(pause.max(rest)).await;
     }
 }
 
@@ -163,8 +176,37 @@ async fn queue(
         lanes,
         rate,
         jobs: jobs.cached_info().state.messages,
-        orphaned: orphaned(jobs).await?,
+        orphaned: first_of(orphaned(jobs).await?),
     })
+}
+
+/// The subjects with the most jobs.
+fn first_of(mut orphaned: Orphaned) -> Orphaned {
+    let more = orphaned.subjects.len().saturating_sub(MOST_NAMES);
+    orphaned.subjects.truncate(MOST_NAMES);
+    orphaned.more_subjects += more as u64;
+    orphaned
+}
+
+/// The causes of the most dead letters; whoever may publish one may name it as he likes.
+fn most(causes: Causes) -> Causes {
+    let mut counts: Vec<_> = causes.counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let others: u64 = counts.iter().skip(MOST_NAMES).map(|(_, count)| count).sum();
+    counts.truncate(MOST_NAMES);
+    let short = |(cause, count): (String, u64)| (cut(&cause), count);
+    let mut counts: BTreeMap<_, _> = counts.into_iter().map(short).collect();
+    if others > 0 {
+        *counts.entry("other causes".to_owned()).or_default() += others;
+    }
+    Causes {
+        read: causes.read,
+        counts,
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MOST_CHARACTERS).collect()
 }
 
 async fn look_at_letters(app: &App) {
@@ -179,7 +221,7 @@ async fn look_at_letters(app: &App) {
         let known = seen.take().filter(|(before, _)| *before == mark);
         let causes = match known {
             Some((_, causes)) => causes,
-            None => causes(&dlq).await?,
+            None => most(causes(&dlq).await?),
         };
         seen = Some((mark, causes.clone()));
         Ok(Letters { total, causes })
@@ -190,14 +232,17 @@ async fn look_at_letters(app: &App) {
 async fn look_at_runs(app: &App) {
     let look = async || {
         let jetstream = app.sources.jetstream().await?;
-        let mut book = app.sources.book.lock().await;
+        // Whoever reads the runs does not wait for NATS.
+        let mut book = app.sources.book.lock().await.clone();
         book.update(&jetstream).await?;
         let mut shown = book.shown();
         shown.truncate(MOST_LANES);
-        Ok(Runs {
-            shown,
-            count: book.count(),
-        })
+        for run in &mut shown {
+            run.failed = run.failed.as_deref().map(cut);
+        }
+        let count = book.count();
+        *app.sources.book.lock().await = book;
+        Ok(Runs { shown, count })
     };
     again_and_again(&app.board, app.config.interval, PATIENCE, look).await;
 }
@@ -235,14 +280,37 @@ async fn look_at_workers(app: &App) {
     }
     let mut looker = WorkerLooker::default();
     let look = async || -> anyhow::Result<Workers> {
-        let found = looker.look(&app.config.workers).await;
+        let mut found = looker.look(&app.config.workers).await;
         let reason = found.silent.iter().next();
         match reason.filter(|_| found.workers.is_empty()) {
             Some((address, reason)) => Err(anyhow::anyhow!("{reason}"))
                 .with_context(|| format!("no worker answers at {address}")),
-            None => Ok(found),
+            None => {
+                found.workers.truncate(MOST_WORKERS);
+                found.silent = found.silent.into_iter().take(MOST_NAMES).collect();
+                Ok(found)
+            }
         }
     };
     let pause = app.config.interval.max(SLOWER / 2);
     again_and_again(&app.board, pause, PATIENCE, look).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_that_anybody_may_invent_do_not_fill_an_event() {
+        let invented = (0..10_000).map(|n| (format!("{n}{}", "x".repeat(2_000)), 1));
+        let known = [("invalid".to_owned(), 50)];
+        let causes = most(Causes {
+            read: 10_050,
+            counts: known.into_iter().chain(invented).collect(),
+        });
+        assert_eq!(causes.counts.get("invalid"), Some(&50));
+        assert_eq!(causes.counts.values().sum::<u64>(), 10_050);
+        let bytes: usize = causes.counts.keys().map(String::len).sum();
+        assert!(bytes < 25_000, "{bytes}");
+    }
 }

@@ -208,9 +208,9 @@ function workers() {
     ["Tokens/s", (worker) => about(worker.tokens_per_second), { n: true }],
     ["Done", (worker) => [count(worker.acked), unit("jobs")], { n: true }],
     ["State", (worker) => (worker.breaker_open ? h("span", { class: "bad" }, "stopped: writes fail") : worker.in_flight > 0 ? "works" : "idle")],
-  ], found.workers.slice(0, 60)) : h("p", { class: "note" }, "No worker answers.");
+  ], found.workers) : h("p", { class: "note" }, "No worker answers.");
   const silent = Object.entries(found.silent).slice(0, 5).map(([address, why]) => h("p", { class: "warn" }, named(address), ": ", named(why, 200)));
-  const more = found.workers.length > 60 ? h("p", { class: "note" }, `${many(found.workers.length - 60, "more worker")}`) : null;
+  const more = found.count > found.workers.length ? h("p", { class: "note" }, many(found.count - found.workers.length, "more worker")) : null;
   show(place, made, more, silent);
 }
 
