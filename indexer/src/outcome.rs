@@ -10,7 +10,7 @@ use points::connect::{login_advice, of_qdrant};
 use points::options::missing_index;
 use serde::Serialize;
 
-pub use exit::Failure;
+pub use exit::{Failure, LeaseTaken};
 
 /// What a verb gives. Its JSON is one object on one line.
 pub trait Outcome: Serialize {

@@ -33,14 +33,13 @@ mod listen;
 mod look;
 mod page;
 
-use std::io::Write as _;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
 
-use crate::cli::output::Output;
 use answer::App;
 pub use config::UiConfig;
 use listen::Connections;
@@ -49,7 +48,7 @@ use listen::Connections;
 ///
 /// # Errors
 /// If the address cannot be bound.
-pub async fn ui(config: UiConfig, out: &mut Output) -> anyhow::Result<ExitCode> {
+pub async fn ui(config: UiConfig, out: &mut (dyn Write + Send)) -> anyhow::Result<ExitCode> {
     let listen = config.listen;
     let bound = tokio::net::TcpListener::bind(listen).await;
     let tcp = bound.with_context(|| {

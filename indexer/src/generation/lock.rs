@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::bucket::{Bucket, Stored};
 use crate::clock::{as_time, now_micros};
+use crate::outcome::LeaseTaken;
 
 /// What the keys of locks begin with.
 pub const PREFIX: &str = "lease.";
@@ -61,15 +62,6 @@ pub struct Owner {
     /// How long it may be silent before it counts as dead, in milliseconds.
     #[serde(default)]
     pub silence: u64,
-}
-
-/// Another process does the same.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the lease `{key}` is held by {owner}; wait for it or end it")]
-pub struct LeaseTaken {
-    pub key: String,
-    /// Who holds it.
-    pub owner: String,
 }
 
 /// A lock that is held; it is renewed until it is dropped or released.

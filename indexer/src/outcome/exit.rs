@@ -6,8 +6,6 @@ use points::connect::{login_advice, may_pass, of_qdrant};
 use queue::denial::NatsDenied;
 use queue::nats::NatsError;
 
-use crate::generation::lock::LeaseTaken;
-
 /// Why a verb did not do all that was asked for. The codes are those of sysexits where one fits; bad configuration is
 /// [`runtime::settings::EXIT_CONFIG`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +22,15 @@ pub enum Failure {
     Lease,
     /// A server does not know this login, does not let it do this, or is not trusted.
     Login,
+}
+
+/// Another process does the same.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the lease `{key}` is held by {owner}; wait for it or end it")]
+pub struct LeaseTaken {
+    pub key: String,
+    /// Who holds it.
+    pub owner: String,
 }
 
 impl Failure {

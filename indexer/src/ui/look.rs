@@ -83,7 +83,7 @@ impl Sources {
         let url = self.servers.nats.nats_url.join(", ");
         anyhow::ensure!(
             is_connected,
-            "nats at {url} does not answer; is nats-server running?"
+            "nats at {url} does not answer; start it, or name another by --nats-url"
         );
         Ok(queue::nats::jetstream(client))
     }

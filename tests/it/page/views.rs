@@ -91,6 +91,10 @@ async fn chromium_shows_every_view_and_no_input_takes_the_page_over() -> anyhow:
     std::fs::create_dir_all(&pictures)?;
     let mut browser = Browser::start().await?;
     browser.open(&format!("http://{}/", page.address)).await?;
+    let runs = format!(
+        "#/runs?verb=rebuild&run=nightly&alias={}",
+        bed.stack.collection
+    );
     let views = [
         (
             "overview",
@@ -104,10 +108,7 @@ async fn chromium_shows_every_view_and_no_input_takes_the_page_over() -> anyhow:
         ),
         (
             "runs",
-            &format!(
-                "#/runs?verb=rebuild&run=nightly&alias={}",
-                bed.stack.collection
-            ),
+            runs.as_str(),
             "document.querySelectorAll('#run table').length === 2",
         ),
         (

@@ -11,8 +11,13 @@ function figure(text, kind, more) {
   return h("dd", { class: `figure ${kind || ""}` }, text, more ? h("small", {}, ` ${more}`) : null);
 }
 
+/// What the answer is made of; what of it cannot be seen any more makes it an old one.
+const MADE_OF = { Waiting: "queue", "Done in": "queue", Failed: "letters", Index: "index", Cost: "queue" };
+
 function answer(title, ...said) {
-  return h("div", {}, h("dt", {}, title), said);
+  const part = state?.[MADE_OF[title]];
+  const isOld = part && part.error !== null && part.data !== null;
+  return h("div", { class: isOld ? "old" : null }, h("dt", {}, title, isOld && part.at ? [", seen ", when(part.at)] : null), said);
 }
 
 const note = (...text) => h("dd", { class: "note" }, text);
@@ -295,7 +300,7 @@ function plan() {
   show(byId("plan"), h("div", { class: "tools" }, buttons), said);
 }
 
-const PARTS = [["lanes", lanes, ["queue"]], ["aliases", aliases, ["index"]], ["workers", workers, ["workers", "queue"]], ["causes", causes, ["letters"]], ["work", work, ["runs"]], ["costs", costs, []], ["plan", plan, []]];
+const PARTS = [["lanes", lanes, ["queue"]], ["aliases", aliases, ["index"]], ["workers", workers, ["workers"]], ["causes", causes, ["letters"]], ["work", work, ["runs"]], ["costs", costs, []], ["plan", plan, []]];
 const drawn = {};
 
 /// Draws what has changed.
@@ -303,7 +308,7 @@ function overview() {
   if (!state || byId("overview").hidden) return;
   answers();
   for (const [id, draw, of] of PARTS) {
-    const now = JSON.stringify([of.map((part) => [state[part].data, state[part].error]), id === "lanes" ? past.times.at(-1) : 0, id === "costs" ? [hours(), speed()] : 0, id === "plan" ? [state.dry_run, (data("index")?.collections || []).map((found) => found.name)] : 0]);
+    const now = JSON.stringify([of.map((part) => [state[part].data, state[part].error]), id === "lanes" ? past.times.at(-1) : 0, id === "costs" ? [hours(), speed()] : 0, id === "workers" && !state.setup.asks_workers ? lanesOf().map((lane) => lane.waiting_pulls) : 0, id === "plan" ? [state.dry_run, (data("index")?.collections || []).map((found) => found.name)] : 0]);
     if (drawn[id] === now) continue;
     drawn[id] = now;
     draw();
