@@ -135,9 +135,9 @@ fn default(name: &str, value: &Value) -> Result<Vec<String>, String> {
             "{name}: a text, a number, true, false, or a list of these is expected"
         )),
     };
-    match value {
-        Value::Array(values) => values.iter().map(one).collect(),
-        value => Ok(vec![one(value)?]),
+    match value.as_array() {
+        Some(values) => values.iter().map(one).collect(),
+        None => Ok(vec![one(value)?]),
     }
 }
 

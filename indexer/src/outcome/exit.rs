@@ -101,7 +101,7 @@ mod tests {
         let error = taken.context("failed to sync").unwrap_err();
         assert_eq!(Failure::of(&error), Failure::Lease);
         assert_eq!(Failure::of(&anyhow::anyhow!("else")), Failure::Other);
-        let full: Result<(), _> = Err(QdrantError::InvalidUri("x".to_owned()));
+        let full: Result<(), _> = Err(QdrantError::Io(std::io::Error::other("x")));
         let error = full.context("failed to look").unwrap_err();
         assert_eq!(Failure::of(&error), Failure::Other);
     }

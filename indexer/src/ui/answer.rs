@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::board::{Board, Setup};
 use super::change::{self, Changes};
@@ -33,6 +33,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const SEARCHES: usize = 4;
 /// Reads of long lists at once.
 const READS: usize = 4;
+/// How long a request waits for its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Entries of a list in one answer.
 pub const MOST_ENTRIES: usize = 50;
 
@@ -233,6 +235,14 @@ where
         )
     };
     done.map_err(given_up)?
+}
+
+/// The next turn: so many work at once, and whoever comes then waits, but not for ever.
+pub async fn turn<'a>(of: &'a Semaphore, busy: &str) -> Result<SemaphorePermit<'a>, Refusal> {
+    let turn = tokio::time::timeout(LONGEST_WAIT, of.acquire()).await;
+    turn.ok()
+        .and_then(Result::ok)
+        .ok_or_else(|| Refusal::busy(busy))
 }
 
 /// A parameter of the query.

@@ -13,7 +13,7 @@ use points::guard::tombstones;
 use qdrant_client::qdrant::{Condition, Filter, Range, RetrievedPoint, Value};
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, App, Refusal, Shared, apart, json, read};
+use super::answer::{Answer, App, Refusal, Shared, apart, json, read, turn};
 use crate::filter::PointFilter;
 use crate::retrieval::Mode;
 use crate::retrieval::options::FusionChoice;
@@ -76,10 +76,7 @@ pub async fn search(State(app): Shared, body: Bytes) -> Answer {
 async fn hits(app: Arc<App>, body: Bytes) -> Answer {
     let asked: Asked = read(&body)?;
     let config = config(&app, asked)?;
-    let _turn = app
-        .searches
-        .try_acquire()
-        .map_err(|_| Refusal::busy("others search; try again"))?;
+    let _turn = turn(&app.searches, "others search; try again").await?;
     let found = crate::search::search(&config).await?;
     let hits = found.hits.into_iter().map(|hit| Shown {
         heading: hit.context.clone(),
@@ -144,10 +141,7 @@ pub async fn document(State(app): Shared, body: Bytes) -> Answer {
 async fn chunks(app: Arc<App>, body: Bytes) -> Answer {
     may_search(&app)?;
     let asked: DocumentAsked = read(&body)?;
-    let _turn = app
-        .searches
-        .try_acquire()
-        .map_err(|_| Refusal::busy("others search; try again"))?;
+    let _turn = turn(&app.reads, "others read documents; try again").await?;
     let from = asked.from.max(0);
     let filter = Filter {
         must: vec![

@@ -9,7 +9,7 @@ use contract::topology::DLQ;
 use serde_json::{Value, json};
 
 use super::answer::{
-    Answer, App, MOST_ENTRIES, Refusal, Shared, apart, json as answer, number, parameter,
+    Answer, App, MOST_ENTRIES, Refusal, Shared, apart, json as answer, number, parameter, turn,
 };
 use crate::dlq::letter::StoredLetter;
 use crate::streams::{Range, Reader, message_at, stream};
@@ -42,10 +42,7 @@ pub async fn list(State(app): Shared, uri: Uri) -> Answer {
 }
 
 async fn page(app: Arc<App>, uri: Uri) -> Answer {
-    let _turn = app
-        .reads
-        .try_acquire()
-        .map_err(|_| Refusal::busy("others read the dead letters; try again"))?;
+    let _turn = turn(&app.reads, "others read the dead letters; try again").await?;
     let (cause, before) = (parameter(&uri, "cause"), number::<u64>(&uri, "before")?);
     let dlq = stream(&app.sources.jetstream().await?, DLQ).await?;
     let state = &dlq.cached_info().state;

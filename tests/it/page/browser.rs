@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// A browser with one page.
-pub struct Browser {
+pub(super) struct Browser {
     /// Killed with it.
     _child: Child,
     input: ChildStdin,
@@ -27,7 +27,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    pub async fn start() -> anyhow::Result<Self> {
+    pub(super) async fn start() -> anyhow::Result<Self> {
         let profile = tempfile::tempdir()?;
         // It reads commands from 3 and answers on 4.
         let script = "exec chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
@@ -88,14 +88,14 @@ impl Browser {
         }
     }
 
-    pub async fn open(&mut self, address: &str) -> anyhow::Result<()> {
+    pub(super) async fn open(&mut self, address: &str) -> anyhow::Result<()> {
         self.command("Page.navigate", json!({ "url": address }))
             .await?;
         Ok(())
     }
 
     /// The value of an expression.
-    pub async fn value(&mut self, expression: &str) -> anyhow::Result<Value> {
+    pub(super) async fn value(&mut self, expression: &str) -> anyhow::Result<Value> {
         let params =
             json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let found = self.command("Runtime.evaluate", params).await?;
@@ -104,21 +104,21 @@ impl Browser {
         Ok(found["result"]["value"].clone())
     }
 
-    pub async fn wait_for(&mut self, expression: &str) -> anyhow::Result<()> {
+    pub(super) async fn wait_for(&mut self, expression: &str) -> anyhow::Result<()> {
         until(expression, LIMIT, async || {
             Ok((self.value(expression).await? == true).then_some(()))
         })
         .await
     }
 
-    pub async fn resize(&mut self, width: u32, height: u32) -> anyhow::Result<()> {
+    pub(super) async fn resize(&mut self, width: u32, height: u32) -> anyhow::Result<()> {
         let params = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
         self.command("Emulation.setDeviceMetricsOverride", params)
             .await?;
         Ok(())
     }
 
-    pub async fn colour(&mut self, scheme: &str) -> anyhow::Result<()> {
+    pub(super) async fn colour(&mut self, scheme: &str) -> anyhow::Result<()> {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.command(
             "Emulation.setEmulatedMedia",
@@ -128,7 +128,7 @@ impl Browser {
         Ok(())
     }
 
-    pub async fn press(&mut self, key: &str) -> anyhow::Result<()> {
+    pub(super) async fn press(&mut self, key: &str) -> anyhow::Result<()> {
         let text = match key {
             "Enter" => "\r",
             one if one.chars().count() == 1 => one,
@@ -149,13 +149,13 @@ impl Browser {
         Ok(())
     }
 
-    pub async fn write(&mut self, text: &str) -> anyhow::Result<()> {
+    pub(super) async fn write(&mut self, text: &str) -> anyhow::Result<()> {
         self.command("Input.insertText", json!({ "text": text }))
             .await?;
         Ok(())
     }
 
-    pub async fn picture(&mut self, file: &Path) -> anyhow::Result<()> {
+    pub(super) async fn picture(&mut self, file: &Path) -> anyhow::Result<()> {
         let taken = self
             .command("Page.captureScreenshot", json!({ "format": "png" }))
             .await?;
@@ -165,7 +165,7 @@ impl Browser {
     }
 
     /// What went wrong on the page: exceptions, errors and warnings of its console, and what its policy has refused.
-    pub fn complaints(&self) -> Vec<&Value> {
+    pub(super) fn complaints(&self) -> Vec<&Value> {
         let is_bad = |event: &&Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown" | "Runtime.consoleAPICalled") => true,
             Some("Log.entryAdded") => event["params"]["entry"]["level"] != "verbose",
