@@ -1,10 +1,13 @@
 //! Command line: the verbs of the program, and how each is performed and printed.
 
 pub mod output;
+mod pages;
+mod settings_file;
 mod watch;
 
 use std::fmt::Display;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::delete::{DeleteConfig, delete};
@@ -12,7 +15,8 @@ use crate::dlq::{DlqConfig, dlq};
 use crate::doctor::{DoctorConfig, doctor};
 use crate::eval::{EvalConfig, eval};
 use crate::gc::{GcConfig, gc};
-use crate::outcome::{explained, print, without_headers};
+use crate::outcome::{Failure, explained, print, without_headers};
+use crate::progress::be_quiet;
 use crate::provision::{ProvisionConfig, provision};
 use crate::publish::{PublishConfig, publish};
 use crate::rebuild::{self, RebuildConfig, rebuild};
@@ -22,7 +26,8 @@ use crate::rollback::{RollbackConfig, rollback};
 use crate::search::{SearchConfig, search};
 use crate::status::{StatusConfig, status};
 use crate::sync::{self, PlanConfig, SyncConfig, sync};
-use clap::{Parser, Subcommand};
+use crate::ui::{UiConfig, ui};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use points::options::Options;
 use queue::denial::denied;
 use queue::trace;
@@ -31,6 +36,7 @@ use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
 use runtime::signals;
 
 use output::Output;
+use pages::{CompletionsConfig, ManConfig, completions, man};
 
 /// Turns a corpus into embedding jobs on JetStream, and searches what became of them
 #[derive(Debug, Parser)]
@@ -38,6 +44,12 @@ use output::Output;
 pub struct Cli {
     #[command(flatten)]
     log: LogConfig,
+    /// Say nothing on standard error but errors: no progress, no warnings
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// File of settings in TOML, below the environment and the options; by default `ebb.toml`, where it is there
+    #[arg(long, global = true, env = "EBB_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -68,12 +80,18 @@ pub enum Verb {
     Gc(Box<GcConfig>),
     /// Show what waits, what is in flight, what failed and what is there
     Status(Box<StatusConfig>),
+    /// Serve a page that shows lanes, aliases, runs and dead letters, and searches
+    Ui(Box<UiConfig>),
     /// List, show, replay and drop dead letters; find exhausted jobs
     Dlq(Box<DlqConfig>),
     /// Turn a few decisions into an overlay of kustomize
     Render(Box<RenderConfig>),
     /// Look at a running system, or at manifests, and say what is wrong
     Doctor(Box<DoctorConfig>),
+    /// Print completions for a shell
+    Completions(CompletionsConfig),
+    /// Write pages for `man`
+    Man(ManConfig),
 }
 
 impl Verb {
@@ -91,17 +109,19 @@ impl Verb {
             Self::Rollback(config) => config.faults(),
             Self::Gc(config) => config.faults(),
             Self::Status(config) => config.faults(),
+            Self::Ui(config) => config.faults(),
             Self::Dlq(config) => config.faults(),
             Self::Render(config) => config.faults(),
             Self::Doctor(config) => config.faults(),
+            Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 
     pub async fn perform(self, out: &mut Output) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Provision(config) => print(&provision(&config).await?, false, out),
+            Self::Provision(config) => print(&provision(&config).await?, config.json, out),
             Self::Publish(config) => print(&publish(&config).await?, config.json, out),
-            Self::Delete(config) => print(&delete(&config).await?, false, out),
+            Self::Delete(config) => print(&delete(&config).await?, config.json, out),
             Self::Rescore(config) => print(&rescore(&config).await?, config.json, out),
             Self::Search(config) => print(&search(&config).await?, config.json, out),
             Self::Eval(config) => print(&eval(&config).await?, config.json, out),
@@ -129,9 +149,12 @@ impl Verb {
             }
             Self::Status(config) if config.watch => watch::watch(&config, out).await,
             Self::Status(config) => print(&status(&config).await?, config.json, out),
+            Self::Ui(config) => ui(*config, out).await,
             Self::Dlq(config) => dlq(&config, out).await,
             Self::Doctor(config) => print(&doctor(&config).await?, config.json, out),
             Self::Render(config) => print(&render(&config)?, config.json, out),
+            Self::Completions(config) => completions(&config, out),
+            Self::Man(config) => man(&config),
         }
     }
 }
@@ -139,20 +162,28 @@ impl Verb {
 /// What is logged unless `RUST_LOG` says otherwise. What people and schedulers follow is of the target `progress`.
 const FILTER: &str = "warn,progress=info,opentelemetry=error";
 
+/// The same with `--quiet`.
+const QUIET: &str = "error,opentelemetry=off";
+
 /// Does what the arguments of the process say.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = documents::extract::isolated::serve_if_asked() {
         return code;
     }
-    let cli: Cli = match settings::parse() {
+    let command = settings_file::with_defaults(Cli::command());
+    let cli: Cli = match command.and_then(settings::parse_by) {
         Ok(cli) => cli,
         Err(faults) => {
             log::start(LogFormat::Text, Log::Error, FILTER);
             return reject(&faults);
         }
     };
-    log::start(cli.log.log_format, Log::Error, FILTER);
+    let filter = if cli.quiet { QUIET } else { FILTER };
+    log::start(cli.log.log_format, Log::Error, filter);
+    if cli.quiet {
+        be_quiet();
+    }
     let faults = [cli.verb.faults(), trace::faults()].concat();
     if !faults.is_empty() {
         return reject(&faults);
@@ -165,8 +196,11 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let message = format!("{error:#}");
-            tracing::error!(target: "indexer", "{}", without_headers(&message));
-            ExitCode::FAILURE
+            let failure = Failure::of(&error);
+            let advice = failure.advice().map(|advice| format!("; {advice}"));
+            let advice = advice.unwrap_or_default();
+            tracing::error!(target: "indexer", "{}{advice}", without_headers(&message));
+            failure.code()
         }
     }
 }
@@ -189,6 +223,10 @@ fn reject(faults: &[impl Display]) -> ExitCode {
 
 /// Performs a verb, unless NATS denies it something: it would wait in vain, and blame what it waited for.
 async fn permitted(verb: Verb, out: &mut Output) -> anyhow::Result<ExitCode> {
+    if matches!(verb, Verb::Ui(_)) {
+        // It says so itself, and goes on to show what it may.
+        return verb.perform(out).await;
+    }
     tokio::select! {
         biased;
         denied = denied() => Err(denied.into()),
@@ -207,7 +245,8 @@ mod tests {
     use super::*;
 
     /// These are checked with the rest of their settings, or are no identifiers.
-    const MAY_BE_EMPTY: [&str; 15] = [
+    const MAY_BE_EMPTY: [&str; 16] = [
+        "--workers",
         "--query",
         "--nats-url",
         "--nats-user",

@@ -29,6 +29,9 @@ pub struct DeleteConfig {
     /// Publish nothing; say how many of the documents are there
     #[arg(long)]
     pub dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub model: ModelDir,
     #[command(flatten)]

@@ -13,8 +13,8 @@
 
 pub(crate) mod letter;
 mod list;
-mod remove;
-mod replay;
+pub(crate) mod remove;
+pub(crate) mod replay;
 pub(crate) mod select;
 mod show;
 mod sweep;

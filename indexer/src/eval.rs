@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use anyhow::Context as _;
 
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::retrieval::Searched;
 use crate::retrieval::options::Asked;
 use crate::search::ask::Asker;
@@ -75,6 +75,10 @@ impl Outcome for Report {
 
     fn is_failure(&self) -> bool {
         self.failed().next().is_some()
+    }
+
+    fn failure(&self) -> Failure {
+        Failure::Gate
     }
 }
 

@@ -16,11 +16,12 @@
 //! | [`eval`] | measures a search by queries whose relevant documents are known |
 //! | [`dlq`] | lists, shows, replays, drops and finds dead letters |
 //! | [`status`] | shows what waits, what is in flight, what failed and what is there |
+//! | [`ui`] | serves a page that shows all of it, and searches |
 //! | [`doctor`] | looks at a running system, or at manifests, and says what is wrong |
 //! | [`render`] | turns a few decisions into an overlay of kustomize |
 //!
 //! Verbs are made of these modules, and none of them knows a verb, but for `generation`, which reads dead letters by
-//! [`dlq`]:
+//! [`dlq`]. The page of [`ui`] is made of what other verbs do:
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -73,3 +74,4 @@ pub mod search;
 pub mod status;
 mod streams;
 pub mod sync;
+pub mod ui;

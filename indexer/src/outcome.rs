@@ -1,5 +1,7 @@
 //! Outcome: what a verb found or did, for people and as JSON, and the one way in which it is printed.
 
+mod exit;
+
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,6 +10,8 @@ use points::connect::of_qdrant;
 use points::options::missing_index;
 use points::refusal::login_advice;
 use serde::Serialize;
+
+pub use exit::{Failure, LeaseTaken};
 
 /// What a verb gives. Its JSON is one object on one line.
 pub trait Outcome: Serialize {
@@ -18,9 +22,14 @@ pub trait Outcome: Serialize {
         Vec::new()
     }
 
-    /// Whether the exit code is 1.
+    /// Whether it is not all that was asked for.
     fn is_failure(&self) -> bool {
         false
+    }
+
+    /// Of which kind that is then.
+    fn failure(&self) -> Failure {
+        Failure::Other
     }
 }
 
@@ -37,7 +46,7 @@ pub fn print(outcome: &impl Outcome, json: bool, out: &mut dyn Write) -> anyhow:
         tracing::error!("{complaint}");
     }
     Ok(match outcome.is_failure() {
-        true => ExitCode::FAILURE,
+        true => outcome.failure().code(),
         false => ExitCode::SUCCESS,
     })
 }

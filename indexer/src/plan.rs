@@ -15,7 +15,7 @@ use runtime::settings::ConfigFault;
 use serde::Serialize;
 
 use crate::generation::record::SettingsReport;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::progress::as_double;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -277,6 +277,10 @@ impl Outcome for Plan {
     /// The run would stop at a limit.
     fn is_failure(&self) -> bool {
         self.refusal.is_some()
+    }
+
+    fn failure(&self) -> Failure {
+        Failure::Gate
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,8 +27,12 @@ impl Progress {
             ProgressStyle::with_template("{bar:30} {pos} of {len} {msg} [{elapsed}, {eta} left]");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         let plain = !std::io::stderr().is_terminal();
+        let bar = match IS_QUIET.load(Ordering::Relaxed) {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::new(total),
+        };
         Self {
-            bar: ProgressBar::new(total).with_style(style).with_message(what),
+            bar: bar.with_style(style).with_message(what),
             what,
             said: plain.then(|| Mutex::new(Instant::now())),
         }
@@ -48,6 +53,14 @@ impl Progress {
     pub fn finish(self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Whether nobody wants to know how far anything is.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Says nothing any more.
+pub fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
 }
 
 /// Tells people what is being done, apart from the report. It is a line of the log, in the format of the log.

@@ -29,6 +29,9 @@ pub struct ProvisionConfig {
     /// Change nothing; exit with 1 if anything would change
     #[arg(long)]
     pub check: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub installation: Installation,
     #[command(flatten)]

@@ -27,7 +27,7 @@ use crate::corpus::read::Event;
 use crate::corpus::{Chunking, Corpus, source_faults, wait_for_stores};
 use crate::jobs::Packed;
 use crate::jobs::store::{NotStored, store_as};
-use crate::outcome::{Outcome, write_counts};
+use crate::outcome::{Failure, Outcome, write_counts};
 use documents::document::Ledger;
 use documents::extract::ExtractOptions;
 use documents::source::{Format, MAX_ID_BYTES, Naming};
@@ -132,6 +132,10 @@ impl Outcome for Published {
     /// Somebody has to look at documents that were refused.
     fn is_failure(&self) -> bool {
         self.refused > 0
+    }
+
+    fn failure(&self) -> Failure {
+        Failure::Refused
     }
 }
 

@@ -3,44 +3,41 @@
 //! One look tells what there is; how fast it goes takes two. A [`Looker`] remembers its last look, so that each of its
 //! looks tells the rate since the one before.
 
-mod lanes;
-mod rate;
-mod runs;
+pub mod collections;
+pub mod lanes;
+pub mod rate;
+pub mod runs;
 mod table;
 mod tokens;
+pub mod workers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream::Stream};
 use clap::Args;
-use contract::model::Manifest;
+pub use collections::CollectionStatus;
+use collections::Collections;
 use contract::names::CollectionName;
 use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
 pub use lanes::LaneStatus;
-use points::{Points, Qdrant};
-use qdrant_client::qdrant::Filter;
+use points::Qdrant;
 pub use rate::Rate;
 pub use runs::RunStatus;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 pub use tokens::Tokens;
+use workers::{WorkerLooker, Workers, WorkersConfig};
 
-use crate::config::{ModelDir, Servers};
+use crate::config::Servers;
 use crate::dlq::letter::StoredLetter;
-use crate::outcome::explained;
 use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::{Range, Reader, stream};
 
 #[derive(Args, Clone, Debug)]
 pub struct StatusConfig {
-    /// Aliases and collections to count, separated by commas
-    #[arg(
-        long,
-        env = "EBB_COLLECTIONS",
-        default_value = "docs",
-        value_delimiter = ','
-    )]
+    /// Aliases and collections to look at, separated by commas; by default all aliases
+    #[arg(long, env = "EBB_COLLECTIONS", value_delimiter = ',')]
     pub collections: Vec<CollectionName>,
     /// Look again and again: in place on a terminal, a line for each look otherwise
     #[arg(long)]
@@ -52,7 +49,7 @@ pub struct StatusConfig {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub model: ModelDir,
+    pub workers: WorkersConfig,
     #[command(flatten)]
     pub servers: Servers,
 }
@@ -61,9 +58,9 @@ pub struct StatusConfig {
 pub struct Status {
     /// The streams, that of the jobs first.
     pub streams: Vec<StreamStatus>,
-    /// Both lanes of the model.
+    /// The lanes of all models.
     pub lanes: Vec<LaneStatus>,
-    /// How fast both lanes together are worked off; `None` at the first look.
+    /// How fast all lanes together are worked off; `None` at the first look.
     pub rate: Option<Rate>,
     /// Jobs in the stream, those of other models included.
     pub jobs: u64,
@@ -74,9 +71,11 @@ pub struct Status {
     /// Jobs that no consumer reads.
     #[serde(rename = "unread")]
     pub orphaned: Orphaned,
-    pub collections: Vec<CollectionStatus>,
-    /// What could not be looked at, and why.
-    pub unknown: Vec<String>,
+    /// Workers whose metrics can be reached; `None` where nobody said where.
+    pub workers: Option<Workers>,
+    /// Aliases and collections, and what of them could not be looked at.
+    #[serde(flatten)]
+    pub found: Collections,
     /// Runs that are not over, and the newest that are.
     pub runs: Vec<RunStatus>,
 }
@@ -92,29 +91,20 @@ pub struct StreamStatus {
     pub consumers: usize,
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub struct CollectionStatus {
-    pub name: String,
-    /// Exact number of points, tombstones included; `None` where Qdrant does not tell.
-    pub points: Option<u64>,
-    /// How many points lack each vector, where any do; tombstones have none.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub lacking: BTreeMap<String, u64>,
-}
-
 /// Looks at both servers as often as it is asked to.
 pub struct Looker {
     config: StatusConfig,
-    manifest: Manifest,
     jetstream: jetstream::Context,
     qdrant: Qdrant,
     before: Option<rate::Look>,
+    means: rate::Means,
+    workers: WorkerLooker,
+    runs: runs::Book,
 }
 
 impl std::fmt::Debug for Looker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Looker")
-            .field("model", &self.manifest.name)
             .field("before", &self.before)
             .finish_non_exhaustive()
     }
@@ -123,7 +113,7 @@ impl std::fmt::Debug for Looker {
 impl StatusConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
-        faults.extend(self.model.faults());
+        faults.extend(self.workers.faults());
         if self.watch && self.interval < Duration::from_millis(100) {
             let problem = "must be at least 100ms with --watch";
             faults.push(ConfigFault::new("--interval", problem));
@@ -144,7 +134,7 @@ pub async fn status(config: &StatusConfig) -> anyhow::Result<Status> {
 }
 
 impl Status {
-    /// Jobs that wait or are in flight, on both lanes.
+    /// Jobs that wait or are in flight, on all lanes.
     pub fn lag(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.lag).sum()
     }
@@ -154,10 +144,12 @@ impl Looker {
     pub async fn open(config: &StatusConfig) -> anyhow::Result<Self> {
         Ok(Self {
             config: config.clone(),
-            manifest: config.model.manifest()?,
             jetstream: config.servers.jetstream().await?,
             qdrant: config.servers.qdrant_to_look().await?,
             before: None,
+            means: rate::Means::default(),
+            workers: WorkerLooker::default(),
+            runs: runs::Book::default(),
         })
     }
 
@@ -168,16 +160,9 @@ impl Looker {
         for name in [RESULTS, ADVISORIES] {
             streams.push(stream_status(&stream(&self.jetstream, name).await?));
         }
-        let found = lanes::look(&jobs, &self.manifest).await?;
-        let now = rate::Look::new(&jobs.cached_info().state, &found);
-        let before = self.before.replace(now.clone());
-        let rate = before.as_ref().map(|before| now.since(before));
-        let mut lanes = Vec::new();
-        for (index, found) in found.iter().enumerate() {
-            let rate = before.as_ref().map(|before| now.of_lane(index, before));
-            lanes.push(found.status(&jobs, rate).await?);
-        }
-        let (collections, unknown) = collections(&self.qdrant, &self.config.collections).await;
+        let (lanes, rate) = self.lanes(&jobs).await?;
+        self.runs.update(&self.jetstream).await?;
+        let found = collections::look(&self.qdrant, &self.config.collections, &self.runs).await;
         Ok(Status {
             streams,
             lanes,
@@ -186,11 +171,45 @@ impl Looker {
             dead_letters: dlq.cached_info().state.messages,
             dead_letter_causes: causes(&dlq).await?,
             orphaned: orphaned(&jobs).await?,
-            collections,
-            unknown,
-            runs: runs::runs(&self.jetstream).await?,
+            workers: self.workers().await,
+            found,
+            runs: self.runs.shown(),
         })
     }
+
+    async fn lanes(&mut self, jobs: &Stream) -> anyhow::Result<(Vec<LaneStatus>, Option<Rate>)> {
+        let found = lanes::look(jobs).await?;
+        let now = rate::Look::new(&jobs.cached_info().state, &found);
+        let before = self.before.replace(now.clone());
+        let mut rate = before.as_ref().map(|before| now.since(before));
+        let mut lanes = Vec::new();
+        for found in &found {
+            let rate = before.as_ref();
+            let rate = rate.map(|before| now.of_lane(&found.info.name, before));
+            let mut lane = found.status(jobs, rate).await?;
+            self.means.note(&mut lane);
+            lanes.push(lane);
+        }
+        if let Some(rate) = &mut rate {
+            rate.tokens_per_second = tokens_per_second(&lanes);
+        }
+        Ok((lanes, rate))
+    }
+
+    async fn workers(&mut self) -> Option<Workers> {
+        let config = &self.config.workers;
+        if config.workers.is_empty() {
+            return None;
+        }
+        Some(self.workers.look(config).await)
+    }
+}
+
+/// Of all lanes together; `None` where one that moves does not tell.
+pub fn tokens_per_second(lanes: &[LaneStatus]) -> Option<f64> {
+    let rates = lanes.iter().filter_map(|lane| lane.rate);
+    let moving = rates.filter(|rate| rate.acked_per_second > 0.0);
+    moving.map(|rate| rate.tokens_per_second).sum()
 }
 
 fn stream_status(stream: &Stream) -> StreamStatus {
@@ -202,38 +221,6 @@ fn stream_status(stream: &Stream) -> StreamStatus {
         last_sequence: info.state.last_sequence,
         consumers: info.state.consumer_count,
     }
-}
-
-/// Counts what can be counted, and says what cannot: a shard that is down hides nothing else.
-async fn collections(
-    qdrant: &Qdrant,
-    names: &[CollectionName],
-) -> (Vec<CollectionStatus>, Vec<String>) {
-    let (mut collections, mut unknown) = (Vec::new(), Vec::new());
-    for name in names {
-        let points = Points::new(qdrant, name);
-        let (mut count, mut lacking) = (None, BTreeMap::new());
-        let looked = async {
-            count = Some(points.count(Filter::default()).await?);
-            lacking = points.lacking(&points.schema().await?.vectors).await?;
-            anyhow::Ok(())
-        };
-        if let Err(error) = looked.await {
-            unknown.push(on_one_line(error));
-        }
-        collections.push(CollectionStatus {
-            name: name.to_string(),
-            points: count,
-            lacking,
-        });
-    }
-    (collections, unknown)
-}
-
-/// Qdrant tells of the errors of its peers on lines of their own.
-fn on_one_line(error: anyhow::Error) -> String {
-    let text = format!("{:#}", explained(error));
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Dead letters whose cause is read.

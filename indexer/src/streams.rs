@@ -107,26 +107,12 @@ impl Reader {
             next: first,
             last: state.last_sequence,
         };
-        if reader.is_any_left().await? {
-            reader.messages = Some(reader.consume(range.headers_only).await?);
+        if is_any_left(&reader.stream, &reader.filter, (reader.next, reader.last)).await? {
+            let (stream, filter) = (&reader.stream, &reader.filter);
+            let messages = consume(stream, filter, reader.next, range.headers_only).await?;
+            reader.messages = Some(messages);
         }
         Ok(reader)
-    }
-
-    async fn consume(&self, headers_only: bool) -> anyhow::Result<Ordered> {
-        let consumer = self.stream.create_consumer(OrderedConfig {
-            filter_subject: self.filter.clone(),
-            headers_only,
-            replay_policy: ReplayPolicy::Instant,
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: self.next,
-            },
-            ..OrderedConfig::default()
-        });
-        let name = &self.stream.cached_info().config.name;
-        let context = || format!("failed to read stream `{name}`");
-        let consumer = consumer.await.with_context(context)?;
-        consumer.messages().await.with_context(context)
     }
 
     /// The next message, `None` at the end.
@@ -142,7 +128,7 @@ impl Reader {
                 Err(_) => silences += 1,
             }
             // The messages that were to come may have been removed meanwhile.
-            if !self.is_any_left().await? {
+            if !is_any_left(&self.stream, &self.filter, (self.next, self.last)).await? {
                 break;
             }
             let next = self.next;
@@ -161,11 +147,37 @@ impl Reader {
         }
         Ok((sequence <= self.last).then_some((sequence, message)))
     }
+}
 
-    async fn is_any_left(&self) -> anyhow::Result<bool> {
-        let next = next_message(&self.stream, &self.filter, self.next).await?;
-        Ok(next.is_some_and(|message| message.sequence <= self.last))
-    }
+/// Messages of a stream from a sequence on.
+async fn consume(
+    stream: &Stream,
+    filter: &str,
+    start_sequence: u64,
+    headers_only: bool,
+) -> anyhow::Result<Ordered> {
+    let consumer = stream.create_consumer(OrderedConfig {
+        filter_subject: filter.to_owned(),
+        headers_only,
+        replay_policy: ReplayPolicy::Instant,
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+        ..OrderedConfig::default()
+    });
+    let name = &stream.cached_info().config.name;
+    let context = || format!("failed to read stream `{name}`");
+    let consumer = consumer.await.with_context(context)?;
+    consumer.messages().await.with_context(context)
+}
+
+/// Whether a message is between two sequences. Of a reader only what can be shared is borrowed, so that it may be read by
+/// a task that moves between threads.
+async fn is_any_left(
+    stream: &Stream,
+    filter: &str,
+    (next, last): (u64, u64),
+) -> anyhow::Result<bool> {
+    let next = next_message(stream, filter, next).await?;
+    Ok(next.is_some_and(|message| message.sequence <= last))
 }
 
 /// The first message at or after a sequence.

@@ -166,7 +166,7 @@ async fn bad_files_are_reported_and_the_others_are_published() -> anyhow::Result
         .await?;
     assert_eq!(
         output.status.code(),
-        Some(1),
+        Some(65),
         "refused files must show in the exit code"
     );
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout)?;

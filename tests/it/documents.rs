@@ -65,7 +65,7 @@ async fn a_pdf_that_kills_its_reader_costs_itself_only() -> anyhow::Result<()> {
         folder = bed.write(name, bytes)?;
     }
     let (code, report, log) = dry_run(&bed, &[&folder.display().to_string()]).await?;
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(65), "{log}");
     assert_eq!(
         (&report["documents"], &report["refused"]),
         (&2.into(), &2.into()),
@@ -90,7 +90,7 @@ async fn an_id_that_comes_twice_in_one_publish_is_refused_by_name() -> anyhow::R
     );
     let folder = bed.write("records.jsonl", records)?;
     let (code, report, log) = dry_run(&bed, &[&folder.display().to_string()]).await?;
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(65), "{log}");
     assert_eq!(
         (&report["documents"], &report["refused"]),
         (&2.into(), &1.into()),

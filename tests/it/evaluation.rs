@@ -187,7 +187,7 @@ async fn the_same_alias_as_baseline_differs_in_nothing_and_a_failed_gate_fails_t
     assert_eq!(constant(&tried["evaluation"]), 2, "{tried:#}");
     assert_eq!(constant(&tried["baseline"]), 60, "{tried:#}");
     let (output, log) = run(&small.bed, &together(&files, &["--min-ndcg", "0.999"])).await?;
-    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert_eq!(output.status.code(), Some(2), "{log}");
     assert!(
         log.contains("failed: --min-ndcg 0.999, mean nDCG@10 is 0."),
         "{log}"
@@ -226,7 +226,7 @@ async fn a_worse_alias_than_its_baseline_fails_the_gate() -> anyhow::Result<()> 
         &html,
     ];
     let (output, log) = run(bed, &together(&files, &gate)).await?;
-    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert_eq!(output.status.code(), Some(2), "{log}");
     assert!(
         log.contains("failed: --max-regression 0.1, mean nDCG@10 fell by 0.5"),
         "{log}"

@@ -118,7 +118,7 @@ async fn an_object_that_cannot_be_read_is_named_and_counted_and_the_others_are_p
     let (good, gone) = ("s3://bucket/docs", "s3://bucket/docs/deep/gone.md");
     let (report, output) = publish(&bed, &server, &[good, gone]).await?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert_eq!(output.status.code(), Some(65), "{log}");
     assert_eq!(
         (&report["documents"], &report["refused"]),
         (&json!(3), &json!(2))
@@ -198,7 +198,7 @@ async fn an_object_that_changes_while_it_is_read_is_an_error() -> anyhow::Result
     server.objects().changing.insert(name.to_owned());
     let (report, output) = publish(&bed, &server, &["s3://bucket/large.jsonl"]).await?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert_eq!(output.status.code(), Some(65), "{log}");
     assert_eq!(report["refused"], 1);
     assert!(log.contains("changed while it was being read"), "{log}");
     bed.end().await
@@ -215,7 +215,7 @@ async fn rows_of_parquet_become_documents_from_a_file_as_from_an_object() -> any
         let file = file.display().to_string();
         let (report, output) = publish(&bed, &server, &[url.unwrap_or(&file)]).await?;
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert_eq!(output.status.code(), Some(65), "{log}");
         assert_eq!(
             (&report["documents"], &report["refused"]),
             (&json!(1499), &json!(1))
@@ -259,7 +259,7 @@ async fn a_broken_parquet_file_is_refused_and_its_neighbours_are_published() -> 
     let corpus = bed.write("d.md", "# D\na neighbour")?;
     let (report, output) = publish(&bed, &server, &[&corpus.display().to_string()]).await?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert_eq!(output.status.code(), Some(65), "{log}");
     assert_eq!(
         (&report["documents"], &report["refused"]),
         (&json!(1), &json!(3)),

@@ -144,7 +144,7 @@ async fn a_refused_login_is_not_waited_out() -> anyhow::Result<()> {
         .env("NATS_USER", "ebb")
         .env("NATS_PASSWORD", "wrong");
     let mut process = start(&bed, command, "10m")?;
-    assert_eq!(process.wait().await?.code(), Some(1));
+    assert_eq!(process.wait().await?.code(), Some(77));
     let log = std::fs::read_to_string(process.log())?;
     assert!(log.contains("refused the login"), "{log}");
     assert!(!log.contains("waiting for"), "{log}");
@@ -158,7 +158,7 @@ async fn a_wait_ends_with_the_error_of_the_server_and_with_a_signal() -> anyhow:
     bed.stack.nats.kill().await?;
     for (wait, waits) in [("0s", false), ("1s", true)] {
         let mut process = start(&bed, indexer(&bed, &["status"]), wait)?;
-        assert_eq!(process.wait().await?.code(), Some(1), "{wait}");
+        assert_eq!(process.wait().await?.code(), Some(69), "{wait}");
         let log = std::fs::read_to_string(process.log())?;
         assert!(log.contains("failed to connect to nats at"), "{log}");
         assert_eq!(log.contains("waiting for nats"), waits, "{log}");

@@ -22,7 +22,7 @@ pub async fn find(
 /// The collection behind an alias.
 pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<CollectionName> {
     find(qdrant, alias).await?.with_context(|| {
-        format!("there is no alias `{alias}`; run `indexer provision` with it first")
+        format!("there is no alias `{alias}`; make it, empty, by `indexer provision --collections {alias}`, and run this again")
     })
 }
 
@@ -49,6 +49,21 @@ pub async fn collections(qdrant: &Qdrant) -> anyhow::Result<Vec<CollectionName>>
 pub async fn targets(qdrant: &Qdrant) -> anyhow::Result<Vec<String>> {
     let aliases = list(qdrant).await?.into_iter();
     Ok(aliases.map(|found| found.collection_name).collect())
+}
+
+/// All aliases with their collections, by name. A name that is none of ours is left out.
+pub async fn pairs(qdrant: &Qdrant) -> anyhow::Result<Vec<(CollectionName, CollectionName)>> {
+    let aliases = list(qdrant).await?.into_iter();
+    let mut pairs: Vec<_> = aliases
+        .filter_map(|found| {
+            Some((
+                found.alias_name.parse().ok()?,
+                found.collection_name.parse().ok()?,
+            ))
+        })
+        .collect();
+    pairs.sort();
+    Ok(pairs)
 }
 
 async fn list(qdrant: &Qdrant) -> anyhow::Result<Vec<AliasDescription>> {

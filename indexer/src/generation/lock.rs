@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::bucket::{Bucket, Stored};
 use crate::clock::{as_time, now_micros};
+use crate::outcome::LeaseTaken;
 
 /// What the keys of locks begin with.
 pub const PREFIX: &str = "lease.";
@@ -257,11 +258,13 @@ async fn await_free(
         let Some(now) = bucket.find::<Owner>(key).await? else {
             return Ok(None);
         };
-        anyhow::ensure!(
-            now.is_same_write(&first),
-            "the lease `{key}` is held by {}; wait for it or end it",
-            now.record
-        );
+        if !now.is_same_write(&first) {
+            return Err(LeaseTaken {
+                key: key.to_owned(),
+                owner: now.record.to_string(),
+            }
+            .into());
+        }
     }
     Ok(Some(first))
 }

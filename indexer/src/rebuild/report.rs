@@ -6,7 +6,7 @@ use contract::names::CollectionName;
 use serde::Serialize;
 
 use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord, SettingsReport};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::progress::as_double;
 
 #[derive(Clone, Debug, Serialize)]
@@ -116,6 +116,10 @@ impl Outcome for Report {
 
     fn is_failure(&self) -> bool {
         !self.done
+    }
+
+    fn failure(&self) -> Failure {
+        Failure::Gate
     }
 }
 

@@ -1,10 +1,11 @@
 //! Lanes: what waits on each, and who asks for it.
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer::{Info, PullConsumer};
+use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::stream::Stream;
-use contract::model::Manifest;
-use contract::topology::Lane;
+use contract::names::ModelName;
+use contract::topology::{Lane, Priority, Task};
+use futures::TryStreamExt as _;
 use serde::Serialize;
 
 use super::rate::Rate;
@@ -13,6 +14,10 @@ use super::tokens::{Tokens, tokens};
 #[derive(Clone, Debug, Serialize)]
 pub struct LaneStatus {
     pub consumer: String,
+    /// What the model does.
+    pub task: Task,
+    pub model: ModelName,
+    pub lane: Priority,
     /// Jobs that no worker has taken.
     pub pending: u64,
     /// Jobs that a worker has taken and not settled, or given back with a delay.
@@ -23,37 +28,52 @@ pub struct LaneStatus {
     pub lag: u64,
     /// Tokens of these jobs, as far as anything tells; `None` where nothing does.
     pub lag_tokens: Option<Tokens>,
-    /// Pull requests that wait for a job. An idle worker has one on each lane, a busy one may have none: how many
-    /// workers there are cannot be told from here.
+    /// Pull requests that wait for a job. An idle worker has one on each lane, a busy one may have none.
     pub waiting_pulls: usize,
     /// How fast the lane is worked off; `None` at the first look.
     pub rate: Option<Rate>,
 }
 
 /// A lane with what its consumer says.
+#[derive(Debug)]
 pub struct Found {
-    pub subject: String,
+    pub lane: Lane,
     pub info: Info,
 }
 
-/// Asks the consumers of both lanes.
-pub async fn look(jobs: &Stream, manifest: &Manifest) -> anyhow::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for lane in Lane::of(manifest.identity.task, &manifest.name) {
-        let consumer = lane.consumer();
-        let asked: Result<PullConsumer, _> = jobs.get_consumer(&consumer).await;
-        let asked = asked.map_err(anyhow::Error::from_boxed).with_context(|| {
-            format!("failed to look up consumer `{consumer}`; run `indexer provision`")
-        })?;
-        found.push(Found {
-            subject: lane.subject(),
-            info: asked.cached_info().clone(),
-        });
-    }
+/// Asks the consumers of all lanes: by task and model, live before bulk.
+pub async fn look(jobs: &Stream) -> anyhow::Result<Vec<Found>> {
+    let consumers: Vec<Info> = jobs
+        .consumers()
+        .try_collect()
+        .await
+        .context("failed to list the consumers of jobs")?;
+    let mut found: Vec<_> = consumers.into_iter().filter_map(Found::of).collect();
+    found.sort_by_key(|found| found.key());
     Ok(found)
 }
 
 impl Found {
+    /// The lane that a consumer reads; `None` for a consumer that somebody else has made.
+    fn of(info: Info) -> Option<Self> {
+        let of_task = |task| Lane::of_consumer(task, &info.name);
+        let lane = of_task(Task::Embed).or_else(|| of_task(Task::Rescore))?;
+        Some(Self { lane, info })
+    }
+
+    fn key(&self) -> (&'static str, String, bool) {
+        let Lane {
+            task,
+            model,
+            priority,
+        } = &self.lane;
+        (
+            task.as_str(),
+            model.to_string(),
+            *priority == Priority::Bulk,
+        )
+    }
+
     /// Jobs that are not settled.
     pub fn lag(&self) -> u64 {
         self.info.num_pending + self.info.num_ack_pending as u64
@@ -64,11 +84,14 @@ impl Found {
         let first = self.info.ack_floor.stream_sequence + 1;
         Ok(LaneStatus {
             consumer: self.info.name.clone(),
+            task: self.lane.task,
+            model: self.lane.model.clone(),
+            lane: self.lane.priority,
             pending: self.info.num_pending,
             ack_pending: self.info.num_ack_pending,
             redelivered: self.info.num_redelivered,
             lag: self.lag(),
-            lag_tokens: tokens(jobs, &self.subject, first, self.lag()).await?,
+            lag_tokens: tokens(jobs, &self.lane.subject(), first, self.lag()).await?,
             waiting_pulls: self.info.num_waiting,
             rate,
         })

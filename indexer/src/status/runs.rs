@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use async_nats::jetstream::{self, Message};
+use contract::names::CollectionName;
 use contract::topology::RUNS;
 use serde::{Deserialize, Serialize};
 
@@ -39,44 +40,70 @@ pub struct RunStatus {
     pub renewed: Option<String>,
 }
 
-/// What records have in common.
-#[derive(Deserialize)]
-struct Record {
+/// What records have in common, and what rebuilds have beside it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Record {
     phase: Option<String>,
     finished: Option<bool>,
     failed: Option<String>,
+    /// The collection that it fills.
+    pub generation: Option<CollectionName>,
+    /// The collection that served when it began.
+    pub serving: Option<CollectionName>,
+    /// When the alias was about to move, in microseconds since the epoch.
+    pub switched: Option<u64>,
 }
 
 /// Owners of leases by verb and alias, with the time of their last sign of life.
 type Owners = BTreeMap<String, (SystemTime, Owner)>;
 
-/// All that the bucket holds, by key.
-#[derive(Default)]
-struct Bucket {
+/// All that the bucket holds, by key. It is read once, and then only what was written since.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
     records: BTreeMap<String, (SystemTime, Record)>,
     owners: Owners,
+    /// Sequence of the entry that was read last.
+    last: u64,
 }
 
-/// Runs that are not over, then the newest of the others.
-pub async fn runs(jetstream: &jetstream::Context) -> anyhow::Result<Vec<RunStatus>> {
-    let bucket = jetstream.get_key_value(RUNS).await;
-    let bucket = bucket
-        .with_context(|| format!("failed to open bucket `{RUNS}`; run `indexer provision`"))?;
-    let prefix = bucket.prefix.clone();
-    let range = Range {
-        filter: format!("{prefix}>"),
-        first: 1,
-        headers_only: false,
-    };
-    let mut reader = Reader::open(bucket.stream.clone(), range).await?;
-    let mut found = Bucket::default();
-    while let Some((_, message)) = reader.next().await? {
-        found.add(&prefix, &message)?;
+impl Book {
+    /// Reads what was written since the last time.
+    pub async fn update(&mut self, jetstream: &jetstream::Context) -> anyhow::Result<()> {
+        let bucket = jetstream.get_key_value(RUNS).await;
+        let bucket = bucket
+            .with_context(|| format!("failed to open bucket `{RUNS}`; run `indexer provision`"))?;
+        let written = bucket.stream.cached_info().state.last_sequence;
+        if written < self.last {
+            // It was made anew.
+            *self = Self::default();
+        }
+        let prefix = bucket.prefix.clone();
+        let range = Range {
+            filter: format!("{prefix}>"),
+            first: self.last + 1,
+            headers_only: false,
+        };
+        let mut reader = Reader::open(bucket.stream.clone(), range).await?;
+        while let Some((sequence, message)) = reader.next().await? {
+            self.add(&prefix, &message)?;
+            self.last = sequence;
+        }
+        self.last = self.last.max(written);
+        Ok(())
     }
-    Ok(found.runs())
-}
 
-impl Bucket {
+    /// The run that has put a collection behind its alias.
+    pub fn behind(&self, collection: &str) -> Option<&Record> {
+        let mut records = self.records.values().map(|(_, record)| record);
+        records.find(|record| {
+            let is_it = record
+                .generation
+                .as_ref()
+                .is_some_and(|it| it.as_str() == collection);
+            is_it && record.switched.is_some()
+        })
+    }
+
     fn add(&mut self, prefix: &str, message: &Message) -> anyhow::Result<()> {
         let Some(key) = message.subject.strip_prefix(prefix) else {
             return Ok(());
@@ -89,23 +116,37 @@ impl Bucket {
     /// Takes an entry. One that was deleted is empty, and what is none of ours cannot be read: both are left out.
     fn put(&mut self, key: &str, stored: SystemTime, value: &[u8]) {
         if let Some(lease) = key.strip_prefix(lock::PREFIX) {
-            if let Ok(owner) = serde_json::from_slice(value) {
-                self.owners.insert(lease.to_owned(), (stored, owner));
+            match serde_json::from_slice(value) {
+                Ok(owner) => drop(self.owners.insert(lease.to_owned(), (stored, owner))),
+                Err(_) => drop(self.owners.remove(lease)),
             }
-        } else if let Ok(record) = serde_json::from_slice(value) {
-            self.records.insert(key.to_owned(), (stored, record));
+        } else {
+            match serde_json::from_slice(value) {
+                Ok(record) => drop(self.records.insert(key.to_owned(), (stored, record))),
+                Err(_) => drop(self.records.remove(key)),
+            }
         }
     }
 
-    fn runs(self) -> Vec<RunStatus> {
-        let Self { records, owners } = self;
-        let mut all: Vec<_> = records.into_iter().collect();
+    /// How many runs are recorded.
+    pub fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    /// All runs that are recorded, the one that was written last first.
+    pub fn all(&self) -> Vec<RunStatus> {
+        let mut all: Vec<_> = self.records.iter().collect();
         all.sort_by_key(|(_, (stored, _))| std::cmp::Reverse(*stored));
-        let runs = all
-            .into_iter()
-            .filter_map(|(key, (stored, record))| run(&key, stored, record, &owners));
-        let (over, mut shown): (Vec<_>, Vec<_>) = runs.partition(|run| run.over);
-        let unrecorded = unrecorded(&owners, &shown);
+        let run = |(key, (stored, record)): (&String, &(SystemTime, Record))| {
+            run(key, *stored, record.clone(), &self.owners)
+        };
+        all.into_iter().filter_map(run).collect()
+    }
+
+    /// Runs that are not over, then the newest of the others.
+    pub fn shown(&self) -> Vec<RunStatus> {
+        let (over, mut shown): (Vec<_>, Vec<_>) = self.all().into_iter().partition(|run| run.over);
+        let unrecorded = unrecorded(&self.owners, &shown);
         shown.extend(unrecorded);
         // A run that was followed by another one is history.
         let mut seen = HashSet::new();
@@ -170,7 +211,7 @@ fn run(key: &str, stored: SystemTime, record: Record, owners: &Owners) -> Option
     })
 }
 
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
@@ -181,12 +222,12 @@ mod tests {
     use super::*;
 
     fn found(entries: &[(&str, u64, &str)]) -> Vec<RunStatus> {
-        let mut bucket = Bucket::default();
+        let mut book = Book::default();
         for (key, seconds, value) in entries {
             let stored = UNIX_EPOCH + Duration::from_secs(*seconds);
-            bucket.put(key, stored, value.as_bytes());
+            book.put(key, stored, value.as_bytes());
         }
-        bucket.runs()
+        book.shown()
     }
 
     #[test]
@@ -225,6 +266,23 @@ mod tests {
         assert_eq!(runs[1].failed.as_deref(), Some("ledger"));
         assert_eq!(runs[1].updated, "1970-01-01T00:00:03Z");
         assert_eq!((runs[0].verb.as_str(), &runs[0].alias), ("rescore", &None));
+    }
+
+    #[test]
+    fn an_entry_that_was_deleted_is_gone_and_a_run_is_known_by_what_it_has_put_behind_an_alias() {
+        let switched =
+            r#"{"phase":"done","generation":"docs--a","serving":"docs--0","switched":5}"#;
+        let mut book = Book::default();
+        let mut put = |key: &str, value: &str| book.put(key, UNIX_EPOCH, value.as_bytes());
+        put("rebuild.docs/a", switched);
+        put("lease.sync.docs", r#"{"host":"h","process":7,"since":1}"#);
+        put("lease.sync.docs", "");
+        put("rebuild.docs/b", switched);
+        put("rebuild.docs/b", "");
+        assert_eq!((book.count(), book.owners.len()), (1, 0));
+        let serving = book.behind("docs--a").and_then(|run| run.serving.clone());
+        assert_eq!(serving, Some("docs--0".parse().unwrap()));
+        assert!(book.behind("docs--0").is_none());
     }
 
     #[test]

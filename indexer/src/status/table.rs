@@ -1,12 +1,13 @@
 //! Table: the figures of a status for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use points::schema::LACKING_ADVICE;
 
-use super::{LaneStatus, Rate, RunStatus, Status, Tokens};
+use super::{CollectionStatus, LaneStatus, Rate, RunStatus, Status, Tokens};
 use crate::outcome::Outcome;
 
 impl Outcome for Status {
@@ -15,7 +16,7 @@ impl Outcome for Status {
     }
 
     fn is_failure(&self) -> bool {
-        !self.unknown.is_empty()
+        !self.found.unknown.is_empty()
     }
 }
 
@@ -24,18 +25,11 @@ impl fmt::Display for Status {
         lanes(f, self)?;
         streams(f, self)?;
         failures(f, self)?;
-        for collection in &self.collections {
-            let points = collection.points;
-            let points = points.map_or_else(|| "?".to_owned(), |points| points.to_string());
-            writeln!(f, "{:<32} {points:>10} points", collection.name)?;
-            for (vector, points) in &collection.lacking {
-                writeln!(
-                    f,
-                    "  {points} points lack vector `{vector}`: {LACKING_ADVICE}"
-                )?;
-            }
+        workers(f, self)?;
+        for found in &self.found.collections {
+            collection(f, found)?;
         }
-        for unknown in &self.unknown {
+        for unknown in &self.found.unknown {
             writeln!(f, "not known: {unknown}")?;
         }
         self.runs.iter().try_for_each(|found| run(f, found))
@@ -53,17 +47,101 @@ impl Status {
         });
         let rate = self.rate.as_ref();
         format!(
-            "{now}  lag {} jobs{tokens}, {} in flight, {} waiting pulls, {}, {} dead letters",
+            "{now}  lag {} jobs{tokens}, {} in flight, {}, {}, {} dead letters",
             self.lag(),
             sum(|lane| lane.ack_pending),
-            sum(|lane| lane.waiting_pulls),
+            self.who_works(),
             rate.map_or_else(|| "rate not known yet".to_owned(), pace),
             self.dead_letters
         )
     }
 }
 
-/// Tokens of both lanes; `None` where one of them does not tell.
+impl Status {
+    /// Workers where they are known, else what NATS knows of them.
+    fn who_works(&self) -> String {
+        match &self.workers {
+            Some(found) => format!("{} workers", found.workers.len()),
+            None => format!("{} idle pulls", self.idle_pulls()),
+        }
+    }
+
+    /// Pulls that wait, of the lane of each model that has the most: an idle worker has one on each lane.
+    fn idle_pulls(&self) -> usize {
+        let mut most = BTreeMap::new();
+        for lane in &self.lanes {
+            let pulls = most.entry((lane.task.as_str(), &lane.model)).or_insert(0);
+            *pulls = lane.waiting_pulls.max(*pulls);
+        }
+        most.values().sum()
+    }
+}
+
+fn workers(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
+    let Some(found) = &status.workers else {
+        let idle = status.idle_pulls();
+        return writeln!(
+            f,
+            "{:<32} {idle:>10} idle at least; give --workers to see what each does",
+            "workers"
+        );
+    };
+    writeln!(
+        f,
+        "{:<32} {:>10} {:>10} {:>12} {:>14}",
+        "worker", "in flight", "busy", "tokens/s", "dead letters"
+    )?;
+    for worker in &found.workers {
+        let percent = |part: f64| format!("{:.0} %", part * 100.0);
+        let busy = worker.busy.map_or_else(|| "?".to_owned(), percent);
+        let rate = worker
+            .tokens_per_second
+            .map_or_else(|| "?".to_owned(), |rate| format!("{rate:.0}"));
+        writeln!(
+            f,
+            "{:<32} {:>10} {busy:>10} {rate:>12} {:>14}",
+            worker.address, worker.in_flight, worker.dead_letters
+        )?;
+    }
+    let mut silent = found.silent.iter();
+    silent.try_for_each(|(address, why)| writeln!(f, "{address:<32} no answer: {why}"))
+}
+
+fn collection(f: &mut fmt::Formatter<'_>, found: &CollectionStatus) -> fmt::Result {
+    let points = found
+        .points
+        .map_or_else(|| "?".to_owned(), |points| points.to_string());
+    write!(f, "{:<32} {points:>10} points", found.name)?;
+    if let Some(generation) = &found.generation {
+        write!(f, ", generation {generation}")?;
+    }
+    if let Some(model) = &found.model {
+        write!(f, ", model {model}")?;
+    }
+    if let Some(since) = &found.since {
+        write!(f, ", since {since}")?;
+    }
+    writeln!(f)?;
+    if let Some(back) = &found.rollback {
+        let points = back
+            .points
+            .map_or_else(|| "was dropped".to_owned(), |it| format!("has {it} points"));
+        writeln!(
+            f,
+            "  a rollback would lead to {}, which {points}",
+            back.generation
+        )?;
+    }
+    for (vector, points) in &found.lacking {
+        writeln!(
+            f,
+            "  {points} points lack vector `{vector}`: {LACKING_ADVICE}"
+        )?;
+    }
+    Ok(())
+}
+
+/// Tokens of all lanes; `None` where one of them does not tell.
 fn all_tokens(lanes: &[LaneStatus]) -> Option<Tokens> {
     let mut sum = Tokens::default();
     for lane in lanes {
@@ -85,7 +163,10 @@ fn pace(rate: &Rate) -> String {
         }
         None => "nothing moves".to_owned(),
     };
-    format!("{:.1} jobs/s, {left}", rate.acked_per_second)
+    let tokens = rate
+        .tokens_per_second
+        .map_or_else(String::new, |rate| format!(", ~{rate:.0} tokens/s"));
+    format!("{:.1} jobs/s{tokens}, {left}", rate.acked_per_second)
 }
 
 /// Tokens, with a mark where they are an estimate.
@@ -101,22 +182,24 @@ impl fmt::Display for Estimated<'_> {
 fn lanes(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     writeln!(
         f,
-        "{:<32} {:>10} {:>10} {:>12} {:>14} {:>14} {:>10}",
-        "lane", "pending", "in flight", "redelivered", "lag in tokens", "waiting pulls", "jobs/s"
+        "{:<32} {:>10} {:>10} {:>12} {:>14} {:>10} {:>10}",
+        "lane", "pending", "in flight", "redelivered", "lag in tokens", "jobs/s", "tokens/s"
     )?;
     for lane in &status.lanes {
         let tokens = lane.lag_tokens.as_ref();
         let tokens = tokens.map_or_else(|| "?".to_owned(), |told| Estimated(told).to_string());
         let rate = lane.rate.as_ref();
-        let rate = rate.map_or_else(String::new, |rate| format!("{:.1}", rate.acked_per_second));
+        let jobs = rate.map_or_else(String::new, |rate| format!("{:.1}", rate.acked_per_second));
+        let per_second = rate.and_then(|rate| rate.tokens_per_second);
+        let per_second = per_second.map_or_else(String::new, |rate| format!("~{rate:.0}"));
         writeln!(
             f,
-            "{:<32} {:>10} {:>10} {:>12} {tokens:>14} {:>14} {rate:>10}",
-            lane.consumer, lane.pending, lane.ack_pending, lane.redelivered, lane.waiting_pulls
+            "{:<32} {:>10} {:>10} {:>12} {tokens:>14} {jobs:>10} {per_second:>10}",
+            lane.consumer, lane.pending, lane.ack_pending, lane.redelivered
         )?;
     }
     match &status.rate {
-        Some(rate) if status.lag() > 0 => writeln!(f, "{:<32} {}", "both lanes", pace(rate)),
+        Some(rate) if status.lag() > 0 => writeln!(f, "{:<32} {}", "all lanes", pace(rate)),
         Some(_) | None => Ok(()),
     }
 }
@@ -199,8 +282,14 @@ mod tests {
         let rate = |acked_per_second, eta_seconds| Rate {
             measured_seconds: 1.0,
             acked_per_second,
+            tokens_per_second: None,
             eta_seconds,
         };
+        let told = Rate {
+            tokens_per_second: Some(900.4),
+            ..rate(2.0, None)
+        };
+        assert_eq!(pace(&told), "2.0 jobs/s, ~900 tokens/s, nothing moves");
         assert_eq!(pace(&rate(2.0, Some(89.2))), "2.0 jobs/s, 1m 30s left");
         assert_eq!(pace(&rate(2.0, Some(0.0))), "2.0 jobs/s, nothing left");
         assert_eq!(pace(&rate(0.0, None)), "0.0 jobs/s, nothing moves");

@@ -7,7 +7,7 @@ use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
 
 use super::read::ReadResult;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::progress::as_double;
 
 /// All of a sync. Where the source was read again because jobs were lost, what was published counts each time.
@@ -120,5 +120,9 @@ impl Outcome for Report {
 
     fn is_failure(&self) -> bool {
         self.failed.is_some()
+    }
+
+    fn failure(&self) -> Failure {
+        Failure::Gate
     }
 }

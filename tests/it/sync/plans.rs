@@ -140,7 +140,7 @@ async fn a_plan_says_what_it_costs_and_that_a_sync_would_be_refused() -> anyhow:
     corpus.retain(|id, _| id.len() > 2);
     corpus.retain(|id, _| id < &"d40".to_owned());
     let ran = ended(plan(&bed, &corpus, &[])?).await?;
-    assert_eq!(ran.status.code(), Some(1), "{}", ran.log);
+    assert_eq!(ran.status.code(), Some(2), "{}", ran.log);
     let refusal = ran.report["refusal"].as_str().unwrap_or_default();
     assert!(refusal.starts_with("shrink"), "{:#}", ran.report);
     worker.process.kill().await?;

@@ -87,7 +87,14 @@ pub fn unreadable(setting: &'static str, path: Option<&std::path::PathBuf>) -> O
 /// # Errors
 /// A sentence for each value that cannot be read.
 pub fn parse<P: Parser>() -> Result<P, Vec<String>> {
-    let mut command = P::command();
+    parse_by(P::command())
+}
+
+/// The same by a command that has other defaults than those of the program.
+///
+/// # Errors
+/// A sentence for each value that cannot be read.
+pub fn parse_by<P: Parser>(mut command: Command) -> Result<P, Vec<String>> {
     let mut faults = Vec::new();
     loop {
         let error = match command.clone().try_get_matches() {

@@ -1,0 +1,108 @@
+//! Exit: the kinds of failures, each with its exit code, and what to do about those that a person can mend.
+
+use std::process::ExitCode;
+
+use points::connect::{login_advice, may_pass, of_qdrant};
+use queue::denial::NatsDenied;
+use queue::nats::NatsError;
+
+/// Why a verb did not do all that was asked for. The codes are those of sysexits where one fits; bad configuration is
+/// [`runtime::settings::EXIT_CONFIG`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Anything else.
+    Other,
+    /// A gate did not pass or a limit was met: nothing was switched, and trying again changes nothing.
+    Gate,
+    /// Documents were refused; the others are done.
+    Refused,
+    /// A server cannot be reached: trying again later may do.
+    Away,
+    /// Another process does the same.
+    Lease,
+    /// A server does not know this login, does not let it do this, or is not trusted.
+    Login,
+}
+
+/// Another process does the same.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the lease `{key}` is held by {owner}; wait for it or end it")]
+pub struct LeaseTaken {
+    pub key: String,
+    /// Who holds it.
+    pub owner: String,
+}
+
+impl Failure {
+    pub fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Other => 1,
+            Self::Gate => 2,
+            Self::Refused => 65,
+            Self::Away => 69,
+            Self::Lease => 75,
+            Self::Login => 77,
+        })
+    }
+
+    /// The kind of an error.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let mut kinds = error.chain().filter_map(|cause| {
+            if let Some(nats) = cause.downcast_ref::<NatsError>() {
+                return Some(Self::of_nats(nats));
+            }
+            if let Some(qdrant) = of_qdrant(cause) {
+                return match (login_advice(qdrant), may_pass(qdrant)) {
+                    (Some(_), _) => Some(Self::Login),
+                    (None, true) => Some(Self::Away),
+                    (None, false) => None,
+                };
+            }
+            let taken = cause.downcast_ref::<LeaseTaken>().map(|_| Self::Lease);
+            taken.or_else(|| cause.downcast_ref::<NatsDenied>().map(|_| Self::Login))
+        });
+        kinds.next().unwrap_or(Self::Other)
+    }
+
+    fn of_nats(error: &NatsError) -> Self {
+        match error {
+            NatsError::Connect { .. } => Self::Away,
+            NatsError::Tls { .. } | NatsError::Login { .. } => Self::Login,
+            NatsError::Secret { .. } => Self::Other,
+        }
+    }
+
+    /// What to type next, where that does not depend on more than the kind.
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::Away => Some(
+                "start the server, name another by --nats-url or --qdrant-url, or wait for it by --wait-for-servers 60s",
+            ),
+            Self::Lease => Some("`indexer status` shows who works on what"),
+            Self::Other | Self::Gate | Self::Refused | Self::Login => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use qdrant_client::QdrantError;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_of_the_kind_of_its_cause_whatever_was_said_about_it() {
+        let taken = LeaseTaken {
+            key: "lease.sync.docs".to_owned(),
+            owner: "host".to_owned(),
+        };
+        let taken: Result<(), _> = Err(taken);
+        let error = taken.context("failed to sync").unwrap_err();
+        assert_eq!(Failure::of(&error), Failure::Lease);
+        assert_eq!(Failure::of(&anyhow::anyhow!("else")), Failure::Other);
+        let full: Result<(), _> = Err(QdrantError::Io(std::io::Error::other("x")));
+        let error = full.context("failed to look").unwrap_err();
+        assert_eq!(Failure::of(&error), Failure::Other);
+    }
+}

@@ -1,0 +1,175 @@
+// Elements, numbers and times. Text is put into the page as text alone, never as markup.
+
+const byId = (id) => document.getElementById(id);
+
+function h(tag, props, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(props || {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === "on") for (const [event, heard] of Object.entries(value)) made.addEventListener(event, heard);
+    else if (name === "part") made.style.setProperty("--part", String(Math.min(1, Math.max(0, value))));
+    else made.setAttribute(name, value === true ? "" : String(value));
+  }
+  made.append(...children.flat(4).filter((child) => child !== undefined && child !== null && child !== false));
+  return made;
+}
+
+/// Puts something in the place of what was there. What had the focus has it again.
+function show(place, ...children) {
+  const had = place.contains(document.activeElement) ? document.activeElement.getAttribute("data-key") : null;
+  const list = children.flat(4).filter((child) => child !== undefined && child !== null && child !== false);
+  place.replaceChildren(...list);
+  if (had !== null) {
+    for (const found of place.querySelectorAll("[data-key]")) {
+      if (found.getAttribute("data-key") === had) { found.focus(); break; }
+    }
+  }
+}
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const one = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const two = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+
+function count(value) {
+  return value === undefined || value === null ? "?" : whole.format(value);
+}
+
+function many(value, what, whats) {
+  return `${count(value)} ${value === 1 ? what : whats || `${what}s`}`;
+}
+
+function about(value) {
+  if (value === undefined || value === null) return "?";
+  return value < 10000 ? whole.format(value) : short.format(value).replace(/([KMBT])$/, " $1");
+}
+
+function perSecond(value) {
+  if (value === undefined || value === null) return "?";
+  return value > 0 && value < 100 ? one.format(value) : about(value);
+}
+
+function span(seconds) {
+  if (!Number.isFinite(seconds)) return "?";
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 90) return `${s} s`;
+  if (s < 5400) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, "0")} s`;
+  if (s < 172800) return `${Math.floor(s / 3600)} h ${String(Math.floor(s % 3600 / 60)).padStart(2, "0")} min`;
+  return s < 3e8 ? `${whole.format(Math.floor(s / 86400))} days` : "years";
+}
+
+function ago(millis) {
+  const seconds = (Date.now() - millis) / 1000;
+  if (seconds < 5) return "now";
+  if (seconds < 90) return `${Math.round(seconds)} s ago`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h ago`;
+  return `${whole.format(Math.round(seconds / 86400))} days ago`;
+}
+
+function when(time) {
+  const millis = typeof time === "number" ? time : Date.parse(time);
+  if (!Number.isFinite(millis)) return String(time ?? "?");
+  const moment = new Date(millis);
+  return h("time", { datetime: moment.toISOString(), title: moment.toLocaleString(), "data-at": millis }, ago(millis));
+}
+
+function tick() {
+  if (document.hidden) return;
+  for (const time of document.querySelectorAll("time[data-at]")) {
+    const text = ago(Number(time.getAttribute("data-at")));
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+/// Something that came from a document or a message: shown in its own direction, and never as long as it likes.
+function named(text, most) {
+  const all = String(text ?? "");
+  const limit = most || 160;
+  const cut = all.length > limit ? `${all.slice(0, limit)}…` : all;
+  return h("bdi", { title: all.length > limit ? all.slice(0, 1024) : null, class: cut.length > 24 && !cut.slice(0, 24).includes(" ") ? "long" : null }, cut);
+}
+
+/// A table: columns are [title, of row, options]; the first is the heading of its row.
+function table(caption, columns, rows, more) {
+  const head = columns.map(([title, , options]) => h("th", { scope: "col", role: "columnheader", class: options?.n ? "n" : null }, title));
+  const body = rows.map((row) => {
+    const cells = columns.map(([title, of, options], at) => {
+      const value = of(row);
+      const isEmpty = value === "" || value === null || value === undefined;
+      const classes = [options?.n && "n", options?.mono && "mono", isEmpty && "empty", options?.all && "all"].filter(Boolean).join(" ");
+      if (at === 0) return h("th", { scope: "row", role: "rowheader", class: classes || null }, value);
+      return h("td", { role: "cell", "data-label": title, class: classes || null }, h("span", {}, value));
+    });
+    return h("tr", { role: "row" }, cells);
+  });
+  return h("table", { role: "table", class: `fold ${more || ""}` },
+    h("caption", { class: caption.unseen ? "unseen" : null }, caption.text || caption.unseen),
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)), h("tbody", { role: "rowgroup" }, body));
+}
+
+function bar(part) {
+  return h("span", { class: "bar", "aria-hidden": "true" }, h("i", { part }));
+}
+
+function unit(text) {
+  return h("span", { class: "unit" }, ` ${text}`);
+}
+
+// What is asked of the server.
+
+let token = sessionStorage.getItem("ebb-token") || "";
+
+async function ask(path, body, signal) {
+  const headers = {};
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, {
+    method: body === undefined ? "GET" : "POST", headers, signal, cache: "no-store",
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  if (answer.status === 401) {
+    await logIn();
+    throw new Error("the token is wrong or missing");
+  }
+  if (!answer.ok) {
+    let said = `the server answered ${answer.status}`;
+    try { said = (await answer.json()).error || said; } catch { /* it is no JSON */ }
+    throw new Error(said);
+  }
+  return answer;
+}
+
+let loggingIn = null;
+
+function logIn() {
+  if (loggingIn) return loggingIn;
+  const dialog = byId("login");
+  loggingIn = new Promise((done) => {
+    dialog.addEventListener("close", () => {
+      token = byId("token").value.trim();
+      byId("token").value = "";
+      sessionStorage.setItem("ebb-token", token);
+      loggingIn = null;
+      done();
+    }, { once: true });
+    dialog.showModal();
+  });
+  return loggingIn;
+}
+
+function confirmed(text, yes) {
+  const dialog = byId("confirm");
+  byId("confirm-text").textContent = text;
+  byId("confirm-yes").textContent = yes;
+  return new Promise((done) => {
+    dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true });
+    dialog.returnValue = "no";
+    dialog.showModal();
+  });
+}
+
+function say(place, text, isBad) {
+  place.classList.toggle("bad", Boolean(isBad));
+  if (place.textContent !== text) place.textContent = text;
+}
