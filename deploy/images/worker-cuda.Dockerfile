@@ -29,6 +29,7 @@ COPY --from=build /out/worker /usr/local/bin/
 ENV ORT_DYLIB_PATH=/opt/ebb/lib/libonnxruntime.so \
     LD_LIBRARY_PATH=/opt/ebb/lib \
     EBB_PROVIDER=cuda \
+    ORT_DISABLE_TELEMETRY=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 65532:65532
 EXPOSE 9090

@@ -28,6 +28,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=runtime /out/ /opt/ebb/lib/
 COPY --from=build /out/worker /usr/local/bin/
 ENV ORT_DYLIB_PATH=/opt/ebb/lib/libonnxruntime.so \
+    ORT_DISABLE_TELEMETRY=1 \
     NVIDIA_VISIBLE_DEVICES=void
 USER 65532:65532
 EXPOSE 9090

@@ -5,9 +5,8 @@ use std::thread::JoinHandle;
 
 use clap::Args;
 use contract::digest::Digest;
-use contract::model::{Manifest, TOKENIZER};
+use contract::model::Manifest;
 use contract::names::CollectionName;
-use contract::tokenizer::Tokenizer;
 use runtime::object_stores::{Place, is_url, wait_for_store};
 use runtime::settings::ConfigFault;
 use runtime::wait::Wait;
@@ -55,7 +54,7 @@ impl Chunking {
     }
 
     pub fn chunker(&self, manifest: &Manifest, model: &ModelDir) -> anyhow::Result<Chunker> {
-        let tokenizer = Tokenizer::load(&model.model.join(TOKENIZER))?;
+        let tokenizer = manifest.tokenizer(&model.model)?;
         let options = ChunkOptions {
             max_tokens: manifest.identity.max_tokens,
             target_tokens: self.chunk_tokens,

@@ -18,7 +18,7 @@
 
 use std::time::Instant;
 
-use contract::model::{Manifest, TOKENIZER};
+use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use contract::topology::JOBS;
@@ -68,7 +68,7 @@ struct Rebuild<'a> {
 pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
     let manifest = config.model.embedding()?;
     config.options.options().suit(&manifest)?;
-    let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
+    let tokenizer = manifest.tokenizer(&config.model.model)?;
     let jetstream = config.servers.jetstream().await?;
     let qdrant = config.servers.qdrant_to_write().await?;
     config.search.check_server(&qdrant).await?;

@@ -15,10 +15,9 @@ use anyhow::Context as _;
 use async_nats::jetstream;
 use clap::Args;
 use contract::digest::Digest;
-use contract::model::{Manifest, TOKENIZER};
+use contract::model::Manifest;
 use contract::names::{CollectionName, ReplyId};
 use contract::score::ScoreField;
-use contract::tokenizer::Tokenizer;
 use contract::topology::{Lane, Priority, Task};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -335,7 +334,7 @@ impl Rescoring<'_> {
                 filter: config.filter.as_ref().map(|filter| filter.filter.clone()),
             },
             measure: Measure {
-                tokenizer: Tokenizer::load(&config.model.model.join(TOKENIZER))?,
+                tokenizer: self.manifest.tokenizer(&config.model.model)?,
                 prefixes: identity.prefixes.clone(),
                 max_tokens: identity.max_tokens,
                 query: config.query.clone(),

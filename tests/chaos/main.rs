@@ -49,6 +49,7 @@ use settings::Settings;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
+    ::worker::telemetry::switch_off();
     let settings = Settings::parse();
     let json = settings.json;
     let (directory, temporary) = match &settings.directory {

@@ -61,6 +61,7 @@ impl Reference {
                 key,
                 token_ids,
                 type_ids: Vec::new(),
+                prompt: 0,
             }],
             self.tokenizer.padding_id(),
         );

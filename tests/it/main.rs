@@ -42,6 +42,7 @@ mod rescoring;
 mod roles;
 mod searching;
 mod sessions;
+mod shapes;
 mod shutdown;
 mod signatures;
 mod staging;

@@ -123,6 +123,7 @@ fn tensors(tokenizer: &Tokenizer, texts: &[String], longest: usize) -> anyhow::R
             key: RowKey { job: 0, row },
             token_ids,
             type_ids: Vec::new(),
+            prompt: 0,
         })
     });
     let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;

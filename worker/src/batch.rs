@@ -6,6 +6,8 @@ use bytes::Bytes;
 use contract::job::Job;
 use ndarray::Array2;
 
+use crate::error::Refusal;
+
 #[derive(Clone, Debug)]
 pub struct RawJob {
     /// The job, not decoded yet.
@@ -16,13 +18,15 @@ pub struct RawJob {
 
 pub type Batch = Vec<RawJob>;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DecodedJob {
     pub job: Job,
     /// Version of documents that name none.
     pub default_version: u64,
     /// Rows that are longer than the model takes and were cut.
     pub truncated: Vec<u32>,
+    /// Why a part of the job is missing here: when the rest is written, the job becomes a dead letter.
+    pub incomplete: Option<Refusal>,
 }
 
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Tensor {
     pub rows: Vec<RowKey>,
     /// Tokens of each row without padding.
     pub lengths: Vec<usize>,
+    /// Tokens at the start of each row that belong to a prompt, as far as pooling asks for them; empty where all are 0.
+    pub prompts: Vec<usize>,
     /// Token ids `[rows, longest row]`, padded on the right.
     pub input_ids: Array2<i64>,
     /// Token types of the same shape; `None` where all are 0, as for single texts.
@@ -78,6 +84,11 @@ impl Vectors {
 }
 
 impl Tensor {
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.input_ids.nrows()
+    }
+
     /// Tokens that are not padding.
     pub fn useful_tokens(&self) -> usize {
         self.lengths.iter().sum()
@@ -101,6 +112,7 @@ mod tests {
             job: Job::decode(json.as_bytes()).unwrap(),
             default_version: 1,
             truncated: Vec::new(),
+            incomplete: None,
         }
     }
 

@@ -155,6 +155,7 @@ impl Trial {
             key: RowKey { job: 0, row },
             token_ids: vec![self.padding_id; tokens],
             type_ids: Vec::new(),
+            prompt: 0,
         };
         let lengths = lengths(tokens, self.longest).into_iter().enumerate();
         let shapes = self.provider.shapes(size, self.longest);

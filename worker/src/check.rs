@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Instant;
 
 use clap::Args;
-use contract::model::Manifest;
+use contract::model::{Manifest, SpecialTokens};
 use contract::names::CollectionName;
 use contract::topology::{JOBS, Lane, Task};
 use points::connect::{OLDEST, QdrantConfig};
@@ -90,10 +90,8 @@ async fn check_device(config: &CheckConfig) -> Finding {
     let loaded = tokio::task::spawn_blocking(move || load(&model, &session, started)).await;
     let result = match loaded {
         Ok(Ok(loaded)) => Ok(format!(
-            "fingerprint {}, {} dimensions, at most {} tokens, golden {}, loaded in {:.2} s",
-            loaded.manifest.fingerprint.short(),
-            loaded.manifest.identity.dimensions,
-            loaded.manifest.identity.max_tokens,
+            "{}, golden {}, loaded in {:.2} s",
+            described(&loaded.manifest),
             loaded.golden,
             started.elapsed().as_secs_f64(),
         )),
@@ -101,6 +99,31 @@ async fn check_device(config: &CheckConfig) -> Finding {
         Err(panic) => Err(panic.to_string()),
     };
     Finding { subject, result }
+}
+
+/// What somebody who looks for the cause of odd vectors has to know.
+fn described(manifest: &Manifest) -> String {
+    let (fingerprint, identity) = (&manifest.fingerprint, &manifest.identity);
+    let prefixes = &identity.prefixes;
+    let mut parts = vec![
+        format!("fingerprint {}", fingerprint.short()),
+        format!("{} dimensions", identity.dimensions),
+        format!("at most {} tokens", identity.max_tokens),
+        format!("query prompt {:?}", prefixes.query),
+        format!("document prompt {:?}", prefixes.document),
+    ];
+    if identity.head.exclude_prompt {
+        parts.push("prompts left out of the pooling".to_owned());
+    }
+    if identity.special_tokens == SpecialTokens::Text {
+        parts.push("special tokens in texts are text".to_owned());
+    }
+    if let Some(measured) = &manifest.measured {
+        let mebibytes = measured.memory_bytes >> 20;
+        parts.push(format!("{mebibytes} MiB for a row of full length"));
+        parts.push(format!("beside other texts {}", measured.invariance));
+    }
+    parts.join(", ")
 }
 
 async fn check_nats(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding> {

@@ -10,6 +10,7 @@ use crate::check::{CheckConfig, check};
 use crate::config::RunConfig;
 use crate::run::process_start;
 use crate::stage::{StageConfig, stage};
+use crate::telemetry;
 use clap::{Parser, Subcommand};
 use contract::topology::RUNTIME_END;
 use queue::trace;
@@ -45,6 +46,7 @@ const FILTER: &str = "info,ort=warn,opentelemetry=error";
 /// Does what the arguments of the process say.
 #[must_use]
 pub fn main() -> ExitCode {
+    telemetry::switch_off();
     let since = process_start();
     let cli: Cli = match settings::parse() {
         Ok(cli) => cli,
@@ -126,7 +128,17 @@ fn print_staged(staged: &crate::stage::Staged) {
         existed = staged.existed,
         "staged"
     );
-    println!("{}", staged.directory.display());
+    let Some(image) = &staged.image else {
+        return println!("{}", staged.directory.display());
+    };
+    let directory = image.directory.display();
+    tracing::info!(
+        target: "worker",
+        digest = image.digest,
+        "push it with `crane push {directory} REGISTRY/NAME` or `skopeo copy --all oci:{directory} \
+         docker://REGISTRY/NAME`, and mount it by this digest"
+    );
+    println!("{directory}");
 }
 
 fn print_calibration(calibration: &Calibration) {
@@ -171,8 +183,8 @@ mod tests {
     const OF_NO_GROUP: [&str; 1] = ["fingerprint"];
     /// A prefix may be none at all. The others are checked with the rest of their settings, or are no identifiers.
     const MAY_BE_EMPTY: [&str; 5] = [
-        "--query-prefix",
-        "--document-prefix",
+        "--query-prompt",
+        "--document-prompt",
         "--nats-url",
         "--nats-user",
         "--qdrant-url",

@@ -83,6 +83,7 @@ impl Refusal {
             Self::TooManyQueries { .. } => "too_many_queries",
             Self::UnknownToken { .. } => "unknown_token",
             Self::UnsoundVector { .. } => "unsound_vector",
+            Self::RowFailed { .. } => "inference",
         }
     }
 }

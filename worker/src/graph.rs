@@ -11,6 +11,7 @@ pub mod pooling;
 pub mod products;
 pub mod proto;
 mod tensor;
+mod tensors;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,10 @@ use thiserror::Error;
 
 pub use model::Model;
 use model::decode;
-use proto::{IR_VERSION, TensorProto, data_type};
+use proto::{GraphProto, IR_VERSION, TensorProto, data_type};
+
+/// The product of quantized blocks, one of the runtime's own operators.
+const BLOCKS: &str = "MatMulNBits";
 
 /// What staging needs to know of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,10 +87,8 @@ impl Graph {
     /// Reads a graph file.
     pub fn read(path: &Path) -> Result<Self, GraphError> {
         let model = decode(path)?;
-        let weights = model
-            .graph
-            .map(|graph| graph.initializer)
-            .unwrap_or_default();
+        let graph = model.graph.unwrap_or_default();
+        let weights = graph.tensors();
         if weights.is_empty() {
             return Err(GraphError::Empty {
                 path: path.to_owned(),
@@ -99,15 +101,16 @@ impl Graph {
                 location: location.clone(),
             }),
             None => Ok(Self {
-                dtype: dtype(&weights),
+                dtype: dtype(&graph, &weights),
                 external,
             }),
         }
     }
 }
 
-fn external_files(weights: &[TensorProto]) -> BTreeSet<String> {
-    let locations = weights.iter().filter_map(|it| it.external("location"));
+fn external_files(weights: &[&TensorProto]) -> BTreeSet<String> {
+    let external = weights.iter().filter(|it| !it.external_data.is_empty());
+    let locations = external.map(|it| it.external("location").unwrap_or_default());
     locations.map(str::to_owned).collect()
 }
 
@@ -116,17 +119,28 @@ fn stays_beside(location: &str) -> bool {
     !location.is_empty() && Path::new(location).components().all(normal)
 }
 
-/// The type of most elements: models in 16 bits keep some weights in 32, and quantized ones have scales.
-fn dtype(weights: &[TensorProto]) -> Dtype {
+/// The type of most elements: models in 16 bits keep some weights in 32, and quantized ones have scales. Products with blocks
+/// of 4 bits keep two elements in a byte.
+fn dtype(graph: &GraphProto, weights: &[&TensorProto]) -> Dtype {
     let mut elements: BTreeMap<i32, usize> = BTreeMap::new();
     for tensor in weights {
-        *elements.entry(tensor.data_type()).or_default() += tensor.elements();
+        let all = elements.entry(tensor.data_type()).or_default();
+        *all = all.saturating_add(tensor.elements());
     }
     let of = |kind| elements.get(&kind).copied().unwrap_or(0);
-    let bytes = of(data_type::INT8) + of(data_type::UINT8);
+    let bytes = of(data_type::INT8).saturating_add(of(data_type::UINT8));
+    let nibbles = of(data_type::INT4).saturating_add(of(data_type::UINT4));
     let (half, single) = (of(data_type::FLOAT16), of(data_type::FLOAT));
-    if bytes > half.max(single) {
+    let wide = of(data_type::BFLOAT16);
+    let blocks = graph.node.iter().filter(|it| it.op_type() == BLOCKS);
+    let in_nibbles = blocks.filter(|it| it.int("bits").unwrap_or(4) == 4).count();
+    // A table of words may be larger than all products, and is kept in floats by many tools.
+    if nibbles > half.max(single).max(bytes) || in_nibbles > 0 {
+        Dtype::Int4
+    } else if bytes > half.max(single).max(wide) {
         Dtype::Int8
+    } else if wide > half.max(single) {
+        Dtype::Bf16
     } else if half > single {
         Dtype::Fp16
     } else {
@@ -139,7 +153,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::graph::proto::{GraphProto, ModelProto, StringStringEntryProto};
+    use crate::graph::proto::{AttributeProto, ModelProto, NodeProto, StringStringEntryProto};
 
     fn tensor(dims: &[i64], data_type: i32, location: Option<&str>) -> TensorProto {
         let entry = |value: &str| StringStringEntryProto {
@@ -155,13 +169,18 @@ mod tests {
     }
 
     fn read(weights: Vec<TensorProto>) -> Result<Graph, GraphError> {
+        read_graph(GraphProto {
+            initializer: weights,
+            ..GraphProto::default()
+        })
+    }
+
+    /// A node with tensors in its attributes, and such a node in a graph within.
+    fn read_graph(graph: GraphProto) -> Result<Graph, GraphError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.onnx");
         let model = ModelProto {
-            graph: Some(GraphProto {
-                initializer: weights,
-                ..GraphProto::default()
-            }),
+            graph: Some(graph),
             ..ModelProto::default()
         };
         std::fs::write(&path, model.encode_to_vec()).unwrap();
@@ -198,6 +217,65 @@ mod tests {
                 "{outside}"
             );
         }
+    }
+
+    fn constant(tensor: TensorProto) -> NodeProto {
+        NodeProto {
+            op_type: Some("Constant".to_owned()),
+            attribute: vec![AttributeProto {
+                t: Some(tensor),
+                ..AttributeProto::default()
+            }],
+            ..NodeProto::default()
+        }
+    }
+
+    #[test]
+    fn weights_in_nodes_and_in_graphs_within_are_weights() {
+        let within = GraphProto {
+            node: vec![constant(tensor(&[9], data_type::FLOAT16, Some("b.bin")))],
+            ..GraphProto::default()
+        };
+        let branch = NodeProto {
+            attribute: vec![AttributeProto {
+                g: Some(within),
+                ..AttributeProto::default()
+            }],
+            ..NodeProto::default()
+        };
+        let first = constant(tensor(&[1], data_type::FLOAT, Some("a.data")));
+        let graph = read_graph(GraphProto {
+            node: vec![first, branch],
+            ..GraphProto::default()
+        });
+        let graph = graph.unwrap();
+        assert_eq!(graph.dtype, Dtype::Fp16);
+        let files = ["a.data", "b.bin"].map(str::to_owned);
+        assert_eq!(graph.external, BTreeSet::from(files));
+        let outside = constant(tensor(&[1], data_type::FLOAT, Some("../../etc/passwd")));
+        let refused = read_graph(GraphProto {
+            node: vec![outside],
+            ..GraphProto::default()
+        });
+        assert!(matches!(refused, Err(GraphError::Escapes { .. })));
+    }
+
+    #[test]
+    fn other_types_of_weights_are_known() {
+        let of = |kind| read(vec![tensor(&[10], kind, None)]).unwrap().dtype;
+        assert_eq!(of(data_type::BFLOAT16), Dtype::Bf16);
+        assert_eq!(of(data_type::UINT4), Dtype::Int4);
+        assert_eq!(of(data_type::UINT8), Dtype::Int8);
+        let blocks = NodeProto {
+            op_type: Some(BLOCKS.to_owned()),
+            ..NodeProto::default()
+        };
+        let graph = read_graph(GraphProto {
+            node: vec![blocks],
+            initializer: vec![tensor(&[100], data_type::FLOAT, None)],
+            ..GraphProto::default()
+        });
+        assert_eq!(graph.unwrap().dtype, Dtype::Int4);
     }
 
     #[test]

@@ -108,6 +108,14 @@ impl Deliveries {
             .unwrap_or(0)
     }
 
+    /// How often each job was delivered.
+    pub fn delivery_counts(&self) -> Vec<i64> {
+        self.deliveries
+            .iter()
+            .map(Delivery::delivery_count)
+            .collect()
+    }
+
     /// The job, if it is one that travels alone because it may have crashed a worker.
     pub fn suspect(&self) -> Option<&Delivery> {
         let first = self.deliveries.first();

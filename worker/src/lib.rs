@@ -12,8 +12,8 @@
 //! | verbs of the program | [`run`], [`stage`], [`calibrate`], [`check`] |
 //! | stages of [`pipeline`], in their order | [`pipeline::pull`], [`pipeline::encode`], [`pipeline::embed`], [`pipeline::upsert`] |
 //! | what travels between the stages | [`batch`], [`inflight`], [`quarantine`], [`plan`] |
-//! | the model and its device | [`load`], [`session`], [`pool`], [`graph`], [`layout`], [`calibration`], [`hardware`], [`staging_dir`] |
-//! | around them | [`config`], [`connect`], [`consumers`], [`error`], [`health`], [`metrics`], [`shutdown`], [`trace`] |
+//! | the model and its device | [`load`], [`session`], [`pool`], [`graph`], [`layout`], [`calibration`], [`hardware`], [`memory`], [`staging_dir`] |
+//! | around them | [`config`], [`connect`], [`consumers`], [`error`], [`health`], [`metrics`], [`shutdown`], [`telemetry`], [`trace`] |
 
 #![allow(
     missing_docs,
@@ -35,6 +35,7 @@ pub mod health;
 pub mod inflight;
 pub mod layout;
 pub mod load;
+pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod plan;
@@ -45,4 +46,5 @@ pub mod session;
 pub mod shutdown;
 pub mod stage;
 pub mod staging_dir;
+pub mod telemetry;
 pub mod trace;

@@ -10,18 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use contract::digest::Digest;
-use contract::model::{Dtype, Identity, Manifest, ModelError, TOKENIZER};
+use contract::model::{Dtype, Identity, Manifest, ModelError};
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use thiserror::Error;
 
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
+use crate::memory;
 use crate::metrics;
-use crate::pool::Recipe;
+use crate::pool::{Layers, LayersError, Recipe};
 use crate::session::{Session, SessionError, Sessions};
 pub use canary::Canary;
 use prove::prove;
-pub use prove::{Agreement, cosine, run_text};
+pub use prove::{Agreement, cosine, prompt_tokens, row, run_text};
 use runtime::failpoint::{self, Verdict};
 pub use warm_up::load_and_warm_up;
 
@@ -48,6 +49,8 @@ pub enum LoadError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    Layers(#[from] LayersError),
     #[error("failed to embed a golden text")]
     Embed(#[from] EmbedError),
     #[error("model `{name}` has fingerprint {found}, expected {expected}")]
@@ -55,6 +58,16 @@ pub enum LoadError {
         name: String,
         expected: Digest,
         found: Digest,
+    },
+    #[error(
+        "model `{name}` takes {needed} bytes of memory for one row of {tokens} tokens, as measured when it was staged, and \
+         this container may have {limit}; raise its memory limit above that, or stage the model with a smaller --max-tokens"
+    )]
+    Memory {
+        name: String,
+        needed: u64,
+        tokens: usize,
+        limit: u64,
     },
     #[error(
         "golden text {index} has cosine {cosine:.5} to its vector when staged, expected at least {expected}; \
@@ -102,6 +115,26 @@ pub fn manifest(model: &ModelConfig) -> Result<Manifest, LoadError> {
     }
 }
 
+/// Refuses a container that is too small for one row of full length: it would be killed by the first such text. What was
+/// measured on another device says nothing about this one.
+fn check_memory(
+    manifest: &Manifest,
+    provider: Provider,
+    limit: Option<u64>,
+) -> Result<(), LoadError> {
+    let measured = manifest.measured.as_ref();
+    let measured = measured.filter(|measured| measured.provider == provider.as_str());
+    match (measured, limit) {
+        (Some(measured), Some(limit)) if limit < measured.memory_bytes => Err(LoadError::Memory {
+            name: manifest.name.to_string(),
+            needed: measured.memory_bytes,
+            tokens: manifest.identity.max_tokens,
+            limit,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Loads a staged model. `since` is when the process began, for the metrics of its start.
 pub fn load(
     model: &ModelConfig,
@@ -109,6 +142,7 @@ pub fn load(
     since: Instant,
 ) -> Result<Loaded, LoadError> {
     let (directory, manifest) = (&model.staged.model, self::manifest(model)?);
+    check_memory(&manifest, session.provider, memory::limit())?;
     // DynamicQuantizeLinear and MatMulInteger: microsoft/onnxruntime#7745.
     if session.provider == Provider::Cuda && manifest.identity.dtype == Dtype::Int8 {
         tracing::warn!(
@@ -118,10 +152,12 @@ pub fn load(
     }
     manifest.verify(directory)?;
     metrics::startup_phase("verified", since.elapsed());
-    let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
+    let tokenizer = manifest.tokenizer(directory)?;
     metrics::startup_phase("tokenizer", since.elapsed());
     let graph = directory.join(&manifest.identity.onnx);
-    let mut sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
+    let layers = Arc::new(Layers::load(directory, &manifest.identity.head)?);
+    let sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
+    let mut sessions = sessions.with_layers(layers);
     let (session, golden) = proved(&mut sessions, |session| {
         metrics::startup_phase("session", since.elapsed());
         failpoint::pass("before-golden");
@@ -215,5 +251,66 @@ impl<E> Clone for SessionFactory<E> {
 impl<E> fmt::Debug for SessionFactory<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionFactory").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::model::{
+        Activation, Head, Invariance, Measured, Pooling, Prefixes, SpecialTokens,
+    };
+    use contract::topology::Task;
+
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let identity = Identity {
+            task: Task::Embed,
+            onnx: "model.onnx".to_owned(),
+            files: std::collections::BTreeMap::new(),
+            pooling: Pooling::Mean,
+            normalize: true,
+            prefixes: Prefixes::default(),
+            max_tokens: 512,
+            dimensions: 2,
+            dtype: Dtype::Fp32,
+            activation: Activation::Raw,
+            labels: Vec::new(),
+            head: Head::default(),
+            special_tokens: SpecialTokens::Token,
+        };
+        let mut manifest = Manifest::new("m".parse().unwrap(), identity, Vec::new());
+        manifest.measured = Some(Measured {
+            provider: "cpu".to_owned(),
+            memory_bytes: 900 << 20,
+            invariance: Invariance::Cosine(0.997),
+        });
+        manifest
+    }
+
+    #[test]
+    fn a_container_that_is_too_small_for_one_row_is_refused_with_the_number() {
+        let manifest = manifest();
+        let check = |provider, limit| check_memory(&manifest, provider, limit);
+        assert!(check(Provider::Cpu, None).is_ok());
+        assert!(check(Provider::Cpu, Some(900 << 20)).is_ok());
+        assert!(check(Provider::Cuda, Some(1)).is_ok(), "measured elsewhere");
+        let refused = check(Provider::Cpu, Some(512 << 20)).unwrap_err();
+        let refused = refused.to_string();
+        for number in [(900_u64 << 20).to_string(), (512_u64 << 20).to_string()] {
+            assert!(refused.contains(&number), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_was_measured_is_no_part_of_the_fingerprint_and_the_noise_of_gates() {
+        let measured = manifest();
+        assert_eq!(measured.fingerprint, measured.identity.fingerprint());
+        assert!((measured.noise() - 0.003).abs() < 1e-6);
+        let mut exact = manifest();
+        exact.measured.as_mut().unwrap().invariance = Invariance::Cosine(0.999_999);
+        assert_eq!(exact.noise().to_bits(), 0.0_f64.to_bits());
+        exact.measured = None;
+        assert_eq!(exact.noise().to_bits(), 0.0_f64.to_bits());
     }
 }

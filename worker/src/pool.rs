@@ -1,10 +1,17 @@
 //! Pool: turns the output of a graph into one vector per text, or into the scores of its labels.
 //!
-//! Pooling, Matryoshka truncation, normalization and activation are done here in 32-bit floats, whatever the graph
-//! computes in.
+//! Pooling, further layers, Matryoshka truncation, normalization and activation are done here in 32-bit floats, whatever the
+//! graph computes in.
+
+mod layers;
+
+use std::ops::Range;
 
 use contract::model::{Activation, Pooling};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
+
+use crate::batch::Tensor;
+pub use layers::{Layers, LayersError};
 
 /// How the outputs of a graph become vectors.
 #[derive(Clone, Copy, Debug)]
@@ -17,53 +24,107 @@ pub struct Recipe {
     pub activation: Activation,
 }
 
-/// Pools token vectors `[rows, tokens, hidden]`. `lengths` are the tokens of each row without padding.
+/// Pools token vectors `[rows, tokens, hidden]` of a tensor.
 pub fn pool_tokens(
     hidden: ArrayView3<'_, f32>,
-    lengths: &[usize],
-    recipe: Recipe,
+    tensor: &Tensor,
+    (recipe, layers): (Recipe, &Layers),
 ) -> Vec<Vec<f32>> {
-    let rows = hidden.axis_iter(Axis(0)).zip(lengths);
-    rows.map(|(tokens, length)| finish(pool_row(tokens, *length, recipe.pooling), recipe))
-        .collect()
+    let rows = hidden.axis_iter(Axis(0)).enumerate();
+    let pooled = rows.map(|(row, tokens)| {
+        let length = tensor.lengths[row].min(tokens.nrows());
+        let prompt = tensor.prompts.get(row).copied().unwrap_or(0);
+        // A text that was cut within its prompt is pooled whole.
+        let start = if layers.exclude_prompt && prompt < length {
+            prompt
+        } else {
+            0
+        };
+        let mut vector = pool_row(tokens, start..length, recipe.pooling);
+        for pooling in &layers.concatenated {
+            vector.extend(pool_row(tokens, start..length, *pooling));
+        }
+        finish(layers.apply(vector), recipe)
+    });
+    pooled.collect()
 }
 
 /// Finishes rows that the graph has pooled itself, `[rows, hidden]`.
-pub fn finish_rows(pooled: ArrayView2<'_, f32>, recipe: Recipe) -> Vec<Vec<f32>> {
+pub fn finish_rows(
+    pooled: ArrayView2<'_, f32>,
+    (recipe, layers): (Recipe, &Layers),
+) -> Vec<Vec<f32>> {
     pooled
         .axis_iter(Axis(0))
-        .map(|row| finish(row.to_vec(), recipe))
+        .map(|row| finish(layers.apply(row.to_vec()), recipe))
         .collect()
 }
 
-fn pool_row(tokens: ArrayView2<'_, f32>, length: usize, pooling: Pooling) -> Vec<f32> {
+/// Pools the tokens of a row that count. The first and the last token are those of the whole row.
+fn pool_row(tokens: ArrayView2<'_, f32>, counted: Range<usize>, pooling: Pooling) -> Vec<f32> {
     match pooling {
-        Pooling::Mean => mean(tokens, length),
-        Pooling::LastToken => tokens.row(length.saturating_sub(1)).to_vec(),
+        Pooling::Mean => {
+            let count = counted.len().max(1);
+            sum(tokens, counted, count_of(count), |_| 1.0)
+        }
+        Pooling::MeanSqrtLen => {
+            let count = counted.len().max(1);
+            sum(tokens, counted, count_of(count).sqrt(), |_| 1.0)
+        }
+        Pooling::WeightedMean => {
+            let weight = |place: usize| count_of(place + 1);
+            let all: f32 = counted.clone().map(weight).sum();
+            sum(tokens, counted, all.max(1.0), weight)
+        }
+        Pooling::Max => max(tokens, counted),
+        Pooling::LastToken => tokens.row(counted.end.saturating_sub(1)).to_vec(),
         // A graph that pools itself gives no token vectors. If there are some all the same, the first is taken.
         Pooling::Cls | Pooling::Graph => tokens.row(0).to_vec(),
     }
 }
 
-/// Mean over the tokens that are not padding.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a row has far fewer than 2^24 tokens"
 )]
-fn mean(tokens: ArrayView2<'_, f32>, length: usize) -> Vec<f32> {
+fn count_of(tokens: usize) -> f32 {
+    tokens as f32
+}
+
+/// The sum of the tokens that count, each times its weight, by a divisor.
+fn sum(
+    tokens: ArrayView2<'_, f32>,
+    counted: Range<usize>,
+    divisor: f32,
+    weight: impl Fn(usize) -> f32,
+) -> Vec<f32> {
     let mut sum = vec![0.0; tokens.ncols()];
-    for token in tokens.axis_iter(Axis(0)).take(length) {
-        add(&mut sum, token);
+    for place in counted {
+        add(&mut sum, tokens.row(place), weight(place));
     }
-    let count = length.max(1) as f32;
-    sum.iter_mut().for_each(|value| *value /= count);
+    sum.iter_mut().for_each(|value| *value /= divisor);
     sum
 }
 
-fn add(sum: &mut [f32], token: ArrayView1<'_, f32>) {
+fn add(sum: &mut [f32], token: ArrayView1<'_, f32>, weight: f32) {
     for (total, value) in sum.iter_mut().zip(token) {
-        *total += value;
+        *total += value * weight;
     }
+}
+
+fn max(tokens: ArrayView2<'_, f32>, counted: Range<usize>) -> Vec<f32> {
+    let mut largest = vec![f32::NEG_INFINITY; tokens.ncols()];
+    for place in counted {
+        for (most, value) in largest.iter_mut().zip(tokens.row(place)) {
+            // A value that is not a number must not vanish behind others.
+            *most = if value.is_nan() || *value > *most {
+                *value
+            } else {
+                *most
+            };
+        }
+    }
+    largest
 }
 
 fn finish(mut vector: Vec<f32>, recipe: Recipe) -> Vec<f32> {
@@ -103,7 +164,7 @@ fn softmax(logits: &mut [f32]) {
 }
 
 /// Scales to length 1. The zero vector has no direction and stays as it is; [`is_sound`] rejects it.
-fn normalize(vector: &mut [f32]) {
+pub(crate) fn normalize(vector: &mut [f32]) {
     let length = norm(vector);
     if length > 0.0 {
         vector.iter_mut().for_each(|value| *value /= length);
@@ -144,13 +205,56 @@ mod tests {
     }
 
     fn pooled(pooling: Pooling) -> Vec<Vec<f32>> {
+        pooled_by(pooling, &Layers::default())
+    }
+
+    fn pooled_by(pooling: Pooling, layers: &Layers) -> Vec<Vec<f32>> {
         let recipe = Recipe {
             pooling,
-            dimensions: 2,
+            dimensions: usize::MAX,
             normalize: false,
             activation: Activation::Raw,
         };
-        pool_tokens(tokens().view(), &[2, 3], recipe)
+        let tensor = Tensor {
+            rows: Vec::new(),
+            lengths: vec![2, 3],
+            prompts: vec![1, 1],
+            input_ids: ndarray::Array2::zeros((2, 3)),
+            type_ids: None,
+        };
+        pool_tokens(tokens().view(), &tensor, (recipe, layers))
+    }
+
+    #[test]
+    fn each_pooling_takes_the_tokens_that_are_not_padding() {
+        let root = 2.0_f32.sqrt();
+        assert_eq!(pooled(Pooling::Max), [[3.0, 6.0], [7.0, 1.0]]);
+        let found = pooled(Pooling::MeanSqrtLen);
+        close(&found[0], &[4.0 / root, 8.0 / root]);
+        let found = pooled(Pooling::WeightedMean);
+        close(&found[0], &[7.0 / 3.0, 14.0 / 3.0]);
+        close(&found[1], &[26.0 / 6.0, 3.0 / 6.0]);
+    }
+
+    #[test]
+    fn a_prompt_takes_no_part_in_sums_where_it_is_left_out() {
+        let layers = Layers {
+            exclude_prompt: true,
+            ..Layers::default()
+        };
+        assert_eq!(pooled_by(Pooling::Mean, &layers), [[3.0, 6.0], [3.5, 0.5]]);
+        assert_eq!(pooled_by(Pooling::Max, &layers), [[3.0, 6.0], [7.0, 1.0]]);
+        assert_eq!(pooled_by(Pooling::Cls, &layers), pooled(Pooling::Cls));
+    }
+
+    #[test]
+    fn several_poolings_stand_one_behind_the_other() {
+        let layers = Layers {
+            concatenated: vec![Pooling::Max],
+            ..Layers::default()
+        };
+        let found = pooled_by(Pooling::Cls, &layers);
+        assert_eq!(found, [[1.0, 2.0, 3.0, 6.0], [5.0, 0.0, 7.0, 1.0]]);
     }
 
     #[test]
@@ -176,7 +280,8 @@ mod tests {
             normalize: true,
             activation: Activation::Raw,
         };
-        let vectors = finish_rows(array![[3.0, 4.0, 12.0]].view(), recipe);
+        let layers = Layers::default();
+        let vectors = finish_rows(array![[3.0, 4.0, 12.0]].view(), (recipe, &layers));
         assert_eq!(vectors, [[0.6, 0.8]]);
     }
 

@@ -1,9 +1,10 @@
 //! The session: ONNX Runtime with one model on one device.
 //!
 //! The library is loaded at run time, so that one binary serves CPUs and GPUs. A graph is accepted if its inputs
-//! are `input_ids`, and optionally `attention_mask`, `token_type_ids` and `position_ids`, all 64-bit integers
-//! `[rows, tokens]`, and one of its outputs holds token vectors `[rows, tokens, hidden]` or row vectors
-//! `[rows, hidden]`.
+//! are `input_ids`, and optionally `attention_mask`, `token_type_ids` and `position_ids`, all integers `[rows, tokens]` (the
+//! mask may also be of floats or truth values), and what a decoder has seen before, which is nothing; and if one of its
+//! outputs holds token vectors `[rows, tokens, hidden]` or row vectors `[rows, hidden]`. Rows are padded on the right: a
+//! decoder then gives each token the place and the neighbours that it has alone.
 
 mod device;
 mod input;
@@ -14,20 +15,23 @@ mod sessions;
 pub(crate) mod small;
 mod weights;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use contract::model::Pooling;
-use ndarray::Array2;
-use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
-use ort::value::Tensor as OrtTensor;
+use ort::memory::Allocator;
+use ort::session::{
+    HasSelectedOutputs, RunOptions, Session as OrtSession, SessionInputValue, SessionOutputs,
+};
 use thiserror::Error;
 
 use crate::batch::Tensor;
 use crate::config::{Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::metrics;
-use crate::pool::Recipe;
+use crate::pool::{Layers, Recipe};
 use input::Input;
 use io_binding::DeviceMemory;
 use output::Output;
@@ -49,8 +53,9 @@ pub enum SessionError {
         source: ort::Error,
     },
     #[error(
-        "graph `{graph}` has the input `{input}` of {kind}; known are input_ids, attention_mask, \
-         token_type_ids and position_ids, 64-bit integers of two dimensions"
+        "graph `{graph}` has the input `{input}` of {kind}; known are input_ids, attention_mask, token_type_ids and \
+         position_ids of two dimensions, in integers (the mask also in floats or truth values), and past_key_values of four \
+         dimensions, of which the second and the fourth are numbers"
     )]
     UnknownInput {
         graph: PathBuf,
@@ -100,17 +105,29 @@ pub trait Engine {
     fn recipe(&self) -> Recipe;
 }
 
-#[derive(Debug)]
 pub struct Session {
     inner: OrtSession,
     inputs: Vec<Input>,
     output: Output,
     recipe: Recipe,
+    layers: Arc<Layers>,
+    /// Asks for the output alone, where a graph has others that nobody reads.
+    wanted: RunOptions<HasSelectedOutputs>,
     provider: Provider,
     /// Memory that the device reaches by itself, where it does not compute in that of this process.
     memory: Option<DeviceMemory>,
     /// How many sessions divide the device.
     share: u32,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("inputs", &self.inputs)
+            .field("output", &self.output)
+            .field("recipe", &self.recipe)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -132,37 +149,41 @@ impl Session {
     /// [`EmbedError::Run`].
     pub fn forward(&mut self, tensor: &Tensor) -> Result<SessionOutputs<'_>, EmbedError> {
         let (provider, share) = (self.provider, self.share);
-        let filled = self
-            .inputs
-            .iter()
-            .map(|input| (input.name(), input.fill(tensor)));
-        let inputs: Vec<_> = filled.collect();
         let started = Instant::now();
         let outputs = match &mut self.memory {
-            Some(memory) => memory.run(&mut self.inner, inputs, self.output.name()),
-            None => run(&mut self.inner, inputs),
+            Some(memory) => memory.run(&mut self.inner, (&self.inputs, tensor), self.output.name()),
+            None => run(&mut self.inner, &self.inputs, tensor, &self.wanted),
         };
         metrics::device_ran(provider, started.elapsed() / share);
         outputs.map_err(|source| run_error(tensor, source))
+    }
+
+    /// Whether the graph is given the places of tokens, and does not count them by itself.
+    pub fn takes_places(&self) -> bool {
+        input::takes_places(&self.inputs)
     }
 }
 
 fn run<'a>(
     session: &'a mut OrtSession,
-    inputs: Vec<(&'static str, Array2<i64>)>,
+    inputs: &[Input],
+    tensor: &Tensor,
+    wanted: &'a RunOptions<HasSelectedOutputs>,
 ) -> ort::Result<SessionOutputs<'a>> {
-    let value = |(name, values)| {
-        let value = OrtTensor::from_array(values)?;
-        Ok((name, SessionInputValue::from(value)))
+    let memory = Allocator::default();
+    let value = |input: &Input| {
+        let value = input.value(tensor, &memory)?;
+        Ok((input.name().to_owned(), SessionInputValue::from(value)))
     };
-    let inputs = inputs.into_iter().map(value);
-    session.run(inputs.collect::<ort::Result<Vec<_>>>()?)
+    let inputs = inputs.iter().map(value);
+    session.run_with_options(inputs.collect::<ort::Result<Vec<_>>>()?, wanted)
 }
 
 impl Engine for Session {
     fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
         let (output, recipe) = (self.output.clone(), self.recipe);
-        output.vectors(&self.forward(tensor)?, tensor, recipe)
+        let layers = self.layers.clone();
+        output.vectors(&self.forward(tensor)?, tensor, (recipe, &layers))
     }
 
     fn recipe(&self) -> Recipe {

@@ -5,11 +5,18 @@
 //! and never change, so that staging a model again changes nothing, and workers of an old and a new version can share a
 //! volume. A model that was staged elsewhere is taken as it is, with its manifest and signature.
 
+mod advise;
 mod config;
+mod describe;
 mod download;
+mod ends;
 mod fetch;
 mod golden;
 mod golden_set;
+mod invariance;
+#[cfg(test)]
+mod mutations;
+mod oci;
 mod publish;
 mod quantize;
 mod source;
@@ -18,21 +25,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use contract::model::{Identity, MANIFEST, Manifest, SIGNATURE, StagedFile, TOKENIZER};
-use contract::tokenizer::Tokenizer;
+use contract::model::{MANIFEST, Manifest, SIGNATURE, StagedFile, TOKENIZER};
 use runtime::model_dir::ModelDir;
 
 use crate::calibrate::{CalibrateConfig, calibrate};
 use crate::calibration::{Calibration, device};
 use crate::config::ModelConfig;
-use crate::layout::Layout;
+use crate::layout::{Given, Layout};
 use crate::load::load;
-use crate::pool::Recipe;
-use crate::session::Session;
 use crate::staging_dir::{StagingDir, write_durably};
-pub use config::StageConfig;
+use advise::advise;
+pub use config::{StageConfig, StagedAs};
+use describe::describe;
+use ends::with_ends;
 use fetch::{SourceFiles, fetch};
-use golden::{check_golden, check_labels, record, run_longest};
+pub use oci::Image;
+use oci::write_image;
 use publish::{find_pinned, publish, sign};
 pub use quantize::Quantization;
 use quantize::{check_quality, quantize};
@@ -42,6 +50,8 @@ pub struct Staged {
     pub directory: PathBuf,
     pub manifest: Manifest,
     pub existed: bool,
+    /// The image of the model, if one was asked for.
+    pub image: Option<Image>,
 }
 
 /// Stages a model.
@@ -50,11 +60,14 @@ pub struct Staged {
 /// If the source is not a model or cannot be had, the graph does not run, the model is not the one that was asked for,
 /// or the target cannot be written. Nothing is staged then.
 pub fn stage(config: &StageConfig) -> anyhow::Result<Staged> {
-    let staged = match find_pinned(config)? {
+    let mut staged = match find_pinned(config)? {
         Some(staged) => staged,
         None => fetch_and_publish(config)?,
     };
     measure(config, &staged);
+    if config.layout == StagedAs::Oci {
+        staged.image = Some(write_image(config, &staged)?);
+    }
     Ok(staged)
 }
 
@@ -142,8 +155,16 @@ fn check_unchanged(config: &StageConfig, manifest: &Manifest) -> anyhow::Result<
 
 /// Makes a staged model of a directory in the Hugging Face layout.
 fn make(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Result<Manifest> {
-    let onnx = config.onnx.as_deref();
-    let mut layout = Layout::read(source.directory(), onnx, config.max_tokens, config.pooling)?;
+    let given = Given {
+        onnx: config.onnx.as_deref(),
+        max_tokens: config.max_tokens,
+        pooling: config.pooling,
+    };
+    let mut layout = Layout::read(source.directory(), given)?;
+    advise(config, &layout);
+    if let Some(tokenizer) = with_ends(source.directory())? {
+        write_durably(&model.join(TOKENIZER), &tokenizer)?;
+    }
     if let Some(quantization) = config.quantize {
         quantize(quantization, &mut layout, model)?;
     }
@@ -162,44 +183,4 @@ fn make(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Res
     let json = serde_json::to_vec_pretty(&manifest)?;
     write_durably(&model.join(MANIFEST), &json)?;
     Ok(manifest)
-}
-
-/// Makes the manifest. For that the model is run: its output decides the dimensions, and golden vectors are recorded.
-fn describe(
-    config: &StageConfig,
-    layout: &Layout,
-    files: BTreeMap<String, StagedFile>,
-    directory: &Path,
-) -> anyhow::Result<Manifest> {
-    let tokenizer = Tokenizer::load(&directory.join(TOKENIZER))?;
-    let normalize = config.normalize.unwrap_or(layout.normalize);
-    let activation = config.activation.unwrap_or(layout.activation);
-    let recipe = Recipe {
-        pooling: layout.pooling,
-        dimensions: config.dimensions.unwrap_or(usize::MAX),
-        normalize,
-        activation,
-    };
-    let mut session = Session::load(&directory.join(&layout.onnx), &config.session, recipe)?;
-    let mut prefixes = layout.prefixes.clone();
-    prefixes.query = config.query_prefix.clone().unwrap_or(prefixes.query);
-    prefixes.document = config.document_prefix.clone().unwrap_or(prefixes.document);
-    let mut identity = Identity {
-        task: layout.task,
-        onnx: layout.onnx.clone(),
-        files,
-        pooling: layout.pooling,
-        normalize,
-        prefixes,
-        max_tokens: layout.max_tokens,
-        dimensions: 0,
-        dtype: layout.dtype,
-        activation,
-        labels: layout.labels.clone(),
-    };
-    let golden = record(&mut session, &tokenizer, &identity)?;
-    run_longest(&mut session, &tokenizer, identity.max_tokens)?;
-    identity.dimensions = check_golden(config, &golden, recipe)?;
-    check_labels(&identity)?;
-    Ok(Manifest::new(config.name.clone(), identity, golden))
 }

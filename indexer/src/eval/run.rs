@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Context as _;
-use contract::model::{Manifest, TOKENIZER};
+use contract::model::Manifest;
 use contract::tokenizer::Tokenizer;
 use futures::{StreamExt, TryStreamExt};
 
@@ -47,7 +47,7 @@ pub struct Limit {
 impl Limit {
     pub fn load(model: &std::path::Path, manifest: &Manifest) -> anyhow::Result<Self> {
         Ok(Self {
-            tokenizer: Tokenizer::load(&model.join(TOKENIZER))?,
+            tokenizer: manifest.tokenizer(model)?,
             prefix: manifest.identity.prefixes.query.clone(),
             max_tokens: manifest.identity.max_tokens,
         })

@@ -126,7 +126,7 @@ pub fn unsound(vector: &[f32], manifest: &Manifest) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use contract::digest::Digest;
-    use contract::model::{Activation, Dtype, Identity, Pooling, Prefixes};
+    use contract::model::{Activation, Dtype, Head, Identity, Pooling, Prefixes, SpecialTokens};
     use contract::topology::Task;
 
     use super::*;
@@ -144,6 +144,8 @@ mod tests {
             dtype: Dtype::Fp32,
             activation: Activation::Raw,
             labels: Vec::new(),
+            head: Head::default(),
+            special_tokens: SpecialTokens::Token,
         };
         Manifest::new("m".parse().unwrap(), identity, Vec::new())
     }

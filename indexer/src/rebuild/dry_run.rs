@@ -1,7 +1,6 @@
 //! Dry run: what a rebuild that starts anew would copy and publish, counted by the code that does it.
 
-use contract::model::{Manifest, TOKENIZER};
-use contract::tokenizer::Tokenizer;
+use contract::model::Manifest;
 use points::Points;
 use points::replicas::Replicas;
 use points::schema::Schema;
@@ -80,7 +79,7 @@ async fn read(
         return copying.sources().await;
     };
     let from = alias::resolved(serving.store, name).await?;
-    let tokenizer = Tokenizer::load(&config.model.model.join(TOKENIZER))?;
+    let tokenizer = manifest.tokenizer(&config.model.model)?;
     copying.collection(&from, serving, &tokenizer).await
 }
 

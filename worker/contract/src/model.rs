@@ -4,6 +4,7 @@
 //! Its fingerprint is the digest of all that changes a vector: a collection holds vectors of one fingerprint.
 
 mod error;
+mod head;
 mod signature;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::names::ModelName;
+use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::topology::Task;
 pub use error::ModelError;
+pub use head::{Curve, Head, Invariance, Layer, Measured, SpecialTokens};
 pub use signature::{SIGNATURE, check_signature};
 
 /// File name of the manifest.
@@ -38,6 +41,9 @@ pub struct Manifest {
     pub identity: Identity,
     /// Texts with the vectors that they must have, on any device.
     pub golden: Vec<Golden>,
+    /// What staging has measured of the model on its device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
     /// Digest of [`Identity`].
     pub fingerprint: Digest,
 }
@@ -69,6 +75,12 @@ pub struct Identity {
     /// Names of the labels in the order of their scores; empty for embedding models and for a single label.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// What makes more of token vectors than `pooling` and `normalize` say; nothing for most models.
+    #[serde(flatten)]
+    pub head: Head,
+    /// What a special token is that is written in a text.
+    #[serde(default, skip_serializing_if = "SpecialTokens::are_tokens")]
+    pub special_tokens: SpecialTokens,
 }
 
 /// Size and digest of a file.
@@ -90,6 +102,12 @@ pub enum Pooling {
     Mean,
     /// The vector of the last token that is not padding.
     LastToken,
+    /// The largest value of each dimension over all tokens that are not padding.
+    Max,
+    /// The sum over all tokens that are not padding, by the square root of their number.
+    MeanSqrtLen,
+    /// The mean over all tokens that are not padding, each weighted by its place from 1 on.
+    WeightedMean,
     /// The graph pools by itself: its output has one row per text.
     Graph,
 }
@@ -104,6 +122,10 @@ pub enum Dtype {
     Fp16,
     /// Signed or unsigned bytes with scales.
     Int8,
+    /// 16-bit floats with the range of 32-bit ones.
+    Bf16,
+    /// Blocks of 4-bit integers with a scale each.
+    Int4,
 }
 
 /// How logits become scores.
@@ -159,6 +181,7 @@ impl Manifest {
             name,
             identity,
             golden,
+            measured: None,
             fingerprint,
         }
     }
@@ -208,11 +231,13 @@ impl Manifest {
                 computed,
             });
         }
-        match self.identity.files.keys().find(|file| !stays_inside(file)) {
-            Some(file) => Err(ModelError::Escapes {
-                path,
-                file: file.clone(),
-            }),
+        let identity = &self.identity;
+        let layers = identity.head.layers.iter().filter_map(Layer::weights);
+        let named = layers.chain([identity.onnx.as_str()]);
+        let staged = identity.files.keys().map(String::as_str);
+        let outside = staged.chain(named).find(|file| !stays_inside(file));
+        match outside.map(str::to_owned) {
+            Some(file) => Err(ModelError::Escapes { path, file }),
             None => Ok(self),
         }
     }
@@ -244,7 +269,34 @@ impl Manifest {
         let tokenizer = self.identity.files.get(TOKENIZER);
         let tokenizer = tokenizer.map_or("", |file| file.sha256.as_str());
         let prefix = &self.identity.prefixes.document;
-        Digest::of(format!("{tokenizer}\n{prefix}").as_bytes())
+        // Where they are tokens the digest is the one of manifests that do not say so.
+        let special = match self.identity.special_tokens {
+            SpecialTokens::Token => "",
+            SpecialTokens::Text => "\nspecial tokens are text",
+        };
+        Digest::of(format!("{tokenizer}\n{prefix}{special}").as_bytes())
+    }
+
+    /// How far a similarity may change by the neighbours of a text alone, as staging has measured it; 0 for a model whose last
+    /// digits are all that changes, and for one that nobody has measured.
+    #[must_use]
+    pub fn noise(&self) -> f64 {
+        const LAST_DIGITS: f64 = 1e-4;
+        let measured = self.measured.as_ref().map(|it| it.invariance);
+        let noise = match measured {
+            Some(Invariance::Cosine(cosine)) => 1.0 - f64::from(cosine),
+            Some(Invariance::Difference(difference)) => f64::from(difference),
+            None => 0.0,
+        };
+        if noise > LAST_DIGITS { noise } else { 0.0 }
+    }
+
+    /// Loads the tokenizer of the model in `directory`, as its texts are to be tokenized.
+    ///
+    /// # Errors
+    /// [`TokenizerError`].
+    pub fn tokenizer(&self, directory: &Path) -> Result<Tokenizer, TokenizerError> {
+        Tokenizer::load_with(&directory.join(TOKENIZER), self.identity.special_tokens)
     }
 }
 

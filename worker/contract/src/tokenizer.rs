@@ -21,6 +21,7 @@ use tokenizers::utils::truncation::{TruncationParams, TruncationStrategy, trunca
 use tokenizers::{Encoding, PostProcessor as _};
 
 use crate::digest::Digest;
+use crate::model::SpecialTokens;
 use parts::Parts;
 pub use parts::Pieces;
 
@@ -109,19 +110,34 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Read`] and [`TokenizerError::Parse`].
     pub fn load(path: &Path) -> Result<Self, TokenizerError> {
+        Self::load_with(path, SpecialTokens::Token)
+    }
+
+    /// Loads a `tokenizer.json` for texts in which special tokens are what `special` says.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(path: &Path, special: SpecialTokens) -> Result<Self, TokenizerError> {
         let bytes = std::fs::read(path).map_err(|source| TokenizerError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Self::from_bytes(&bytes).map_err(|reason| TokenizerError::Parse {
+        Self::guarded_load(&bytes, special).map_err(|reason| TokenizerError::Parse {
             path: path.to_owned(),
             reason,
         })
     }
 
+    /// The library panics on some files that are none of its own.
+    fn guarded_load(bytes: &[u8], special: SpecialTokens) -> Result<Self, String> {
+        let loaded = catch_unwind(|| Self::from_bytes(bytes, special));
+        loaded.unwrap_or_else(|_| Err("the library panicked on it".to_owned()))
+    }
+
     /// Reads a tokenizer from the bytes of a `tokenizer.json`.
-    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    fn from_bytes(bytes: &[u8], special: SpecialTokens) -> Result<Self, String> {
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())?;
+        inner.set_encode_special_tokens(special == SpecialTokens::Text);
         inner.with_truncation(None).map_err(|e| e.to_string())?;
         inner.with_padding(None);
         let mut tokenizer = Self {
@@ -160,6 +176,39 @@ impl Tokenizer {
             .iter()
             .find_map(|token| self.inner.token_to_id(token))
             .unwrap_or(0)
+    }
+
+    /// The id of a token, if there is one that is written so.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Whether an id is that of a special token, which no word has.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        let token = self.inner.id_to_token(id);
+        token.is_some_and(|token| {
+            let added = self.inner.get_added_vocabulary();
+            added.is_special_token(&token)
+        })
+    }
+
+    /// How many tokens at the start of a text belong to a prefix: those of the prefix alone, with the special tokens before
+    /// it and without one at its end. None for no prefix.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`] where the library refuses the text or panics on it.
+    pub fn prompt_tokens(&self, prefix: &str) -> Result<usize, TokenizerError> {
+        if prefix.is_empty() {
+            return Ok(0);
+        }
+        let encoding = self.guarded(prefix.len(), |inner| inner.encode_fast(prefix, true))?;
+        let ends = encoding.get_ids().last().is_some_and(|id| {
+            let added = self.inner.get_added_tokens_decoder();
+            added.get(id).is_some_and(|token| token.special)
+        });
+        Ok(encoding.len() - usize::from(ends))
     }
 
     /// One more than the highest token id, added tokens included: every id is below it.

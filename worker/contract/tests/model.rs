@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use contract::digest::Digest;
 use contract::model::{
-    Activation, Dtype, Identity, MANIFEST, Manifest, ModelError, Pooling, Prefixes, StagedFile,
+    Activation, Curve, Dtype, Head, Identity, Layer, MANIFEST, Manifest, ModelError, Pooling,
+    Prefixes, SpecialTokens, StagedFile,
 };
 use contract::topology::Task;
 
@@ -30,6 +31,8 @@ fn identity() -> Identity {
         dtype: Dtype::Fp32,
         activation: Activation::Raw,
         labels: Vec::new(),
+        head: Head::default(),
+        special_tokens: SpecialTokens::Token,
     }
 }
 
@@ -57,7 +60,7 @@ fn a_staged_model_is_read_and_verified() {
 #[test]
 fn everything_that_changes_a_vector_changes_the_fingerprint() {
     let original = identity().fingerprint();
-    let changes: [fn(&mut Identity); 10] = [
+    let changes: [fn(&mut Identity); 14] = [
         |i| i.pooling = Pooling::Cls,
         |i| i.normalize = false,
         |i| i.prefixes.query = "query: ".to_owned(),
@@ -68,12 +71,44 @@ fn everything_that_changes_a_vector_changes_the_fingerprint() {
         |i| i.activation = Activation::Sigmoid,
         |i| i.labels = vec!["good".to_owned(), "bad".to_owned()],
         |i| i.files.get_mut("model.onnx").unwrap().sha256 = Digest::of(b"other"),
+        |i| i.head.concatenated = vec![Pooling::Max],
+        |i| i.head.exclude_prompt = true,
+        |i| i.head.layers = vec![dense("2_Dense/model.safetensors")],
+        |i| i.special_tokens = SpecialTokens::Text,
     ];
     for (n, change) in changes.iter().enumerate() {
         let mut changed = identity();
         change(&mut changed);
         assert_ne!(changed.fingerprint(), original, "change {n}");
     }
+}
+
+fn dense(weights: &str) -> Layer {
+    Layer::Dense {
+        weights: weights.to_owned(),
+        curve: Curve::Tanh,
+    }
+}
+
+/// As it was before manifests had a head: models that were staged then keep their fingerprints.
+#[test]
+fn what_says_nothing_is_left_out_of_the_fingerprint() {
+    let digest = Digest::of(b"graph");
+    let json = format!(
+        r#"{{"task":"embed","onnx":"model.onnx","files":{{"model.onnx":{{"bytes":5,"sha256":"{digest}"}}}},"#
+    ) + r#""pooling":"mean","normalize":true,"prefixes":{"query":"","document":""},"max_tokens":256,"#
+        + r#""dimensions":384,"dtype":"fp32","activation":"raw"}"#;
+    assert_eq!(serde_json::to_string(&identity()).unwrap(), json);
+    assert_eq!(identity().fingerprint(), Digest::of(json.as_bytes()));
+    assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity());
+}
+
+#[test]
+fn the_weights_of_a_layer_lie_inside_the_directory() {
+    let mut outside = identity();
+    outside.head.layers = vec![dense("../../weights.safetensors")];
+    let error = Manifest::load(staged(outside).path()).unwrap_err();
+    assert!(matches!(error, ModelError::Escapes { .. }), "{error}");
 }
 
 #[test]

@@ -52,6 +52,13 @@ pub enum Refusal {
         "row {row} has a vector or a score with values that are not finite, or of another length than the model's"
     )]
     UnsoundVector { row: usize },
+    /// The row fails in the model by itself, although a golden text does not.
+    #[error("row {row} of {tokens} tokens fails in the model by itself: {reason}")]
+    RowFailed {
+        row: usize,
+        tokens: usize,
+        reason: String,
+    },
 }
 
 /// Why a batch could not be embedded.

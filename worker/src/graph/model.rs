@@ -64,7 +64,7 @@ impl Model {
     pub fn read_whole(path: &Path) -> Result<Self, GraphError> {
         let mut model = Self::read(path)?;
         let mut files = HashMap::new();
-        for location in external_files(&model.graph.initializer) {
+        for location in external_files(&model.graph.tensors()) {
             if !stays_beside(&location) {
                 let path = path.to_owned();
                 return Err(GraphError::Escapes { path, location });
@@ -72,14 +72,18 @@ impl Model {
             let file = read_file(&path.with_file_name(&location))?;
             files.insert(location, file);
         }
-        let external = model.graph.initializer.iter_mut();
-        for tensor in external.filter(|tensor| tensor.is_external()) {
-            bring_in(tensor, &files).map_err(|source| GraphError::Edit {
-                edit: "gather the weights of",
-                path: path.to_owned(),
-                source,
-            })?;
-        }
+        let mut gather = |tensor: &mut TensorProto| {
+            if tensor.is_external() {
+                bring_in(tensor, &files)?;
+            }
+            Ok(())
+        };
+        let gathered = model.graph.change_tensors(&mut gather);
+        gathered.map_err(|source| GraphError::Edit {
+            edit: "gather the weights of",
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(model)
     }
 

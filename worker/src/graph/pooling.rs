@@ -48,7 +48,9 @@ pub fn pool(model: &mut Model, recipe: Recipe) -> Result<(), EditError> {
         Pooling::Mean => tail.mean(),
         Pooling::LastToken => tail.last_token(),
         Pooling::Cls => tail.first_token(),
-        Pooling::Graph => return Err(EditError::NoTokenVectors),
+        Pooling::Graph | Pooling::Max | Pooling::MeanSqrtLen | Pooling::WeightedMean => {
+            return Err(EditError::NoTokenVectors);
+        }
     }
     let width = hidden.dims.last().and_then(|dim| dim.dim_value);
     let kept = i64::try_from(recipe.dimensions).ok();

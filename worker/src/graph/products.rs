@@ -68,7 +68,7 @@ impl Products {
 pub fn chain(columns: usize, dtype: Dtype) -> Vec<u8> {
     let kind = match dtype {
         Dtype::Fp16 => data_type::FLOAT16,
-        Dtype::Fp32 | Dtype::Int8 => data_type::FLOAT,
+        Dtype::Fp32 | Dtype::Bf16 | Dtype::Int8 | Dtype::Int4 => data_type::FLOAT,
     };
     let name = |n: usize| format!("x{n}");
     let mut nodes = vec![

@@ -23,7 +23,7 @@ impl Canary {
         let (identity, first) = (&manifest.identity, manifest.golden.first());
         let (query, text) = first.map_or((None, ""), pair);
         let golden = |golden: &Golden| {
-            let tolerance = Tolerance::of(identity.dtype);
+            let tolerance = Tolerance::of(manifest);
             (golden.clone(), tolerance, identity.task)
         };
         Ok(Self {
@@ -48,7 +48,7 @@ impl Canary {
             text: String::new(),
             vector: vector.to_vec(),
         };
-        let tolerance = Tolerance::of(contract::model::Dtype::Fp32);
+        let tolerance = Tolerance::usual(contract::model::Dtype::Fp32);
         Self {
             tensor,
             golden: Some((golden, tolerance, Task::Embed)),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use contract::model::{Dtype, Golden, Identity, Manifest};
+use contract::model::{Dtype, Golden, Identity, Invariance, Manifest};
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use contract::topology::Task;
 
@@ -44,6 +44,22 @@ pub fn run_text(
     Ok(vectors.into_iter().next().unwrap_or_default())
 }
 
+/// How many tokens at the start of a text belong to its prefix, where pooling leaves them out; else none.
+///
+/// # Errors
+/// If the tokenizer fails on the prefix.
+pub fn prompt_tokens(
+    tokenizer: &Tokenizer,
+    identity: &Identity,
+    prefix: &str,
+) -> Result<usize, TokenizerError> {
+    if identity.head.exclude_prompt {
+        tokenizer.prompt_tokens(prefix)
+    } else {
+        Ok(0)
+    }
+}
+
 pub(super) fn pair(golden: &Golden) -> (Option<&str>, &str) {
     (golden.query.as_deref(), &golden.text)
 }
@@ -55,6 +71,20 @@ pub(super) fn tensor(
     query: Option<&str>,
     text: &str,
 ) -> Result<Tensor, TokenizerError> {
+    let row = row(tokenizer, identity, query, text)?;
+    Ok(fill(&[row], tokenizer.padding_id()))
+}
+
+/// The row of one text, as a chunk of a document, or of a pair.
+///
+/// # Errors
+/// If the tokenizer fails on it.
+pub fn row(
+    tokenizer: &Tokenizer,
+    identity: &Identity,
+    query: Option<&str>,
+    text: &str,
+) -> Result<Row, TokenizerError> {
     let (prefixes, max) = (&identity.prefixes, identity.max_tokens);
     let text = format!("{}{text}", prefixes.document);
     let tokens = match query {
@@ -68,12 +98,12 @@ pub(super) fn tensor(
             ids.into()
         }
     };
-    let row = Row {
+    Ok(Row {
         key: RowKey { job: 0, row: 0 },
         token_ids: tokens.ids,
         type_ids: tokens.types,
-    };
-    Ok(fill(&[row], tokenizer.padding_id()))
+        prompt: prompt_tokens(tokenizer, identity, &prefixes.document)?,
+    })
 }
 
 /// Runs the golden texts. Returns how close the session comes to them, if that is close enough.
@@ -83,7 +113,7 @@ pub(super) fn prove(
     manifest: &Manifest,
 ) -> Result<Agreement, LoadError> {
     let task = manifest.identity.task;
-    let tolerance = Tolerance::of(manifest.identity.dtype);
+    let tolerance = Tolerance::of(manifest);
     let mut agreements = Vec::new();
     for (index, golden) in manifest.golden.iter().enumerate() {
         let (query, text) = pair(golden);
@@ -129,6 +159,9 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
 }
 
+/// By how much the change of a golden text between devices may exceed what a few texts have shown between neighbours.
+const MARGIN: f32 = 3.0;
+
 /// How much the results of golden texts may differ from those that were recorded. Devices and precisions change the last
 /// digits; another model, pooling or prefix changes the first.
 #[derive(Clone, Copy, Debug)]
@@ -140,11 +173,34 @@ pub(super) struct Tolerance {
 }
 
 impl Tolerance {
-    pub(super) fn of(dtype: Dtype) -> Self {
+    /// Another device rounds as other neighbours do. What staging has measured of them may be wider than what is usual.
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let measured = manifest.measured.as_ref().map(|it| it.invariance);
+        Self::usual(manifest.identity.dtype).widened(measured)
+    }
+
+    fn widened(self, measured: Option<Invariance>) -> Self {
+        match measured {
+            Some(Invariance::Cosine(cosine)) => Self {
+                cosine: self.cosine.min(1.0 - MARGIN * (1.0 - cosine)),
+                ..self
+            },
+            Some(Invariance::Difference(difference)) => Self {
+                difference: self.difference.max(MARGIN * difference),
+                ..self
+            },
+            None => self,
+        }
+    }
+
+    /// What a type of weights usually allows for.
+    pub(super) fn usual(dtype: Dtype) -> Self {
         let (cosine, difference) = match dtype {
             Dtype::Fp32 | Dtype::Fp16 => (0.999, 0.02),
+            // 8 bits of precision instead of the 11 of the other kind.
+            Dtype::Bf16 => (0.995, 0.05),
             // A change of the last digit may round an activation to another byte.
-            Dtype::Int8 => (0.99, 0.1),
+            Dtype::Int8 | Dtype::Int4 => (0.99, 0.1),
         };
         Self { cosine, difference }
     }
@@ -189,7 +245,7 @@ mod tests {
             text: "t".to_owned(),
             vector: vec![0.5, 100.0],
         };
-        let fp32 = Tolerance::of(Dtype::Fp32);
+        let fp32 = Tolerance::usual(Dtype::Fp32);
         let close = fp32.scores(0, &golden, vec![0.51, 101.0]).unwrap();
         assert!((close - 0.01).abs() < 1e-6, "{close}");
         for other in [
@@ -200,5 +256,25 @@ mod tests {
         ] {
             assert!(fp32.scores(0, &golden, other).is_err());
         }
+    }
+
+    #[test]
+    fn what_staging_has_measured_widens_what_is_usual() {
+        let usual = Tolerance::usual(Dtype::Int8);
+        let widened = |invariance| {
+            let measured = Some(invariance);
+            (
+                usual.widened(measured).cosine,
+                usual.widened(measured).difference,
+            )
+        };
+        let (cosine, difference) = widened(Invariance::Cosine(0.98));
+        assert!((cosine - 0.94).abs() < 1e-6, "{cosine}");
+        assert_eq!(difference.to_bits(), usual.difference.to_bits());
+        assert_eq!(
+            widened(Invariance::Cosine(0.999)).0.to_bits(),
+            usual.cosine.to_bits()
+        );
+        assert!((widened(Invariance::Difference(0.2)).1 - 0.6).abs() < 1e-6);
     }
 }

@@ -58,6 +58,7 @@ fn warm_up(engine: &mut impl Engine, shapes: Shapes, padding_id: u32) -> Result<
         key: RowKey { job: 0, row },
         token_ids: vec![padding_id; tokens],
         type_ids: Vec::new(),
+        prompt: 0,
     };
     let all: Vec<_> = (0..rows).map(row).collect();
     let ran = engine.run(&fill(&all, padding_id));

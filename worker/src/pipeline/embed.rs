@@ -5,13 +5,15 @@
 
 mod batch_run;
 mod dispatch;
+mod isolate;
 mod split_on_oom;
+mod without_rows;
 
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use futures::future::try_join_all;
-use runtime::failpoint::{self, Verdict};
+use runtime::failpoint;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -19,14 +21,16 @@ use tokio::task::JoinHandle;
 use super::answer::refuse;
 use super::encode::Admitted;
 use super::{Context, joined};
-use crate::batch::{Tensor, Vectors};
-use crate::error::{EmbedError, Outcome, chain};
+use crate::batch::Vectors;
+use crate::error::{EmbedError, GIVE_UP_DELIVERIES, Outcome, Refusal, chain};
 use crate::inflight::{Deliveries, InFlight};
 use crate::load::{Canary, SessionFactory};
-use crate::pool::{Recipe, is_sound};
+use crate::pool::Recipe;
 use crate::session::Engine;
 use crate::shutdown::{Phase, Shutdown};
+use batch_run::BatchResult;
 use dispatch::{Dispatcher, InModel, Step, locked};
+use isolate::run;
 use split_on_oom::SplitOnOom;
 
 #[derive(Debug)]
@@ -148,10 +152,16 @@ impl Shared {
         failpoint::pass("after-embed");
         finished.deliveries.stage_done("embed", finished.started);
         runtime.block_on(finished.permit.release());
-        match finished.run.finish(recipe) {
-            Ok((batch, refused)) => {
-                let deliveries =
-                    runtime.block_on(refuse(&self.context, finished.deliveries, refused));
+        let counts = finished.deliveries.delivery_counts();
+        let is_last = |position: usize| counts[position] >= GIVE_UP_DELIVERIES;
+        match finished.run.finish(recipe, is_last) {
+            Ok(BatchResult {
+                vectors: batch,
+                refused,
+                retried,
+            }) => {
+                let settled = settle_some(&self.context, finished.deliveries, refused, retried);
+                let deliveries = runtime.block_on(settled);
                 if deliveries.is_empty() {
                     return Ok(true);
                 }
@@ -165,26 +175,26 @@ impl Shared {
     }
 }
 
-/// Runs a tensor. The outer error is about the device: not even a golden text can be embedded as it was at the start, so
-/// that the batch is not to blame. The inner one is about the tensor.
-fn run(
-    engine: &mut impl Engine,
-    tensor: &Tensor,
-    canary: &Canary,
-) -> Result<Result<Vec<Vec<f32>>, EmbedError>, EmbedError> {
-    if failpoint::reached("broken-device") == Verdict::Fail {
-        return Err(EmbedError::Broken("failpoint".into()));
+/// Settles the jobs of a batch that are refused, and gives back those that are to be tried again. Returns the others.
+async fn settle_some(
+    context: &Context,
+    mut deliveries: Deliveries,
+    refused: Vec<(usize, Refusal)>,
+    retried: Vec<(usize, Refusal)>,
+) -> Deliveries {
+    let positions: Vec<_> = retried.iter().map(|(position, _)| *position).collect();
+    let before = |at: usize| positions.iter().filter(|retried| **retried < at).count();
+    let left = |(at, refusal)| (at - before(at), refusal);
+    let refused = refused.into_iter().map(left).collect();
+    let removed = deliveries.remove(&positions);
+    for (delivery, (_, refusal)) in removed.into_iter().zip(retried) {
+        let reason = refusal.to_string();
+        tracing::warn!(reason, "job not embedded");
+        delivery
+            .settle(Outcome::Retry { after: None }, &reason)
+            .await;
     }
-    let recipe = engine.recipe();
-    match engine.run(tensor) {
-        Err(error @ EmbedError::Run { .. }) if canary.check(engine).is_err() => Err(error),
-        Ok(vectors) if !vectors.iter().all(|vector| is_sound(vector, recipe)) => {
-            let working = canary.check(engine);
-            working.map_err(|error| EmbedError::Broken(error.into()))?;
-            Ok(Ok(vectors))
-        }
-        ran => Ok(ran),
-    }
+    refuse(context, deliveries, refused).await
 }
 
 async fn settle_failed(deliveries: Deliveries, error: EmbedError) -> Result<(), EmbedError> {
@@ -204,59 +214,4 @@ async fn settle_failed(deliveries: Deliveries, error: EmbedError) -> Result<(), 
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use ndarray::Array2;
-
-    use super::*;
-    use crate::batch::RowKey;
-
-    /// Gives not a number for the token 13, and for all once it is broken.
-    struct Fragile {
-        broken: bool,
-        calls: usize,
-    }
-
-    impl Engine for Fragile {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-            self.calls += 1;
-            let value = |id: &i64| match (self.broken, *id) {
-                (true, _) | (_, 13) => f32::NAN,
-                _ => 1.0,
-            };
-            Ok(tensor.input_ids.iter().map(|id| vec![value(id)]).collect())
-        }
-
-        fn recipe(&self) -> Recipe {
-            crate::session::small::Small(0).recipe()
-        }
-    }
-
-    fn tensor(id: i64) -> Tensor {
-        Tensor {
-            rows: vec![RowKey { job: 0, row: 0 }],
-            lengths: vec![1],
-            input_ids: Array2::from_elem((1, 1), id),
-            type_ids: None,
-        }
-    }
-
-    #[test]
-    fn a_vector_that_is_no_number_is_the_jobs_fault_only_where_a_golden_text_still_has_its_own() {
-        let canary = Canary::giving(tensor(7), &[1.0]);
-        let mut engine = Fragile {
-            broken: false,
-            calls: 0,
-        };
-        let ran = run(&mut engine, &tensor(13), &canary).unwrap().unwrap();
-        assert!(ran[0][0].is_nan());
-        assert_eq!(engine.calls, 2);
-        run(&mut engine, &tensor(5), &canary).unwrap().unwrap();
-        assert_eq!(engine.calls, 3, "sound vectors cost nothing more");
-        engine.broken = true;
-        let error = run(&mut engine, &tensor(5), &canary).unwrap_err();
-        assert!(matches!(error, EmbedError::Broken(_)), "{error}");
-    }
 }

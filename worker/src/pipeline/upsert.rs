@@ -119,6 +119,24 @@ fn wait_before_retry(outcome: Outcome, pause: Duration, left: Duration) -> Optio
     }
 }
 
+/// Acknowledges the jobs of a batch that is written. Those of which a part could not be embedded become dead letters.
+async fn settle_written(batch: &Vectors, mut deliveries: Deliveries) {
+    let jobs = batch.jobs.iter().enumerate();
+    let incomplete: Vec<_> = jobs
+        .filter_map(|(position, job)| Some((position, job.incomplete.as_ref()?)))
+        .collect();
+    let positions: Vec<_> = incomplete.iter().map(|(position, _)| *position).collect();
+    let removed = deliveries.remove(&positions);
+    for (delivery, (_, refusal)) in removed.into_iter().zip(incomplete) {
+        let outcome = Outcome::DeadLetter {
+            cause: refusal.cause(),
+        };
+        let reason = format!("{refusal}; the rest of the job is written");
+        delivery.settle(outcome, &reason).await;
+    }
+    deliveries.ack().await;
+}
+
 impl UpsertStage {
     /// Runs to the end of its input.
     ///
@@ -166,7 +184,7 @@ impl UpsertStage {
         match result {
             Ok(()) => {
                 self.outages.end();
-                deliveries.ack().await;
+                settle_written(&batch, deliveries).await;
                 Ok(())
             }
             Err(failure) => self.settle_failed(batch, deliveries, failure).await,

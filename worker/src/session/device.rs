@@ -62,6 +62,8 @@ fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> 
     let builder = ort::init_from(&absolute).map_err(|error| failed(error.into()))?;
     builder
         .with_name("ebb")
+        // Programs switch it off before, by the environment; this is for those that did not.
+        .with_telemetry(false)
         .build()
         .map_err(|source| SessionError::Load {
             action: "create the environment",
@@ -122,7 +124,10 @@ fn commit(
     }
 }
 
-fn failed(action: &'static str, graph: &Path) -> impl FnOnce(ort::Error) -> SessionError {
+pub(super) fn failed(
+    action: &'static str,
+    graph: &Path,
+) -> impl FnOnce(ort::Error) -> SessionError {
     move |source| SessionError::Load {
         action,
         graph: graph.to_owned(),

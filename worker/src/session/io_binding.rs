@@ -3,10 +3,11 @@
 //! Data in other memory is first copied to a buffer of the driver. The memory comes from an arena of the runtime, which
 //! gives the same blocks again in later calls.
 
-use ndarray::Array2;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session, SessionOutputs};
-use ort::value::Tensor;
+
+use super::input::Input;
+use crate::batch::Tensor;
 
 /// The inputs and the output of one session.
 #[derive(Debug)]
@@ -39,14 +40,13 @@ impl DeviceMemory {
     pub(super) fn run<'a>(
         &'a mut self,
         session: &'a mut Session,
-        inputs: Vec<(&'static str, Array2<i64>)>,
+        (inputs, tensor): (&[Input], &Tensor),
         output: &str,
     ) -> ort::Result<SessionOutputs<'a>> {
         self.binding.clear();
-        for (name, values) in inputs {
-            let mut input = Tensor::<i64>::new(&self.memory, values.shape())?;
-            input.extract_array_mut().assign(&values);
-            self.binding.bind_input(name, &input)?;
+        for input in inputs {
+            let value = input.value(tensor, &self.memory)?;
+            self.binding.bind_input(input.name(), &value)?;
         }
         self.binding
             .bind_output_to_device(output, self.memory.memory_info())?;

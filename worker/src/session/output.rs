@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use contract::model::Pooling;
-use half::f16;
+use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayView2, ArrayView3, ArrayViewD, Ix2, Ix3};
 use ort::session::{Session as OrtSession, SessionOutputs};
 use ort::value::{Outlet, TensorElementType, ValueType};
@@ -11,7 +11,7 @@ use ort::value::{Outlet, TensorElementType, ValueType};
 use super::{SessionError, list, run_error};
 use crate::batch::Tensor;
 use crate::error::EmbedError;
-use crate::pool::{Recipe, finish_rows, pool_tokens};
+use crate::pool::{Layers, Recipe, finish_rows, pool_tokens};
 
 /// Outputs that are preferred where a graph has several, best first.
 const PREFERRED: [&str; 5] = [
@@ -69,24 +69,33 @@ impl Output {
     }
 
     /// Reads the vector of each row.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "`usable_output` has left one"
+    )]
     pub(super) fn vectors(
         &self,
         outputs: &SessionOutputs<'_>,
         tensor: &Tensor,
-        recipe: Recipe,
+        head: (Recipe, &Layers),
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
         let value = &outputs[self.name.as_str()];
         let failed = |source| run_error(tensor, source);
-        if self.element == TensorElementType::Float16 {
-            let half = value.try_extract_array::<f16>().map_err(failed)?;
-            let single: ArrayD<f32> = half.mapv(f16::to_f32);
-            return pool_output(single.view(), tensor, recipe);
-        }
-        pool_output(
-            value.try_extract_array::<f32>().map_err(failed)?,
-            tensor,
-            recipe,
-        )
+        let single: ArrayD<f32> = match self.element {
+            TensorElementType::Float16 => {
+                let half = value.try_extract_array::<f16>().map_err(failed)?;
+                half.mapv(f16::to_f32)
+            }
+            TensorElementType::Bfloat16 => {
+                let half = value.try_extract_array::<bf16>().map_err(failed)?;
+                half.mapv(bf16::to_f32)
+            }
+            _ => {
+                let single = value.try_extract_array::<f32>().map_err(failed)?;
+                return pool_output(single, tensor, head);
+            }
+        };
+        pool_output(single.view(), tensor, head)
     }
 }
 
@@ -94,7 +103,8 @@ fn usable_output(outlet: &Outlet) -> Option<Output> {
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
         return None;
     };
-    let float = matches!(ty, TensorElementType::Float32 | TensorElementType::Float16);
+    use TensorElementType::{Bfloat16, Float16, Float32};
+    let float = matches!(ty, Float32 | Float16 | Bfloat16);
     let rank = shape.len();
     (float && (2..=3).contains(&rank)).then(|| Output {
         name: outlet.name().to_owned(),
@@ -106,7 +116,7 @@ fn usable_output(outlet: &Outlet) -> Option<Output> {
 fn pool_output(
     output: ArrayViewD<'_, f32>,
     tensor: &Tensor,
-    recipe: Recipe,
+    head: (Recipe, &Layers),
 ) -> Result<Vec<Vec<f32>>, EmbedError> {
     let found = format!("{:?}", output.shape());
     let (rows, tokens) = tensor.input_ids.dim();
@@ -117,12 +127,12 @@ fn pool_output(
     let right = output.shape().first() == Some(&rows);
     if let (true, Ok(hidden)) = (right, output.view().into_dimensionality::<Ix3>()) {
         let hidden: ArrayView3<'_, f32> = hidden;
-        return Ok(pool_tokens(hidden, &tensor.lengths, recipe));
+        return Ok(pool_tokens(hidden, tensor, head));
     }
     match output.into_dimensionality::<Ix2>() {
         Ok(pooled) if right => {
             let pooled: ArrayView2<'_, f32> = pooled;
-            Ok(finish_rows(pooled, recipe))
+            Ok(finish_rows(pooled, head))
         }
         Ok(_) | Err(_) => Err(expected()),
     }

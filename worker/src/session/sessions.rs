@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use contract::model::Pooling;
-use ort::session::Session as OrtSession;
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession};
 
 use super::device::Source;
 use super::io_binding::DeviceMemory;
@@ -14,7 +15,7 @@ use super::{PoolOn, Session, SessionError, device, input};
 use crate::config::{Provider, SessionConfig};
 use crate::graph::pooling::pool;
 use crate::graph::{GraphError, Model};
-use crate::pool::Recipe;
+use crate::pool::{Layers, Recipe};
 
 /// A graph from which several sessions are loaded, because a session has one user at a time.
 ///
@@ -26,6 +27,7 @@ pub struct Sessions {
     graph: PathBuf,
     config: SessionConfig,
     recipe: Recipe,
+    layers: Arc<Layers>,
     weights: WeightsFrom,
 }
 
@@ -57,8 +59,15 @@ impl Sessions {
             graph: graph.to_owned(),
             config: config.clone(),
             recipe,
+            layers: Arc::default(),
             weights,
         }
+    }
+
+    /// The same sessions of a model with further layers behind its pooling.
+    #[must_use]
+    pub fn with_layers(self, layers: Arc<Layers>) -> Self {
+        Self { layers, ..self }
     }
 
     /// The same sessions with a copy of the weights for each, which may load where sessions that share weights do not.
@@ -67,7 +76,8 @@ impl Sessions {
         match self.weights {
             WeightsFrom::Shared(_) => {
                 let (graph, config, recipe) = (&self.graph, &self.config, self.recipe);
-                Some(Self::with(WeightsFrom::Copies, graph, config, recipe))
+                let copies = Self::with(WeightsFrom::Copies, graph, config, recipe);
+                Some(copies.with_layers(self.layers.clone()))
             }
             WeightsFrom::Copies => None,
         }
@@ -104,8 +114,10 @@ impl Sessions {
         let output = Output::read(&self.graph, &inner, pooling)?;
         Ok(Session {
             inputs,
+            wanted: wanted(&output).map_err(device::failed("select the output", &self.graph))?,
             output,
             recipe: self.recipe,
+            layers: self.layers.clone(),
             provider: self.config.provider,
             memory: self.memory(&inner, pool_on),
             inner,
@@ -123,10 +135,21 @@ impl Sessions {
 
     /// The graph with pooling inside, where that is wanted and possible.
     fn edited(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
-        let pooling = pool_on == PoolOn::Device && self.recipe.pooling != Pooling::Graph;
-        pooling
-            .then(|| with_pooling(&self.graph, self.recipe))
-            .flatten()
+        let poolings = [Pooling::Cls, Pooling::Mean, Pooling::LastToken];
+        let possible =
+            poolings.contains(&self.recipe.pooling) && self.layers.are_behind_one_pooling();
+        let recipe = if self.layers.are_none() {
+            self.recipe
+        } else {
+            // Truncation and normalization come behind the layers, which are applied here.
+            Recipe {
+                dimensions: usize::MAX,
+                normalize: false,
+                ..self.recipe
+            }
+        };
+        let pooling = pool_on == PoolOn::Device && possible;
+        pooling.then(|| with_pooling(&self.graph, recipe)).flatten()
     }
 
     fn source<'a>(&'a self, edited: Option<&'a [u8]>) -> Source<'a> {
@@ -149,6 +172,11 @@ impl Sessions {
         let memory = memory.inspect_err(|error| tracing::warn!(%error, "no pinned memory"));
         memory.ok()
     }
+}
+
+fn wanted(output: &Output) -> ort::Result<RunOptions<HasSelectedOutputs>> {
+    let selected = OutputSelector::no_default().with(output.name());
+    Ok(RunOptions::new()?.with_outputs(selected))
 }
 
 impl fmt::Display for Sessions {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use contract::digest::Digest;
-use contract::model::{Activation, Pooling};
+use contract::model::{Activation, Pooling, SpecialTokens};
 use contract::names::ModelName;
 use runtime::settings::{ConfigFault, identifier, unreadable};
 use runtime::wait::WaitConfig;
@@ -13,6 +13,15 @@ use runtime::wait::WaitConfig;
 use super::quantize::Quantization;
 use super::source::Source;
 use crate::config::SessionConfig;
+
+/// In which form a model is put where workers find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StagedAs {
+    /// A directory, for a shared volume
+    Directory,
+    /// That, and beside it an image in the layout of OCI, one layer for each file, for `crane push` or `skopeo copy`
+    Oci,
+}
 
 /// Settings of `worker stage`.
 #[derive(Args, Clone, Debug)]
@@ -42,8 +51,11 @@ pub struct StageConfig {
     /// Most bytes to download
     #[arg(long, env = "EBB_MAX_DOWNLOAD_BYTES", default_value_t = 20 << 30)]
     pub max_download_bytes: u64,
-    /// Graph to use, relative to the model directory
-    #[arg(long, value_parser = identifier)]
+    /// In which form the model is put there
+    #[arg(long, value_enum, default_value_t = StagedAs::Directory)]
+    pub layout: StagedAs,
+    /// Graph to use, relative to the model directory, like onnx/model_q4f16.onnx; --file is the same
+    #[arg(long, alias = "file", value_parser = identifier)]
     pub onnx: Option<String>,
     /// Make a smaller model of the graph, which must be in 32-bit floats; what that costs is measured and printed
     #[arg(long, value_enum)]
@@ -71,12 +83,16 @@ pub struct StageConfig {
     /// Leading dimensions to keep of a Matryoshka model
     #[arg(long)]
     pub dimensions: Option<usize>,
-    /// Text in front of each query, in place of what the directory says
-    #[arg(long)]
-    pub query_prefix: Option<String>,
-    /// Text in front of each chunk of a document, in place of what the directory says
-    #[arg(long)]
-    pub document_prefix: Option<String>,
+    /// Text in front of each query, in place of what the directory says; empty for none
+    #[arg(long, alias = "query-prefix")]
+    pub query_prompt: Option<String>,
+    /// Text in front of each chunk of a document, in place of what the directory says; empty for none
+    #[arg(long, alias = "document-prefix")]
+    pub document_prompt: Option<String>,
+    /// What a special token is that is written in a text, like `[SEP]` or `</s>`; by default text for a rescorer and a token
+    /// for an embedding model, as other programs have it. Take text where not all who publish are trusted
+    #[arg(long, value_enum)]
+    pub special_tokens: Option<SpecialTokens>,
     #[command(flatten)]
     pub session: SessionConfig,
     #[command(flatten)]
@@ -109,6 +125,10 @@ impl StageConfig {
         faults
     }
 
+    pub(super) fn says_no_prompt(&self) -> bool {
+        self.query_prompt.is_none() && self.document_prompt.is_none()
+    }
+
     /// Options that make another model of what the source holds.
     pub(super) fn changes(&self) -> Vec<&'static str> {
         let changes = [
@@ -119,8 +139,9 @@ impl StageConfig {
             ("--activation", self.activation.is_some()),
             ("--max-tokens", self.max_tokens.is_some()),
             ("--dimensions", self.dimensions.is_some()),
-            ("--query-prefix", self.query_prefix.is_some()),
-            ("--document-prefix", self.document_prefix.is_some()),
+            ("--query-prompt", self.query_prompt.is_some()),
+            ("--document-prompt", self.document_prompt.is_some()),
+            ("--special-tokens", self.special_tokens.is_some()),
         ];
         let given = changes.into_iter().filter(|(_, given)| *given);
         given.map(|(option, _)| option).collect()

@@ -10,7 +10,7 @@ use contract::model::{MANIFEST, Manifest, SIGNATURE, TOKENIZER};
 use super::StageConfig;
 use super::download::Download;
 use super::source::{Remote, Source};
-use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, pooling_config};
+use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, module_files};
 use crate::staging_dir::StagingDir;
 
 /// The files of a source, in a local directory.
@@ -44,7 +44,9 @@ fn download(config: &StageConfig, remote: &Remote, to: &Path) -> anyhow::Result<
     for file in DESCRIPTIONS {
         download.get(file)?;
     }
-    download.get(&pooling_config(to)?)?;
+    for file in module_files(to)? {
+        download.get(&file)?;
+    }
     let graph = download.first(&graphs(config.onnx.as_deref()))?;
     for file in external_data(to, graph)? {
         download.need(&file)?;

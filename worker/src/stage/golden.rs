@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use contract::model::{Golden, Identity};
+use contract::model::{Golden, Identity, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 
 use super::StageConfig;
 use crate::batch::RowKey;
 use crate::load::run_text;
+use crate::memory;
 use crate::plan::{Row, fill};
 use crate::pool::{Recipe, is_sound};
 use crate::session::{Engine, Session};
 
 /// Texts whose vectors are recorded with a model. They differ in length and script, so that another tokenizer,
 /// pooling or prefix shows.
-const GOLDEN_TEXTS: [&str; 5] = [
+pub(super) const GOLDEN_TEXTS: [&str; 5] = [
     "tide",
     "The backlog ebbs, and the machines go home.",
     "A job that is not acknowledged within its deadline is delivered again, perhaps to another worker.",
@@ -25,7 +26,7 @@ const GOLDEN_TEXTS: [&str; 5] = [
 ];
 
 /// The query for which a rescorer scores the golden texts.
-const GOLDEN_QUERY: &str = "When do the machines go home?";
+pub(super) const GOLDEN_QUERY: &str = "When do the machines go home?";
 
 pub(super) fn record(
     session: &mut Session,
@@ -57,22 +58,41 @@ pub(super) fn check_labels(identity: &Identity) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that the graph takes a text of the stated length. Otherwise the first long text would fail in production.
+/// Checks that the graph takes a text of the stated length. Otherwise the first long text would fail in production. Returns the
+/// memory that the process has taken since it had `before` bytes.
+///
+/// The row is of ordinary tokens: a model that counts places from its padding gives all padding the same one.
 pub(super) fn run_longest(
     session: &mut Session,
     tokenizer: &Tokenizer,
-    max_tokens: usize,
-) -> anyhow::Result<()> {
-    let token_ids = vec![tokenizer.padding_id(); max_tokens];
+    identity: &Identity,
+    before: u64,
+) -> anyhow::Result<u64> {
+    let max_tokens = identity.max_tokens;
+    let mut words = Vec::new();
+    for text in GOLDEN_TEXTS {
+        let ids = tokenizer.encode(text)?;
+        words.extend(ids.into_iter().filter(|id| !tokenizer.is_special(*id)));
+    }
+    anyhow::ensure!(
+        !words.is_empty(),
+        "`{TOKENIZER}` has only special tokens for the golden texts; is it the tokenizer of this model?"
+    );
     let row = Row {
         key: RowKey { job: 0, row: 0 },
-        token_ids,
+        token_ids: words.into_iter().cycle().take(max_tokens).collect(),
         type_ids: Vec::new(),
+        prompt: 0,
     };
+    memory::forget_peak();
     let run = session.run(&fill(&[row], tokenizer.padding_id()));
-    run.map(drop).with_context(|| {
-        format!("the graph does not take {max_tokens} tokens; give the right --max-tokens")
-    })
+    run.with_context(|| {
+        format!(
+            "the graph `{}` does not take {max_tokens} tokens; give the right --max-tokens",
+            identity.onnx
+        )
+    })?;
+    Ok(memory::peak().saturating_sub(before))
 }
 
 /// Checks the recorded vectors, and returns their dimensions.

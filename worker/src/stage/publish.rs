@@ -51,6 +51,7 @@ pub(super) fn publish(
         directory,
         manifest,
         existed: false,
+        image: None,
     })
 }
 
@@ -83,6 +84,7 @@ fn existing(config: &StageConfig, directory: PathBuf) -> anyhow::Result<Staged> 
         directory,
         manifest: there,
         existed: true,
+        image: None,
     })
 }
 

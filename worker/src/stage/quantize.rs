@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use contract::model::{Dtype, Golden, Identity, Manifest, TOKENIZER};
+use contract::model::{Dtype, Golden, Identity, Layer, Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 use relevance::measure::measure;
@@ -25,9 +26,10 @@ use crate::batch::RowKey;
 use crate::config::Provider;
 use crate::graph::{Model, fp16, int8};
 use crate::layout::Layout;
-use crate::load::{cosine, recipe};
+use crate::load::{cosine, prompt_tokens, recipe};
 use crate::plan::{Row, plan};
-use crate::session::{Engine as _, Session};
+use crate::pool::Layers;
+use crate::session::{Engine as _, Session, Sessions};
 use crate::staging_dir::write_durably;
 
 /// How many of the first documents count: the 10 of nDCG@10.
@@ -75,7 +77,10 @@ pub(super) fn quantize(
     create_parent(&to).with_context(|| format!("failed to create `{}`", to.display()))?;
     write_durably(&to, &graph)?;
     layout.dtype = quantization.dtype();
-    layout.files = vec![TOKENIZER.to_owned(), layout.onnx.clone()];
+    // Its weights are within. Those of further layers stay as they are.
+    let layers = layout.head.layers.iter().filter_map(Layer::weights);
+    let own = [TOKENIZER, layout.onnx.as_str()].into_iter().chain(layers);
+    layout.files = own.map(str::to_owned).collect();
     Ok(())
 }
 
@@ -100,7 +105,7 @@ pub(super) fn check_quality(
     staged: &Path,
     manifest: &Manifest,
 ) -> anyhow::Result<()> {
-    let tokenizer = Tokenizer::load(&staged.join(TOKENIZER))?;
+    let tokenizer = manifest.tokenizer(staged)?;
     let set = match (manifest.identity.task, config.golden_set.as_deref()) {
         (Task::Embed, directory) => Some(GoldenSet::read(directory)?),
         (Task::Rescore, None) => None,
@@ -111,7 +116,9 @@ pub(super) fn check_quality(
     let outcome = |directory: &Path| -> anyhow::Result<Outcome> {
         let identity = &manifest.identity;
         let graph = directory.join(&identity.onnx);
-        let session = Session::load(&graph, &config.session, recipe(identity))?;
+        let layers = Arc::new(Layers::load(staged, &identity.head)?);
+        let sessions = Sessions::of(&graph, &config.session.single(), recipe(identity))?;
+        let session = sessions.with_layers(layers).load()?;
         let mut subject = Subject {
             session,
             provider: config.session.provider,
@@ -197,6 +204,7 @@ impl Subject<'_> {
         prefix: &str,
         texts: impl Iterator<Item = &'t str>,
     ) -> anyhow::Result<Vec<Vec<f32>>> {
+        let prompt = prompt_tokens(self.tokenizer, self.identity, prefix)?;
         let rows = texts.enumerate().map(|(row, text)| {
             let mut ids = self.tokenizer.encode(&format!("{prefix}{text}"))?;
             self.tokenizer.truncate(&mut ids, self.identity.max_tokens);
@@ -204,6 +212,7 @@ impl Subject<'_> {
                 key: RowKey { job: 0, row },
                 token_ids: ids,
                 type_ids: Vec::new(),
+                prompt,
             })
         });
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;

@@ -1,11 +1,12 @@
 //! The run of a batch through the model: gives out its tensors, and puts their vectors together.
 //!
-//! The tensors may be run in any order and several at once. One that fails fails the whole batch. A vector that must
-//! not be written refuses only its own job.
+//! The tensors may be run in any order and several at once. One that fails fails the whole batch. A row that fails by itself,
+//! or whose vector must not be written, takes only its own document or item with it.
 
 use std::vec;
 
-use crate::batch::{DecodedJob, Inputs, Tensor, Vectors};
+use super::without_rows::without_rows;
+use crate::batch::{DecodedJob, Inputs, RowKey, Tensor, Vectors};
 use crate::error::{EmbedError, Refusal};
 use crate::metrics;
 use crate::pool::{Recipe, is_sound};
@@ -18,6 +19,29 @@ pub(super) struct BatchRun {
     waiting: vec::IntoIter<Tensor>,
     running: usize,
     failed: Option<EmbedError>,
+    failed_rows: Vec<(RowKey, RowFailure)>,
+}
+
+/// Why a row has no vector, although its neighbours have theirs.
+#[derive(Clone, Debug)]
+pub(super) struct RowFailure {
+    pub(super) reason: String,
+    /// Tokens of the row.
+    pub(super) tokens: usize,
+    /// Whether it may succeed another time, as where memory was short.
+    pub(super) may_pass: bool,
+}
+
+/// The result of a tensor that was run: a vector or a failure for each row.
+pub(super) type RowResults = Vec<Result<Vec<f32>, RowFailure>>;
+
+/// What became of a batch. Positions are those in the batch, in ascending order.
+#[derive(Debug)]
+pub(super) struct BatchResult {
+    pub(super) vectors: Vectors,
+    pub(super) refused: Vec<(usize, Refusal)>,
+    /// Jobs that are to be tried again, and why.
+    pub(super) retried: Vec<(usize, Refusal)>,
 }
 
 impl BatchRun {
@@ -34,6 +58,7 @@ impl BatchRun {
             waiting: inputs.tensors.into_iter(),
             running: 0,
             failed: None,
+            failed_rows: Vec::new(),
         }
     }
 
@@ -44,13 +69,16 @@ impl BatchRun {
         Some(tensor)
     }
 
-    pub(super) fn put(&mut self, tensor: &Tensor, result: Result<Vec<Vec<f32>>, EmbedError>) {
+    pub(super) fn put(&mut self, tensor: &Tensor, result: Result<RowResults, EmbedError>) {
         self.running -= 1;
         match result {
             Ok(rows) => {
                 metrics::tensor_run(tensor);
-                for (key, vector) in tensor.rows.iter().zip(rows) {
-                    self.vectors[key.job][key.row] = vector;
+                for (key, row) in tensor.rows.iter().zip(rows) {
+                    match row {
+                        Ok(vector) => self.vectors[key.job][key.row] = vector,
+                        Err(failure) => self.failed_rows.push((*key, failure)),
+                    }
                 }
             }
             Err(error) => self.fail(error),
@@ -68,42 +96,74 @@ impl BatchRun {
         self.waiting.len() == 0 && self.running == 0
     }
 
-    /// The vectors of all jobs, and the jobs that are refused by their position, in ascending order.
+    /// What became of the jobs. `is_last` says of the job at a position whether a failure that may pass is its last one.
     ///
     /// # Errors
     /// [`EmbedError`] of the tensor that failed first.
     pub(super) fn finish(
         self,
         recipe: Recipe,
-    ) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
+        is_last: impl Fn(usize) -> bool,
+    ) -> Result<BatchResult, EmbedError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let all = Vectors {
-            jobs: self.jobs,
-            vectors: self.vectors,
+        let mut result = BatchResult {
+            vectors: Vectors {
+                jobs: Vec::new(),
+                vectors: Vec::new(),
+            },
+            refused: Vec::new(),
+            retried: Vec::new(),
         };
-        Ok(drop_unsound(all, recipe))
+        for (position, (job, vectors)) in self.jobs.into_iter().zip(self.vectors).enumerate() {
+            let of_job = self
+                .failed_rows
+                .iter()
+                .filter(|(key, _)| key.job == position);
+            let failures: Vec<_> = of_job.map(|(key, failure)| (key.row, failure)).collect();
+            let Some((rows, refusal, may_pass)) = missing(&failures, &vectors, recipe) else {
+                result.vectors.jobs.push(job);
+                result.vectors.vectors.push(vectors);
+                continue;
+            };
+            if may_pass && !is_last(position) {
+                result.retried.push((position, refusal));
+                continue;
+            }
+            match without_rows(job, vectors, &rows) {
+                Some((mut job, vectors)) => {
+                    job.incomplete = Some(refusal);
+                    result.vectors.jobs.push(job);
+                    result.vectors.vectors.push(vectors);
+                }
+                None => result.refused.push((position, refusal)),
+            }
+        }
+        Ok(result)
     }
 }
 
-/// Takes out the jobs that have a vector which must not be written.
-fn drop_unsound(all: Vectors, recipe: Recipe) -> (Vectors, Vec<(usize, Refusal)>) {
-    let mut sound = Vectors {
-        jobs: Vec::new(),
-        vectors: Vec::new(),
+/// The rows of a job that have no vector which may be written, why the first has none, and whether that may pass.
+fn missing(
+    failures: &[(usize, &RowFailure)],
+    vectors: &[Vec<f32>],
+    recipe: Recipe,
+) -> Option<(Vec<usize>, Refusal, bool)> {
+    let failed = |row: usize| failures.iter().find(|(failed, _)| *failed == row);
+    let is_missing = |row: &usize| failed(*row).is_some() || !is_sound(&vectors[*row], recipe);
+    let rows: Vec<_> = (0..vectors.len()).filter(is_missing).collect();
+    let first = *rows.first()?;
+    let refusal = match failed(first) {
+        Some((row, failure)) => Refusal::RowFailed {
+            row: *row,
+            tokens: failure.tokens,
+            reason: failure.reason.clone(),
+        },
+        None => Refusal::UnsoundVector { row: first },
     };
-    let mut refused = Vec::new();
-    for (position, (job, vectors)) in all.jobs.into_iter().zip(all.vectors).enumerate() {
-        match vectors.iter().position(|vector| !is_sound(vector, recipe)) {
-            Some(row) => refused.push((position, Refusal::UnsoundVector { row })),
-            None => {
-                sound.jobs.push(job);
-                sound.vectors.push(vectors);
-            }
-        }
-    }
-    (sound, refused)
+    let may_pass = failures.iter().any(|(_, failure)| failure.may_pass);
+    Some((rows, refusal, may_pass))
 }
 
 #[cfg(test)]
@@ -113,7 +173,6 @@ mod tests {
     use ndarray::{Array2, Axis};
 
     use super::*;
-    use crate::batch::RowKey;
 
     const RECIPE: Recipe = Recipe {
         pooling: Pooling::Graph,
@@ -123,11 +182,11 @@ mod tests {
     };
 
     /// Gives each row its first token id as a vector of one dimension; id 13 gives a value that is not a number.
-    fn first_token(tensor: &Tensor) -> Vec<Vec<f32>> {
+    fn first_token(tensor: &Tensor) -> RowResults {
         let number = |id: &i64| f32::from(u8::try_from(*id).unwrap());
         let value = |id: &i64| if *id == 13 { f32::NAN } else { number(id) };
         let ids = tensor.input_ids.column(0);
-        ids.iter().map(|id| vec![value(id)]).collect()
+        ids.iter().map(|id| Ok(vec![value(id)])).collect()
     }
 
     fn run(inputs: Inputs) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
@@ -136,7 +195,8 @@ mod tests {
             batch.put(&tensor, Ok(first_token(&tensor)));
         }
         assert!(batch.is_done());
-        batch.finish(RECIPE)
+        let result = batch.finish(RECIPE, |_| true)?;
+        Ok((result.vectors, result.refused))
     }
 
     fn inputs(jobs: &[&[u8]]) -> Inputs {
@@ -145,6 +205,7 @@ mod tests {
             job: Job::decode(json).unwrap(),
             default_version: 1,
             truncated: Vec::new(),
+            incomplete: None,
         };
         let mut rows = Vec::new();
         let mut ids = Vec::new();
@@ -160,6 +221,7 @@ mod tests {
         let input_ids = Array2::from_shape_vec((ids.len(), 1), ids).unwrap();
         let tensor = Tensor {
             lengths: vec![1; rows.len()],
+            prompts: Vec::new(),
             rows,
             input_ids,
             type_ids: None,
@@ -219,6 +281,7 @@ mod tests {
         let row = |row: usize| Tensor {
             rows: vec![tensor.rows[row]],
             lengths: vec![1],
+            prompts: Vec::new(),
             input_ids: tensor.input_ids.select(Axis(0), &[row]),
             type_ids: None,
         };
@@ -237,8 +300,8 @@ mod tests {
             batch.put(&tensor, Ok(first_token(&tensor)));
         }
         assert!(batch.is_done());
-        let (vectors, _) = batch.finish(RECIPE).unwrap();
-        assert_eq!(vectors.vectors, [[[1.0], [2.0], [3.0]]]);
+        let result = batch.finish(RECIPE, |_| true).unwrap();
+        assert_eq!(result.vectors.vectors, [[[1.0], [2.0], [3.0]]]);
     }
 
     #[test]
@@ -249,8 +312,43 @@ mod tests {
         assert!(batch.take().is_none() && !batch.is_done());
         batch.put(&other, Ok(first_token(&other)));
         assert!(batch.is_done());
-        let finished = batch.finish(RECIPE);
+        let finished = batch.finish(RECIPE, |_| true);
         assert!(matches!(finished, Err(EmbedError::Stopped)));
+    }
+
+    #[test]
+    fn a_row_that_fails_takes_its_document_out_and_its_job_again_where_that_may_pass() {
+        let json = br#"{"version":"1.0","kind":"embed","collection":"docs","documents":[
+            {"id":"one","chunks":[{"text":"a"}]},{"id":"two","chunks":[{"text":"b"},{"text":"c"}]}]}"#;
+        let batch = |may_pass| {
+            let mut inputs = one_by_one(&[1, 2, 3]);
+            inputs.jobs[0].job = Job::decode(json).unwrap();
+            let mut batch = BatchRun::new(inputs);
+            while let Some(tensor) = batch.take() {
+                let row = tensor.rows[0].row;
+                let failure = RowFailure {
+                    reason: "no place".to_owned(),
+                    tokens: 1,
+                    may_pass,
+                };
+                let failed = || vec![Err(failure)];
+                let result = if row == 1 {
+                    failed()
+                } else {
+                    first_token(&tensor)
+                };
+                batch.put(&tensor, Ok(result));
+            }
+            batch
+        };
+        let result = batch(false).finish(RECIPE, |_| false).unwrap();
+        assert_eq!(result.vectors.vectors, [[[1.0]]], "the document one");
+        let incomplete = result.vectors.jobs[0].incomplete.as_ref().unwrap();
+        assert!(matches!(incomplete, Refusal::RowFailed { row: 1, .. }));
+        let result = batch(true).finish(RECIPE, |_| false).unwrap();
+        assert_eq!((result.retried.len(), result.vectors.jobs.len()), (1, 0));
+        let result = batch(true).finish(RECIPE, |_| true).unwrap();
+        assert_eq!((result.retried.len(), result.vectors.jobs.len()), (0, 1));
     }
 
     #[test]

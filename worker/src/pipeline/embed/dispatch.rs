@@ -10,7 +10,7 @@ use runtime::failpoint;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::batch_run::BatchRun;
+use super::batch_run::{BatchRun, RowResults};
 use crate::batch::Tensor;
 use crate::error::EmbedError;
 use crate::health::EngineHealth;
@@ -117,7 +117,7 @@ impl SharedBatch {
     pub(super) fn put(
         &self,
         tensor: &Tensor,
-        result: Result<Vec<Vec<f32>>, EmbedError>,
+        result: Result<RowResults, EmbedError>,
     ) -> Option<InModel> {
         let mut batch = locked(&self.0);
         let run = &mut batch.as_mut()?.run;
@@ -155,6 +155,7 @@ mod tests {
             let tensor = |at| Tensor {
                 rows: Vec::new(),
                 lengths: vec![number, at],
+                prompts: Vec::new(),
                 input_ids: Array2::zeros((0, 0)),
                 type_ids: None,
             };
@@ -247,7 +248,7 @@ mod tests {
             assert!(dispatcher.next(&Health::new().engine()).is_none());
             let stopped = batch.put(&tensor, Ok(Vec::new())).unwrap();
             let recipe = crate::session::Engine::recipe(&crate::session::small::Small(0));
-            let finished = stopped.run.finish(recipe);
+            let finished = stopped.run.finish(recipe, |_| true);
             assert!(matches!(finished, Err(EmbedError::Stopped)));
         })
         .await;

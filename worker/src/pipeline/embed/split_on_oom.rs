@@ -29,9 +29,11 @@ impl<E: Engine> SplitOnOom<E> {
     }
 
     fn run_halves(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let middle = tensor.rows.len() / 2;
-        let mut vectors = self.run(&part(tensor, 0, middle))?;
-        vectors.extend(self.run(&part(tensor, middle, tensor.rows.len()))?);
+        let Some((first, second)) = halves(tensor) else {
+            return self.engine.run(tensor);
+        };
+        let mut vectors = self.run(&first)?;
+        vectors.extend(self.run(&second)?);
         Ok(vectors)
     }
 }
@@ -58,6 +60,12 @@ impl<E: Engine> Engine for SplitOnOom<E> {
     }
 }
 
+/// The two halves of a tensor, unless it has a single row.
+pub(super) fn halves(tensor: &Tensor) -> Option<(Tensor, Tensor)> {
+    let (middle, end) = (tensor.rows.len() / 2, tensor.rows.len());
+    (middle > 0).then(|| (part(tensor, 0, middle), part(tensor, middle, end)))
+}
+
 /// Some rows of a tensor, as long as all of them.
 fn part(tensor: &Tensor, start: usize, end: usize) -> Tensor {
     let rows = Slice::from(start..end);
@@ -65,6 +73,7 @@ fn part(tensor: &Tensor, start: usize, end: usize) -> Tensor {
     Tensor {
         rows: tensor.rows[start..end].to_vec(),
         lengths: tensor.lengths[start..end].to_vec(),
+        prompts: tensor.prompts.get(start..end).unwrap_or_default().to_vec(),
         input_ids: cut(&tensor.input_ids),
         type_ids: tensor.type_ids.as_ref().map(cut),
     }
@@ -119,6 +128,7 @@ mod tests {
         Tensor {
             rows: (0..rows).map(|row| RowKey { job: 0, row }).collect(),
             lengths: vec![10; rows],
+            prompts: Vec::new(),
             input_ids: Array2::from_shape_fn((rows, 10), |(row, _)| i64::try_from(row).unwrap()),
             type_ids: None,
         }

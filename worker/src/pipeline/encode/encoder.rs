@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::batch::{Batch, DecodedJob, Inputs, RawJob, RowKey};
 use crate::config::{GivenVectors, TooLong};
 use crate::error::Refusal;
+use crate::load::prompt_tokens;
 use crate::metrics;
 use crate::plan::{Row, Shapes, plan};
 
@@ -23,10 +24,18 @@ const ANSWER_BYTES_PER_ELEMENT: usize = 14;
 #[derive(Debug)]
 pub struct Encoder {
     pub(super) tokenizer: Tokenizer,
+    prompts: Prompts,
     tokenization: Digest,
     pub(super) manifest: Manifest,
     rules: Rules,
     shapes: Shapes,
+}
+
+/// How many tokens the prefixes have, where pooling leaves them out; else none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Prompts {
+    query: usize,
+    document: usize,
 }
 
 /// What the installation allows.
@@ -88,16 +97,26 @@ impl LongTexts {
 pub(super) type Rows = Vec<Encoded>;
 
 pub(super) enum Encoded {
-    /// The model is to be run on these tokens.
-    Tokens(Tokens),
+    /// The model is to be run on these tokens, of which so many at the start belong to a prompt.
+    Tokens(Tokens, usize),
     /// The vector came with the job.
     Known(Vec<f32>),
 }
 
 impl Encoder {
     pub fn new(tokenizer: Tokenizer, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
+        // A prefix that cannot be tokenized fails the golden texts before.
+        let tokens = |prefix: &str| {
+            prompt_tokens(&tokenizer, &manifest.identity, prefix).unwrap_or_default()
+        };
+        let prefixes = &manifest.identity.prefixes;
+        let prompts = Prompts {
+            query: tokens(&prefixes.query),
+            document: tokens(&prefixes.document),
+        };
         Self {
             tokenization: manifest.tokenization(),
+            prompts,
             tokenizer,
             manifest,
             rules,
@@ -148,6 +167,7 @@ impl Encoder {
                 job,
                 default_version,
                 truncated: long.cut,
+                incomplete: None,
             },
             rows,
         ))
@@ -201,7 +221,7 @@ impl Encoder {
         }
         for (row, text) in embed.queries.iter().enumerate() {
             let tokens = self.tokenize(row, &format!("{}{text}", prefixes.query), long)?;
-            rows.push(Encoded::Tokens(tokens));
+            rows.push(Encoded::Tokens(tokens, self.prompts.query));
         }
         Ok(rows)
     }
@@ -227,7 +247,7 @@ impl Encoder {
             let input = Chunk::model_input(prefix, chunk.context.as_deref(), &chunk.text);
             self.tokenize(row, &input, long)?
         };
-        Ok(Encoded::Tokens(tokens))
+        Ok(Encoded::Tokens(tokens, self.prompts.document))
     }
 
     /// One vector or one row of scores for each query or item must fit a message.
@@ -312,10 +332,11 @@ fn separate(jobs: Vec<Rows>) -> (Vec<Row>, Vec<(RowKey, Vec<f32>)>) {
         for (row, encoded) in rows.into_iter().enumerate() {
             let key = RowKey { job, row };
             match encoded {
-                Encoded::Tokens(tokens) => to_run.push(Row {
+                Encoded::Tokens(tokens, prompt) => to_run.push(Row {
                     key,
                     token_ids: tokens.ids,
                     type_ids: tokens.types,
+                    prompt,
                 }),
                 Encoded::Known(vector) => known.push((key, vector)),
             }

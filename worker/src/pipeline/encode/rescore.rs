@@ -17,7 +17,9 @@ impl Encoder {
         }
         let items = rescore.items.iter().enumerate();
         let tokens = items.map(|(row, item)| self.item(row, item, long));
-        tokens.map(|row| row.map(Encoded::Tokens)).collect()
+        tokens
+            .map(|row| row.map(|tokens| Encoded::Tokens(tokens, 0)))
+            .collect()
     }
 
     fn item(&self, row: usize, item: &Item, long: &mut LongTexts) -> Result<Tokens, Refusal> {

@@ -4,7 +4,8 @@ use std::path::Path;
 use bytes::Bytes;
 use contract::digest::Digest;
 use contract::model::{
-    Activation, Dtype, Identity, Manifest, Pooling, Prefixes, StagedFile, TOKENIZER,
+    Activation, Dtype, Head, Identity, Manifest, Pooling, Prefixes, SpecialTokens, StagedFile,
+    TOKENIZER,
 };
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
@@ -41,6 +42,8 @@ fn manifest(task: Task, dimensions: usize) -> Manifest {
         dtype: Dtype::Fp32,
         activation: Activation::Raw,
         labels: Vec::new(),
+        head: Head::default(),
+        special_tokens: SpecialTokens::Token,
     };
     Manifest::new("m".parse().unwrap(), identity, Vec::new())
 }

@@ -1,0 +1,212 @@
+//! Limits: how many tokens a model takes, by all that its directory says.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::error::LayoutError;
+use super::{CONFIG, json};
+
+/// No tokenizer and no model takes more; a tokenizer without a limit states an absurdly large one.
+const MOST: u64 = 10_000_000;
+/// Models that number the places of tokens from behind the number of the padding token, and have that many places less.
+const OFFSET_BY_PADDING: [&str; 14] = [
+    "bertweet",
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mluke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+];
+/// Keys of a configuration that count places.
+const PLACES: [&str; 3] = [
+    "max_position_embeddings",
+    "n_positions",
+    "max_sequence_length",
+];
+/// Models with relative places, whose configuration counts those that they were trained with.
+const RELATIVE: [&str; 6] = ["t5", "mt5", "umt5", "xlnet", "longt5", "transfo-xl"];
+
+/// A limit, and what states it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub(super) tokens: usize,
+    pub(super) stated_by: String,
+}
+
+/// The smallest of all limits that are stated and possible, unless `given` is. What the model has places for cannot be
+/// exceeded by an option either.
+pub(super) fn limit(
+    directory: &Path,
+    (config, transformer): (&Value, &str),
+    given: Option<usize>,
+) -> Result<Limit, LayoutError> {
+    let places = places(config);
+    if let Some(given) = given {
+        return match places {
+            Some(places) if given > places.tokens => Err(LayoutError::BeyondLimit {
+                given,
+                most: places.tokens,
+                source_of_limit: places.stated_by,
+            }),
+            Some(_) | None => Ok(Limit {
+                tokens: given,
+                stated_by: "--max-tokens".to_owned(),
+            }),
+        };
+    }
+    let of = |file: &str, key: &str| -> Result<Option<Limit>, LayoutError> {
+        let stated = json(directory, file)?.and_then(|config| sane(&config[key]));
+        Ok(stated.map(|tokens| Limit {
+            tokens,
+            stated_by: format!("`{key}` of {file}"),
+        }))
+    };
+    let sentence = super::modules::beside_transformer(transformer, "sentence_bert_config.json");
+    let stated = [
+        of(&sentence, "max_seq_length")?,
+        of("tokenizer_config.json", "model_max_length")?,
+        places,
+    ];
+    let least = stated.into_iter().flatten().min_by_key(|it| it.tokens);
+    least.ok_or_else(|| LayoutError::NoLimit {
+        directory: directory.to_owned(),
+    })
+}
+
+fn sane(value: &Value) -> Option<usize> {
+    // Some tools write whole numbers as floats.
+    let whole = |number: f64| number.fract() == 0.0 && (0.0..1e9).contains(&number);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole and within bounds"
+    )]
+    let from_float = || value.as_f64().filter(|it| whole(*it)).map(|it| it as u64);
+    let number = value.as_u64().or_else(from_float)?;
+    let number = Some(number).filter(|limit| (3..=MOST).contains(limit))?;
+    usize::try_from(number).ok()
+}
+
+/// For how many tokens the model has places.
+fn places(config: &Value) -> Option<Limit> {
+    let of = |config: &Value| {
+        let kind = config["model_type"].as_str().unwrap_or_default();
+        if RELATIVE.contains(&kind) {
+            return None;
+        }
+        let (key, stated) = PLACES
+            .iter()
+            .find_map(|key| Some((*key, sane(&config[*key])?)))?;
+        let offset = offset(config, kind);
+        let less = if offset == 0 {
+            String::new()
+        } else {
+            format!(", {stated} less {offset}")
+        };
+        Some(Limit {
+            tokens: stated.saturating_sub(offset),
+            stated_by: format!("`{key}` of {CONFIG}{less}"),
+        })
+    };
+    // Models that also see have the part that reads within.
+    of(config).or_else(|| of(&config["text_config"]))
+}
+
+fn offset(config: &Value, kind: &str) -> usize {
+    if !OFFSET_BY_PADDING.contains(&kind) {
+        return 0;
+    }
+    let padding = config["pad_token_id"].as_u64().unwrap_or(1);
+    usize::try_from(padding).map_or(2, |padding| padding.saturating_add(1))
+}
+
+/// Whether the graph of such a model counts places by itself, and would be given others than it means.
+pub(super) fn counts_from_padding(config: &Value) -> bool {
+    offset(config, config["model_type"].as_str().unwrap_or_default()) > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::directory;
+    use super::*;
+
+    fn stated(files: &[(&str, Value)], config: &Value) -> usize {
+        let all = directory(files);
+        limit(all.path(), (config, ""), None).unwrap().tokens
+    }
+
+    #[test]
+    fn the_limit_is_the_smallest_of_those_that_are_stated_and_possible() {
+        let config = json!({ "max_position_embeddings": 512 });
+        let sentence = |tokens| {
+            (
+                "sentence_bert_config.json",
+                json!({ "max_seq_length": tokens }),
+            )
+        };
+        let tokenizer = |tokens| {
+            (
+                "tokenizer_config.json",
+                json!({ "model_max_length": tokens }),
+            )
+        };
+        let absurd = tokenizer(json!(1e30));
+        assert_eq!(stated(&[sentence(128), absurd.clone()], &config), 128);
+        assert_eq!(stated(std::slice::from_ref(&absurd), &config), 512);
+        assert_eq!(
+            stated(&[sentence(8192), tokenizer(json!(384))], &config),
+            384
+        );
+        assert_eq!(stated(&[sentence(8192)], &config), 512);
+        assert_eq!(stated(&[tokenizer(json!(77.0))], &json!({})), 77);
+        let without = directory(&[absurd]);
+        let unknown = limit(without.path(), (&json!({}), ""), None);
+        assert!(matches!(unknown, Err(LayoutError::NoLimit { .. })));
+    }
+
+    #[test]
+    fn places_that_are_counted_from_the_padding_token_are_not_all_there() {
+        let places = |kind: &str, padding: Value| {
+            let config = json!({
+                "model_type": kind, "max_position_embeddings": 514, "pad_token_id": padding
+            });
+            stated(&[], &config)
+        };
+        assert_eq!(places("xlm-roberta", json!(1)), 512);
+        assert_eq!(places("roberta", Value::Null), 512);
+        assert_eq!(places("mpnet", json!(1)), 512);
+        assert_eq!(places("bert", json!(0)), 514);
+        let inside = json!({ "text_config": { "max_position_embeddings": 2048 } });
+        assert_eq!(stated(&[], &inside), 2048);
+        let relative = json!({ "model_type": "t5", "n_positions": 512 });
+        let length = (
+            "sentence_bert_config.json",
+            json!({ "max_seq_length": 600 }),
+        );
+        assert_eq!(stated(&[length], &relative), 600);
+    }
+
+    #[test]
+    fn an_option_cannot_ask_for_more_than_there_are_places() {
+        let config = json!({ "model_type": "roberta", "max_position_embeddings": 514 });
+        let none = directory(&[]);
+        let given = |tokens| limit(none.path(), (&config, ""), Some(tokens));
+        assert_eq!(given(512).unwrap().tokens, 512);
+        let refused = given(513).unwrap_err().to_string();
+        assert!(
+            refused.contains("513") && refused.contains("514 less 2"),
+            "{refused}"
+        );
+    }
+}

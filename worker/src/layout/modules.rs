@@ -1,0 +1,336 @@
+//! Modules: what a sentence-transformers model does with token vectors, as `modules.json` lists it.
+
+use std::path::Path;
+
+use contract::model::{Curve, Head, Layer, Pooling};
+use serde_json::Value;
+
+use super::error::LayoutError;
+use super::json;
+
+const FILE: &str = "modules.json";
+const SUPPORTED: &str = "those of sentence_transformers: Transformer, Pooling, Dense, LayerNorm, Normalize and Dropout, in \
+                         this order but for those after Pooling, which may have any";
+/// Modules that are known. Classes of other packages may do anything, whatever they are called.
+const PACKAGE: &str = "sentence_transformers.";
+/// File of the weights of a module.
+const WEIGHTS: &str = "model.safetensors";
+
+/// What follows the token vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Modules {
+    pub(super) pooling: Pooling,
+    pub(super) normalize: bool,
+    pub(super) head: Head,
+}
+
+/// A module of the list.
+struct Module<'a> {
+    kind: &'a str,
+    path: &'a str,
+}
+
+/// The list of modules; `None` for a plain model.
+struct List(Option<Value>);
+
+impl List {
+    fn read(directory: &Path) -> Result<Self, LayoutError> {
+        let list = json(directory, FILE)?;
+        if let Some(other) = list.as_ref().filter(|list| !list.is_array()) {
+            return Err(unsupported(directory, other.to_string()));
+        }
+        Ok(Self(list))
+    }
+
+    /// The modules, of which the first makes token vectors.
+    fn modules(&self, directory: &Path) -> Result<Vec<Module<'_>>, LayoutError> {
+        let modules = self.0.as_ref().and_then(Value::as_array).into_iter();
+        modules
+            .flatten()
+            .map(|module| {
+                let class = module["type"].as_str().unwrap_or_default();
+                let kind = class.rsplit('.').next().unwrap_or_default();
+                if !class.starts_with(PACKAGE) {
+                    return Err(unsupported(directory, module["type"].to_string()));
+                }
+                let path = module["path"].as_str().unwrap_or_default();
+                let inside = Path::new(path)
+                    .components()
+                    .all(|part| matches!(part, std::path::Component::Normal(_)));
+                if !inside {
+                    return Err(unsupported(directory, format!("{kind} in `{path}`")));
+                }
+                Ok(Module { kind, path })
+            })
+            .collect()
+    }
+}
+
+fn unsupported(directory: &Path, found: String) -> LayoutError {
+    LayoutError::Module {
+        path: directory.join(FILE),
+        found,
+        supported: SUPPORTED,
+    }
+}
+
+/// Path of a file of the module that makes token vectors.
+pub(super) fn beside_transformer(folder: &str, file: &str) -> String {
+    join(folder, file)
+}
+
+fn join(folder: &str, file: &str) -> String {
+    let folder = folder.trim_end_matches('/');
+    if folder.is_empty() {
+        file.to_owned()
+    } else {
+        format!("{folder}/{file}")
+    }
+}
+
+/// Folder of the module that makes token vectors, empty for the directory itself.
+pub(super) fn transformer(directory: &Path) -> Result<String, LayoutError> {
+    let list = List::read(directory)?;
+    let modules = list.modules(directory)?;
+    let first = modules.iter().find(|module| module.kind == "Transformer");
+    Ok(first.map(|it| it.path.to_owned()).unwrap_or_default())
+}
+
+/// Files that describe the modules, and those with their weights. The list must be in the directory already.
+///
+/// # Errors
+/// If `modules.json` is there and is no list of known modules.
+pub(crate) fn module_files(directory: &Path) -> Result<Vec<String>, LayoutError> {
+    let list = List::read(directory)?;
+    let modules = list.modules(directory)?;
+    if modules.is_empty() {
+        return Ok(vec![join(PLAIN_POOLING, "config.json")]);
+    }
+    let files = modules.iter().flat_map(|module| match module.kind {
+        "Transformer" if !module.path.is_empty() => {
+            vec![join(module.path, "sentence_bert_config.json")]
+        }
+        "Pooling" => vec![join(module.path, "config.json")],
+        "Dense" | "LayerNorm" => {
+            vec![join(module.path, "config.json"), join(module.path, WEIGHTS)]
+        }
+        _ => Vec::new(),
+    });
+    Ok(files.collect())
+}
+
+/// Where the description of the pooling is without a list of modules.
+const PLAIN_POOLING: &str = "1_Pooling";
+
+/// Reads the modules behind the one that makes token vectors. `given` is a pooling in place of theirs.
+pub(super) fn modules(directory: &Path, given: Option<Pooling>) -> Result<Modules, LayoutError> {
+    let list = List::read(directory)?;
+    let listed = list.modules(directory)?;
+    let mut found = Found {
+        directory,
+        given,
+        pooling: None,
+        exclude_prompt: false,
+        layers: Vec::new(),
+    };
+    if list.0.is_none() {
+        found.pooling(PLAIN_POOLING)?;
+    }
+    for (at, module) in listed.iter().enumerate() {
+        found.add(at, module)?;
+    }
+    let pooled = found.pooling.or(given.map(|given| vec![given]));
+    let Some(mut poolings) = pooled else {
+        return Err(LayoutError::Missing {
+            directory: directory.to_owned(),
+            what: format!("module Pooling in `{FILE}`; give --pooling"),
+        });
+    };
+    let mut layers = found.layers;
+    // Truncation comes before the last normalization.
+    let normalize = layers.last() == Some(&Layer::Normalize);
+    if normalize {
+        layers.pop();
+    }
+    Ok(Modules {
+        pooling: poolings.remove(0),
+        normalize,
+        head: Head {
+            concatenated: poolings,
+            exclude_prompt: found.exclude_prompt,
+            layers,
+        },
+    })
+}
+
+struct Found<'a> {
+    directory: &'a Path,
+    given: Option<Pooling>,
+    /// Never empty.
+    pooling: Option<Vec<Pooling>>,
+    exclude_prompt: bool,
+    layers: Vec<Layer>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, at: usize, module: &Module<'_>) -> Result<(), LayoutError> {
+        let pooled = self.pooling.is_some() || self.given.is_some();
+        match (module.kind, at) {
+            ("Transformer", 0) | ("Dropout", 1..) => Ok(()),
+            ("Pooling", 1..) if self.pooling.is_none() && self.layers.is_empty() => {
+                self.pooling(module.path)
+            }
+            ("Dense", 1..) if pooled => self.dense(module.path),
+            ("LayerNorm", 1..) if pooled => self.layer_norm(module.path),
+            ("Normalize", 1..) if pooled => {
+                self.layers.push(Layer::Normalize);
+                Ok(())
+            }
+            (kind, _) => {
+                let found = format!("{kind} at place {at}");
+                Err(unsupported(self.directory, found))
+            }
+        }
+    }
+
+    fn pooling(&mut self, folder: &str) -> Result<(), LayoutError> {
+        let file = join(folder, "config.json");
+        let config = json(self.directory, &file)?;
+        if let Some(given) = self.given {
+            self.pooling = Some(vec![given]);
+            self.exclude_prompt = config.is_some_and(|it| it["include_prompt"] == false);
+            return Ok(());
+        }
+        let config = config.ok_or_else(|| LayoutError::Missing {
+            directory: self.directory.to_owned(),
+            what: format!("`{file}`; give --pooling"),
+        })?;
+        self.exclude_prompt = config["include_prompt"] == false;
+        self.pooling = Some(poolings(&config).map_err(|found| LayoutError::Pooling {
+            path: self.directory.join(&file),
+            found,
+        })?);
+        Ok(())
+    }
+
+    fn dense(&mut self, folder: &str) -> Result<(), LayoutError> {
+        let file = join(folder, "config.json");
+        let config = self.config(&file)?;
+        let value = |found: String, taken| LayoutError::Value {
+            path: self.directory.join(&file),
+            found,
+            taken,
+        };
+        for key in ["module_input_name", "module_output_name"] {
+            let name = config[key].as_str().unwrap_or("sentence_embedding");
+            if name != "sentence_embedding" {
+                let found = format!("has `{key}` \"{name}\"");
+                return Err(value(found, "`sentence_embedding` is taken"));
+            }
+        }
+        let stated = &config["activation_function"];
+        // The library takes the hyperbolic tangent where nothing is said.
+        let name = stated.as_str().unwrap_or("Tanh");
+        let curve = curve(name.rsplit('.').next().unwrap_or_default()).ok_or_else(|| {
+            let found = format!("has `activation_function` {stated}");
+            value(
+                found,
+                "Identity, Tanh, ReLU, GELU, Sigmoid and SiLU are taken",
+            )
+        })?;
+        let weights = self.weights(folder)?;
+        self.layers.push(Layer::Dense { weights, curve });
+        Ok(())
+    }
+
+    fn layer_norm(&mut self, folder: &str) -> Result<(), LayoutError> {
+        let weights = self.weights(folder)?;
+        self.layers.push(Layer::LayerNorm { weights });
+        Ok(())
+    }
+
+    fn config(&self, file: &str) -> Result<Value, LayoutError> {
+        json(self.directory, file)?.ok_or_else(|| super::missing(self.directory, file))
+    }
+
+    fn weights(&self, folder: &str) -> Result<String, LayoutError> {
+        let file = join(folder, WEIGHTS);
+        if self.directory.join(&file).is_file() {
+            return Ok(file);
+        }
+        let other = join(folder, "pytorch_model.bin");
+        let found = if self.directory.join(&other).is_file() {
+            format!(
+                "`{file}`, but `{other}`, which only pytorch reads; save the model again with sentence-transformers 2.3 or \
+                 later, which writes safetensors"
+            )
+        } else {
+            format!("`{file}` with the weights of that module")
+        };
+        Err(LayoutError::Missing {
+            directory: self.directory.to_owned(),
+            what: found,
+        })
+    }
+}
+
+fn curve(name: &str) -> Option<Curve> {
+    Some(match name {
+        "Identity" => Curve::Identity,
+        "Tanh" => Curve::Tanh,
+        "ReLU" => Curve::Relu,
+        "GELU" => Curve::Gelu,
+        "Sigmoid" => Curve::Sigmoid,
+        "SiLU" => Curve::Silu,
+        _ => return None,
+    })
+}
+
+/// The poolings of a description in the order in which their vectors stand one behind the other. An error says what was
+/// found instead.
+fn poolings(config: &Value) -> Result<Vec<Pooling>, String> {
+    const MODES: [(&str, &str, Pooling); 6] = [
+        ("cls", "cls_token", Pooling::Cls),
+        ("max", "max_tokens", Pooling::Max),
+        ("mean", "mean_tokens", Pooling::Mean),
+        (
+            "mean_sqrt_len_tokens",
+            "mean_sqrt_len_tokens",
+            Pooling::MeanSqrtLen,
+        ),
+        ("weightedmean", "weightedmean_tokens", Pooling::WeightedMean),
+        ("lasttoken", "lasttoken", Pooling::LastToken),
+    ];
+    if !config["pooling_mode"].is_null() {
+        let named = &config["pooling_mode"];
+        let one = match named.as_array().map(Vec::as_slice) {
+            Some([one]) => one,
+            Some(_) | None => named,
+        };
+        let mode = MODES.iter().find(|(name, _, _)| one.as_str() == Some(name));
+        return mode
+            .map(|(_, _, pooling)| vec![*pooling])
+            .ok_or_else(|| format!("`pooling_mode` {named}"));
+    }
+    let flags = config.as_object().into_iter().flatten();
+    let on = flags.filter(|(key, value)| key.starts_with("pooling_mode_") && **value != false);
+    let on: Vec<_> = on
+        .map(|(key, _)| key.trim_start_matches("pooling_mode_"))
+        .collect();
+    let known = |flag: &&str| MODES.iter().any(|(_, name, _)| name == flag);
+    let right = |flag: &&str| config[format!("pooling_mode_{flag}")] == true;
+    if on.is_empty() || !on.iter().all(|flag| known(flag) && right(flag)) {
+        return Err(format!("pooling {on:?}"));
+    }
+    let active = MODES.iter().filter(|(_, name, _)| on.contains(name));
+    Ok(active.map(|(_, _, pooling)| *pooling).collect())
+}
+
+/// Whether the directory has no list of modules, so that nothing says whether its vectors are normalized.
+pub(super) fn is_plain(directory: &Path) -> bool {
+    !directory.join(FILE).is_file()
+}
+
+#[cfg(test)]
+#[path = "modules_tests.rs"]
+mod tests;

@@ -1,0 +1,106 @@
+//! Describe: makes the manifest of a model. For that the model is run: its output decides the dimensions, golden vectors are
+//! recorded, and what it takes is measured.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use contract::model::{Golden, Identity, Manifest, Measured, SpecialTokens, StagedFile, TOKENIZER};
+use contract::tokenizer::Tokenizer;
+use contract::topology::Task;
+
+use super::StageConfig;
+use super::advise::{check_letters, check_places};
+use super::golden::{check_golden, check_labels, record, run_longest};
+use super::invariance::invariance;
+use crate::layout::Layout;
+use crate::load::recipe;
+use crate::memory;
+use crate::pool::{Layers, Recipe};
+use crate::session::Sessions;
+
+/// Makes the manifest of the model whose files are in `directory`.
+pub(super) fn describe(
+    config: &StageConfig,
+    layout: &Layout,
+    files: BTreeMap<String, StagedFile>,
+    directory: &Path,
+) -> anyhow::Result<Manifest> {
+    let mut identity = identity(config, layout, files);
+    let path = directory.join(TOKENIZER);
+    let tokenizer = Tokenizer::load_with(&path, identity.special_tokens)?;
+    check_letters(layout, &tokenizer)?;
+    let recipe = Recipe {
+        dimensions: config.dimensions.unwrap_or(usize::MAX),
+        ..recipe(&identity)
+    };
+    let (golden, measured) = run(config, layout, &identity, (directory, &tokenizer, recipe))?;
+    identity.dimensions = check_golden(config, &golden, recipe)?;
+    check_labels(&identity)?;
+    let mut manifest = Manifest::new(config.name.clone(), identity, golden);
+    manifest.measured = Some(measured);
+    Ok(manifest)
+}
+
+/// All that changes a vector, but for the dimensions.
+fn identity(
+    config: &StageConfig,
+    layout: &Layout,
+    files: BTreeMap<String, StagedFile>,
+) -> Identity {
+    let mut prefixes = layout.prefixes.clone();
+    prefixes.query = config.query_prompt.clone().unwrap_or(prefixes.query);
+    prefixes.document = config.document_prompt.clone().unwrap_or(prefixes.document);
+    let special_tokens = config.special_tokens.unwrap_or(match layout.task {
+        Task::Embed => SpecialTokens::Token,
+        // A text that holds a separator would pretend to be a pair of its own.
+        Task::Rescore => SpecialTokens::Text,
+    });
+    Identity {
+        task: layout.task,
+        onnx: layout.onnx.clone(),
+        files,
+        pooling: layout.pooling,
+        normalize: config.normalize.unwrap_or(layout.normalize),
+        prefixes,
+        max_tokens: layout.max_tokens,
+        dimensions: 0,
+        dtype: layout.dtype,
+        activation: config.activation.unwrap_or(layout.activation),
+        labels: layout.labels.clone(),
+        head: layout.head.clone(),
+        special_tokens,
+    }
+}
+
+/// Runs the model: on the golden texts, on a row of full length, and on texts beside each other.
+fn run(
+    config: &StageConfig,
+    layout: &Layout,
+    identity: &Identity,
+    (directory, tokenizer, recipe): (&Path, &Tokenizer, Recipe),
+) -> anyhow::Result<(Vec<Golden>, Measured)> {
+    let layers = Arc::new(Layers::load(directory, &identity.head)?);
+    let before = memory::resident();
+    let graph = directory.join(&layout.onnx);
+    let sessions = Sessions::of(&graph, &config.session.single(), recipe)?;
+    let mut session = sessions.with_layers(layers).load()?;
+    check_places(layout, &session)?;
+    let golden = record(&mut session, tokenizer, identity)?;
+    let memory_bytes = run_longest(&mut session, tokenizer, identity, before)?;
+    let invariance = invariance(&mut session, tokenizer, identity)?;
+    tracing::info!(
+        target: "worker",
+        tokens = layout.max_tokens,
+        stated_by = layout.limit_stated_by,
+        mebibytes = memory_bytes >> 20,
+        neighbours = %invariance,
+        "measured: memory of one row of full length, and how much neighbours change a result"
+    );
+    let measured = Measured {
+        provider: config.session.provider.as_str().to_owned(),
+        memory_bytes,
+        invariance,
+    };
+    Ok((golden, measured))
+}

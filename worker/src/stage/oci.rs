@@ -1,0 +1,244 @@
+//! OCI: writes a staged model as an image in the layout of the Open Container Initiative.
+//!
+//! A volume of Kubernetes can be such an image, which nodes pull and keep like any other, read-only and by its digest. Each file
+//! is a layer of its own, so that two models which share a file share its layer. Nothing in it depends on a clock or a machine:
+//! the same model gives the same digest. There is no program in it, so that it serves all platforms.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use contract::digest::Digest;
+use contract::model::{MANIFEST, Manifest, SIGNATURE};
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+
+use super::{StageConfig, Staged};
+use crate::staging_dir::{StagingDir, write_durably};
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Platforms of the nodes that may mount it.
+const PLATFORMS: [&str; 2] = ["amd64", "arm64"];
+
+/// An image layout that was written.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub directory: PathBuf,
+    /// Digest by which it is mounted, as `sha256:...`.
+    pub digest: String,
+}
+
+/// Writes the image of a staged model beside it, unless it is there.
+pub(super) fn write_image(config: &StageConfig, staged: &Staged) -> anyhow::Result<Image> {
+    let name = staged.directory.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    let directory = config.models.join(format!("{name}.oci"));
+    let staging = StagingDir::open(&config.models, &config.name)?;
+    let layout = Blobs::create(&staging.model())?;
+    let layers = layers(&layout, &staged.directory, &staged.manifest, &name)?;
+    let images = PLATFORMS.map(|platform| layout.image(platform, &layers, &staged.manifest));
+    let images = images.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": images });
+    let mut index = layout.json(&index, INDEX)?;
+    let digest = index["digest"].as_str().unwrap_or_default().to_owned();
+    index["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+    let top = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [index] });
+    layout.write("index.json", &serde_json::to_vec(&top)?)?;
+    layout.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    // One that is there already was made of the same model; a signature may have been added since.
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error)
+                .with_context(|| format!("failed to replace `{}`", directory.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    fs::rename(staging.model(), &directory)
+        .with_context(|| format!("failed to create `{}`", directory.display()))?;
+    Ok(Image { directory, digest })
+}
+
+/// A layer and the digest of what is in it, which is the same where nothing is compressed.
+struct Layer {
+    descriptor: Value,
+    digest: String,
+}
+
+/// One layer for each file of the model: `<name>/<file>`, as on a shared volume.
+fn layers(
+    layout: &Blobs,
+    model: &Path,
+    manifest: &Manifest,
+    name: &str,
+) -> anyhow::Result<Vec<Layer>> {
+    let signed = model.join(SIGNATURE).is_file().then_some(SIGNATURE);
+    let files = manifest.identity.files.keys().map(String::as_str);
+    // What changes most often comes last.
+    let files = files.chain([MANIFEST]).chain(signed);
+    files
+        .map(|file| {
+            let layer = layout.layer(&model.join(file), &format!("{name}/{file}"));
+            layer.with_context(|| format!("failed to pack `{file}`"))
+        })
+        .collect()
+}
+
+/// The folder with all parts of a layout by their digests.
+struct Blobs {
+    root: PathBuf,
+}
+
+impl Blobs {
+    fn create(root: &Path) -> anyhow::Result<Self> {
+        let root = root.to_owned();
+        fs::create_dir_all(root.join("blobs/sha256"))
+            .with_context(|| format!("failed to write to `{}`", root.display()))?;
+        Ok(Self { root })
+    }
+
+    fn write(&self, file: &str, content: &[u8]) -> anyhow::Result<()> {
+        write_durably(&self.root.join(file), content)
+    }
+
+    fn json(&self, content: &Value, kind: &str) -> anyhow::Result<Value> {
+        let bytes = serde_json::to_vec(content)?;
+        let digest = Digest::of(&bytes);
+        self.write(&format!("blobs/sha256/{digest}"), &bytes)?;
+        let size = bytes.len();
+        Ok(json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": size }))
+    }
+
+    fn image(
+        &self,
+        platform: &str,
+        layers: &[Layer],
+        manifest: &Manifest,
+    ) -> anyhow::Result<Value> {
+        let contents: Vec<_> = layers.iter().map(|layer| &layer.digest).collect();
+        let config = json!({
+            "architecture": platform,
+            "os": "linux",
+            "config": { "Labels": {
+                "ebb.model": manifest.name.as_str(), "ebb.fingerprint": manifest.fingerprint.as_str()
+            } },
+            "rootfs": { "type": "layers", "diff_ids": contents },
+        });
+        let config = self.json(&config, CONFIG)?;
+        let layers: Vec<_> = layers.iter().map(|layer| &layer.descriptor).collect();
+        let image =
+            json!({ "schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": layers });
+        let mut descriptor = self.json(&image, IMAGE)?;
+        descriptor["platform"] = json!({ "architecture": platform, "os": "linux" });
+        Ok(descriptor)
+    }
+
+    /// Packs a file into an archive of its own.
+    fn layer(&self, file: &Path, path: &str) -> anyhow::Result<Layer> {
+        let packed = self.root.join("blobs/layer");
+        let mut writer = BufWriter::new(File::create(&packed)?);
+        pack(&mut writer, file, path)?;
+        writer.flush()?;
+        writer.get_ref().sync_all()?;
+        let size = fs::metadata(&packed)?.len();
+        let digest = Digest::of_reader(File::open(&packed)?)?;
+        fs::rename(packed, self.root.join(format!("blobs/sha256/{digest}")))?;
+        let digest = format!("sha256:{digest}");
+        let descriptor = json!({ "mediaType": LAYER, "digest": digest, "size": size });
+        Ok(Layer { descriptor, digest })
+    }
+}
+
+/// Writes the folders and the file. All users may read them, and nothing tells when and where they were made.
+fn pack(writer: impl Write, file: &Path, path: &str) -> anyhow::Result<()> {
+    let mut archive = tar::Builder::new(writer);
+    let parents = Path::new(path).ancestors().skip(1);
+    let mut parents: Vec<_> = parents.filter(|it| !it.as_os_str().is_empty()).collect();
+    parents.reverse();
+    for parent in parents {
+        let mut folder = header(EntryType::Directory, 0o755, 0);
+        archive.append_data(&mut folder, parent, io::empty())?;
+    }
+    let content = File::open(file)?;
+    let bytes = content.metadata()?.len();
+    archive.append_data(&mut header(EntryType::Regular, 0o644, bytes), path, content)?;
+    archive.into_inner()?;
+    Ok(())
+}
+
+fn header(kind: EntryType, mode: u32, bytes: u64) -> Header {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(bytes);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The content of an archive: path, mode and bytes.
+    fn unpacked(archive: &Path) -> Vec<(String, u32, Vec<u8>)> {
+        let mut archive = tar::Archive::new(File::open(archive).unwrap());
+        let entries = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut content = Vec::new();
+            io::Read::read_to_end(&mut entry, &mut content).unwrap();
+            let path = entry.path().unwrap().to_string_lossy().into_owned();
+            (path, entry.header().mode().unwrap(), content)
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn a_file_is_packed_with_its_folders_and_the_same_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weights");
+        fs::write(&file, b"weights").unwrap();
+        let pack = |at: &str| {
+            let layout = Blobs::create(&folder.path().join(at)).unwrap();
+            let layer = layout.layer(&file, "m-1/onnx/model.onnx").unwrap();
+            let digest = layer.digest.replace("sha256:", "");
+            (layout.root.join("blobs/sha256").join(&digest), digest)
+        };
+        let (one, digest) = pack("one");
+        let (_, other) = pack("other");
+        assert_eq!(digest, other);
+        assert_eq!(Digest::of(&fs::read(&one).unwrap()).as_str(), digest);
+        let expected = [
+            ("m-1", 0o755, &b""[..]),
+            ("m-1/onnx", 0o755, b""),
+            ("m-1/onnx/model.onnx", 0o644, b"weights"),
+        ];
+        let found = unpacked(&one);
+        let found: Vec<_> = found
+            .iter()
+            .map(|(path, mode, content)| (path.trim_end_matches('/'), *mode, &content[..]))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_part_of_an_image_is_there_under_its_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Blobs::create(folder.path()).unwrap();
+        let content = json!({ "a": BTreeMap::from([("b", 1)]) });
+        let descriptor = layout.json(&content, CONFIG).unwrap();
+        let digest = descriptor["digest"]
+            .as_str()
+            .unwrap()
+            .replace("sha256:", "");
+        let bytes = fs::read(folder.path().join("blobs/sha256").join(&digest)).unwrap();
+        assert_eq!(Digest::of(&bytes).as_str(), digest);
+        assert_eq!(descriptor["size"], bytes.len());
+    }
+}
