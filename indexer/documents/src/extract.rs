@@ -26,7 +26,7 @@ use std::sync::{Arc, Once};
 
 use clap::Args;
 
-use crate::document::Document;
+use crate::document::{Amount, Document};
 use crate::source::Origin;
 use crate::source::{Format, Input, InputLocation, SourceError};
 pub use encoding::TextEncoding;
@@ -188,7 +188,10 @@ impl Extractor {
         }
         let limits = self.options.limits(bytes.len(), limit);
         match self.pool.extract(input.format, limits, &bytes) {
-            Ok(extracted) => text::extracted(input, extracted),
+            Ok(extracted) => {
+                let read = Amount::bytes(bytes.len() as u64);
+                text::extracted(input, read, extracted)
+            }
             Err(reason) => Err(SourceError::Unreadable {
                 origin,
                 format: input.format.name(),

@@ -79,6 +79,12 @@ impl<'a> Contexts<'a> {
         Ok(self.of(Stand { below, ..stand })?.line)
     }
 
+    /// All headings that the text at `start` is below, and those that it starts with.
+    pub fn headings(&self, start: usize) -> Vec<&'a str> {
+        let section = &self.outline.sections[self.outline.section_at(start)];
+        self.outline.path(section.inner)
+    }
+
     fn stand(&self, start: usize) -> Stand {
         let section = &self.outline.sections[self.outline.section_at(start)];
         let opens = self.text[section.start..start].trim().is_empty();

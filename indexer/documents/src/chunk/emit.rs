@@ -154,6 +154,7 @@ impl Draft {
             text,
             start,
             end,
+            location,
             context,
             token_ids,
         } = self;
@@ -163,6 +164,7 @@ impl Draft {
             text,
             start,
             end,
+            location,
             context,
             token_ids,
         }

@@ -47,6 +47,8 @@ pub struct Carry {
     fence: Option<Fence>,
     headings: Vec<(usize, String)>,
     started: bool,
+    /// Line ends so far.
+    lines: u64,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub struct Outline {
     pub pieces: Vec<Piece>,
     pub sections: Vec<Section>,
     pub headings: Vec<Heading>,
+    /// The line of the text that the block starts on, from 1.
+    pub first_line: u64,
 }
 
 impl Outline {
@@ -64,6 +68,8 @@ impl Outline {
             Markup::Plain => scan.plain(),
             Markup::Markdown => scan.markdown(!carry.started),
         }
+        scan.outline.first_line = carry.lines + 1;
+        carry.lines += lines_of(text.as_bytes());
         carry.started = true;
         carry.fence = scan.fence;
         carry.headings = scan.in_force();
@@ -111,6 +117,11 @@ impl Outline {
             section.end = end;
         }
     }
+}
+
+/// How many lines end in a text.
+pub fn lines_of(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
 struct Scan<'a> {
