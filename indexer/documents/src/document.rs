@@ -13,7 +13,7 @@ mod places;
 pub use blocks::{Block, Blocks, TextFile};
 pub use ledger::{Amount, Dropped, Ledger, Location, Reason};
 
-pub use places::Places;
+pub use places::{Definition, Places};
 
 use crate::source::{Origin, SourceError};
 
@@ -80,4 +80,6 @@ pub enum Markup {
     Plain,
     /// Headings, lists, code blocks and tables of Markdown as well.
     Markdown,
+    /// The definitions that the places of the document say.
+    Code,
 }

@@ -191,10 +191,11 @@ fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64
 
 /// Whether an input is one document with the id of the input, not records with ids of their own.
 pub fn is_one_document(input: &Input) -> bool {
-    match input.format {
-        Format::Text | Format::Markdown | Format::Html | Format::Pdf => true,
-        Format::Jsonl | Format::Csv | Format::Tsv | Format::Parquet => false,
-    }
+    let is_whole = matches!(
+        input.format,
+        Format::Text | Format::Markdown | Format::Html | Format::Pdf
+    );
+    is_whole || input.format.is_isolated_text()
 }
 
 fn size_of(input: &Input) -> u64 {

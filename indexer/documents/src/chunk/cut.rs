@@ -235,6 +235,7 @@ mod tests {
         let outline = Outline::of(
             text,
             crate::document::Markup::Plain,
+            &[],
             &mut Default::default(),
         );
         let found = cuts(text, &outline, outline.sections[0]);
@@ -251,6 +252,7 @@ mod tests {
         let outline = Outline::of(
             text,
             crate::document::Markup::Markdown,
+            &[],
             &mut Default::default(),
         );
         let section = outline.sections[outline.section_at(0)];

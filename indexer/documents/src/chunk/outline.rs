@@ -1,6 +1,6 @@
 //! Finds the structure of a block: headings, and the paragraphs, items, rows and code between them.
 
-use crate::document::{Markup, markdown};
+use crate::document::{Definition, Markup, markdown};
 use markdown::Fence;
 
 /// Most bytes of a heading that are kept for context.
@@ -61,12 +61,13 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// The structure of `text`, the block after those that `carry` has seen.
-    pub fn of(text: &str, markup: Markup, carry: &mut Carry) -> Self {
+    /// The structure of `text`, the block after those that `carry` has seen. The definitions are those that begin in it.
+    pub fn of(text: &str, markup: Markup, definitions: &[Definition], carry: &mut Carry) -> Self {
         let mut scan = Scan::resume(text, carry);
         match markup {
             Markup::Plain => scan.plain(),
             Markup::Markdown => scan.markdown(!carry.started),
+            Markup::Code => scan.code(definitions),
         }
         scan.outline.first_line = carry.lines + 1;
         carry.lines += lines_of(text.as_bytes());
@@ -181,6 +182,67 @@ impl<'a> Scan<'a> {
             self.line(at, line, above);
             at += line.len();
             above = line;
+        }
+    }
+
+    /// Source code: a section for each definition, which may be cut where lines are blank.
+    fn code(&mut self, definitions: &[Definition]) {
+        let mut path: Vec<usize> = Vec::new();
+        for definition in definitions {
+            let start = usize::try_from(definition.start).unwrap_or(usize::MAX);
+            if start >= self.text.len() || !self.text.is_char_boundary(start) {
+                continue;
+            }
+            self.enter_names(&mut path, definition);
+            let inner = path.last().copied();
+            self.inner = inner;
+            let section = Section {
+                start,
+                end: self.text.len(),
+                first: inner.filter(|_| definition.opens),
+                inner,
+            };
+            match self.outline.sections.last_mut() {
+                // The section that every block begins with has nothing in it.
+                Some(last) if last.start == start => *last = section,
+                _ => self.outline.sections.push(section),
+            }
+        }
+        let mut starts: Vec<usize> = self.outline.sections.iter().map(|it| it.start).collect();
+        let (mut at, mut was_blank) = (0, true);
+        for line in self.text.split_inclusive('\n') {
+            let is_blank = line.trim().is_empty();
+            if was_blank && !is_blank {
+                starts.push(at);
+            }
+            was_blank = is_blank;
+            at += line.len();
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        for start in starts {
+            self.piece(start, Kind::Verbatim);
+        }
+    }
+
+    /// Makes headings of the names that are not in force yet. What opens is another one even if it has the same name.
+    fn enter_names(&mut self, path: &mut Vec<usize>, definition: &Definition) {
+        let names = &definition.path;
+        let known = path.iter().zip(names);
+        let mut same = known
+            .take_while(|(at, name)| self.outline.headings[**at].title == name.as_str())
+            .count();
+        if definition.opens {
+            same = same.min(names.len().saturating_sub(1));
+        }
+        path.truncate(same);
+        for (level, name) in names.iter().enumerate().skip(same) {
+            self.outline.headings.push(Heading {
+                level: level + 1,
+                title: name.clone(),
+                parent: path.last().copied(),
+            });
+            path.push(self.outline.headings.len() - 1);
         }
     }
 

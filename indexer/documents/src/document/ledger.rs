@@ -84,6 +84,14 @@ pub enum Reason {
     Embedded,
     /// A field whose bytes are no text.
     BinaryField,
+    /// Remarks beside a text.
+    Comment,
+    /// Settings, properties and times of a text that are not shown with it.
+    Properties,
+    /// Other files that a text takes in.
+    Include,
+    /// Names that stand for letters, and that the file does not explain.
+    UnknownEntity,
     /// Nothing is left out, but how the bytes were read is a guess.
     GuessedEncoding,
     /// Nothing is left out, but metadata is more than half of what is stored of a document.
@@ -154,6 +162,10 @@ impl Ledger {
             | Reason::UnknownLetter
             | Reason::GuessedEncoding => true,
             Reason::LongMetadata
+            | Reason::Comment
+            | Reason::Properties
+            | Reason::Include
+            | Reason::UnknownEntity
             | Reason::DataUri
             | Reason::BinaryField
             | Reason::Furniture
@@ -187,6 +199,10 @@ impl Reason {
             Self::GuessedEncoding => {
                 "files are not utf-8 and were read in an encoding that was guessed"
             }
+            Self::Comment => "comments were left out",
+            Self::Properties => "settings and properties were left out",
+            Self::Include => "references to other files were left out, whose text is not taken in",
+            Self::UnknownEntity => "entities are not known and stay as they are written",
             Self::LongMetadata => {
                 "documents store more metadata than text, as each chunk gets a copy of it"
             }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use contract::job;
+use serde::{Deserialize, Serialize};
 
-use super::Location;
+use super::{Block, Location};
 
 /// Where the parts of a text are in the original.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,19 @@ pub enum Places {
     /// The text was extracted. For each kind of location, where in the text the parts begin, in order; and they stand below
     /// the headings of the text.
     Marked([Vec<(u64, Location)>; KINDS]),
+    /// The text is a file of source code with these definitions, in order.
+    Code(Vec<Definition>),
+}
+
+/// A part of source code that begins at a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// Where it begins, comments and attributes before it included.
+    pub start: u64,
+    /// Names of what is around it and of itself.
+    pub path: Vec<String>,
+    /// Whether a definition begins here; else what is around it goes on.
+    pub opens: bool,
 }
 
 const KINDS: usize = 6;
@@ -35,15 +49,43 @@ impl Places {
 
     /// The same places in the text without these ranges.
     pub fn without(mut self, ranges: &[Range<usize>]) -> Self {
-        if let Self::Marked(marks) = &mut self {
-            marks.iter_mut().for_each(|marks| shift(marks, ranges));
+        match &mut self {
+            Self::Unknown | Self::Lines => {}
+            Self::Marked(marks) => {
+                let starts = marks.iter_mut();
+                starts.for_each(|marks| shift(marks.iter_mut().map(|(at, _)| at), ranges));
+            }
+            Self::Code(definitions) => {
+                shift(definitions.iter_mut().map(|it| &mut it.start), ranges);
+            }
         }
         self
     }
 
+    /// The definitions in a block, by where they are in it; first what the block goes on with.
+    pub fn definitions_in(&self, block: &Block<'_>) -> Vec<Definition> {
+        let Self::Code(all) = self else {
+            return Vec::new();
+        };
+        let end = block.start + block.text.len() as u64;
+        let first = all.partition_point(|it| it.start < block.start);
+        let last = all.partition_point(|it| it.start < end);
+        let before = first.checked_sub(1).map(|before| Definition {
+            start: block.start,
+            path: all[before].path.clone(),
+            opens: false,
+        });
+        let definitions = before.into_iter().chain(all[first..last].iter().cloned());
+        let moved = definitions.map(|it| Definition {
+            start: it.start - block.start,
+            ..it
+        });
+        moved.collect()
+    }
+
     /// Whether lines have to be counted.
     pub fn are_lines(&self) -> bool {
-        matches!(self, Self::Lines)
+        matches!(self, Self::Lines | Self::Code(_))
     }
 
     /// Whether headings say where a text is.
@@ -57,6 +99,13 @@ impl Places {
         match self {
             Self::Unknown => return None,
             Self::Lines => location.line = Some(line),
+            Self::Code(definitions) => {
+                location.line = Some(line);
+                let next = definitions.partition_point(|it| it.start <= start);
+                let last = next.checked_sub(1).map(|last| &definitions[last].path);
+                let path: Vec<&str> = last.into_iter().flatten().map(String::as_str).collect();
+                location.section = joined(&path);
+            }
             Self::Marked(marks) => {
                 let before = |marks: &[(u64, Location)]| {
                     let next = marks.partition_point(|(at, _)| *at <= start);
@@ -97,9 +146,9 @@ fn set(location: &mut job::Location, mark: Location) {
     }
 }
 
-fn shift(marks: &mut [(u64, Location)], ranges: &[Range<usize>]) {
+fn shift<'a>(starts: impl Iterator<Item = &'a mut u64>, ranges: &[Range<usize>]) {
     let (mut next, mut gone) = (ranges.iter().peekable(), 0);
-    for (at, _) in marks {
+    for at in starts {
         while let Some(range) = next.next_if(|range| range.end as u64 <= *at) {
             gone += range.len() as u64;
         }

@@ -75,7 +75,7 @@ fn parse(page: &str) -> Html {
 }
 
 /// The encoding that a page says it has. One that says UTF-16 in ASCII has another.
-fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
+pub fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
     let head = &bytes[..bytes.len().min(DECLARATION_BYTES)];
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     let place = head.find("charset=").map(|at| at + "charset=".len());

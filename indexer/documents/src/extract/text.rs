@@ -26,18 +26,13 @@ pub fn text(
         // Standard input cannot be read twice and an object may change meanwhile, so these have to fit into memory.
         InputLocation::Stdin | InputLocation::Object(_) => in_memory(input, limit, encoding)?,
     };
-    let markup = match input.format {
-        Format::Markdown => Markup::Markdown,
-        Format::Text
-        | Format::Html
-        | Format::Jsonl
-        | Format::Csv
-        | Format::Tsv
-        | Format::Pdf
-        | Format::Parquet => Markup::Plain,
+    let markup = if input.format == Format::Markdown {
+        Markup::Markdown
+    } else {
+        Markup::Plain
     };
     let heading = match (&content, markup) {
-        (_, Markup::Plain) => None,
+        (_, Markup::Plain | Markup::Code) => None,
         (Content::Text(text), Markup::Markdown) => markdown::title(text),
         (Content::File(_), Markup::Markdown) => markdown::title(&first_block(&content)?),
     };
@@ -168,12 +163,17 @@ pub fn extracted(
     read: Amount,
     extracted: Extracted,
 ) -> Result<Document, SourceError> {
-    let markup = if extracted.is_markdown {
+    let markup = if extracted.definitions.is_some() {
+        Markup::Code
+    } else if extracted.is_markdown {
         Markup::Markdown
     } else {
         Markup::Plain
     };
-    let places = Places::marked(extracted.locations);
+    let places = match extracted.definitions {
+        Some(definitions) => Places::Code(definitions),
+        None => Places::marked(extracted.locations),
+    };
     let places = places.without(&data_uris::ranges(&extracted.text));
     let document = whole(input, read, extracted.title, extracted.text, markup)?;
     let mut dropped = extracted.dropped;
