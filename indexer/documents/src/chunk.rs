@@ -32,6 +32,7 @@ mod measure;
 mod outline;
 mod pack;
 mod sentence;
+mod words;
 
 pub use emit::Chunks;
 
@@ -207,6 +208,8 @@ impl Chunker {
     }
 }
 
+#[cfg(test)]
+mod languages;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

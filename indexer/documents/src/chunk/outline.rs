@@ -51,11 +51,21 @@ pub struct Carry {
     lines: u64,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Table {
+    start: usize,
+    header_end: usize,
+    end: usize,
+    has_header: bool,
+}
+
 #[derive(Debug, Default)]
 pub struct Outline {
     pub pieces: Vec<Piece>,
     pub sections: Vec<Section>,
     pub headings: Vec<Heading>,
+    /// Tables whose first row is a header, in order.
+    tables: Vec<Table>,
     /// The line of the text that the block starts on, from 1.
     pub first_line: u64,
 }
@@ -83,6 +93,14 @@ impl Outline {
         self.sections
             .partition_point(|section| section.start <= at)
             .saturating_sub(1)
+    }
+
+    /// The header of the table that a text at `start` goes on with.
+    pub fn header_above(&self, start: usize) -> Option<(usize, usize)> {
+        let next = self.tables.partition_point(|table| table.start < start);
+        let table = self.tables[next.checked_sub(1)?];
+        let goes_on = table.has_header && start >= table.header_end && start < table.end;
+        goes_on.then_some((table.start, table.header_end))
     }
 
     /// The headings from the outermost to `inner`.
@@ -263,6 +281,7 @@ impl<'a> Scan<'a> {
             self.piece(at, Kind::Verbatim);
             self.fence = Some(fence);
         } else if markdown::is_row(line) {
+            self.row(at, line);
             self.piece(at, Kind::Verbatim);
         } else if markdown::is_item(line) {
             self.piece(at, Kind::Prose);
@@ -270,6 +289,28 @@ impl<'a> Scan<'a> {
             self.open_lines = 2;
         } else {
             self.prose(at, line);
+        }
+    }
+
+    /// Notes a row of a table, which may be its header or the line below that.
+    fn row(&mut self, at: usize, line: &str) {
+        let end = at + line.len();
+        match self
+            .outline
+            .tables
+            .last_mut()
+            .filter(|table| table.end == at)
+        {
+            Some(table) => {
+                table.has_header |= table.header_end == at && markdown::is_delimiter_row(line);
+                table.end = end;
+            }
+            None => self.outline.tables.push(Table {
+                start: at,
+                header_end: end,
+                end,
+                has_header: false,
+            }),
         }
     }
 

@@ -291,3 +291,23 @@ fn a_chunk_of_extracted_text_says_on_which_page_and_below_which_heading_it_start
         ]
     );
 }
+
+#[test]
+fn a_table_that_is_cut_has_its_header_above_each_chunk() {
+    let rows: String = (0..60).map(|n| format!("| name {n} | {n} |\n")).collect();
+    let text = format!("# Sizes\n\n| Key | Value |\n| --- | --- |\n{rows}\nAfter it.\n");
+    let chunks = all(&chunker(options(80)), &markdown(&text));
+    assert!(chunks.len() > 3);
+    for chunk in &chunks[1..] {
+        let has_row = chunk.text.starts_with('|');
+        let context = chunk.context.as_deref();
+        assert_eq!(
+            context,
+            Some(if has_row {
+                "Sizes > Key | Value"
+            } else {
+                "Sizes"
+            })
+        );
+    }
+}

@@ -97,7 +97,17 @@ fn after_reference(text: &str, at: usize) -> usize {
 
 /// Whether the underscore here ends a word that refers to something.
 fn is_end_of_reference(text: &str, at: usize) -> bool {
-    let before = text[..at].chars().next_back();
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | ':');
+    let word = text[..at].trim_end_matches(is_name).len();
+    // A name with underscores around it is none of these.
+    let begins = text[word..]
+        .chars()
+        .next()
+        .is_some_and(char::is_alphanumeric);
+    let before = text[..at]
+        .chars()
+        .next_back()
+        .filter(|c| begins || *c == ']');
     let after = text[after_reference(text, at)..].chars().next();
     before.is_some_and(|c| c.is_alphanumeric() || c == ']')
         && after.is_none_or(|c| c.is_whitespace() || ".,:;!?)'\"-".contains(c))
