@@ -14,6 +14,7 @@ use crate::delete::{DeleteConfig, delete};
 use crate::dlq::{DlqConfig, dlq};
 use crate::doctor::{DoctorConfig, doctor};
 use crate::eval::{EvalConfig, eval};
+use crate::extract::{ExtractConfig, extract};
 use crate::gc::{GcConfig, gc};
 use crate::outcome::{Failure, explained, print, without_headers};
 use crate::progress::be_quiet;
@@ -60,6 +61,8 @@ pub enum Verb {
     Provision(Box<ProvisionConfig>),
     /// Publish documents as jobs
     Publish(Box<PublishConfig>),
+    /// Show what would be indexed, chunk by chunk, and what would be left out; no server is asked
+    Extract(Box<ExtractConfig>),
     /// Publish the removal of documents
     Delete(Box<DeleteConfig>),
     /// Score the points of a collection with a cross-encoder or a classifier
@@ -99,6 +102,7 @@ impl Verb {
         match self {
             Self::Provision(config) => config.faults(),
             Self::Publish(config) => config.faults(),
+            Self::Extract(config) => config.faults(),
             Self::Delete(config) => config.faults(),
             Self::Rescore(config) => config.faults(),
             Self::Search(config) => config.faults(),
@@ -121,6 +125,7 @@ impl Verb {
         match self {
             Self::Provision(config) => print(&provision(&config).await?, config.json, out),
             Self::Publish(config) => print(&publish(&config).await?, config.json, out),
+            Self::Extract(config) => extract(&config, out).await,
             Self::Delete(config) => print(&delete(&config).await?, config.json, out),
             Self::Rescore(config) => print(&rescore(&config).await?, config.json, out),
             Self::Search(config) => print(&search(&config).await?, config.json, out),

@@ -20,6 +20,7 @@ use documents::extract::{ExtractOptions, Extractor};
 use documents::source::{Format, Naming, Sources};
 use read::{Event, Packing, read};
 
+pub mod account;
 pub mod read;
 pub mod seen;
 

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`provision`] | creates and updates streams, consumers, buckets and collections |
 //! | [`publish`] | publishes the documents of sources as jobs |
+//! | [`extract`] | shows what would be indexed, without any server |
 //! | [`delete`] | publishes the removal of documents |
 //! | [`sync`] | makes the serving collection of an alias equal to its sources; `plan` says what that would do and cost |
 //! | [`rebuild`] | fills a new generation of an alias, proves it, and switches the alias to it |
@@ -55,6 +56,7 @@ pub mod delete;
 pub mod dlq;
 pub mod doctor;
 pub mod eval;
+pub mod extract;
 mod filter;
 mod fleet;
 pub mod gc;

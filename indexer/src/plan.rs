@@ -14,6 +14,7 @@ use points::options::{NodeSize, Sizes};
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
+use crate::corpus::account::Account;
 use crate::generation::record::SettingsReport;
 use crate::outcome::{Failure, Outcome};
 use crate::progress::as_double;
@@ -39,6 +40,9 @@ pub struct Plan {
     /// How much is to be read and published.
     #[serde(flatten)]
     pub work: Work,
+    /// What was read of the source, what became text, and what is left out, by the reason.
+    #[serde(flatten)]
+    pub account: Account,
     /// What would become of the documents of the collection; only of a sync.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
@@ -259,6 +263,7 @@ impl Outcome for Plan {
         for (name, count) in self.work.counts().into_iter().chain(changes) {
             writeln!(out, "{name:<24} {count:>14}")?;
         }
+        self.account.write(out)?;
         write_storage(&self.storage, out)?;
         let settings = self.settings.iter();
         for it in settings.clone().flat_map(|settings| &settings.changed) {

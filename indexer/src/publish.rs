@@ -23,12 +23,12 @@ use tokio::task::JoinHandle;
 
 use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
+use crate::corpus::account::Account;
 use crate::corpus::read::Event;
 use crate::corpus::{Chunking, Corpus, source_faults, wait_for_stores};
 use crate::jobs::Packed;
 use crate::jobs::store::{NotStored, store_as};
 use crate::outcome::{Failure, Outcome, write_counts};
-use documents::document::Ledger;
 use documents::extract::ExtractOptions;
 use documents::source::{Format, MAX_ID_BYTES, Naming};
 
@@ -97,8 +97,9 @@ pub struct Published {
     pub refused: u64,
     /// Files that were passed over because of their extension.
     pub skipped: u64,
-    /// What was left out of documents that were published, by the reason.
-    pub dropped: Ledger,
+    /// What was read, what became text, and what was left out of documents that were published, by the reason.
+    #[serde(flatten)]
+    pub account: Account,
 }
 
 impl Outcome for Published {
@@ -122,11 +123,7 @@ impl Outcome for Published {
             ),
         ];
         write_counts(&counts, out)?;
-        let left_out = self.dropped.iter();
-        let counts: Vec<_> = left_out
-            .map(|(reason, dropped)| (dropped.count, reason.name()))
-            .collect();
-        write_counts(&counts, out)
+        self.account.write(out)
     }
 
     /// Somebody has to look at documents that were refused.
@@ -260,16 +257,21 @@ impl Published {
 
     fn count(&mut self, event: Event, progress: &ProgressBar) {
         match event {
-            Event::Document { bytes, dropped } => {
+            Event::Document {
+                read,
+                text,
+                dropped,
+            } => {
                 self.documents += 1;
-                self.bytes += bytes;
+                self.bytes += text.bytes;
+                let ledger = dropped.as_deref().map(|dropped| &dropped.1);
+                self.account.add(read, text, ledger);
                 let Some((origin, ledger)) = dropped.map(|dropped| *dropped) else {
                     return;
                 };
                 if ledger.is_loss() {
                     progress.suspend(|| tracing::warn!("{origin}: {ledger}"));
                 }
-                self.dropped.absorb(&ledger.unnamed());
             }
             Event::Refused(error) => {
                 self.refused += 1;

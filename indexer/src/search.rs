@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use contract::field;
+use contract::job::Location;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
@@ -107,6 +108,9 @@ pub struct Hit {
     pub start: Option<i64>,
     /// Byte after the last one.
     pub end: Option<i64>,
+    /// Where a person looks for it in the original.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
     pub text: String,
     /// Title and headings above the text.
     #[serde(skip)]
@@ -306,10 +310,7 @@ impl Outcome for Hits {
             )?;
         }
         for (rank, hit) in (1 + self.offset..).zip(&self.hits) {
-            let place = match (hit.start, hit.end) {
-                (Some(start), Some(end)) => format!(", bytes {start} to {end}"),
-                _ => String::new(),
-            };
+            let place = place(hit);
             let scores = match hit.rescore {
                 Some(rescore) => format!("{rescore:.3}  {:.3}", hit.score),
                 None => format!("{:.3}", hit.score),
@@ -326,6 +327,15 @@ impl Outcome for Hits {
         }
         Ok(())
     }
+}
+
+/// Where the text is, for people and in bytes.
+fn place(hit: &Hit) -> String {
+    let location = hit.location.as_ref().map(Location::to_string);
+    let bytes = hit.start.zip(hit.end);
+    let bytes = bytes.map(|(start, end)| format!("bytes {start} to {end}"));
+    let parts = location.into_iter().chain(bytes);
+    parts.map(|part| format!(", {part}")).collect()
 }
 
 /// Ranks and scores in the parts of a hybrid search.
@@ -368,6 +378,10 @@ impl From<ScoredPoint> for Hit {
             chunks: integer(field::CHUNKS).unwrap_or_default(),
             start: integer(field::START),
             end: integer(field::END),
+            location: point
+                .payload
+                .get(field::LOCATION)
+                .and_then(|it| serde_json::from_value(it.clone().into()).ok()),
             text: text(field::TEXT).unwrap_or_default(),
             context: text(field::CONTEXT),
         }

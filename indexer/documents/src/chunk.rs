@@ -32,6 +32,7 @@ mod measure;
 mod outline;
 mod pack;
 mod sentence;
+mod words;
 
 pub use emit::Chunks;
 
@@ -117,6 +118,8 @@ pub struct Chunk {
     pub start: u64,
     /// One past the last byte.
     pub end: u64,
+    /// Where a person looks for it in the original.
+    pub location: Option<contract::job::Location>,
     /// Title and headings above the text, without those that the text starts with.
     pub context: Option<String>,
     /// The tokens of [`Chunk::input`], special tokens included.
@@ -205,6 +208,8 @@ impl Chunker {
     }
 }
 
+#[cfg(test)]
+mod languages;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -8,9 +8,12 @@ use serde_json::{Map, Value};
 pub mod blocks;
 mod ledger;
 pub mod markdown;
+mod places;
 
 pub use blocks::{Block, Blocks, TextFile};
-pub use ledger::{Dropped, Ledger, Location, Reason};
+pub use ledger::{Amount, Dropped, Ledger, Location, Reason};
+
+pub use places::{Definition, Places};
 
 use crate::source::{Origin, SourceError};
 
@@ -26,6 +29,10 @@ pub struct Document {
     pub text: Content,
     /// How to find structure in the text.
     pub markup: Markup,
+    /// Where the parts of the text are in the original.
+    pub places: Places,
+    /// What was read of the original for it.
+    pub read: Amount,
     /// What of the original is not in the text.
     pub dropped: Ledger,
     /// Where the document came from.
@@ -49,6 +56,14 @@ impl Content {
         }
     }
 
+    /// How much it is; the characters of a file are not counted.
+    pub fn amount(&self) -> Amount {
+        match self {
+            Self::Text(text) => Amount::of(text),
+            Self::File(file) => Amount::bytes(file.bytes()),
+        }
+    }
+
     /// The text from its start, in blocks of at most `block_bytes`.
     pub fn blocks(&self, block_bytes: usize) -> Result<Blocks<'_>, SourceError> {
         match self {
@@ -65,4 +80,6 @@ pub enum Markup {
     Plain,
     /// Headings, lists, code blocks and tables of Markdown as well.
     Markdown,
+    /// The definitions that the places of the document say.
+    Code,
 }

@@ -6,6 +6,7 @@
 //! up to a limit that an option sets. Formats whose reading may crash or take any memory are read in processes of their own
 //! ([`isolated`]), all by one interface ([`extracted`]).
 
+mod code;
 mod data_uris;
 mod decode;
 mod encoding;
@@ -14,6 +15,7 @@ mod html;
 pub mod isolated;
 mod json;
 mod lines;
+mod markup;
 mod parquet;
 mod pdf;
 mod record;
@@ -26,7 +28,7 @@ use std::sync::{Arc, Once};
 
 use clap::Args;
 
-use crate::document::Document;
+use crate::document::{Amount, Document};
 use crate::source::Origin;
 use crate::source::{Format, Input, InputLocation, SourceError};
 pub use encoding::TextEncoding;
@@ -176,6 +178,27 @@ impl Extractor {
             Format::Jsonl => Box::new(json::Records::open(input, &options.table())?),
             Format::Csv | Format::Tsv => Box::new(table::Rows::open(input, &options.table())?),
             Format::Parquet => Box::new(parquet::Rows::open(input, &options.table())?),
+            Format::Rst
+            | Format::Asciidoc
+            | Format::Org
+            | Format::Latex
+            | Format::Xml
+            | Format::Srt
+            | Format::Vtt
+            | Format::Bash
+            | Format::C
+            | Format::Cpp
+            | Format::Csharp
+            | Format::Go
+            | Format::Java
+            | Format::Javascript
+            | Format::Kotlin
+            | Format::Php
+            | Format::Python
+            | Format::Ruby
+            | Format::Rust
+            | Format::Typescript
+            | Format::Tsx => one(self.isolated_text(input)?),
         })
     }
 
@@ -188,7 +211,10 @@ impl Extractor {
         }
         let limits = self.options.limits(bytes.len(), limit);
         match self.pool.extract(input.format, limits, &bytes) {
-            Ok(extracted) => text::extracted(input, extracted),
+            Ok(extracted) => {
+                let read = Amount::bytes(bytes.len() as u64);
+                text::extracted(input, read, extracted)
+            }
             Err(reason) => Err(SourceError::Unreadable {
                 origin,
                 format: input.format.name(),
@@ -198,10 +224,49 @@ impl Extractor {
     }
 }
 
+impl Extractor {
+    /// The document of a text that is read in a process of its own, once its encoding is settled.
+    fn isolated_text(&self, input: &Input) -> Result<Document, SourceError> {
+        let (origin, limit) = (input.origin(), self.options.record());
+        let bytes = decode::read(input, limit)?;
+        let declared = (input.format == Format::Xml).then(|| html::declared(&bytes));
+        let length = bytes.len() as u64;
+        let encoding = self.options.encoding;
+        let source = decode::decode(bytes, &origin, encoding, declared.flatten())?;
+        let read = Amount {
+            bytes: length,
+            ..Amount::of(&source.text)
+        };
+        // Markup may take more room than the text that it is made of.
+        let limits = Limits {
+            text_bytes: 4 * limit.bytes as u64,
+            ..self.options.limits(source.text.len(), limit)
+        };
+        let extracted = self
+            .pool
+            .extract(input.format, limits, source.text.as_bytes());
+        let extracted = extracted.map_err(|reason| SourceError::Unreadable {
+            origin,
+            format: input.format.name(),
+            reason,
+        })?;
+        let mut document = text::extracted(input, read, extracted)?;
+        document.dropped.absorb(&text::guessed(source.guessed));
+        Ok(document)
+    }
+}
+
 /// The extractor of a format that is read in a process of its own.
 fn isolated_extractor(format: Format) -> Option<Extract> {
     match format {
         Format::Pdf => Some(pdf::pdf),
+        Format::Rst => Some(markup::rst),
+        Format::Asciidoc => Some(markup::asciidoc),
+        Format::Org => Some(markup::org),
+        Format::Latex => Some(markup::latex),
+        Format::Xml => Some(markup::xml),
+        Format::Srt => Some(markup::srt),
+        Format::Vtt => Some(markup::vtt),
         Format::Text
         | Format::Markdown
         | Format::Html
@@ -209,6 +274,20 @@ fn isolated_extractor(format: Format) -> Option<Extract> {
         | Format::Csv
         | Format::Tsv
         | Format::Parquet => None,
+        Format::Bash
+        | Format::C
+        | Format::Cpp
+        | Format::Csharp
+        | Format::Go
+        | Format::Java
+        | Format::Javascript
+        | Format::Kotlin
+        | Format::Php
+        | Format::Python
+        | Format::Ruby
+        | Format::Rust
+        | Format::Typescript
+        | Format::Tsx => code::extractor(format),
     }
 }
 

@@ -293,17 +293,94 @@ pub enum Format {
     Pdf,
     /// Parquet: many documents, one in each row.
     Parquet,
+    /// reStructuredText: one document.
+    Rst,
+    /// AsciiDoc: one document.
+    Asciidoc,
+    /// Org: one document.
+    Org,
+    /// LaTeX: one document.
+    Latex,
+    /// XML, such as JATS, DocBook or TEI: one document.
+    Xml,
+    /// Subtitles of SubRip: one document.
+    Srt,
+    /// Subtitles of WebVTT: one document.
+    Vtt,
+    /// Source code of a shell: one document.
+    Bash,
+    /// Source code of C: one document.
+    C,
+    /// Source code of C++: one document.
+    Cpp,
+    /// Source code of C#: one document.
+    Csharp,
+    /// Source code of Go: one document.
+    Go,
+    /// Source code of Java: one document.
+    Java,
+    /// Source code of JavaScript: one document.
+    Javascript,
+    /// Source code of Kotlin: one document.
+    Kotlin,
+    /// Source code of PHP: one document.
+    Php,
+    /// Source code of Python: one document.
+    Python,
+    /// Source code of Ruby: one document.
+    Ruby,
+    /// Source code of Rust: one document.
+    Rust,
+    /// Source code of TypeScript: one document.
+    Typescript,
+    /// Source code of TypeScript with elements of pages in it: one document.
+    Tsx,
 }
 
 /// The extensions that are known, for messages.
-pub const EXTENSIONS: &str =
-    "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet";
+pub const EXTENSIONS: &str = "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet, rst, adoc, asciidoc, org, tex, xml, nxml, \
+     dbk, srt, vtt, and those of source code";
 
 impl Format {
     /// The name that options give it.
     pub fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether it is a text that is read in a process of its own: markup, or source code.
+    pub fn is_isolated_text(self) -> bool {
+        match self {
+            Self::Text
+            | Self::Markdown
+            | Self::Html
+            | Self::Jsonl
+            | Self::Csv
+            | Self::Tsv
+            | Self::Pdf
+            | Self::Parquet => false,
+            Self::Rst
+            | Self::Asciidoc
+            | Self::Org
+            | Self::Latex
+            | Self::Xml
+            | Self::Srt
+            | Self::Vtt
+            | Self::Bash
+            | Self::C
+            | Self::Cpp
+            | Self::Csharp
+            | Self::Go
+            | Self::Java
+            | Self::Javascript
+            | Self::Kotlin
+            | Self::Php
+            | Self::Python
+            | Self::Ruby
+            | Self::Rust
+            | Self::Typescript
+            | Self::Tsx => true,
+        }
     }
 
     /// The format of a name that [`Format::name`] gave.
@@ -322,6 +399,33 @@ impl Format {
             "tsv" => Some(Self::Tsv),
             "pdf" => Some(Self::Pdf),
             "parquet" => Some(Self::Parquet),
+            extension => Self::of_isolated_text(extension),
+        }
+    }
+
+    fn of_isolated_text(extension: &str) -> Option<Self> {
+        match extension {
+            "rst" | "rest" => Some(Self::Rst),
+            "adoc" | "asciidoc" | "asc" => Some(Self::Asciidoc),
+            "org" => Some(Self::Org),
+            "tex" | "ltx" => Some(Self::Latex),
+            "xml" | "nxml" | "dbk" | "tei" => Some(Self::Xml),
+            "srt" => Some(Self::Srt),
+            "vtt" => Some(Self::Vtt),
+            "sh" | "bash" => Some(Self::Bash),
+            "c" | "h" => Some(Self::C),
+            "cc" | "cpp" | "cxx" | "hh" | "hpp" | "hxx" => Some(Self::Cpp),
+            "cs" => Some(Self::Csharp),
+            "go" => Some(Self::Go),
+            "java" => Some(Self::Java),
+            "js" | "mjs" | "cjs" | "jsx" => Some(Self::Javascript),
+            "kt" | "kts" => Some(Self::Kotlin),
+            "php" => Some(Self::Php),
+            "py" | "pyi" => Some(Self::Python),
+            "rb" => Some(Self::Ruby),
+            "rs" => Some(Self::Rust),
+            "ts" | "mts" | "cts" => Some(Self::Typescript),
+            "tsx" => Some(Self::Tsx),
             _ => None,
         }
     }

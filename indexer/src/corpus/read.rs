@@ -18,9 +18,10 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::seen::identity;
+use crate::jobs::packer::json_bytes;
 use crate::jobs::{DocumentPacker, Packed, TooLarge};
 use documents::chunk::{Chunk, ChunkError, Chunker};
-use documents::document::{Content, Document, Ledger};
+use documents::document::{Amount, Content, Document, Ledger, Reason};
 use documents::extract::Extractor;
 use documents::source::{Format, Input, InputLocation, Origin, SourceError, Sources};
 
@@ -65,7 +66,8 @@ pub enum Event {
     Job(Box<Packed>),
     /// A document was read to its end.
     Document {
-        bytes: u64,
+        read: Amount,
+        text: Amount,
         /// What of its file is not in its text.
         dropped: Dropped,
     },
@@ -189,10 +191,11 @@ fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64
 
 /// Whether an input is one document with the id of the input, not records with ids of their own.
 pub fn is_one_document(input: &Input) -> bool {
-    match input.format {
-        Format::Text | Format::Markdown | Format::Html | Format::Pdf => true,
-        Format::Jsonl | Format::Csv | Format::Tsv | Format::Parquet => false,
-    }
+    let is_whole = matches!(
+        input.format,
+        Format::Text | Format::Markdown | Format::Html | Format::Pdf
+    );
+    is_whole || input.format.is_isolated_text()
 }
 
 fn size_of(input: &Input) -> u64 {
@@ -306,19 +309,66 @@ fn pack_chunks(
     let meta = meta_of(document);
     contract::job::check_meta(&document.id, &meta).map_err(ReadError::Meta)?;
     packing.note(document)?;
+    let mut weight = Weight::of(document);
     for chunk in chunks {
-        if let Some(packed) = packing.packer.add(&document.id, &meta, chunk?)?
+        let chunk = chunk?;
+        weight.add(&chunk);
+        if let Some(packed) = packing.packer.add(&document.id, &meta, chunk)?
             && output.blocking_send(Event::Job(Box::new(packed))).is_err()
         {
             return Ok(None);
         }
     }
-    let dropped = (!document.dropped.is_empty())
-        .then(|| Box::new((document.origin.clone(), document.dropped.clone())));
+    let dropped = weight.ledger(document);
+    let dropped = (!dropped.is_empty()).then(|| Box::new((document.origin.clone(), dropped)));
     Ok(Some(Event::Document {
-        bytes: document.text.bytes(),
+        read: document.read,
+        text: document.text.amount(),
         dropped,
     }))
+}
+
+/// What is stored of a document: its text and its own metadata, which each chunk repeats.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weight {
+    text_bytes: u64,
+    /// Of one copy.
+    meta_bytes: u64,
+    copies: u64,
+}
+
+impl Weight {
+    pub fn of(document: &Document) -> Self {
+        let has_meta = !document.meta.is_empty();
+        Self {
+            meta_bytes: if has_meta {
+                json_bytes(&document.meta) as u64
+            } else {
+                0
+            },
+            ..Self::default()
+        }
+    }
+
+    pub fn add(&mut self, chunk: &Chunk) {
+        let context = chunk.context.as_ref().map_or(0, String::len);
+        self.text_bytes += (chunk.text.len() + context) as u64;
+        self.copies += 1;
+    }
+
+    /// What is to be said about the document.
+    pub fn ledger(self, document: &Document) -> Ledger {
+        let mut ledger = document.dropped.clone();
+        let copied = self.meta_bytes * self.copies;
+        if copied > self.text_bytes {
+            ledger.add(
+                Reason::LongMetadata,
+                copied,
+                Some(format!("`{}`", document.id)),
+            );
+        }
+        ledger
+    }
 }
 
 impl Packing {
@@ -339,7 +389,7 @@ impl Packing {
 
 /// What the payload says about a document: its own fields, its title, and where it came from. A field `source` of its own
 /// stays; the place has another name then.
-fn meta_of(document: &Document) -> Map<String, Value> {
+pub fn meta_of(document: &Document) -> Map<String, Value> {
     let mut meta = document.meta.clone();
     if let Some(title) = &document.title {
         meta.insert("title".to_owned(), Value::from(title.as_str()));

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use contract::job::{Document, Job};
 use points::point_id;
 
+use super::account::Account;
 use super::read::Event;
 
 /// Number of chunks of each document, by its [`identity`]: 20 bytes each.
@@ -22,6 +23,7 @@ pub struct SeenDocuments {
     pub chunks: u64,
     pub tokens: u64,
     pub text_bytes: u64,
+    pub account: Account,
 }
 
 /// What tells documents apart: the id of their first point.
@@ -39,7 +41,13 @@ impl SeenDocuments {
                 tracing::error!("refused: {:#}", anyhow::Error::from(error));
                 return None;
             }
-            Event::Document { dropped, .. } => {
+            Event::Document {
+                read,
+                text,
+                dropped,
+            } => {
+                let ledger = dropped.as_deref().map(|dropped| &dropped.1);
+                self.account.add(read, text, ledger);
                 let lost = dropped.filter(|dropped| dropped.1.is_loss());
                 if let Some((origin, ledger)) = lost.map(|lost| *lost) {
                     tracing::warn!("{origin}: {ledger}");

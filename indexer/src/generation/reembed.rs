@@ -1,7 +1,7 @@
 //! Reembed: a stored chunk as a document to be embedded by another model.
 
 use contract::field;
-use contract::job::{Chunk, Document};
+use contract::job::{Chunk, Document, Location};
 use contract::model::Manifest;
 use contract::tokenizer::Tokenizer;
 use qdrant_client::qdrant::{RetrievedPoint, Value};
@@ -71,9 +71,16 @@ fn chunk(point: &RetrievedPoint) -> Chunk {
         context: text(point, field::CONTEXT),
         start: offset(field::START),
         end: offset(field::END),
+        location: location(point),
         token_ids: Vec::new(),
         vector: None,
     }
+}
+
+/// Where a person looks for the text of a point.
+pub fn location(point: &RetrievedPoint) -> Option<Location> {
+    let location = point.payload.get(field::LOCATION).cloned()?;
+    serde_json::from_value(Json::from(location)).ok()
 }
 
 /// What the publisher said about the document of a point.
@@ -112,6 +119,10 @@ mod tests {
             (field::CONTEXT, "a title".into()),
             (field::START, 40.into()),
             (field::END, 46.into()),
+            (
+                field::LOCATION,
+                Value::from(serde_json::json!({ "page": 2, "section": "A" })),
+            ),
             (field::META, meta),
         ]);
         let Reembed {
@@ -129,6 +140,12 @@ mod tests {
         assert_eq!((chunk.index, chunk.text.as_str()), (Some(2), "a text"));
         assert_eq!(chunk.context.as_deref(), Some("a title"));
         assert_eq!((chunk.start, chunk.end), (Some(40), Some(46)));
+        let location = Location {
+            page: Some(2),
+            section: Some("A".to_owned()),
+            ..Location::default()
+        };
+        assert_eq!(chunk.location, Some(location));
         assert!(chunk.token_ids.is_empty(), "the worker tokenizes it");
     }
 

@@ -192,6 +192,7 @@ fn into_job_chunk(chunk: Chunk) -> job::Chunk {
         context: chunk.context,
         start: Some(chunk.start),
         end: Some(chunk.end),
+        location: chunk.location,
         token_ids: chunk.token_ids,
         vector: None,
     }

@@ -11,6 +11,7 @@ use runtime::failpoint;
 use tokio::sync::mpsc;
 
 use super::{Rebuild, RebuildConfig};
+use crate::corpus::account::Account;
 use crate::corpus::read::Event;
 use crate::corpus::seen::{Chunks, SeenDocuments};
 use crate::corpus::{Corpus, READ_AHEAD};
@@ -37,6 +38,7 @@ pub struct CopyResult {
     pub report: PhaseReport,
     /// Bytes of all texts.
     pub text_bytes: u64,
+    pub account: Account,
     pub refused: u64,
     pub jobs: u64,
     /// Chunks whose documents were replaced by something newer meanwhile.
@@ -235,6 +237,7 @@ impl Copying<'_> {
         Ok(CopyResult {
             report: sum,
             text_bytes: seen.text_bytes,
+            account: std::mem::take(&mut seen.account),
             refused: seen.refused,
             jobs,
             superseded,

@@ -41,6 +41,7 @@ pub async fn dry_run(config: &RebuildConfig) -> anyhow::Result<Plan> {
         collection: serving.clone(),
         refusal: work.refusal(config.limits.max_refused).or(too_small),
         changes: None,
+        account: read.account,
         storage: next.settings.size(sizes),
         settings: Some(SettingsReport {
             changed: next.changed,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use contract::digest::Digest;
 use contract::field;
-use contract::job::{Chunk, Document, KnownVector};
+use contract::job::{Chunk, Document, KnownVector, Location};
 use points::payload::{id, is_deleted, number, text};
 use points::point_id;
 use qdrant_client::qdrant::{RetrievedPoint, Value};
@@ -19,11 +19,11 @@ use super::gather::Piece;
 use crate::corpus::read::{SOURCE, SOURCE_FILE};
 use crate::generation::known_vectors::{self, KnownVectors, Wanted};
 use crate::generation::ledger::DeadPoints;
-use crate::generation::reembed::meta;
+use crate::generation::reembed::{location, meta};
 use crate::jobs::packer::{MAX_ITEM_BYTES, json_bytes};
 
 /// What is looked at of a point.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     field::VERSION,
     field::CHUNKS,
     field::DELETED,
@@ -31,6 +31,7 @@ const FIELDS: [&str; 8] = [
     field::FINGERPRINT,
     field::START,
     field::END,
+    field::LOCATION,
     field::META,
 ];
 /// Largest relative difference of two numbers that were written and read as text in between.
@@ -137,6 +138,7 @@ impl Comparer<'_> {
             && offset(point, field::END) == chunk.end
             && text(point, field::FINGERPRINT).as_deref() == Some(fingerprint)
             && text(point, field::DIGEST) == Some(digest(chunk))
+            && is_same_location(location(point), chunk)
             && is_same_meta(&meta(point), &document.meta)
     }
 }
@@ -157,6 +159,12 @@ pub fn digest(chunk: &Chunk) -> String {
 fn offset(point: &RetrievedPoint, field: &str) -> Option<u64> {
     let value = point.payload.get(field).and_then(Value::as_integer);
     value.and_then(|value| u64::try_from(value).ok())
+}
+
+/// A point without one was written before there were any, or by a worker that knows none: it gets its location with the
+/// next change, or with a rebuild.
+fn is_same_location(stored: Option<Location>, chunk: &Chunk) -> bool {
+    stored.is_none_or(|stored| Some(stored) == chunk.location)
 }
 
 /// Where the file lies does not count, and `source` says that unless the document has a field of that name itself.
@@ -307,6 +315,22 @@ mod tests {
         ] {
             assert!(!is_same(a.clone(), b.clone()), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_location_counts_where_the_point_has_one() {
+        let on = |page| Location {
+            page: Some(page),
+            ..Location::default()
+        };
+        let chunk = Chunk {
+            location: Some(on(2)),
+            ..Chunk::default()
+        };
+        assert!(is_same_location(Some(on(2)), &chunk));
+        assert!(!is_same_location(Some(on(1)), &chunk));
+        assert!(is_same_location(None, &chunk));
+        assert!(!is_same_location(Some(on(1)), &Chunk::default()));
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub async fn dry_run(
         collection: comparer.serving.clone(),
         refusal: refusal.or_else(|| work.refusal(config.max_refused)),
         changes: Some(changes),
+        account: found.account,
         storage: next.settings.size(sizes),
         settings: None,
         estimate: sizing.estimate(&work),

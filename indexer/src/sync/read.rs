@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::compare::{Verdict, with_vectors};
 use super::comparer::Comparer;
 use super::gather::{Gather, Piece};
+use crate::corpus::account::Account;
 use crate::corpus::read::Event;
 use crate::corpus::seen::{SeenDocuments, identity};
 use crate::generation::ledger::DeadPoints;
@@ -36,6 +37,7 @@ pub struct ReadResult {
     pub chunks: u64,
     pub tokens: u64,
     pub text_bytes: u64,
+    pub account: Account,
     /// Documents, records and files that cannot be read.
     pub refused: u64,
     pub unchanged: Tally,
@@ -114,6 +116,7 @@ impl Reading<'_> {
         found.refused = seen.refused;
         (found.documents, found.chunks, found.tokens) = (seen.documents, seen.chunks, seen.tokens);
         found.text_bytes = seen.text_bytes;
+        found.account = std::mem::take(&mut seen.account);
         found.seen = seen.into_seen();
         Ok(large)
     }

@@ -7,6 +7,7 @@ use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
 
 use super::read::ReadResult;
+use crate::corpus::account::Account;
 use crate::outcome::{Failure, Outcome};
 use crate::progress::as_double;
 
@@ -27,6 +28,9 @@ pub struct Report {
     pub tokens: u64,
     /// Documents, records and files that cannot be read.
     pub refused: u64,
+    /// What was read of the source, what became text, and what was left out, by the reason.
+    #[serde(flatten)]
+    pub account: Account,
     /// Documents that the collection had as they are.
     pub unchanged: u64,
     /// Documents that were written or deleted by others since the start, and left as they are.
@@ -57,6 +61,7 @@ impl Report {
             (self.documents, self.chunks) = (found.documents, found.chunks);
             (self.tokens, self.refused) = (found.tokens, found.refused);
             self.unchanged = found.unchanged.documents;
+            self.account = found.account.clone();
         }
         self.newer = found.newer.documents;
         self.published += found.changed.documents;
@@ -101,6 +106,7 @@ impl Outcome for Report {
         for (name, count) in counts {
             writeln!(out, "{name:<22} {count:>14}")?;
         }
+        self.account.write(out)?;
         writeln!(out, "{:<22} {:>14.1}", "seconds", self.seconds)?;
         let rate = self.tokens_per_second;
         writeln!(out, "{:<22} {rate:>14.0}", "tokens per second")?;

@@ -16,6 +16,8 @@ pub const CONTEXT: &str = "context";
 pub const START: &str = "start";
 /// Byte after the last one of the text in the document.
 pub const END: &str = "end";
+/// Where a person looks for the text in the original.
+pub const LOCATION: &str = "location";
 /// Digest of the text that was embedded.
 pub const DIGEST: &str = "digest";
 /// Fingerprint of the model that made the vector.

@@ -11,8 +11,10 @@ mod decode;
 mod validate;
 mod vector;
 
+use std::fmt;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
@@ -127,12 +129,68 @@ pub struct Chunk {
     /// Byte after the last one of the text in the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<u64>,
+    /// Where a person looks for the text in the original. What is no such object counts as left out.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "location_or_none"
+    )]
+    #[schemars(with = "Option<Location>")]
+    pub location: Option<Location>,
     /// Token ids of [`Chunk::model_input`], special tokens included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_ids: Vec<u32>,
     /// The vector, where it is known: nothing is computed for this chunk then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<KnownVector>,
+}
+
+/// Where a person looks for a text in the original: the places at which it starts, as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Location {
+    /// Page, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u32>,
+    /// Slide of a presentation, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slide: Option<u32>,
+    /// Sheet of a workbook, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<String>,
+    /// Chapter, headings, or names of source code that the text stands below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
+    /// Cell of a notebook, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<u32>,
+    /// Line of the file, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            self.page.map(|page| format!("page {page}")),
+            self.slide.map(|slide| format!("slide {slide}")),
+            self.sheet.as_ref().map(|sheet| format!("sheet `{sheet}`")),
+            self.cell.map(|cell| format!("cell {cell}")),
+            self.section
+                .as_ref()
+                .map(|section| format!("section `{section}`")),
+            self.line.map(|line| format!("line {line}")),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// Publishers may have had a field of this name before it had a meaning: their jobs stay good.
+fn location_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Location>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 /// Scores texts, or pairs of a query and a text.

@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 128;
 /// Most segments of a path.
 const MAX_DEPTH: usize = 8;
 /// Fields that writers decide by, or that belong to the publisher of a document: no score may replace them.
-const TAKEN: [&str; 14] = [
+const TAKEN: [&str; 15] = [
     field::DOC_ID,
     field::VERSION,
     field::CHUNK,
@@ -26,6 +26,7 @@ const TAKEN: [&str; 14] = [
     field::CONTEXT,
     field::START,
     field::END,
+    field::LOCATION,
     field::DIGEST,
     field::FINGERPRINT,
     field::INDEXED_AT,

@@ -29,6 +29,21 @@ pub use parts::Pieces;
 /// longer tokens on average, and tokenizers take far more memory than their input.
 pub const MAX_BYTES_PER_TOKEN: usize = 64;
 
+/// Words and marks, each of which is the one token that there is.
+const WORDS: &str = r#"{
+    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "post_processor": null, "decoder": null,
+    "normalizer": {
+        "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": false, "lowercase": false
+    },
+    "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
+        { "type": "BertPreTokenizer" },
+        { "type": "Split", "behavior": "Isolated", "invert": false, "pattern": {
+            "Regex": "[\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3040-\u30FF]"
+        } }
+    ] },
+    "model": { "type": "WordLevel", "vocab": { "word": 0 }, "unk_token": "word" }
+}"#;
+
 /// Why a tokenizer could not be loaded or applied.
 #[derive(Debug, Error)]
 pub enum TokenizerError {
@@ -132,6 +147,16 @@ impl Tokenizer {
     fn guarded_load(bytes: &[u8], special: SpecialTokens) -> Result<Self, String> {
         let loaded = catch_unwind(|| Self::from_bytes(bytes, special));
         loaded.unwrap_or_else(|_| Err("the library panicked on it".to_owned()))
+    }
+
+    /// A tokenizer whose tokens are words and marks, and single characters of scripts that write no spaces: for those who have
+    /// no model and want to know about how long a text is.
+    ///
+    /// # Panics
+    /// Never: it is a constant.
+    #[must_use]
+    pub fn of_words() -> Self {
+        Self::from_bytes(WORDS.as_bytes(), SpecialTokens::Text).expect("the tokenizer of words is valid")
     }
 
     /// Reads a tokenizer from the bytes of a `tokenizer.json`.

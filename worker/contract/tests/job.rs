@@ -8,8 +8,8 @@
 use contract::answer::Answer;
 use contract::digest::Digest;
 use contract::job::{
-    Chunk, Delete, Document, Embed, Item, Job, JobError, KnownVector, MAX_JOB_BYTES, Removal,
-    Rescore, VERSION,
+    Chunk, Delete, Document, Embed, Item, Job, JobError, KnownVector, Location, MAX_JOB_BYTES,
+    Removal, Rescore, VERSION,
 };
 use proptest::prelude::*;
 
@@ -23,11 +23,13 @@ prop_compose! {
         context in prop::option::of(text()),
         start in prop::option::of(any::<u64>()),
         end in prop::option::of(any::<u64>()),
+        page in prop::option::of(any::<u32>()),
         token_ids in prop::collection::vec(any::<u32>(), 0..20),
         vector in prop::option::of(prop::collection::vec(-1e9_f32..1e9, 0..5)),
     ) -> Chunk {
         let vector = vector.map(KnownVector);
-        Chunk { index: None, text, context, start, end, token_ids, vector }
+        let location = page.map(|page| Location { page: Some(page), ..Location::default() });
+        Chunk { index: None, text, context, start, end, location, token_ids, vector }
     }
 }
 

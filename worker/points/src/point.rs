@@ -78,9 +78,11 @@ pub fn chunk_point(
     put(field::INDEXED_AT, stamp.indexed_at.as_str().into());
     put(field::DELETED, false.into());
     let meta = (!document.meta.is_empty()).then(|| json!(document.meta).into());
+    let location = chunk.location.as_ref().map(|it| json!(it).into());
     let optional = [
         (field::START, chunk.start.map(integer)),
         (field::END, chunk.end.map(integer)),
+        (field::LOCATION, location),
         (field::CONTEXT, chunk.context.as_deref().map(Value::from)),
         (field::RUN, stamp.run.as_deref().map(Value::from)),
         (field::META, meta),

@@ -32,6 +32,8 @@ struct Stand {
     below: Option<usize>,
     /// The heading that it starts with.
     opening: Option<usize>,
+    /// Where the header of the table is that it goes on with.
+    header: Option<(usize, usize)>,
 }
 
 impl<'a> Contexts<'a> {
@@ -79,17 +81,26 @@ impl<'a> Contexts<'a> {
         Ok(self.of(Stand { below, ..stand })?.line)
     }
 
+    /// All headings that the text at `start` is below, and those that it starts with.
+    pub fn headings(&self, start: usize) -> Vec<&'a str> {
+        let section = &self.outline.sections[self.outline.section_at(start)];
+        self.outline.path(section.inner)
+    }
+
     fn stand(&self, start: usize) -> Stand {
         let section = &self.outline.sections[self.outline.section_at(start)];
         let opens = self.text[section.start..start].trim().is_empty();
+        let header = self.outline.header_above(start);
         match section.first.filter(|_| opens) {
             Some(first) => Stand {
                 below: self.outline.headings[first].parent,
                 opening: Some(first),
+                header,
             },
             None => Stand {
                 below: section.inner,
                 opening: None,
+                header,
             },
         }
     }
@@ -127,6 +138,9 @@ impl<'a> Contexts<'a> {
             0..0,
             self.title.filter(|title| !said.contains(&Some(title))),
         );
+        let header = stand.header.map(|(start, end)| &self.text[start..end]);
+        let header = header.map(|row| row.trim().trim_matches('|').trim());
+        parts.extend(header);
         let Some(line) = line(&parts, most_tokens(self.chunker.target()), tokenizer)? else {
             return Ok(none);
         };

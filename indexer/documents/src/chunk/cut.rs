@@ -4,6 +4,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::outline::{Kind, Outline, Section};
 use super::sentence;
+use super::words;
 
 /// How good a place is, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,7 +124,8 @@ fn closes(text: &str) -> bool {
         .trim_end()
         .trim_end_matches([')', ']', '"', '\'', '”', '’', '»', '」', '*', '_']);
     end.ends_with([
-        '.', '!', '?', ':', ';', '…', '。', '！', '？', '；', '：', '｡', '؟', '।',
+        '.', '!', '?', ':', ';', '…', '。', '！', '？', '；', '：', '｡', '．', '؟', '؛', '۔', '।',
+        '॥', '։', '။', '។', '።',
     ])
 }
 
@@ -164,16 +166,16 @@ pub fn inside(text: &str, floor: usize, limit: usize) -> usize {
             return after;
         }
     }
+    if let Some(mark) = text[quarter..limit].rfind(words::is_clause_mark) {
+        return text.ceil_char_boundary(quarter + mark + 1);
+    }
     let from = text
         .floor_char_boundary(floor.max(limit.saturating_sub(LOOK_BACK_BYTES)))
         .max(floor);
     let to = text.floor_char_boundary(limit + LOOK_BACK_BYTES / 4);
     let window = &text[from..to];
     let bound = |at: usize| (1..=limit - from).contains(&at).then_some(from + at);
-    let word = window
-        .split_word_bound_indices()
-        .filter_map(|(at, _)| bound(at))
-        .next_back();
+    let word = words::last_bound(window, |at| bound(at).is_some()).map(|at| from + at);
     let grapheme = || {
         window
             .grapheme_indices(true)
@@ -235,6 +237,7 @@ mod tests {
         let outline = Outline::of(
             text,
             crate::document::Markup::Plain,
+            &[],
             &mut Default::default(),
         );
         let found = cuts(text, &outline, outline.sections[0]);
@@ -251,6 +254,7 @@ mod tests {
         let outline = Outline::of(
             text,
             crate::document::Markup::Markdown,
+            &[],
             &mut Default::default(),
         );
         let section = outline.sections[outline.section_at(0)];

@@ -72,7 +72,8 @@ impl Iterator for Chunks<'_> {
 
 impl<'a> Pass<'a> {
     fn pack(&self, block: &Block<'_>, carry: &mut Carry) -> Result<Vec<Draft>, ChunkError> {
-        let outline = Outline::of(&block.text, self.document.markup, carry);
+        let definitions = self.document.places.definitions_in(block);
+        let outline = Outline::of(&block.text, self.document.markup, &definitions, carry);
         pack(self.chunker, self.document, block, &outline)
     }
 
@@ -154,6 +155,7 @@ impl Draft {
             text,
             start,
             end,
+            location,
             context,
             token_ids,
         } = self;
@@ -163,6 +165,7 @@ impl Draft {
             text,
             start,
             end,
+            location,
             context,
             token_ids,
         }

@@ -1,6 +1,6 @@
 //! Finds the structure of a block: headings, and the paragraphs, items, rows and code between them.
 
-use crate::document::{Markup, markdown};
+use crate::document::{Definition, Markup, markdown};
 use markdown::Fence;
 
 /// Most bytes of a heading that are kept for context.
@@ -47,6 +47,16 @@ pub struct Carry {
     fence: Option<Fence>,
     headings: Vec<(usize, String)>,
     started: bool,
+    /// Line ends so far.
+    lines: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Table {
+    start: usize,
+    header_end: usize,
+    end: usize,
+    has_header: bool,
 }
 
 #[derive(Debug, Default)]
@@ -54,16 +64,23 @@ pub struct Outline {
     pub pieces: Vec<Piece>,
     pub sections: Vec<Section>,
     pub headings: Vec<Heading>,
+    /// Tables whose first row is a header, in order.
+    tables: Vec<Table>,
+    /// The line of the text that the block starts on, from 1.
+    pub first_line: u64,
 }
 
 impl Outline {
-    /// The structure of `text`, the block after those that `carry` has seen.
-    pub fn of(text: &str, markup: Markup, carry: &mut Carry) -> Self {
+    /// The structure of `text`, the block after those that `carry` has seen. The definitions are those that begin in it.
+    pub fn of(text: &str, markup: Markup, definitions: &[Definition], carry: &mut Carry) -> Self {
         let mut scan = Scan::resume(text, carry);
         match markup {
             Markup::Plain => scan.plain(),
             Markup::Markdown => scan.markdown(!carry.started),
+            Markup::Code => scan.code(definitions),
         }
+        scan.outline.first_line = carry.lines + 1;
+        carry.lines += lines_of(text.as_bytes());
         carry.started = true;
         carry.fence = scan.fence;
         carry.headings = scan.in_force();
@@ -76,6 +93,14 @@ impl Outline {
         self.sections
             .partition_point(|section| section.start <= at)
             .saturating_sub(1)
+    }
+
+    /// The header of the table that a text at `start` goes on with.
+    pub fn header_above(&self, start: usize) -> Option<(usize, usize)> {
+        let next = self.tables.partition_point(|table| table.start < start);
+        let table = self.tables[next.checked_sub(1)?];
+        let goes_on = table.has_header && start >= table.header_end && start < table.end;
+        goes_on.then_some((table.start, table.header_end))
     }
 
     /// The headings from the outermost to `inner`.
@@ -111,6 +136,11 @@ impl Outline {
             section.end = end;
         }
     }
+}
+
+/// How many lines end in a text.
+pub fn lines_of(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
 struct Scan<'a> {
@@ -173,6 +203,67 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Source code: a section for each definition, which may be cut where lines are blank.
+    fn code(&mut self, definitions: &[Definition]) {
+        let mut path: Vec<usize> = Vec::new();
+        for definition in definitions {
+            let start = usize::try_from(definition.start).unwrap_or(usize::MAX);
+            if start >= self.text.len() || !self.text.is_char_boundary(start) {
+                continue;
+            }
+            self.enter_names(&mut path, definition);
+            let inner = path.last().copied();
+            self.inner = inner;
+            let section = Section {
+                start,
+                end: self.text.len(),
+                first: inner.filter(|_| definition.opens),
+                inner,
+            };
+            match self.outline.sections.last_mut() {
+                // The section that every block begins with has nothing in it.
+                Some(last) if last.start == start => *last = section,
+                _ => self.outline.sections.push(section),
+            }
+        }
+        let mut starts: Vec<usize> = self.outline.sections.iter().map(|it| it.start).collect();
+        let (mut at, mut was_blank) = (0, true);
+        for line in self.text.split_inclusive('\n') {
+            let is_blank = line.trim().is_empty();
+            if was_blank && !is_blank {
+                starts.push(at);
+            }
+            was_blank = is_blank;
+            at += line.len();
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        for start in starts {
+            self.piece(start, Kind::Verbatim);
+        }
+    }
+
+    /// Makes headings of the names that are not in force yet. What opens is another one even if it has the same name.
+    fn enter_names(&mut self, path: &mut Vec<usize>, definition: &Definition) {
+        let names = &definition.path;
+        let known = path.iter().zip(names);
+        let mut same = known
+            .take_while(|(at, name)| self.outline.headings[**at].title == name.as_str())
+            .count();
+        if definition.opens {
+            same = same.min(names.len().saturating_sub(1));
+        }
+        path.truncate(same);
+        for (level, name) in names.iter().enumerate().skip(same) {
+            self.outline.headings.push(Heading {
+                level: level + 1,
+                title: name.clone(),
+                parent: path.last().copied(),
+            });
+            path.push(self.outline.headings.len() - 1);
+        }
+    }
+
     fn line(&mut self, at: usize, line: &str, above: &str) {
         if let Some(fence) = self.fence {
             if fence.closed_by(line) {
@@ -190,6 +281,7 @@ impl<'a> Scan<'a> {
             self.piece(at, Kind::Verbatim);
             self.fence = Some(fence);
         } else if markdown::is_row(line) {
+            self.row(at, line);
             self.piece(at, Kind::Verbatim);
         } else if markdown::is_item(line) {
             self.piece(at, Kind::Prose);
@@ -197,6 +289,28 @@ impl<'a> Scan<'a> {
             self.open_lines = 2;
         } else {
             self.prose(at, line);
+        }
+    }
+
+    /// Notes a row of a table, which may be its header or the line below that.
+    fn row(&mut self, at: usize, line: &str) {
+        let end = at + line.len();
+        match self
+            .outline
+            .tables
+            .last_mut()
+            .filter(|table| table.end == at)
+        {
+            Some(table) => {
+                table.has_header |= table.header_end == at && markdown::is_delimiter_row(line);
+                table.end = end;
+            }
+            None => self.outline.tables.push(Table {
+                start: at,
+                header_end: end,
+                end,
+                has_header: false,
+            }),
         }
     }
 

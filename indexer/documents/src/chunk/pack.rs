@@ -1,11 +1,12 @@
 //! Packs a block into chunks: as much as fits, ended at the best place, then checked in exact tokens.
 
+use contract::job::Location;
 use contract::tokenizer::TokenizerError;
 
 use super::context::Contexts;
 use super::cut::{self, Cut};
 use super::measure::{Measure, Span, assemble};
-use super::outline::Outline;
+use super::outline::{Outline, lines_of};
 use super::{ChunkError, Chunker};
 use crate::document::{Block, Document};
 
@@ -15,6 +16,7 @@ pub struct Draft {
     pub text: String,
     pub start: u64,
     pub end: u64,
+    pub location: Option<Location>,
     pub context: Option<String>,
     pub token_ids: Vec<u32>,
 }
@@ -29,6 +31,8 @@ pub struct Packer<'a> {
     /// The cuts of the section that was cut last: all chunks of a section come one after another.
     cuts: (usize, Vec<Cut>),
     contexts: Contexts<'a>,
+    /// A place in the block, and the line of the text that it is on.
+    line: (usize, u64),
     /// The text that is being tokenized; it is kept so that its memory is used again.
     input: String,
 }
@@ -60,6 +64,7 @@ pub fn pack(
         measure: Measure::none(),
         cuts: (usize::MAX, Vec::new()),
         contexts: Contexts::new(chunker, document, &block.text, outline),
+        line: (0, outline.first_line),
         input: String::new(),
     };
     if let Some(draft) = packer.whole()? {
@@ -253,16 +258,34 @@ impl Packer<'_> {
         ids.map_err(|source| self.fault(source))
     }
 
+    /// Where the text at `start` is in the original.
+    fn location(&mut self, start: usize) -> Option<Location> {
+        let places = &self.document.places;
+        if places.are_lines() {
+            let (from, line) = self.line;
+            let passed = self.text.as_bytes().get(from..start).unwrap_or_default();
+            self.line = (start, line + lines_of(passed));
+        }
+        let headings = if places.are_below_headings() {
+            self.contexts.headings(start)
+        } else {
+            Vec::new()
+        };
+        places.locate(self.block.start + start as u64, self.line.1, &headings)
+    }
+
     fn draft(
-        &self,
+        &mut self,
         context: Option<String>,
         start: usize,
         end: usize,
         token_ids: Vec<u32>,
     ) -> Draft {
         let text = self.text[start..end].trim_end().to_owned();
+        let location = self.location(start);
         let start = self.block.start + start as u64;
         Draft {
+            location,
             start,
             end: start + text.len() as u64,
             text,

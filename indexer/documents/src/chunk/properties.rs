@@ -17,6 +17,8 @@ fn document(text: &str, title: Option<&str>, markup: Markup) -> Document {
         meta: serde_json::Map::new(),
         text: Content::Text(text.to_owned()),
         markup,
+        places: crate::document::Places::Lines,
+        read: crate::document::Amount::default(),
         dropped: crate::document::Ledger::default(),
         origin: Origin::stdin(),
     }

@@ -29,6 +29,8 @@ fn document(title: Option<&str>, text: Content, markup: Markup) -> Document {
         meta: serde_json::Map::new(),
         text,
         markup,
+        places: crate::document::Places::Lines,
+        read: crate::document::Amount::default(),
         dropped: crate::document::Ledger::default(),
         origin: Origin::stdin(),
     }
@@ -243,4 +245,69 @@ fn the_context_follows_the_length_that_chunks_aim_at() {
             .map(|line| line.split_whitespace().count())
             .all(|words| words <= 4)
     );
+}
+
+#[test]
+fn a_chunk_says_on_which_line_of_its_file_it_starts() {
+    let text: String = (1..=400).map(|n| format!("Line {n} of it.\n\n")).collect();
+    let document = markdown(&text);
+    let chunks = all(&chunker(options(60)), &document);
+    assert!(chunks.len() > 20);
+    for chunk in &chunks {
+        let start = usize::try_from(chunk.start).unwrap();
+        let line = text[..start].matches('\n').count() as u64 + 1;
+        let location = chunk.location.as_ref().unwrap();
+        assert_eq!((location.line, &location.section), (Some(line), &None));
+    }
+}
+
+#[test]
+fn a_chunk_of_extracted_text_says_on_which_page_and_below_which_heading_it_starts() {
+    use crate::document::{Location, Places};
+    let text = "# A\n\none\n\n## B\n\ntwo\n\nthree";
+    let at = |part: &str| text.find(part).unwrap() as u64;
+    let marks = vec![
+        (0, Location::Page(1)),
+        (at("## B") - 2, Location::Page(2)),
+        (at("three"), Location::Page(3)),
+    ];
+    let document = Document {
+        places: Places::marked(marks),
+        ..markdown(text)
+    };
+    let mut small = options(12);
+    small.context = false;
+    let chunks = all(&chunker(small), &document);
+    let found: Vec<_> = chunks
+        .iter()
+        .map(|chunk| chunk.location.clone().unwrap().to_string())
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "page 1, section `A`",
+            "page 2, section `A > B`",
+            "page 3, section `A > B`"
+        ]
+    );
+}
+
+#[test]
+fn a_table_that_is_cut_has_its_header_above_each_chunk() {
+    let rows: String = (0..60).map(|n| format!("| name {n} | {n} |\n")).collect();
+    let text = format!("# Sizes\n\n| Key | Value |\n| --- | --- |\n{rows}\nAfter it.\n");
+    let chunks = all(&chunker(options(80)), &markdown(&text));
+    assert!(chunks.len() > 3);
+    for chunk in &chunks[1..] {
+        let has_row = chunk.text.starts_with('|');
+        let context = chunk.context.as_deref();
+        assert_eq!(
+            context,
+            Some(if has_row {
+                "Sizes > Key | Value"
+            } else {
+                "Sizes"
+            })
+        );
+    }
 }

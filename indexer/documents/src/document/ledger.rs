@@ -10,6 +10,48 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum Location {
     Page(u32),
+    Slide(u32),
+    /// A sheet of a workbook, by its name.
+    Sheet(String),
+    /// A chapter or another part with a name.
+    Section(String),
+    /// A cell of a notebook.
+    Cell(u32),
+    /// A line of the file.
+    Line(u64),
+}
+
+/// How much of something there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    pub bytes: u64,
+    /// Of what is text; of a file that is packed or drawn, nobody can say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub characters: Option<u64>,
+}
+
+impl Amount {
+    pub fn of(text: &str) -> Self {
+        Self {
+            bytes: text.len() as u64,
+            characters: Some(text.chars().count() as u64),
+        }
+    }
+
+    /// Of a file that is no text.
+    pub fn bytes(bytes: u64) -> Self {
+        Self {
+            bytes,
+            characters: None,
+        }
+    }
+
+    /// The sum has as many characters as those of both that have any.
+    pub fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        let characters = self.characters.into_iter().chain(other.characters);
+        self.characters = characters.reduce(|a, b| a + b);
+    }
 }
 
 /// What was left out, by the reason, with how much of it there was.
@@ -42,8 +84,18 @@ pub enum Reason {
     Embedded,
     /// A field whose bytes are no text.
     BinaryField,
+    /// Remarks beside a text.
+    Comment,
+    /// Settings, properties and times of a text that are not shown with it.
+    Properties,
+    /// Other files that a text takes in.
+    Include,
+    /// Names that stand for letters, and that the file does not explain.
+    UnknownEntity,
     /// Nothing is left out, but how the bytes were read is a guess.
     GuessedEncoding,
+    /// Nothing is left out, but metadata is more than half of what is stored of a document.
+    LongMetadata,
 }
 
 /// How much was left out for one reason.
@@ -94,11 +146,11 @@ impl Ledger {
         }
     }
 
-    /// The same without names, which mean nothing beside other documents.
+    /// The same without names that mean nothing beside other documents.
     pub fn unnamed(mut self) -> Self {
-        self.0
-            .values_mut()
-            .for_each(|dropped| dropped.first.clear());
+        let places = self.0.iter_mut();
+        let places = places.filter(|(reason, _)| **reason != Reason::LongMetadata);
+        places.for_each(|(_, dropped)| dropped.first.clear());
         self
     }
 
@@ -109,7 +161,12 @@ impl Ledger {
             | Reason::BrokenPage
             | Reason::UnknownLetter
             | Reason::GuessedEncoding => true,
-            Reason::DataUri
+            Reason::LongMetadata
+            | Reason::Comment
+            | Reason::Properties
+            | Reason::Include
+            | Reason::UnknownEntity
+            | Reason::DataUri
             | Reason::BinaryField
             | Reason::Furniture
             | Reason::Control
@@ -142,6 +199,13 @@ impl Reason {
             Self::GuessedEncoding => {
                 "files are not utf-8 and were read in an encoding that was guessed"
             }
+            Self::Comment => "comments were left out",
+            Self::Properties => "settings and properties were left out",
+            Self::Include => "references to other files were left out, whose text is not taken in",
+            Self::UnknownEntity => "entities are not known and stay as they are written",
+            Self::LongMetadata => {
+                "documents store more metadata than text, as each chunk gets a copy of it"
+            }
             Self::DataUri => "embedded files (data URIs) were left out",
         }
     }
@@ -166,6 +230,11 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Page(page) => write!(f, "page {page}"),
+            Self::Slide(slide) => write!(f, "slide {slide}"),
+            Self::Sheet(sheet) => write!(f, "sheet {sheet}"),
+            Self::Section(section) => f.write_str(section),
+            Self::Cell(cell) => write!(f, "cell {cell}"),
+            Self::Line(line) => write!(f, "line {line}"),
         }
     }
 }

@@ -88,6 +88,12 @@ pub fn is_row(line: &str) -> bool {
     line.trim_start().starts_with('|')
 }
 
+/// Whether a row is the line below the header of a table.
+pub fn is_delimiter_row(line: &str) -> bool {
+    let is_part = |byte: u8| matches!(byte, b'|' | b'-' | b':' | b' ' | b'\t');
+    line.contains('-') && line.trim_end().bytes().all(is_part)
+}
+
 /// What front matter is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FrontMatter {

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use memchr::memmem;
@@ -20,7 +21,23 @@ const MIN_BYTES: usize = 256;
 
 /// The text without them; borrowed if there are none.
 pub fn without<'a>(text: &'a str, dropped: &mut Ledger) -> Cow<'a, str> {
+    let ranges = ranges(text);
+    if ranges.is_empty() {
+        return Cow::Borrowed(text);
+    }
     let (mut kept, mut copied) = (String::new(), 0);
+    for range in ranges {
+        dropped.add(Reason::DataUri, range.len() as u64, None);
+        kept.push_str(&text[copied..range.start]);
+        copied = range.end;
+    }
+    kept.push_str(&text[copied..]);
+    Cow::Owned(kept)
+}
+
+/// Where they are.
+pub fn ranges(text: &str) -> Vec<Range<usize>> {
+    let (mut ranges, mut copied) = (Vec::new(), 0);
     for mark in memmem::find_iter(text.as_bytes(), MARK) {
         let Some(start) = start_of(text, mark).filter(|start| *start >= copied) else {
             continue;
@@ -30,15 +47,10 @@ pub fn without<'a>(text: &'a str, dropped: &mut Ledger) -> Cow<'a, str> {
         if end - data < MIN_BYTES {
             continue;
         }
-        kept.push_str(&text[copied..start]);
+        ranges.push(start..end);
         copied = end;
-        dropped.add(Reason::DataUri, (end - start) as u64, None);
     }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    kept.push_str(&text[copied..]);
-    Cow::Owned(kept)
+    ranges
 }
 
 fn start_of(text: &str, mark: usize) -> Option<usize> {

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::markdown::is_item;
-use crate::document::{Ledger, Location};
+use crate::document::{Definition, Ledger, Location};
 
 /// Reads a file of one format. The error says what is wrong with the file, and quotes nothing of it.
 pub type Extract = fn(&[u8], &mut Extracted) -> Result<(), String>;
@@ -23,6 +23,9 @@ pub struct Extracted {
     pub is_markdown: bool,
     /// Where parts of the text are in the original, by the place where they start in the text.
     pub locations: Vec<(u64, Location)>,
+    /// Of source code, which stays as it is: where its definitions are.
+    #[serde(default)]
+    pub definitions: Option<Vec<Definition>>,
     pub dropped: Ledger,
 }
 

@@ -14,7 +14,7 @@ use super::Limit;
 use super::decode::{decode, read};
 use super::encoding::TextEncoding;
 use super::text::{guessed, whole};
-use crate::document::{Document, Ledger, Markup, Reason};
+use crate::document::{Amount, Document, Ledger, Markup, Reason};
 use crate::source::{Input, SourceError};
 
 mod content;
@@ -38,7 +38,7 @@ pub fn html(
     encoding: Option<TextEncoding>,
 ) -> Result<Document, SourceError> {
     let bytes = read(input, limit)?;
-    let declared = declared(&bytes);
+    let (declared, length) = (declared(&bytes), bytes.len() as u64);
     let source = decode(bytes, &input.origin(), encoding, declared)?;
     if nesting::exceeds(&source.text, MAX_DEPTH) {
         return Err(SourceError::TooDeep {
@@ -48,9 +48,13 @@ pub fn html(
     }
     let page = parse(&source.text);
     let mut dropped = guessed(source.guessed);
+    let amount = Amount {
+        bytes: length,
+        ..Amount::of(&source.text)
+    };
     drop(source.text);
     let text = text_of(&page, &mut dropped);
-    let document = whole(input, title_of(&page), text, Markup::Markdown)?;
+    let document = whole(input, amount, title_of(&page), text, Markup::Markdown)?;
     dropped.absorb(&document.dropped);
     Ok(Document {
         dropped,
@@ -71,7 +75,7 @@ fn parse(page: &str) -> Html {
 }
 
 /// The encoding that a page says it has. One that says UTF-16 in ASCII has another.
-fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
+pub fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
     let head = &bytes[..bytes.len().min(DECLARATION_BYTES)];
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     let place = head.find("charset=").map(|at| at + "charset=".len());

@@ -7,7 +7,7 @@ use super::lines::{Line, Lines};
 use super::record::{Columns, document};
 use super::table::TableOptions;
 use super::{Limit, bytes_of};
-use crate::document::Document;
+use crate::document::{Amount, Document};
 use crate::source::Origin;
 use crate::source::{Input, SourceError};
 use fields::{Top, with_long_integers_as_text};
@@ -90,7 +90,10 @@ impl Records {
 fn parse(line: &str, columns: &Columns, origin: Origin) -> Result<Document, SourceError> {
     let line = with_long_integers_as_text(line);
     match serde_json::from_str(&line) {
-        Ok(Top::Fields(fields)) => document(fields, columns, origin),
+        Ok(Top::Fields(fields)) => Ok(Document {
+            read: Amount::of(&line),
+            ..document(fields, columns, origin)?
+        }),
         Ok(Top::Repeated(field)) => Err(SourceError::RepeatedField { origin, field }),
         Ok(Top::Other(found)) => Err(SourceError::NotObject { origin, found }),
         Err(error) => Err(SourceError::Json {

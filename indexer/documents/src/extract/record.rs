@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::data_uris;
 use super::decode::has_text;
-use crate::document::{Content, Document, Ledger, Markup};
+use crate::document::{Amount, Content, Document, Ledger, Markup, Places};
 use crate::source::SourceError;
 use crate::source::{Origin, check_id};
 
@@ -153,6 +153,8 @@ pub fn document(
         meta: fields,
         text: Content::Text(text),
         markup: Markup::Plain,
+        places: Places::Unknown,
+        read: Amount::default(),
         dropped,
         origin,
     })

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::encoding::{self, TextEncoding};
 use super::record::{Columns, Source as RecordSource, document};
 use super::{Limit, bytes_of};
-use crate::document::{Document, Ledger, Reason};
+use crate::document::{Amount, Document, Ledger, Reason};
 use crate::source::Origin;
 use crate::source::{Format, Input, SourceError};
 use split::{Malformed, Row, Splitter};
@@ -181,6 +181,8 @@ impl Rows {
             return Err(SourceError::Nul { origin });
         }
         let cells = self.strings()?;
+        let mut read = Amount::default();
+        cells.iter().for_each(|cell| read.add(Amount::of(cell)));
         let (expected, found) = (self.header.len(), cells.len());
         if expected != found {
             return Err(SourceError::CellCount {
@@ -198,6 +200,7 @@ impl Rows {
             .map(|(name, cell)| (name.clone(), Value::String(cell)))
             .collect();
         let mut document = document(fields, &self.records.columns, origin)?;
+        document.read = read;
         document.dropped.absorb(&std::mem::take(&mut self.notes));
         Ok(document)
     }

@@ -9,7 +9,9 @@ use super::decode::{decode, has_text, read};
 use super::encoding::{Text, TextEncoding};
 use super::extracted::Extracted;
 use crate::document::blocks::BLOCK_BYTES;
-use crate::document::{Content, Document, Ledger, Markup, Reason, TextFile, markdown};
+use crate::document::{
+    Amount, Content, Document, Ledger, Markup, Places, Reason, TextFile, markdown,
+};
 use crate::source::{Format, Input, InputLocation, SourceError};
 
 /// The document of a text or Markdown input. Of a large file only the first block is looked at: what is wrong
@@ -19,23 +21,18 @@ pub fn text(
     limit: Limit,
     encoding: Option<TextEncoding>,
 ) -> Result<Document, SourceError> {
-    let (content, dropped) = match &input.location {
+    let (content, dropped, read) = match &input.location {
         InputLocation::File(path) => content_of(path, input, limit, encoding)?,
         // Standard input cannot be read twice and an object may change meanwhile, so these have to fit into memory.
         InputLocation::Stdin | InputLocation::Object(_) => in_memory(input, limit, encoding)?,
     };
-    let markup = match input.format {
-        Format::Markdown => Markup::Markdown,
-        Format::Text
-        | Format::Html
-        | Format::Jsonl
-        | Format::Csv
-        | Format::Tsv
-        | Format::Pdf
-        | Format::Parquet => Markup::Plain,
+    let markup = if input.format == Format::Markdown {
+        Markup::Markdown
+    } else {
+        Markup::Plain
     };
     let heading = match (&content, markup) {
-        (_, Markup::Plain) => None,
+        (_, Markup::Plain | Markup::Code) => None,
         (Content::Text(text), Markup::Markdown) => markdown::title(text),
         (Content::File(_), Markup::Markdown) => markdown::title(&first_block(&content)?),
     };
@@ -45,6 +42,8 @@ pub fn text(
         meta: serde_json::Map::new(),
         text: content,
         markup,
+        places: Places::Lines,
+        read,
         dropped,
         origin: input.origin(),
     })
@@ -55,14 +54,15 @@ fn content_of(
     input: &Input,
     limit: Limit,
     encoding: Option<TextEncoding>,
-) -> Result<(Content, Ledger), SourceError> {
+) -> Result<(Content, Ledger, Amount), SourceError> {
     let file = TextFile::open(path)?;
     if file.bytes() > BLOCK_BYTES as u64 {
+        let amount = Amount::bytes(file.bytes());
         let content = Content::File(file);
         let is_foreign = encoding.is_some_and(|encoding| encoding.0 != encoding_rs::UTF_8);
         return match first_block(&content) {
             Ok(_) if !is_foreign && !data_uris::are_in(path, input)? => {
-                Ok((content, Ledger::default()))
+                Ok((content, Ledger::default(), amount))
             }
             // Only text that is taken as it is can stay in its file.
             Ok(_) | Err(SourceError::NotUtf8 { .. } | SourceError::Binary { .. }) => {
@@ -86,17 +86,23 @@ fn in_memory(
     input: &Input,
     limit: Limit,
     encoding: Option<TextEncoding>,
-) -> Result<(Content, Ledger), SourceError> {
+) -> Result<(Content, Ledger, Amount), SourceError> {
+    let bytes = read(input, limit)?;
+    let length = bytes.len() as u64;
     let Text {
         text,
         guessed: name,
-    } = decode(read(input, limit)?, &input.origin(), encoding, None)?;
+    } = decode(bytes, &input.origin(), encoding, None)?;
+    let amount = Amount {
+        bytes: length,
+        ..Amount::of(&text)
+    };
     let mut dropped = guessed(name);
     let text = match data_uris::without(&text, &mut dropped) {
         Cow::Owned(rest) => has_text(rest, &input.origin())?,
         Cow::Borrowed(_) => text,
     };
-    Ok((Content::Text(text), dropped))
+    Ok((Content::Text(text), dropped, amount))
 }
 
 /// A note that an encoding was guessed, if it was.
@@ -128,6 +134,7 @@ pub fn file_title(input: &Input) -> Option<String> {
 /// A document of a format whose text was extracted as a whole.
 pub fn whole(
     input: &Input,
+    read: Amount,
     title: Option<String>,
     text: String,
     markup: Markup,
@@ -143,23 +150,37 @@ pub fn whole(
         meta: serde_json::Map::new(),
         text: Content::Text(has_text(text, &input.origin())?),
         markup,
+        places: Places::marked(Vec::new()),
+        read,
         dropped,
         origin: input.origin(),
     })
 }
 
 /// A document of what an extractor gave.
-pub fn extracted(input: &Input, extracted: Extracted) -> Result<Document, SourceError> {
-    let markup = if extracted.is_markdown {
+pub fn extracted(
+    input: &Input,
+    read: Amount,
+    extracted: Extracted,
+) -> Result<Document, SourceError> {
+    let markup = if extracted.definitions.is_some() {
+        Markup::Code
+    } else if extracted.is_markdown {
         Markup::Markdown
     } else {
         Markup::Plain
     };
-    let document = whole(input, extracted.title, extracted.text, markup)?;
+    let places = match extracted.definitions {
+        Some(definitions) => Places::Code(definitions),
+        None => Places::marked(extracted.locations),
+    };
+    let places = places.without(&data_uris::ranges(&extracted.text));
+    let document = whole(input, read, extracted.title, extracted.text, markup)?;
     let mut dropped = extracted.dropped;
     dropped.absorb(&document.dropped);
     Ok(Document {
         dropped,
+        places,
         ..document
     })
 }

@@ -10,6 +10,8 @@ fn document(meta: &Value) -> Document {
         meta: meta.as_object().unwrap().clone(),
         text: Content::Text("text".to_owned()),
         markup: Markup::Plain,
+        places: documents::document::Places::Unknown,
+        read: documents::document::Amount::default(),
         dropped: Ledger::default(),
         origin: Origin::stdin(),
     }

@@ -21,6 +21,7 @@ fn chunk(index: u32, chunks: u32, text: String, tokens: usize) -> Chunk {
         text,
         start: 0,
         end,
+        location: None,
         context: None,
         token_ids: vec![30_000; tokens],
     }

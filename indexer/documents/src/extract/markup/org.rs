@@ -1,0 +1,260 @@
+//! Org: headings by stars, blocks between `#+BEGIN` and `#+END`, lists, tables and drawers.
+
+use super::super::extracted::{Block, Extracted};
+use super::inline::{closing, unmarked};
+use super::lines::{DEEPEST, Line, add, dedented, joined, lines, squared};
+use super::utf8;
+use crate::document::Reason;
+
+pub fn org(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    out.is_markdown = true;
+    blocks(&lines(utf8(bytes)?), 0, out);
+    Ok(())
+}
+
+fn blocks(lines: &[Line<'_>], depth: usize, out: &mut Extracted) {
+    let mut at = 0;
+    while at < lines.len() {
+        at += block(&lines[at..], depth, out).max(1);
+    }
+}
+
+/// Reads the block that the lines begin with; gives how many of them it has.
+fn block(lines: &[Line<'_>], depth: usize, out: &mut Extracted) -> usize {
+    let line = lines[0];
+    let text = line.trimmed();
+    if text.is_empty() {
+        return 1;
+    }
+    if let Some((level, title)) = heading(line.text) {
+        add(out, line.number, Block::Heading(level, &title));
+        return 1;
+    }
+    if let Some(keyword) = text.strip_prefix("#+") {
+        return keyword_block(lines, keyword, depth, out);
+    }
+    if text == "#" || text.starts_with("# ") {
+        out.dropped.add(Reason::Comment, text.len() as u64, None);
+        return 1;
+    }
+    if let Some(length) = drawer(lines) {
+        let bytes = lines[..length].iter().map(|line| line.text.len() as u64);
+        out.dropped.add(Reason::Properties, bytes.sum(), None);
+        return length;
+    }
+    if is_planning(text) {
+        out.dropped.add(Reason::Properties, text.len() as u64, None);
+        return 1;
+    }
+    if text.starts_with('|') {
+        return table(lines, out);
+    }
+    if text == ":" || text.starts_with(": ") {
+        let is_fixed = |line: &&Line<'_>| matches!(line.trimmed().strip_prefix(':'), Some(rest) if rest.is_empty() || rest.starts_with(' '));
+        let fixed: Vec<&str> = lines
+            .iter()
+            .take_while(is_fixed)
+            .map(|line| line.trimmed().trim_start_matches(':'))
+            .collect();
+        add(out, line.number, Block::Verbatim(&fixed.join("\n")));
+        return fixed.len();
+    }
+    if let Some((number, item)) = item(line.text) {
+        return list_item(lines, number, item, out);
+    }
+    if text.len() >= 5 && text.bytes().all(|byte| byte == b'-') {
+        return 1;
+    }
+    let length = 1 + lines[1..]
+        .iter()
+        .take_while(|line| is_prose(**line))
+        .count();
+    let prose = inline(&joined(&dedented(&lines[..length])));
+    add(out, line.number, Block::Paragraph(&prose));
+    length
+}
+
+/// Whether a line goes on with a paragraph.
+fn is_prose(line: Line<'_>) -> bool {
+    let text = line.trimmed();
+    !(text.is_empty()
+        || heading(line.text).is_some()
+        || text.starts_with("#+")
+        || text.starts_with('|')
+        || text.starts_with(": ")
+        || item(line.text).is_some())
+}
+
+fn heading(line: &str) -> Option<(usize, String)> {
+    let stars = line.bytes().take_while(|byte| *byte == b'*').count();
+    let title = line[stars..].strip_prefix(' ').filter(|_| stars > 0)?;
+    let title = title.trim();
+    // Tags are words between colons at the end.
+    let (title, tags) = match title.rsplit_once(char::is_whitespace) {
+        Some((before, tags)) if tags.len() > 2 && tags.starts_with(':') && tags.ends_with(':') => {
+            (before.trim(), tags)
+        }
+        _ => (title, ""),
+    };
+    let tags: Vec<&str> = tags.split(':').filter(|tag| !tag.is_empty()).collect();
+    let tags = if tags.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", tags.join(", "))
+    };
+    Some((stars.min(6), format!("{}{tags}", inline(title))))
+}
+
+fn keyword_block(lines: &[Line<'_>], keyword: &str, depth: usize, out: &mut Extracted) -> usize {
+    let lower = keyword.to_ascii_lowercase();
+    let first = lines[0];
+    if let Some(name) = lower.strip_prefix("begin_") {
+        let name = name.split_whitespace().next().unwrap_or_default();
+        return named_block(lines, name, depth, out);
+    }
+    let value = keyword
+        .split_once(':')
+        .map_or("", |(_, value)| value.trim());
+    let name = lower.split(':').next().unwrap_or_default();
+    match name.split('[').next().unwrap_or_default() {
+        "title" if out.title.is_none() => {
+            out.title = Some(inline(value));
+            add(out, first.number, Block::Paragraph(&inline(value)));
+        }
+        "title" | "subtitle" | "author" | "date" | "caption" | "description" => {
+            add(out, first.number, Block::Paragraph(&inline(value)));
+        }
+        "include" => out.dropped.add(Reason::Include, keyword.len() as u64, None),
+        _ => out
+            .dropped
+            .add(Reason::Properties, keyword.len() as u64, None),
+    }
+    1
+}
+
+fn named_block(lines: &[Line<'_>], name: &str, depth: usize, out: &mut Extracted) -> usize {
+    let first = lines[0];
+    let end = format!("#+end_{name}");
+    let closes = |line: &Line<'_>| line.trimmed().eq_ignore_ascii_case(&end);
+    // One that is not closed is a line without its text.
+    let Some(length) = lines.iter().position(closes) else {
+        add(out, first.number, Block::Paragraph(first.trimmed()));
+        return 1;
+    };
+    let body = &lines[1..length];
+    match name {
+        "src" | "example" | "verse" => {
+            let text = joined(&dedented(body)).replace("\n,*", "\n*");
+            add(out, first.number + 1, Block::Verbatim(&text));
+        }
+        "comment" | "export" => {
+            let bytes = body.iter().map(|line| line.text.len() as u64).sum();
+            let reason = if name == "comment" {
+                Reason::Comment
+            } else {
+                Reason::Code
+            };
+            out.dropped.add(reason, bytes, None);
+        }
+        _ if depth < DEEPEST => blocks(&dedented(body), depth + 1, out),
+        _ => add(
+            out,
+            first.number + 1,
+            Block::Paragraph(&inline(&joined(body))),
+        ),
+    }
+    length + 1
+}
+
+fn drawer(lines: &[Line<'_>]) -> Option<usize> {
+    /// Longer drawers are taken for text.
+    const MOST: usize = 1000;
+    let name = lines[0].trimmed().strip_prefix(':')?.strip_suffix(':')?;
+    let is_name = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    let end = lines
+        .iter()
+        .take(MOST)
+        .position(|line| line.trimmed().eq_ignore_ascii_case(":end:"))?;
+    (is_name && end > 0).then_some(end + 1)
+}
+
+fn is_planning(text: &str) -> bool {
+    ["SCHEDULED:", "DEADLINE:", "CLOSED:", "CLOCK:"]
+        .iter()
+        .any(|word| text.starts_with(word))
+}
+
+fn table(lines: &[Line<'_>], out: &mut Extracted) -> usize {
+    let length = lines
+        .iter()
+        .take_while(|line| line.trimmed().starts_with('|'))
+        .count();
+    let rows = lines[..length].iter().map(|line| line.trimmed());
+    let rows = rows.filter(|row| !row.starts_with("|-"));
+    let rows = rows.map(|row| {
+        let row = row.trim_start_matches('|').trim_end_matches('|');
+        row.split('|').map(|cell| inline(cell.trim())).collect()
+    });
+    add(out, lines[0].number, Block::Table(&squared(rows.collect())));
+    length
+}
+
+/// The number and the text of an item.
+fn item(line: &str) -> Option<(Option<u64>, &str)> {
+    let text = line.trim_start();
+    let indent = line.len() - text.len();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (sign, rest) = text.split_at_checked(digits + 1)?;
+    let is_sign = match sign {
+        "-" | "+" => true,
+        "*" => indent > 0,
+        _ => (1..=9).contains(&digits) && sign.ends_with(['.', ')']),
+    };
+    let is_item = is_sign && (rest.is_empty() || rest.starts_with([' ', '\t']));
+    is_item.then(|| (sign[..digits].parse().ok(), rest.trim()))
+}
+
+fn list_item(lines: &[Line<'_>], number: Option<u64>, first: &str, out: &mut Extracted) -> usize {
+    let indent = lines[0].indent();
+    let goes_on = |line: &&Line<'_>| line.indent() > indent && is_prose(**line);
+    let length = 1 + lines[1..].iter().take_while(goes_on).count();
+    let mut text = first.to_owned();
+    for line in &lines[1..length] {
+        text.push('\n');
+        text.push_str(line.trimmed());
+    }
+    let text = inline(&text).replacen(" :: ", ": ", 1);
+    let depth = indent / 2;
+    add(
+        out,
+        lines[0].number,
+        Block::Item {
+            depth,
+            number,
+            text: &text,
+        },
+    );
+    length
+}
+
+/// Text without marks; of a link its words.
+fn inline(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("[[") {
+        kept.push_str(&rest[..at]);
+        let Some(end) = closing(rest, at + 2, "]]") else {
+            kept.push_str("[[");
+            rest = &rest[at + 2..];
+            continue;
+        };
+        let link = &rest[at + 2..end];
+        kept.push_str(link.split_once("][").map_or(link, |(_, words)| words));
+        rest = &rest[end + 2..];
+    }
+    kept.push_str(rest);
+    unmarked(&kept, &["*", "/", "_", "+"], &["=", "~"])
+}
