@@ -6,6 +6,8 @@
 //! source holds the same document id is asked of the file system, or of the store.
 
 mod error;
+mod format;
+mod member;
 mod object;
 mod origin;
 mod store;
@@ -13,8 +15,9 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 pub use error::SourceError;
+pub use format::{Archive, Compression, EXTENSIONS, Format, Shape};
+pub use member::{Allowance, Container, INSIDE, Member, clean_name};
 pub use object::{Object, ObjectReader};
 pub use origin::{MAX_ID_BYTES, Origin, check_id};
 use walk::{Source, Step, Walk, understand};
@@ -34,7 +37,18 @@ impl Input {
         match &self.location {
             InputLocation::File(path) => Origin::file(path),
             InputLocation::Object(object) => Origin::url(object.url()),
+            InputLocation::Member(member) => Origin::inside(member.path()),
             InputLocation::Stdin => Origin::stdin(),
+        }
+    }
+
+    /// The name of its file; empty where there is none.
+    pub fn file_name(&self) -> std::borrow::Cow<'_, str> {
+        match &self.location {
+            InputLocation::File(path) => path.file_name().unwrap_or_default().to_string_lossy(),
+            InputLocation::Object(object) => object.file_name().into(),
+            InputLocation::Member(member) => member.file_name().into(),
+            InputLocation::Stdin => "".into(),
         }
     }
 }
@@ -45,6 +59,8 @@ pub enum InputLocation {
     File(PathBuf),
     /// An object of an object store.
     Object(Object),
+    /// A part of another input.
+    Member(Member),
     /// Standard input, which can be read only once.
     Stdin,
 }
@@ -265,7 +281,9 @@ fn id_of(path: &Path) -> Result<String, SourceError> {
 fn id_fits(input: Input) -> Result<Input, SourceError> {
     match &input.location {
         InputLocation::File(path) => drop(id_of(Path::new(path.file_name().unwrap_or_default()))?),
-        InputLocation::Object(_) => drop(check_id(input.id.clone(), || input.origin())?),
+        InputLocation::Object(_) | InputLocation::Member(_) => {
+            drop(check_id(input.id.clone(), || input.origin())?);
+        }
         InputLocation::Stdin => {}
     }
     Ok(input)
@@ -273,56 +291,3 @@ fn id_fits(input: Input) -> Result<Input, SourceError> {
 
 #[cfg(test)]
 mod tests;
-
-/// What the bytes of an input mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Plain text: one document.
-    Text,
-    /// Markdown: one document.
-    Markdown,
-    /// HTML: one document.
-    Html,
-    /// One JSON object per line: many documents.
-    Jsonl,
-    /// Comma-separated values with a header: many documents.
-    Csv,
-    /// Tab-separated values with a header, without quoting: many documents.
-    Tsv,
-    /// PDF: one document.
-    Pdf,
-    /// Parquet: many documents, one in each row.
-    Parquet,
-}
-
-/// The extensions that are known, for messages.
-pub const EXTENSIONS: &str =
-    "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet";
-
-impl Format {
-    /// The name that options give it.
-    pub fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// The format of a name that [`Format::name`] gave.
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::from_str(name, false).ok()
-    }
-
-    /// The format that a file's extension stands for, in any case.
-    pub fn of_path(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "txt" | "text" => Some(Self::Text),
-            "md" | "markdown" => Some(Self::Markdown),
-            "html" | "htm" => Some(Self::Html),
-            "jsonl" | "ndjson" => Some(Self::Jsonl),
-            "csv" => Some(Self::Csv),
-            "tsv" => Some(Self::Tsv),
-            "pdf" => Some(Self::Pdf),
-            "parquet" => Some(Self::Parquet),
-            _ => None,
-        }
-    }
-}

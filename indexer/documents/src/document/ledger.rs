@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum Location {
     Page(u32),
+    Slide(u32),
+    /// A sheet of a workbook, by its name.
+    Sheet(String),
+    /// A chapter or another part with a name.
+    Section(String),
+    /// A cell of a notebook.
+    Cell(u32),
 }
 
 /// What was left out, by the reason, with how much of it there was.
@@ -42,6 +49,18 @@ pub enum Reason {
     Embedded,
     /// A field whose bytes are no text.
     BinaryField,
+    /// Text that tracked changes delete.
+    DeletedText,
+    /// Remarks beside a text.
+    Comment,
+    /// Sheets, slides and letters that are hidden in an office file.
+    HiddenInOffice,
+    /// Files inside a file whose format is not read.
+    UnreadAttachment,
+    /// A part of an office file or a book that cannot be read.
+    BrokenPart,
+    /// A picture without text.
+    Picture,
     /// Nothing is left out, but how the bytes were read is a guess.
     GuessedEncoding,
 }
@@ -108,6 +127,8 @@ impl Ledger {
             Reason::PageWithoutText
             | Reason::BrokenPage
             | Reason::UnknownLetter
+            | Reason::HiddenInOffice
+            | Reason::BrokenPart
             | Reason::GuessedEncoding => true,
             Reason::DataUri
             | Reason::BinaryField
@@ -116,7 +137,11 @@ impl Ledger {
             | Reason::Hidden
             | Reason::OutsideMain
             | Reason::Code
-            | Reason::Embedded => false,
+            | Reason::Embedded
+            | Reason::DeletedText
+            | Reason::Comment
+            | Reason::UnreadAttachment
+            | Reason::Picture => false,
         })
     }
 
@@ -138,6 +163,12 @@ impl Reason {
             Self::OutsideMain => "pages have text beside their main part, which was left out",
             Self::Code => "scripts and styles were left out",
             Self::Embedded => "drawings and embedded pages with text were left out",
+            Self::DeletedText => "passages that tracked changes delete were left out",
+            Self::Comment => "comments were left out",
+            Self::HiddenInOffice => "hidden sheets, slides or passages were left out",
+            Self::UnreadAttachment => "attached files of formats that are not read were left out",
+            Self::BrokenPart => "parts cannot be read",
+            Self::Picture => "pictures were left out",
             Self::BinaryField => "fields are not text and were left out",
             Self::GuessedEncoding => {
                 "files are not utf-8 and were read in an encoding that was guessed"
@@ -166,6 +197,10 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Page(page) => write!(f, "page {page}"),
+            Self::Slide(slide) => write!(f, "slide {slide}"),
+            Self::Sheet(sheet) => write!(f, "sheet {sheet}"),
+            Self::Section(section) => f.write_str(section),
+            Self::Cell(cell) => write!(f, "cell {cell}"),
         }
     }
 }

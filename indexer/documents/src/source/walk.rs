@@ -269,16 +269,10 @@ pub fn understand(argument: &str, stdin: Format) -> Result<Source, SourceError> 
 }
 
 fn understand_stdin(format: Format) -> Result<Source, SourceError> {
-    match format {
-        Format::Parquet => Err(SourceError::StdinParquet),
-        Format::Text
-        | Format::Markdown
-        | Format::Html
-        | Format::Jsonl
-        | Format::Csv
-        | Format::Tsv
-        | Format::Pdf => Ok(Source::Stdin { format }),
+    if format == Format::Parquet {
+        return Err(SourceError::StdinParquet);
     }
+    Ok(Source::Stdin { format })
 }
 
 fn understand_glob(argument: &str) -> Result<Source, SourceError> {
