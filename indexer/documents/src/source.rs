@@ -6,6 +6,8 @@
 //! source holds the same document id is asked of the file system, or of the store.
 
 mod error;
+mod format;
+mod member;
 mod object;
 mod origin;
 mod store;
@@ -13,8 +15,9 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 pub use error::SourceError;
+pub use format::{Archive, Compression, EXTENSIONS, Format, Shape};
+pub use member::{Allowance, Container, INSIDE, Member, clean_name};
 pub use object::{Object, ObjectReader};
 pub use origin::{MAX_ID_BYTES, Origin, check_id};
 use walk::{Source, Step, Walk, understand};
@@ -34,7 +37,18 @@ impl Input {
         match &self.location {
             InputLocation::File(path) => Origin::file(path),
             InputLocation::Object(object) => Origin::url(object.url()),
+            InputLocation::Member(member) => Origin::inside(member.path()),
             InputLocation::Stdin => Origin::stdin(),
+        }
+    }
+
+    /// The name of its file; empty where there is none.
+    pub fn file_name(&self) -> std::borrow::Cow<'_, str> {
+        match &self.location {
+            InputLocation::File(path) => path.file_name().unwrap_or_default().to_string_lossy(),
+            InputLocation::Object(object) => object.file_name().into(),
+            InputLocation::Member(member) => member.file_name().into(),
+            InputLocation::Stdin => "".into(),
         }
     }
 }
@@ -45,6 +59,8 @@ pub enum InputLocation {
     File(PathBuf),
     /// An object of an object store.
     Object(Object),
+    /// A part of another input.
+    Member(Member),
     /// Standard input, which can be read only once.
     Stdin,
 }
@@ -265,7 +281,9 @@ fn id_of(path: &Path) -> Result<String, SourceError> {
 fn id_fits(input: Input) -> Result<Input, SourceError> {
     match &input.location {
         InputLocation::File(path) => drop(id_of(Path::new(path.file_name().unwrap_or_default()))?),
-        InputLocation::Object(_) => drop(check_id(input.id.clone(), || input.origin())?),
+        InputLocation::Object(_) | InputLocation::Member(_) => {
+            drop(check_id(input.id.clone(), || input.origin())?);
+        }
         InputLocation::Stdin => {}
     }
     Ok(input)
@@ -273,160 +291,3 @@ fn id_fits(input: Input) -> Result<Input, SourceError> {
 
 #[cfg(test)]
 mod tests;
-
-/// What the bytes of an input mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Plain text: one document.
-    Text,
-    /// Markdown: one document.
-    Markdown,
-    /// HTML: one document.
-    Html,
-    /// One JSON object per line: many documents.
-    Jsonl,
-    /// Comma-separated values with a header: many documents.
-    Csv,
-    /// Tab-separated values with a header, without quoting: many documents.
-    Tsv,
-    /// PDF: one document.
-    Pdf,
-    /// Parquet: many documents, one in each row.
-    Parquet,
-    /// reStructuredText: one document.
-    Rst,
-    /// AsciiDoc: one document.
-    Asciidoc,
-    /// Org: one document.
-    Org,
-    /// LaTeX: one document.
-    Latex,
-    /// XML, such as JATS, DocBook or TEI: one document.
-    Xml,
-    /// Subtitles of SubRip: one document.
-    Srt,
-    /// Subtitles of WebVTT: one document.
-    Vtt,
-    /// Source code of a shell: one document.
-    Bash,
-    /// Source code of C: one document.
-    C,
-    /// Source code of C++: one document.
-    Cpp,
-    /// Source code of C#: one document.
-    Csharp,
-    /// Source code of Go: one document.
-    Go,
-    /// Source code of Java: one document.
-    Java,
-    /// Source code of JavaScript: one document.
-    Javascript,
-    /// Source code of Kotlin: one document.
-    Kotlin,
-    /// Source code of PHP: one document.
-    Php,
-    /// Source code of Python: one document.
-    Python,
-    /// Source code of Ruby: one document.
-    Ruby,
-    /// Source code of Rust: one document.
-    Rust,
-    /// Source code of TypeScript: one document.
-    Typescript,
-    /// Source code of TypeScript with elements of pages in it: one document.
-    Tsx,
-}
-
-/// The extensions that are known, for messages.
-pub const EXTENSIONS: &str = "txt, text, md, markdown, html, htm, jsonl, ndjson, csv, tsv, pdf, parquet, rst, adoc, asciidoc, org, tex, xml, nxml, \
-     dbk, srt, vtt, and those of source code";
-
-impl Format {
-    /// The name that options give it.
-    pub fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// Whether it is a text that is read in a process of its own: markup, or source code.
-    pub fn is_isolated_text(self) -> bool {
-        match self {
-            Self::Text
-            | Self::Markdown
-            | Self::Html
-            | Self::Jsonl
-            | Self::Csv
-            | Self::Tsv
-            | Self::Pdf
-            | Self::Parquet => false,
-            Self::Rst
-            | Self::Asciidoc
-            | Self::Org
-            | Self::Latex
-            | Self::Xml
-            | Self::Srt
-            | Self::Vtt
-            | Self::Bash
-            | Self::C
-            | Self::Cpp
-            | Self::Csharp
-            | Self::Go
-            | Self::Java
-            | Self::Javascript
-            | Self::Kotlin
-            | Self::Php
-            | Self::Python
-            | Self::Ruby
-            | Self::Rust
-            | Self::Typescript
-            | Self::Tsx => true,
-        }
-    }
-
-    /// The format of a name that [`Format::name`] gave.
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::from_str(name, false).ok()
-    }
-
-    /// The format that a file's extension stands for, in any case.
-    pub fn of_path(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "txt" | "text" => Some(Self::Text),
-            "md" | "markdown" => Some(Self::Markdown),
-            "html" | "htm" => Some(Self::Html),
-            "jsonl" | "ndjson" => Some(Self::Jsonl),
-            "csv" => Some(Self::Csv),
-            "tsv" => Some(Self::Tsv),
-            "pdf" => Some(Self::Pdf),
-            "parquet" => Some(Self::Parquet),
-            extension => Self::of_isolated_text(extension),
-        }
-    }
-
-    fn of_isolated_text(extension: &str) -> Option<Self> {
-        match extension {
-            "rst" | "rest" => Some(Self::Rst),
-            "adoc" | "asciidoc" | "asc" => Some(Self::Asciidoc),
-            "org" => Some(Self::Org),
-            "tex" | "ltx" => Some(Self::Latex),
-            "xml" | "nxml" | "dbk" | "tei" => Some(Self::Xml),
-            "srt" => Some(Self::Srt),
-            "vtt" => Some(Self::Vtt),
-            "sh" | "bash" => Some(Self::Bash),
-            "c" | "h" => Some(Self::C),
-            "cc" | "cpp" | "cxx" | "hh" | "hpp" | "hxx" => Some(Self::Cpp),
-            "cs" => Some(Self::Csharp),
-            "go" => Some(Self::Go),
-            "java" => Some(Self::Java),
-            "js" | "mjs" | "cjs" | "jsx" => Some(Self::Javascript),
-            "kt" | "kts" => Some(Self::Kotlin),
-            "php" => Some(Self::Php),
-            "py" | "pyi" => Some(Self::Python),
-            "rb" => Some(Self::Ruby),
-            "rs" => Some(Self::Rust),
-            "ts" | "mts" | "cts" => Some(Self::Typescript),
-            "tsx" => Some(Self::Tsx),
-            _ => None,
-        }
-    }
-}

@@ -278,7 +278,7 @@ fn bytes(input: &Input) -> String {
         InputLocation::File(path) => path,
         // To read all of it only for its digest would take as long as the rebuild itself.
         InputLocation::Object(object) => return object.mark().to_owned(),
-        InputLocation::Stdin => return input.origin().to_string(),
+        InputLocation::Member(_) | InputLocation::Stdin => return input.origin().to_string(),
     };
     let digest = std::fs::File::open(path).and_then(Digest::of_reader);
     digest.map_or_else(|error| error.to_string(), String::from)

@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 
 use crate::corpus;
-use crate::corpus::read::is_one_document;
 use crate::corpus::seen::identity;
 use documents::extract::Extractor;
 use documents::source::Format;
@@ -29,11 +28,7 @@ impl Claimed {
         let mut sources = corpus::open(sources, Format::Jsonl)?;
         for input in &mut sources {
             match input {
-                Ok(input) if is_one_document(&input) => claimed.sorted.push(identity(&input.id)),
-                Ok(input) => {
-                    let ids = extractor.extract(input);
-                    ids.for_each(|record| claimed.add(record.map(|document| document.id)));
-                }
+                Ok(input) => extractor.ids(input).for_each(|id| claimed.add(id)),
                 Err(error) => claimed.add(Err(error)),
             }
         }

@@ -289,7 +289,7 @@ mod tests {
             ),
             (
                 json!({"language": "klingon"}),
-                "language `klingon` is not known; one of none, arabic",
+                "language `klingon` is not known; one of arabic",
             ),
             (
                 json!({"stopwords": "armenian"}),

@@ -156,7 +156,8 @@ impl Tokenizer {
     /// Never: it is a constant.
     #[must_use]
     pub fn of_words() -> Self {
-        Self::from_bytes(WORDS.as_bytes(), SpecialTokens::Text).expect("the tokenizer of words is valid")
+        Self::from_bytes(WORDS.as_bytes(), SpecialTokens::Text)
+            .expect("the tokenizer of words is valid")
     }
 
     /// Reads a tokenizer from the bytes of a `tokenizer.json`.

@@ -84,8 +84,18 @@ pub enum Reason {
     Embedded,
     /// A field whose bytes are no text.
     BinaryField,
+    /// Text that tracked changes delete.
+    DeletedText,
     /// Remarks beside a text.
     Comment,
+    /// Sheets, slides and letters that are hidden in an office file.
+    HiddenInOffice,
+    /// Files inside a file whose format is not read.
+    UnreadAttachment,
+    /// A part of an office file or a book that cannot be read.
+    BrokenPart,
+    /// A picture without text.
+    Picture,
     /// Settings, properties and times of a text that are not shown with it.
     Properties,
     /// Other files that a text takes in.
@@ -160,6 +170,8 @@ impl Ledger {
             Reason::PageWithoutText
             | Reason::BrokenPage
             | Reason::UnknownLetter
+            | Reason::HiddenInOffice
+            | Reason::BrokenPart
             | Reason::GuessedEncoding => true,
             Reason::LongMetadata
             | Reason::Comment
@@ -173,7 +185,11 @@ impl Ledger {
             | Reason::Hidden
             | Reason::OutsideMain
             | Reason::Code
-            | Reason::Embedded => false,
+            | Reason::Embedded
+            | Reason::DeletedText
+            | Reason::Comment
+            | Reason::UnreadAttachment
+            | Reason::Picture => false,
         })
     }
 
@@ -195,6 +211,12 @@ impl Reason {
             Self::OutsideMain => "pages have text beside their main part, which was left out",
             Self::Code => "scripts and styles were left out",
             Self::Embedded => "drawings and embedded pages with text were left out",
+            Self::DeletedText => "passages that tracked changes delete were left out",
+            Self::Comment => "comments were left out",
+            Self::HiddenInOffice => "hidden sheets, slides or passages were left out",
+            Self::UnreadAttachment => "attached files of formats that are not read were left out",
+            Self::BrokenPart => "parts cannot be read",
+            Self::Picture => "pictures were left out",
             Self::BinaryField => "fields are not text and were left out",
             Self::GuessedEncoding => {
                 "files are not utf-8 and were read in an encoding that was guessed"

@@ -31,6 +31,11 @@ impl Fence {
         (length >= 3 && !inline).then_some(Self { mark, length })
     }
 
+    /// A line that ends this fence.
+    pub fn closing(self) -> String {
+        String::from(char::from(self.mark)).repeat(self.length)
+    }
+
     /// Whether `line` ends this fence.
     pub fn closed_by(self, line: &str) -> bool {
         unindented(line).is_some_and(|rest| {

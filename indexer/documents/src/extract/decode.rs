@@ -24,6 +24,7 @@ pub fn read(input: &Input, limit: Limit) -> Result<Vec<u8>, SourceError> {
     let size = match &input.location {
         InputLocation::File(path) => std::fs::metadata(path).map_err(fault)?.len(),
         InputLocation::Object(object) => object.bytes(),
+        InputLocation::Member(member) => member.bytes(),
         InputLocation::Stdin => 0,
     };
     if size > limit.bytes as u64 {

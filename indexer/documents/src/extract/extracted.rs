@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::markdown::is_item;
+use crate::document::markdown::{Fence, heading, is_item, is_row};
 use crate::document::{Definition, Ledger, Location};
 
 /// Reads a file of one format. The error says what is wrong with the file, and quotes nothing of it.
@@ -27,6 +27,16 @@ pub struct Extracted {
     #[serde(default)]
     pub definitions: Option<Vec<Definition>>,
     pub dropped: Ledger,
+    /// Files that lie inside, in their order.
+    #[serde(skip)]
+    pub attachments: Vec<Attachment>,
+}
+
+/// A file inside another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub name: String,
+    pub bytes: Vec<u8>,
 }
 
 /// A piece of text with its structure.
@@ -43,6 +53,8 @@ pub enum Block<'a> {
     },
     /// Text whose white space counts.
     Verbatim(&'a str),
+    /// Text that is Markdown already.
+    Markdown(&'a str),
     /// Rows of cells; the first row is the header.
     Table(&'a [Vec<String>]),
 }
@@ -57,7 +69,12 @@ impl Extracted {
     /// Adds a block; one without text leaves nothing behind.
     pub fn add(&mut self, block: Block<'_>) {
         match block {
+            Block::Paragraph(text) if self.is_markdown => self.block(text, without_markup),
             Block::Paragraph(text) => self.block(text, |text| text.to_owned()),
+            Block::Markdown(text) => {
+                self.is_markdown = true;
+                self.block(text, |text| text.to_owned());
+            }
             Block::Heading(level, text) => self.heading(level, text),
             Block::Item {
                 depth,
@@ -125,6 +142,162 @@ impl Extracted {
         }
         self.block(&lines.join("\n"), |text| text.to_owned());
     }
+}
+
+/// A block that owns its text.
+#[derive(Clone, Debug)]
+pub enum Owned {
+    Paragraph(String),
+    Heading(usize, String),
+    Item {
+        depth: usize,
+        number: Option<u64>,
+        text: String,
+    },
+    Table(Vec<Vec<String>>),
+}
+
+/// Blocks that are set later, as those of a cell or a text box.
+#[derive(Clone, Debug, Default)]
+pub struct Flow(Vec<Owned>);
+
+impl Owned {
+    pub fn write(self, extracted: &mut Extracted) {
+        match &self {
+            Self::Paragraph(text) => extracted.add(Block::Paragraph(text)),
+            Self::Heading(level, text) => extracted.add(Block::Heading(*level, text)),
+            Self::Item {
+                depth,
+                number,
+                text,
+            } => extracted.add(Block::Item {
+                depth: *depth,
+                number: *number,
+                text,
+            }),
+            Self::Table(rows) => extracted.add(Block::Table(rows)),
+        }
+    }
+
+    /// Its words, for a cell.
+    fn text(&self) -> String {
+        match self {
+            Self::Paragraph(text) | Self::Heading(_, text) => text.clone(),
+            Self::Item {
+                number: Some(number),
+                text,
+                ..
+            } => format!("{number}. {text}"),
+            Self::Item { text, .. } => text.clone(),
+            Self::Table(rows) => {
+                let rows = rows.iter().map(|row| row.join(" "));
+                rows.collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+}
+
+impl Flow {
+    pub fn add(&mut self, block: Owned) {
+        let is_empty = match &block {
+            Owned::Paragraph(text) | Owned::Heading(_, text) | Owned::Item { text, .. } => {
+                text.trim().is_empty()
+            }
+            Owned::Table(rows) => rows.is_empty(),
+        };
+        if !is_empty {
+            self.0.push(block);
+        }
+    }
+
+    pub fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn write(self, extracted: &mut Extracted) {
+        self.0.into_iter().for_each(|block| block.write(extracted));
+    }
+
+    pub fn text(&self) -> String {
+        let texts: Vec<String> = self.0.iter().map(Owned::text).collect();
+        texts.join("\n")
+    }
+}
+
+/// A table whose cells are being read.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    rows: Vec<Vec<Flow>>,
+    /// Columns of the next cell.
+    columns: usize,
+}
+
+impl Table {
+    /// More columns of one cell are a mistake.
+    const MOST_COLUMNS: usize = 1024;
+
+    pub fn add_row(&mut self) {
+        self.rows.push(Vec::new());
+    }
+
+    /// Says that the next cell has several columns.
+    pub fn widen(&mut self, columns: usize) {
+        self.columns = columns.min(Self::MOST_COLUMNS);
+    }
+
+    pub fn add_cell(&mut self, cell: Flow) {
+        let columns = std::mem::take(&mut self.columns).max(1);
+        if self.rows.is_empty() {
+            self.add_row();
+        }
+        if let Some(row) = self.rows.last_mut() {
+            row.push(cell);
+            row.extend(std::iter::repeat_n(Flow::default(), columns - 1));
+        }
+    }
+
+    /// The table as blocks: one with a single column, or a single cell that holds anything, only arranges what is in it.
+    pub fn into_flow(self) -> Flow {
+        let cells = || self.rows.iter().flatten();
+        let is_layout = self.rows.iter().all(|row| row.len() <= 1)
+            || cells().filter(|cell| !cell.is_empty()).count() <= 1;
+        let mut flow = Flow::default();
+        if is_layout {
+            for cell in self.rows.into_iter().flatten() {
+                flow.append(cell);
+            }
+            return flow;
+        }
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(Flow::text).collect());
+        let rows: Vec<Vec<String>> = rows.collect();
+        let is_full = |row: &Vec<String>| row.iter().any(|cell| !cell.trim().is_empty());
+        flow.add(Owned::Table(rows.into_iter().filter(is_full).collect()));
+        flow
+    }
+}
+
+/// Lines of a paragraph that look like structure, which they are not: a sign before them says so.
+fn without_markup(text: &str) -> String {
+    let is_markup =
+        |line: &str| heading(line).is_some() || Fence::opened_by(line).is_some() || is_row(line);
+    if !text.lines().any(is_markup) {
+        return text.to_owned();
+    }
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| match is_markup(line) {
+            true => format!("\\{}", line.trim_start()),
+            false => line.to_owned(),
+        })
+        .collect();
+    lines.join("\n")
 }
 
 fn last_line(text: &str) -> &str {

@@ -62,6 +62,27 @@ pub fn html(
     })
 }
 
+/// A page as Markdown.
+pub struct Page {
+    pub title: Option<String>,
+    pub text: String,
+}
+
+/// Writes a page that lies in another file as Markdown; `None` if it is no text, or nests too deep.
+pub fn markdown_of(bytes: &[u8], dropped: &mut Ledger) -> Option<Page> {
+    let declared = declared(bytes).or(Some(encoding_rs::UTF_8));
+    let encoding = Encoding::for_bom(bytes).map(|(encoding, _)| encoding);
+    let (source, _, is_broken) = encoding.or(declared)?.decode(bytes);
+    if is_broken || nesting::exceeds(&source, MAX_DEPTH) {
+        return None;
+    }
+    let page = parse(&source);
+    Some(Page {
+        title: title_of(&page),
+        text: text_of(&page, dropped),
+    })
+}
+
 /// Parses a page as a reader without scripts sees it: with what is in `noscript`.
 fn parse(page: &str) -> Html {
     let options = ParseOpts {

@@ -13,12 +13,13 @@ use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 
 use super::Limit;
+use super::decode::read;
 use super::guarded;
 use super::record::{self, Columns, document};
 use super::table::TableOptions;
 use crate::document::{Document, Ledger, Reason};
 use crate::source::Origin;
-use crate::source::{Input, InputLocation, SourceError};
+use crate::source::{Compression, Input, InputLocation, SourceError};
 
 mod blocks;
 
@@ -41,8 +42,9 @@ impl Rows {
     /// Opens the input and looks at its columns.
     pub fn open(input: &Input, options: &TableOptions) -> Result<Self, SourceError> {
         let (origin, limit) = (input.origin(), options.limit);
+        let is_compressed = Compression::of_name(&input.file_name()).is_some();
         let reader = match &input.location {
-            InputLocation::File(path) => {
+            InputLocation::File(path) if !is_compressed => {
                 let file = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
                 let (bytes, file) = file.map_err(|source| SourceError::Read {
                     origin: origin.clone(),
@@ -50,10 +52,16 @@ impl Rows {
                 })?;
                 open(bytes, &origin, || SerializedFileReader::new(file))?
             }
-            InputLocation::Object(object) => {
+            InputLocation::Object(object) if !is_compressed => {
                 let blocks = Blocks::of(object.clone());
                 open(object.bytes(), &origin, || {
                     SerializedFileReader::new(blocks)
+                })?
+            }
+            InputLocation::File(_) | InputLocation::Object(_) | InputLocation::Member(_) => {
+                let bytes = bytes::Bytes::from(read(input, options.file)?);
+                open(bytes.len() as u64, &origin, || {
+                    SerializedFileReader::new(bytes)
                 })?
             }
             InputLocation::Stdin => return Err(SourceError::StdinParquet),

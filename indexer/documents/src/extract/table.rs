@@ -50,6 +50,8 @@ pub struct TableOptions {
     pub columns: Columns,
     pub encoding: Option<TextEncoding>,
     pub limit: Limit,
+    /// Of a file that has to be in memory as a whole.
+    pub file: Limit,
 }
 
 /// The rows of an input, in order. A bad row is an `Err` item; the next row follows, unless nobody can say where it is.

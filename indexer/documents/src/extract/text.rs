@@ -12,7 +12,7 @@ use crate::document::blocks::BLOCK_BYTES;
 use crate::document::{
     Amount, Content, Document, Ledger, Markup, Places, Reason, TextFile, markdown,
 };
-use crate::source::{Format, Input, InputLocation, SourceError};
+use crate::source::{Compression, Format, Input, InputLocation, SourceError};
 
 /// The document of a text or Markdown input. Of a large file only the first block is looked at: what is wrong
 /// further on shows when it is chunked, before its first chunk is given.
@@ -22,9 +22,14 @@ pub fn text(
     encoding: Option<TextEncoding>,
 ) -> Result<Document, SourceError> {
     let (content, dropped, read) = match &input.location {
-        InputLocation::File(path) => content_of(path, input, limit, encoding)?,
+        InputLocation::File(path) if Compression::of_name(&input.file_name()).is_none() => {
+            content_of(path, input, limit, encoding)?
+        }
         // Standard input cannot be read twice and an object may change meanwhile, so these have to fit into memory.
-        InputLocation::Stdin | InputLocation::Object(_) => in_memory(input, limit, encoding)?,
+        InputLocation::File(_)
+        | InputLocation::Stdin
+        | InputLocation::Object(_)
+        | InputLocation::Member(_) => in_memory(input, limit, encoding)?,
     };
     let markup = if input.format == Format::Markdown {
         Markup::Markdown
@@ -121,14 +126,14 @@ fn first_block(content: &Content) -> Result<String, SourceError> {
         .unwrap_or_default())
 }
 
-/// The name of the file without its extension.
+/// The name of the file without its extension, and without the one that says how it is compressed.
 pub fn file_title(input: &Input) -> Option<String> {
-    let path = match &input.location {
-        InputLocation::File(path) => path.as_path(),
-        InputLocation::Object(object) => Path::new(object.file_name()),
-        InputLocation::Stdin => return None,
-    };
-    Some(path.file_stem()?.to_string_lossy().into_owned())
+    let name = input.file_name();
+    let mut stem = Path::new(name.as_ref()).file_stem()?;
+    if Compression::of_name(&name).is_some() && Format::of_path(Path::new(stem)).is_some() {
+        stem = Path::new(stem).file_stem()?;
+    }
+    Some(stem.to_string_lossy().into_owned())
 }
 
 /// A document of a format whose text was extracted as a whole.

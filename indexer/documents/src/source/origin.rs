@@ -34,6 +34,11 @@ impl Origin {
         Self::file(Path::new(url))
     }
 
+    /// The origin of a part of another input.
+    pub fn inside(path: &str) -> Self {
+        Self::file(Path::new(path))
+    }
+
     /// The origin of all that comes through standard input.
     pub fn stdin() -> Self {
         Self {
@@ -49,6 +54,14 @@ impl Origin {
             path: Arc::clone(&self.path),
             line: Some(line),
             unit: self.unit,
+        }
+    }
+
+    /// A mail of the same input, by its number.
+    pub fn at_mail(&self, number: u64) -> Self {
+        Self {
+            unit: "mail",
+            ..self.at(number)
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::super::extracted::Extracted;
+use super::super::extracted::{Attachment, Extracted};
 use super::Limits;
 use super::frame::{self, Reply, Request};
 use crate::source::Format;
@@ -116,6 +116,7 @@ impl Child {
         };
         frame::write(&mut socket, &request, bytes)?;
         let mut answer = Err("it has no text".to_owned());
+        let mut attachments = Vec::new();
         loop {
             let (reply, body) = frame::read(&mut socket, limits.text_bytes)?;
             match reply {
@@ -125,9 +126,13 @@ impl Child {
                     answer = Ok(Extracted { text, ..extracted });
                 }
                 Reply::Refused(reason) => answer = Err(reason),
+                Reply::Attached { name } => attachments.push(Attachment { name, bytes: body }),
                 Reply::Ready { retires } => {
                     self.retires = retires;
-                    return Ok(answer);
+                    return Ok(answer.map(|extracted| Extracted {
+                        attachments,
+                        ..extracted
+                    }));
                 }
             }
         }

@@ -26,6 +26,10 @@ pub enum Reply {
     /// The text is the body.
     Extracted(Extracted),
     Refused(String),
+    /// A file inside the one that was read; its bytes are the body.
+    Attached {
+        name: String,
+    },
     /// A child is ready for its next file, or ends because it holds on to too much memory.
     Ready {
         retires: bool,

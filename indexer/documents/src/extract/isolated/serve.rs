@@ -11,7 +11,7 @@ use std::thread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::super::extracted::Extracted;
+use super::super::extracted::{Attachment, Extracted};
 use super::Limits;
 use super::frame::{self, Reply, Request};
 use crate::source::Format;
@@ -72,6 +72,9 @@ fn answer_all(mut socket: &UnixStream, work: &Receiver<Work>) -> io::Result<()> 
             }
             Ok(mut extracted) => {
                 let text = std::mem::take(&mut extracted.text);
+                for Attachment { name, bytes } in std::mem::take(&mut extracted.attachments) {
+                    frame::write(&mut socket, &Reply::Attached { name }, &bytes)?;
+                }
                 frame::write(&mut socket, &Reply::Extracted(extracted), text.as_bytes())?;
             }
             Err(reason) => frame::write(&mut socket, &Reply::Refused(reason), b"")?,

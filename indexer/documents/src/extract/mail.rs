@@ -1,0 +1,270 @@
+//! Mail: the text of a mail, and the files that are attached to it.
+//!
+//! Subject, sender, receivers and date stand before the text, as a reader of mail shows them. Of a text that is there in
+//! several forms the plain one is taken, unless it has far fewer words than the one in HTML. Attachments are documents of
+//! their own; a mail that is attached is one as well. Pictures and other attachments of formats that are not read are counted
+//! by their names.
+
+use std::collections::HashMap;
+
+use mail_parser::{Address, Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
+
+use super::Extractor;
+use super::archive::Opened;
+use super::extracted::{Attachment, Block, Extracted};
+use super::html;
+use crate::document::{Ledger, Reason};
+use crate::source::{Format, Input, Member, SourceError, clean_name};
+
+/// The plain form of a text has at least one of so many words of the form in HTML.
+const LEAST_PART: usize = 2;
+
+/// Reads the text of a mail.
+pub fn mail(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
+    extracted.is_markdown = true;
+    let message = MessageParser::default().parse(bytes);
+    let message = message.filter(|message| !message.headers().is_empty());
+    let message = message.ok_or("it has no header of a mail")?;
+    refuse_encrypted(&message)?;
+    head(&message, extracted);
+    for place in bodies(&message) {
+        body(&message, place, extracted);
+    }
+    for place in &message.attachments {
+        if let Some(part) = message.part(*place) {
+            attach(&message, part, *place as usize, extracted);
+        }
+    }
+    Ok(())
+}
+
+fn refuse_encrypted(message: &Message<'_>) -> Result<(), String> {
+    let kind = message.content_type();
+    let is = |main: &str, sub: &[&str]| {
+        kind.is_some_and(|kind| {
+            let subtype = kind.subtype().unwrap_or_default();
+            kind.ctype().eq_ignore_ascii_case(main)
+                && sub.iter().any(|sub| sub.eq_ignore_ascii_case(subtype))
+        })
+    };
+    if is("multipart", &["encrypted"]) {
+        return Err("it is encrypted (OpenPGP)".to_owned());
+    }
+    let smime = kind.and_then(|kind| kind.attribute("smime-type"));
+    let is_signed = smime.is_some_and(|kind| kind.eq_ignore_ascii_case("signed-data"));
+    if is("application", &["pkcs7-mime", "x-pkcs7-mime"]) && !is_signed {
+        return Err("it is encrypted (S/MIME)".to_owned());
+    }
+    Ok(())
+}
+
+/// What a reader of mail shows above the text.
+fn head(message: &Message<'_>, extracted: &mut Extracted) {
+    let subject = message.subject().unwrap_or_default();
+    let subject = subject.split_whitespace().collect::<Vec<_>>().join(" ");
+    extracted.add(Block::Heading(1, &subject));
+    extracted.title = (!subject.is_empty()).then_some(subject);
+    let people = [
+        ("From", message.from()),
+        ("To", message.to()),
+        ("Cc", message.cc()),
+    ];
+    let mut lines: Vec<String> = people
+        .into_iter()
+        .filter_map(|(name, people)| Some(format!("{name}: {}", people_of(people?))))
+        .collect();
+    if let Some(date) = message.date() {
+        lines.push(format!("Date: {}", date.to_rfc3339()));
+    }
+    extracted.add(Block::Paragraph(&lines.join("\n")));
+}
+
+fn people_of(people: &Address<'_>) -> String {
+    let names = people
+        .iter()
+        .map(|person| match (person.name(), person.address()) {
+            (Some(name), Some(address)) => format!("{name} <{address}>"),
+            (Some(name), None) => name.to_owned(),
+            (None, address) => address.unwrap_or_default().to_owned(),
+        });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The parts that are the text, in their order.
+fn bodies(message: &Message<'_>) -> Vec<u32> {
+    let mut places: Vec<u32> = message.text_body.clone();
+    places.extend(&message.html_body);
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+fn body(message: &Message<'_>, place: u32, extracted: &mut Extracted) {
+    let Some(part) = message.part(place) else {
+        return;
+    };
+    let in_both = message.text_body.contains(&place) && message.html_body.contains(&place);
+    match &part.body {
+        PartType::Text(text) if in_both || !is_thin(message, text) => {
+            extracted.add(Block::Paragraph(text));
+        }
+        PartType::Html(page) if in_both || !plain_is_taken(message) => {
+            let mut dropped = Ledger::default();
+            match html::markdown_of(page.as_bytes(), &mut dropped) {
+                Some(page) => extracted.add(Block::Markdown(&page.text)),
+                None => extracted
+                    .dropped
+                    .add(Reason::BrokenPart, 0, Some("a page".to_owned())),
+            }
+            extracted.dropped.absorb(&dropped);
+        }
+        // The other form of a text, or a picture in it.
+        PartType::Text(_)
+        | PartType::Html(_)
+        | PartType::Binary(_)
+        | PartType::InlineBinary(_)
+        | PartType::Message(_)
+        | PartType::Multipart(_) => {}
+    }
+}
+
+fn words(text: &str) -> usize {
+    text.split_whitespace().count()
+}
+
+/// The words of the form in HTML of the text.
+fn html_words(message: &Message<'_>) -> usize {
+    let pages = message
+        .html_body
+        .iter()
+        .filter(|place| !message.text_body.contains(place));
+    let pages = pages.filter_map(|place| match &message.part(*place)?.body {
+        PartType::Html(page) => html::markdown_of(page.as_bytes(), &mut Ledger::default()),
+        PartType::Text(_)
+        | PartType::Binary(_)
+        | PartType::InlineBinary(_)
+        | PartType::Message(_)
+        | PartType::Multipart(_) => None,
+    });
+    pages.map(|page| words(&page.text)).sum()
+}
+
+/// Whether a plain form says little of what the other form says.
+fn is_thin(message: &Message<'_>, text: &str) -> bool {
+    words(text).saturating_mul(LEAST_PART) < html_words(message)
+}
+
+fn plain_is_taken(message: &Message<'_>) -> bool {
+    let plain = message
+        .text_body
+        .iter()
+        .filter(|place| !message.html_body.contains(place));
+    let mut plain = plain.filter_map(|place| match &message.part(*place)?.body {
+        PartType::Text(text) => Some(text),
+        PartType::Html(_)
+        | PartType::Binary(_)
+        | PartType::InlineBinary(_)
+        | PartType::Message(_)
+        | PartType::Multipart(_) => None,
+    });
+    plain.any(|text| !is_thin(message, text))
+}
+
+fn attach(message: &Message<'_>, part: &MessagePart<'_>, place: usize, extracted: &mut Extracted) {
+    let bytes = match &part.body {
+        PartType::Message(inside) => inside.raw_message.to_vec(),
+        PartType::Text(text) | PartType::Html(text) => text.as_bytes().to_vec(),
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.to_vec(),
+        PartType::Multipart(_) => return,
+    };
+    let bytes = match (&part.body, bytes.is_empty()) {
+        // Where the library keeps it, the message begins in the whole.
+        (PartType::Message(_), true) => {
+            let range = part.offset_body as usize..part.offset_end as usize;
+            message.raw_message.get(range).unwrap_or_default().to_vec()
+        }
+        _ => bytes,
+    };
+    if bytes.is_empty() {
+        return;
+    }
+    extracted.attachments.push(Attachment {
+        name: name_of(part, place),
+        bytes,
+    });
+}
+
+/// The name of an attachment, with the extension of its type if it has none.
+fn name_of(part: &MessagePart<'_>, place: usize) -> String {
+    let name = part.attachment_name().map(|name| {
+        // Some mailers put the whole path.
+        name.rsplit(['/', '\\'])
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    });
+    let name = name
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("part-{place}"));
+    if Format::of_path(std::path::Path::new(&name)).is_some() {
+        return name;
+    }
+    let kind = part.content_type();
+    let kind = kind.map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()));
+    let extension = match (
+        &part.body,
+        kind.unwrap_or_default().to_ascii_lowercase().as_str(),
+    ) {
+        (PartType::Message(_), _) | (_, "message/rfc822") => "eml",
+        (PartType::Html(_), _) => "html",
+        (_, "text/plain") => "txt",
+        (_, "text/markdown") => "md",
+        (_, "application/pdf") => "pdf",
+        (_, "application/rtf" | "text/rtf") => "rtf",
+        (_, "application/zip") => "zip",
+        (_, "application/vnd.openxmlformats-officedocument.wordprocessingml.document") => "docx",
+        (_, "application/vnd.openxmlformats-officedocument.presentationml.presentation") => "pptx",
+        (_, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet") => "xlsx",
+        (_, "application/vnd.oasis.opendocument.text") => "odt",
+        (_, "application/vnd.oasis.opendocument.spreadsheet") => "ods",
+        _ => return name,
+    };
+    format!("{name}.{extension}")
+}
+
+/// The attachments of a mail as inputs. What is not read goes into the ledger.
+pub fn attached(
+    mail: &Input,
+    attachments: Vec<Attachment>,
+    extractor: &Extractor,
+    dropped: &mut Ledger,
+) -> Result<Vec<Result<Input, SourceError>>, SourceError> {
+    if attachments.is_empty() {
+        return Ok(Vec::new());
+    }
+    let opened = Opened::new(mail, extractor)?;
+    let mut names: HashMap<String, u32> = HashMap::new();
+    let mut found = Vec::new();
+    for Attachment { name, bytes } in attachments {
+        let name = clean_name(&name);
+        let copies = names.entry(name.clone()).or_insert(0);
+        *copies += 1;
+        let format = Format::of_path(std::path::Path::new(&name));
+        let unique = if *copies > 1 {
+            format!("{name}~{copies}")
+        } else {
+            name
+        };
+        let size = bytes.len() as u64;
+        let container = opened.container();
+        let member = opened.member(&unique, format, |path| {
+            Member::of_bytes(path, bytes.into(), container)
+        });
+        match member.transpose() {
+            Some(member) => found.push(member),
+            None => dropped.add(Reason::UnreadAttachment, size, Some(unique)),
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,480 @@
+//! OpenDocument: texts, spreadsheets and presentations of LibreOffice and others, one document per file.
+//!
+//! Notes stand behind the paragraph that refers to them, text boxes behind the one that they hang on. Cells have the text that
+//! the program has shown in them. The notes of a speaker follow their slide. Comments, text that tracked changes delete,
+//! hidden sheets, slides and sections, and headers and footers are left out and counted.
+
+use std::collections::HashMap;
+
+use super::docx::count;
+use super::extracted::{Block, Extracted, Flow, Owned, Table};
+use super::package::Package;
+use super::xlsx::Regions;
+use super::xml::{Node, Tag, Xml};
+use crate::document::{Location, Reason};
+
+mod styles;
+
+use styles::Styles;
+
+/// A cell or a row is repeated at most so often: programs repeat empty ones to the end of a sheet.
+const MOST_REPEATED: usize = 256;
+
+/// Reads the text of an odt, ods or odp.
+pub fn opendocument(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
+    extracted.is_markdown = true;
+    let package = Package::open(bytes)?;
+    let manifest = package
+        .xml("META-INF/manifest.xml")
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    if manifest.contains("encryption-data") {
+        return Err("it is encrypted with a password".to_owned());
+    }
+    let content = package.xml("content.xml")?;
+    let content = content.ok_or("it has no part `content.xml`")?;
+    let mut reader = Body::new(extracted);
+    reader.styles = Styles::read(&mut Xml::new(&content, "content.xml"))?;
+    reader.read(&mut Xml::new(&content, "content.xml"))?;
+    if let Some(styles) = package.xml("styles.xml").ok().flatten() {
+        for element in ["header", "footer"] {
+            let mut xml = Xml::new(&styles, "styles.xml");
+            count(&mut xml, element, extracted, Reason::Furniture)?;
+        }
+    }
+    if extracted.title.is_none()
+        && let Some(meta) = package.xml("meta.xml").ok().flatten()
+    {
+        let title = Xml::new(&meta, "meta.xml").text_of_first("title");
+        extracted.title = title.ok().flatten().filter(|title| !title.is_empty());
+    }
+    Ok(())
+}
+
+struct Body<'a> {
+    extracted: &'a mut Extracted,
+    styles: Styles,
+    paragraphs: Vec<Paragraph>,
+    /// The lists that are open.
+    lists: Vec<List>,
+    tables: Vec<Table>,
+    flows: Vec<Flow>,
+    sheet: Option<Sheet>,
+    slides: u32,
+    /// The slide is hidden that is open, and where its text began.
+    hidden_slide: bool,
+    /// The role of the box that is open in a slide.
+    role: String,
+    in_notes: bool,
+    is_presentation: bool,
+    /// Numbers of lists by their style, which later lists may go on with.
+    last_numbers: HashMap<String, u64>,
+}
+
+#[derive(Default)]
+struct Paragraph {
+    text: String,
+    heading: Option<usize>,
+    is_title: bool,
+    after: Flow,
+}
+
+#[derive(Default)]
+struct List {
+    style: String,
+    next: u64,
+    /// Whether its item has no paragraph yet.
+    begins: bool,
+}
+
+/// A sheet of a spreadsheet.
+#[derive(Default)]
+struct Sheet {
+    name: String,
+    regions: Regions,
+    text: Extracted,
+    row: u64,
+    cells: usize,
+    /// How often the row and the cell are there that are open.
+    rows_repeated: usize,
+    repeated: usize,
+    filled: Vec<(usize, String)>,
+}
+
+impl<'a> Body<'a> {
+    fn new(extracted: &'a mut Extracted) -> Self {
+        Self {
+            extracted,
+            styles: Styles::default(),
+            paragraphs: Vec::new(),
+            lists: Vec::new(),
+            tables: Vec::new(),
+            flows: Vec::new(),
+            sheet: None,
+            slides: 0,
+            hidden_slide: false,
+            role: String::new(),
+            in_notes: false,
+            is_presentation: false,
+            last_numbers: HashMap::new(),
+        }
+    }
+
+    fn read(&mut self, xml: &mut Xml<'_>) -> Result<(), String> {
+        let mut in_body = false;
+        while let Some(node) = xml.next()? {
+            match node {
+                Node::Open(tag) if !in_body => in_body = tag.name() == "body",
+                Node::Open(tag) => self.open(&tag, xml)?,
+                Node::Text(text) if in_body => self.text(&text),
+                Node::Close(name) if in_body => self.close(&name),
+                Node::Text(_) | Node::Close(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// White space counts as one space each, as in HTML.
+    fn text(&mut self, text: &str) {
+        let Some(paragraph) = self.paragraphs.last_mut() else {
+            return;
+        };
+        let mut is_space = paragraph.text.ends_with([' ', '\n']);
+        for letter in text.chars() {
+            let space = matches!(letter, ' ' | '\t' | '\n' | '\r');
+            if !space {
+                paragraph.text.push(letter);
+            } else if !is_space {
+                paragraph.text.push(' ');
+            }
+            is_space = space;
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        if let Some(paragraph) = self.paragraphs.last_mut() {
+            paragraph.text.push_str(text);
+        }
+    }
+
+    fn left_out(&mut self, reason: Reason, text: &str, place: Option<String>) {
+        let bytes: usize = text.split_whitespace().map(str::len).sum();
+        if bytes > 0 {
+            self.extracted.dropped.add(reason, bytes as u64, place);
+        }
+    }
+
+    fn open(&mut self, tag: &Tag<'_>, xml: &mut Xml<'_>) -> Result<(), String> {
+        match &*tag.name() {
+            "p" | "h" => self.begin_paragraph(tag),
+            "s" => self.push(&" ".repeat(tag.number("c").unwrap_or(1).min(MOST_REPEATED))),
+            "tab" => self.push("\t"),
+            "line-break" => self.push("\n"),
+            "note" => self.note(xml)?,
+            "annotation" => {
+                let words = xml.skip()?;
+                self.left_out(Reason::Comment, &words, None);
+            }
+            "tracked-changes" => {
+                let words = xml.skip()?;
+                self.left_out(Reason::DeletedText, &words, None);
+            }
+            "section" if tag.attribute("display").as_deref() == Some("none") => {
+                let words = xml.skip()?;
+                self.left_out(Reason::HiddenInOffice, &words, tag.attribute("name"));
+            }
+            // Texts that stand for something, such as the template of a page.
+            "forms" | "sequence-decls" | "annotation-end" | "ruby-text" | "event-listeners" => {
+                drop(xml.skip()?)
+            }
+            "list" => {
+                let style = tag
+                    .attribute("style-name")
+                    .or_else(|| self.lists.last().map(|list| list.style.clone()));
+                let style = style.unwrap_or_default();
+                let goes_on = tag.attribute("continue-numbering").as_deref() == Some("true");
+                let next = if goes_on {
+                    self.last_numbers.get(&style).copied()
+                } else {
+                    None
+                };
+                self.lists.push(List {
+                    style,
+                    next: next.unwrap_or(1),
+                    begins: false,
+                });
+            }
+            "list-item" | "list-header" => self
+                .lists
+                .last_mut()
+                .into_iter()
+                .for_each(|list| list.begins = true),
+            "text-box" => self.flows.push(Flow::default()),
+            "desc" => {
+                let words = xml.skip()?;
+                self.push(&format!(" {} ", words.trim()));
+            }
+            _ => self.open_in_page_or_table(tag, xml)?,
+        }
+        Ok(())
+    }
+
+    fn open_in_page_or_table(&mut self, tag: &Tag<'_>, xml: &mut Xml<'_>) -> Result<(), String> {
+        match &*tag.name() {
+            "spreadsheet" => self.sheet = Some(Sheet::default()),
+            "presentation" => self.is_presentation = true,
+            "page" if self.is_presentation => self.begin_slide(tag),
+            "frame" => self.role = tag.attribute("class").unwrap_or_default(),
+            "notes" => self.in_notes = true,
+            "table" if self.sheet.is_some() && self.tables.is_empty() => {
+                self.begin_sheet(tag, xml)?
+            }
+            "table" => self.tables.push(Table::default()),
+            "table-row" => match &mut self.sheet {
+                Some(sheet) => sheet.begin_row(tag),
+                None => self.tables.last_mut().into_iter().for_each(Table::add_row),
+            },
+            "table-cell" | "covered-table-cell" => {
+                self.flows.push(Flow::default());
+                match &mut self.sheet {
+                    Some(sheet) => {
+                        sheet.repeated = tag.number("number-columns-repeated").unwrap_or(1)
+                    }
+                    None => {
+                        let columns = tag.number("number-columns-spanned").unwrap_or(1);
+                        let is_covered = tag.name() == "covered-table-cell";
+                        let columns = if is_covered { 1 } else { columns };
+                        let table = self.tables.last_mut();
+                        table
+                            .into_iter()
+                            .for_each(|table| table.widen(if columns > 1 { 1 } else { columns }));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin_paragraph(&mut self, tag: &Tag<'_>) {
+        let style = tag.attribute("style-name").unwrap_or_default();
+        let by_level = tag.number("outline-level").unwrap_or(1);
+        let is_title = self.styles.is_a(&style, "Title");
+        self.paragraphs.push(Paragraph {
+            heading: (tag.name() == "h")
+                .then_some(by_level)
+                .or(is_title.then_some(1)),
+            is_title,
+            ..Paragraph::default()
+        });
+    }
+
+    /// A footnote or an endnote: its mark stays where it is, its text follows the paragraph.
+    fn note(&mut self, xml: &mut Xml<'_>) -> Result<(), String> {
+        let outside = xml.depth - 1;
+        let (mut mark, mut body) = (String::new(), String::new());
+        while xml.depth > outside {
+            let Some(node) = xml.next()? else { break };
+            let Node::Open(tag) = node else { continue };
+            match &*tag.name() {
+                "note-citation" => mark = xml.skip()?.trim().to_owned(),
+                "note-body" => body = xml.skip()?.split_whitespace().collect::<Vec<_>>().join(" "),
+                _ => {}
+            }
+        }
+        self.push(&format!("[{mark}]"));
+        if let Some(paragraph) = self.paragraphs.last_mut() {
+            paragraph
+                .after
+                .add(Owned::Paragraph(format!("[{mark}] {body}")));
+        }
+        Ok(())
+    }
+
+    fn begin_slide(&mut self, tag: &Tag<'_>) {
+        self.slides += 1;
+        let style = tag.attribute("style-name").unwrap_or_default();
+        self.hidden_slide = self.styles.is_hidden(&style);
+        if self.hidden_slide {
+            self.flows.push(Flow::default());
+        } else {
+            self.extracted.at(Location::Slide(self.slides));
+        }
+    }
+
+    fn begin_sheet(&mut self, tag: &Tag<'_>, xml: &mut Xml<'_>) -> Result<(), String> {
+        let name = tag.attribute("name").unwrap_or_default();
+        if self
+            .styles
+            .is_hidden(&tag.attribute("style-name").unwrap_or_default())
+        {
+            let words = xml.skip()?;
+            self.left_out(
+                Reason::HiddenInOffice,
+                &words,
+                Some(Location::Sheet(name).to_string()),
+            );
+            return Ok(());
+        }
+        let text = Extracted {
+            is_markdown: true,
+            ..Extracted::default()
+        };
+        self.sheet = Some(Sheet {
+            name,
+            text,
+            ..Sheet::default()
+        });
+        Ok(())
+    }
+
+    fn close(&mut self, name: &str) {
+        match name {
+            "p" | "h" => {
+                if let Some(paragraph) = self.paragraphs.pop() {
+                    self.end_paragraph(paragraph);
+                }
+            }
+            "list" => {
+                if let Some(list) = self.lists.pop() {
+                    self.last_numbers.insert(list.style, list.next);
+                }
+            }
+            "text-box" => {
+                let inside = self.flows.pop().unwrap_or_default();
+                match self.paragraphs.last_mut() {
+                    Some(paragraph) => paragraph.after.append(inside),
+                    None => self.emit_all(inside),
+                }
+            }
+            "table-cell" | "covered-table-cell" => self.end_cell(),
+            "table-row" => {
+                if let Some(sheet) = &mut self.sheet {
+                    sheet.end_row();
+                }
+            }
+            "table" => self.end_table(),
+            "frame" => self.role.clear(),
+            "notes" => self.in_notes = false,
+            "page" if self.hidden_slide => {
+                self.hidden_slide = false;
+                let words = self.flows.pop().unwrap_or_default().text();
+                let place = Location::Slide(self.slides).to_string();
+                self.left_out(Reason::HiddenInOffice, &words, Some(place));
+            }
+            _ => {}
+        }
+    }
+
+    fn end_cell(&mut self) {
+        let cell = self.flows.pop().unwrap_or_default();
+        match &mut self.sheet {
+            Some(sheet) => sheet.end_cell(&cell.text()),
+            None => self
+                .tables
+                .last_mut()
+                .into_iter()
+                .for_each(|table| table.add_cell(cell.clone())),
+        }
+    }
+
+    fn end_table(&mut self) {
+        match (&mut self.sheet, self.tables.pop()) {
+            (_, Some(table)) => self.emit_all(table.into_flow()),
+            (Some(sheet), None) => {
+                let Sheet {
+                    name,
+                    regions,
+                    mut text,
+                    ..
+                } = std::mem::take(sheet);
+                regions.finish(&mut text);
+                if !text.text.is_empty() {
+                    self.extracted.at(Location::Sheet(name.clone()));
+                    self.extracted.add(Block::Heading(2, &name));
+                    self.extracted.add(Block::Markdown(&text.text));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn end_paragraph(&mut self, paragraph: Paragraph) {
+        let Paragraph {
+            text,
+            heading,
+            is_title,
+            after,
+        } = paragraph;
+        if is_title && self.extracted.title.is_none() && !text.trim().is_empty() {
+            self.extracted.title = Some(text.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        let depth = self.lists.len();
+        let block = match (heading, self.lists.last_mut()) {
+            (Some(level), _) => Owned::Heading(level, text),
+            (None, _) if self.role == "title" && !self.in_notes => Owned::Heading(2, text),
+            (None, Some(list)) if list.begins => {
+                list.begins = false;
+                let is_numbered = self.styles.is_numbered(&list.style, depth);
+                let number = is_numbered.then_some(list.next);
+                list.next += u64::from(is_numbered);
+                Owned::Item {
+                    depth: depth - 1,
+                    number,
+                    text,
+                }
+            }
+            (None, _) => Owned::Paragraph(text),
+        };
+        let mut flow = Flow::default();
+        flow.add(block);
+        flow.append(after);
+        self.emit_all(flow);
+    }
+
+    fn emit_all(&mut self, blocks: Flow) {
+        match self.flows.last_mut() {
+            Some(flow) => flow.append(blocks),
+            // What hangs on a sheet and on no cell.
+            None => match &mut self.sheet {
+                Some(sheet) if !sheet.name.is_empty() => blocks.write(&mut sheet.text),
+                _ => blocks.write(self.extracted),
+            },
+        }
+    }
+}
+
+impl Sheet {
+    fn begin_row(&mut self, tag: &Tag<'_>) {
+        self.rows_repeated = tag.number("number-rows-repeated").unwrap_or(1);
+        self.cells = 0;
+        self.filled.clear();
+    }
+
+    fn end_cell(&mut self, text: &str) {
+        let repeated = std::mem::take(&mut self.repeated).max(1);
+        if !text.trim().is_empty() {
+            for column in 0..repeated.min(MOST_REPEATED) {
+                self.filled
+                    .push((self.cells.saturating_add(column), text.to_owned()));
+            }
+        }
+        self.cells = self.cells.saturating_add(repeated);
+    }
+
+    fn end_row(&mut self) {
+        let times = if self.filled.is_empty() {
+            1
+        } else {
+            self.rows_repeated.clamp(1, MOST_REPEATED)
+        };
+        for _ in 0..times {
+            self.row += 1;
+            self.regions.begin_row(Some(self.row), &mut self.text);
+            for (column, text) in &self.filled {
+                self.regions.add_cell(Some(*column), text.clone());
+            }
+        }
+    }
+}
