@@ -420,6 +420,16 @@ fn subtitles_are_what_is_said_at_a_time() {
 }
 
 #[test]
+fn letters_of_any_script_may_stand_before_the_text() {
+    let out = read(
+        latex,
+        "日本語 \\title{題名}\n\\begin{document}本文\\end{document}",
+    );
+    assert_eq!(out.title.as_deref(), Some("題名"));
+    assert!(out.text.ends_with("本文"), "{}", out.text);
+}
+
+#[test]
 fn macros_that_grow_without_end_are_bounded() {
     let mut text = "\\def\\a{xx}".to_owned();
     for letter in 'b'..='z' {
