@@ -120,3 +120,78 @@ async fn what_is_not_certain_or_missing_is_told() -> anyhow::Result<()> {
     assert_eq!(report["dropped"]["data_uri"]["count"], 1, "{report}");
     bed.end().await
 }
+
+#[tokio::test]
+async fn what_would_be_indexed_is_shown_without_a_server() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let code = "class Queue:\n    def push(self, job):\n        return job\n\n    def pull(self):\n        return None\n\n\ndef main():\n    pass\n";
+    bed.write("a.py", code)?;
+    let page = "<body><nav>menu</nav><main><h1>Title</h1><p>Some text.</p></main>";
+    bed.write("b.html", page)?;
+    let folder = bed.write("c.rst", "Guide\n=====\n\n.. a remark\n\nSome *text*.\n")?;
+    let mut command = bed.stack.program("indexer");
+    command
+        .args(["extract", "--json", "--chunk-tokens", "18"])
+        .arg(folder)
+        .env_remove("EBB_MODEL")
+        .env("NATS_URL", "nats://127.0.0.1:1")
+        .env("QDRANT_URL", "http://127.0.0.1:1");
+    let output = command.output().await?;
+    let lines = String::from_utf8(output.stdout)?;
+    let objects: Vec<Value> = lines
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let of = |kind: &str, name: &str| -> Vec<&Value> {
+        let named = |it: &&Value| {
+            it["doc_id"] == name || it["file"].as_str().is_some_and(|file| file.contains(name))
+        };
+        objects
+            .iter()
+            .filter(|it| it["kind"] == kind)
+            .filter(named)
+            .collect()
+    };
+    let chunks = of("chunk", "a.py");
+    let places: Vec<_> = chunks.iter().map(|it| it["location"].to_string()).collect();
+    assert_eq!(
+        places,
+        [
+            r#"{"line":1,"section":"Queue"}"#,
+            r#"{"line":5,"section":"Queue > pull"}"#,
+            r#"{"line":9,"section":"main"}"#
+        ]
+    );
+    assert_eq!(chunks[1]["context"], "a > Queue");
+    assert_eq!(chunks[2]["text"], "def main():\n    pass");
+    let html = of("file", "b.html");
+    assert_eq!(html[0]["dropped"]["outside_main"]["bytes"], 4, "{lines}");
+    assert_eq!(html[0]["read"]["bytes"], page.len());
+    let rst = of("file", "c.rst");
+    assert_eq!(rst[0]["dropped"]["comment"]["count"], 1, "{lines}");
+    assert_eq!(of("chunk", "c.rst")[0]["text"], "# Guide\n\nSome text.");
+    let total = objects.last().filter(|it| it["kind"] == "total");
+    assert_eq!(total.map(|it| &it["documents"]), Some(&3.into()), "{lines}");
+    assert_eq!(output.status.code(), Some(0), "{lines}");
+    bed.end().await
+}
+
+#[tokio::test]
+async fn metadata_that_is_longer_than_its_text_is_told_with_its_bytes() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let long = "x".repeat(500);
+    let records = format!(
+        "{{\"id\":\"d\",\"text\":\"short\",\"note\":\"{long}\"}}\n{{\"id\":\"e\",\"text\":\"{long}\",\"note\":\"short\"}}\n"
+    );
+    let folder = bed.write("records.jsonl", records)?;
+    let (code, report, log) = dry_run(&bed, &[&folder.display().to_string()]).await?;
+    assert_eq!(code, Some(0), "{log}");
+    let told = &report["dropped"]["long_metadata"];
+    assert_eq!(
+        (&told["count"], &told["bytes"]),
+        (&1.into(), &511.into()),
+        "{report}"
+    );
+    assert_eq!(told["first"][0], "`d`", "{report}");
+    bed.end().await
+}

@@ -12,77 +12,79 @@ fn names(format: Format, text: &str) -> Vec<String> {
     opened.map(|it| it.path.join(" > ")).collect()
 }
 
+/// A text of each language, and what it defines.
+const CASES: [(Format, &str, &str); 14] = [
+    (
+        Format::Python,
+        "import x\n\nclass A:\n    @d\n    def f(self):\n        pass\n\ndef g():\n    pass\n",
+        "A|A > f|g",
+    ),
+    (
+        Format::Rust,
+        "mod m {\n  struct S { a: u8 }\n  impl T for S { fn f(&self) {} }\n}\nfn g() {}\n",
+        "m|m > S|m > T for S|m > T for S > f|g",
+    ),
+    (
+        Format::Java,
+        "class A { int x; A() {} void f() {} interface I {} }",
+        "A|A > A|A > f|A > I",
+    ),
+    (
+        Format::Javascript,
+        "class A { m() {} }\nconst f = () => 1;\nfunction g() {}\n",
+        "A|A > m|f|g",
+    ),
+    (
+        Format::Typescript,
+        "interface I { a: string }\nnamespace N { export class A { m(): void {} } }\ntype T = string;\n",
+        "I|N|N > A|N > A > m|T",
+    ),
+    (Format::Tsx, "export const C = () => <p>x</p>;\n", "C"),
+    (
+        Format::Go,
+        "package p\n\ntype T struct{}\n\nfunc (t *T) M() {}\n\nfunc f() {}\n",
+        "T|T.M|f",
+    ),
+    (
+        Format::C,
+        "struct s { int a; };\nstatic char *f(int a) { return 0; }\n",
+        "s|f",
+    ),
+    (
+        Format::Cpp,
+        "namespace n { class A { void m() {} }; }\nvoid n::A::k() {}\n",
+        "n|n > A|n > A > m|n::A::k",
+    ),
+    (
+        Format::Csharp,
+        "namespace N { class A { void M() {} } }",
+        "N|N > A|N > A > M",
+    ),
+    (
+        Format::Ruby,
+        "module M\n  class A\n    def f; end\n    def self.g; end\n  end\nend\n",
+        "M|M > A|M > A > f|M > A > g",
+    ),
+    (
+        Format::Php,
+        "<?php\nclass A { function f() {} }\nfunction g() {}\n",
+        "A|A > f|g",
+    ),
+    (
+        Format::Kotlin,
+        "class A { fun f() {} }\nobject O { fun g() {} }\n",
+        "A|A > f|O|O > g",
+    ),
+    (
+        Format::Bash,
+        "f() {\n  echo x\n}\nfunction g { echo y; }\n",
+        "f|g",
+    ),
+];
+
 #[test]
 fn functions_and_classes_have_the_names_around_them() {
-    let cases = [
-        (
-            Format::Python,
-            "import x\n\nclass A:\n    @d\n    def f(self):\n        pass\n\ndef g():\n    pass\n",
-            "A|A > f|g",
-        ),
-        (
-            Format::Rust,
-            "mod m {\n  struct S { a: u8 }\n  impl T for S { fn f(&self) {} }\n}\nfn g() {}\n",
-            "m|m > S|m > T for S|m > T for S > f|g",
-        ),
-        (
-            Format::Java,
-            "class A { int x; A() {} void f() {} interface I {} }",
-            "A|A > A|A > f|A > I",
-        ),
-        (
-            Format::Javascript,
-            "class A { m() {} }\nconst f = () => 1;\nfunction g() {}\n",
-            "A|A > m|f|g",
-        ),
-        (
-            Format::Typescript,
-            "interface I { a: string }\nnamespace N { export class A { m(): void {} } }\ntype T = string;\n",
-            "I|N|N > A|N > A > m|T",
-        ),
-        (Format::Tsx, "export const C = () => <p>x</p>;\n", "C"),
-        (
-            Format::Go,
-            "package p\n\ntype T struct{}\n\nfunc (t *T) M() {}\n\nfunc f() {}\n",
-            "T|T.M|f",
-        ),
-        (
-            Format::C,
-            "struct s { int a; };\nstatic char *f(int a) { return 0; }\n",
-            "s|f",
-        ),
-        (
-            Format::Cpp,
-            "namespace n { class A { void m() {} }; }\nvoid n::A::k() {}\n",
-            "n|n > A|n > A > m|n::A::k",
-        ),
-        (
-            Format::Csharp,
-            "namespace N { class A { void M() {} } }",
-            "N|N > A|N > A > M",
-        ),
-        (
-            Format::Ruby,
-            "module M\n  class A\n    def f; end\n    def self.g; end\n  end\nend\n",
-            "M|M > A|M > A > f|M > A > g",
-        ),
-        (
-            Format::Php,
-            "<?php\nclass A { function f() {} }\nfunction g() {}\n",
-            "A|A > f|g",
-        ),
-        (
-            Format::Kotlin,
-            "class A { fun f() {} }\nobject O { fun g() {} }\n",
-            "A|A > f|O|O > g",
-        ),
-        (
-            Format::Bash,
-            "f() {\n  echo x\n}\nfunction g { echo y; }\n",
-            "f|g",
-        ),
-    ];
-    for (format, text, expected) in cases {
+    for (format, text, expected) in CASES {
         assert_eq!(names(format, text).join("|"), expected, "{}", format.name());
     }
 }

@@ -80,6 +80,8 @@ fn is_prose(line: Line<'_>) -> bool {
     !(text.is_empty()
         || heading(line.text).is_some()
         || text.starts_with("#+")
+        || text == "#"
+        || text.starts_with("# ")
         || text.starts_with('|')
         || text.starts_with(": ")
         || item(line.text).is_some())

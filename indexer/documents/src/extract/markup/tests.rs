@@ -337,7 +337,8 @@ fn org_keeps_its_words_and_its_structure() {
             "# TODO Start here (work)",
             "Text with bold, a * b and a link.",
             "## Below",
-            "- one\nmore\n  - inner",
+            "- one\nmore",
+            "  - inner",
             "1. first",
             "- term: its meaning",
             "```\nprint(\"hi\")\n```",
@@ -417,6 +418,16 @@ fn subtitles_are_what_is_said_at_a_time() {
     let out = read(vtt, VTT);
     assert_eq!(out.text, "Ada: The queue & more holds jobs.");
     dropped(&out.dropped, &[Reason::Comment]);
+}
+
+#[test]
+fn letters_of_any_script_may_stand_before_the_text() {
+    let out = read(
+        latex,
+        "日本語 \\title{題名}\n\\begin{document}本文\\end{document}",
+    );
+    assert_eq!(out.title.as_deref(), Some("題名"));
+    assert!(out.text.ends_with("本文"), "{}", out.text);
 }
 
 #[test]

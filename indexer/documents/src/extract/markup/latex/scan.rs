@@ -79,10 +79,10 @@ impl<'t> Scan<'t> {
             match self.peek()? {
                 '\\' => return Some(self.name()),
                 '%' => self.skip_comment(),
-                _ => {
-                    let next = self.rest[1.min(self.rest.len())..].find(['\\', '%']);
-                    let first = self.peek()?.len_utf8();
-                    self.skip(next.map_or(self.rest.len(), |next| (next + 1).max(first)));
+                first => {
+                    let from = first.len_utf8();
+                    let next = self.rest[from..].find(['\\', '%']);
+                    self.skip(next.map_or(self.rest.len(), |next| from + next));
                 }
             }
         }
