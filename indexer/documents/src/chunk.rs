@@ -117,7 +117,8 @@ pub struct Chunk {
     pub start: u64,
     /// One past the last byte.
     pub end: u64,
-    /// Title and headings above the text, without those that the text starts with.
+    /// Title and headings above the text, without those that the text starts with, and the header of the table among whose
+    /// rows it starts.
     pub context: Option<String>,
     /// The tokens of [`Chunk::input`], special tokens included.
     pub token_ids: Vec<u32>,

@@ -32,6 +32,8 @@ struct Stand {
     below: Option<usize>,
     /// The heading that it starts with.
     opening: Option<usize>,
+    /// The table among whose rows it starts.
+    table: Option<usize>,
 }
 
 impl<'a> Contexts<'a> {
@@ -82,14 +84,17 @@ impl<'a> Contexts<'a> {
     fn stand(&self, start: usize) -> Stand {
         let section = &self.outline.sections[self.outline.section_at(start)];
         let opens = self.text[section.start..start].trim().is_empty();
+        let table = self.outline.table_at(start);
         match section.first.filter(|_| opens) {
             Some(first) => Stand {
                 below: self.outline.headings[first].parent,
                 opening: Some(first),
+                table,
             },
             None => Stand {
                 below: section.inner,
                 opening: None,
+                table,
             },
         }
     }
@@ -126,6 +131,12 @@ impl<'a> Contexts<'a> {
         parts.splice(
             0..0,
             self.title.filter(|title| !said.contains(&Some(title))),
+        );
+        // Rows mean little without the header of their table.
+        parts.extend(
+            stand
+                .table
+                .map(|at| self.outline.tables[at].header.as_str()),
         );
         let Some(line) = line(&parts, most_tokens(self.chunker.target()), tokenizer)? else {
             return Ok(none);

@@ -41,11 +41,23 @@ pub struct Section {
     pub inner: Option<usize>,
 }
 
+/// The rows of a table, which mean little without its header.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Where its rows start, behind the header.
+    start: usize,
+    end: usize,
+    /// The cells of its header.
+    pub header: String,
+}
+
 /// What the next block has to know about the text before it.
 #[derive(Debug, Clone, Default)]
 pub struct Carry {
     fence: Option<Fence>,
     headings: Vec<(usize, String)>,
+    /// The header of the table that the block ends in.
+    table: Option<String>,
     started: bool,
 }
 
@@ -54,6 +66,7 @@ pub struct Outline {
     pub pieces: Vec<Piece>,
     pub sections: Vec<Section>,
     pub headings: Vec<Heading>,
+    pub tables: Vec<Table>,
 }
 
 impl Outline {
@@ -67,6 +80,10 @@ impl Outline {
         carry.started = true;
         carry.fence = scan.fence;
         carry.headings = scan.in_force();
+        scan.end_table(text.len());
+        let last = scan.outline.tables.last();
+        let open = last.filter(|table| table.end == text.len());
+        carry.table = open.map(|table| table.header.clone());
         scan.outline.close(text.len());
         scan.outline
     }
@@ -76,6 +93,13 @@ impl Outline {
         self.sections
             .partition_point(|section| section.start <= at)
             .saturating_sub(1)
+    }
+
+    /// The table whose rows `at` is among.
+    pub fn table_at(&self, at: usize) -> Option<usize> {
+        let after = self.tables.partition_point(|table| table.start <= at);
+        let table = after.checked_sub(1)?;
+        (at < self.tables[table].end).then_some(table)
     }
 
     /// The headings from the outermost to `inner`.
@@ -121,6 +145,8 @@ struct Scan<'a> {
     inner: Option<usize>,
     /// Lines of the prose that is open; 0 after a blank line.
     open_lines: usize,
+    /// The table that is open.
+    table: Option<Table>,
 }
 
 impl<'a> Scan<'a> {
@@ -131,6 +157,11 @@ impl<'a> Scan<'a> {
             fence: carry.fence,
             inner: None,
             open_lines: 0,
+            table: carry.table.clone().map(|header| Table {
+                start: 0,
+                end: 0,
+                header,
+            }),
         };
         for (level, title) in &carry.headings {
             scan.enter(*level, title);
@@ -174,6 +205,17 @@ impl<'a> Scan<'a> {
     }
 
     fn line(&mut self, at: usize, line: &str, above: &str) {
+        if self.fence.is_none() && markdown::is_rule(line) && markdown::is_row(above) {
+            let header = markdown::cells(above);
+            let header = &header[..header.floor_char_boundary(MAX_TITLE_BYTES)];
+            self.table = Some(Table {
+                start: at + line.len(),
+                end: at,
+                header: header.to_owned(),
+            });
+        } else if !markdown::is_row(line) {
+            self.end_table(at);
+        }
         if let Some(fence) = self.fence {
             if fence.closed_by(line) {
                 self.fence = None;
@@ -197,6 +239,12 @@ impl<'a> Scan<'a> {
             self.open_lines = 2;
         } else {
             self.prose(at, line);
+        }
+    }
+
+    fn end_table(&mut self, end: usize) {
+        if let Some(table) = self.table.take() {
+            self.outline.tables.push(Table { end, ..table });
         }
     }
 

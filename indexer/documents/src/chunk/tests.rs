@@ -244,3 +244,23 @@ fn the_context_follows_the_length_that_chunks_aim_at() {
             .all(|words| words <= 4)
     );
 }
+
+#[test]
+fn every_chunk_of_a_table_has_its_header() {
+    let rows: String = (0..40)
+        .map(|row| format!("| the queue {row} | worker |\n"))
+        .collect();
+    let text =
+        format!("# vector\n\n| queue | worker |\n| --- | --- |\n{rows}\nthe text after it\n");
+    let chunks = all(&chunker(options(48)), &markdown(&text));
+    assert!(chunks.len() > 5, "{}", chunks.len());
+    assert_eq!(chunks[0].context, None);
+    for chunk in &chunks[1..] {
+        let context = chunk.context.as_deref();
+        if chunk.text.starts_with('|') {
+            assert_eq!(context, Some("vector > queue | worker"), "{}", chunk.text);
+        } else {
+            assert_eq!(context, Some("vector"), "{}", chunk.text);
+        }
+    }
+}

@@ -93,6 +93,21 @@ pub fn is_row(line: &str) -> bool {
     line.trim_start().starts_with('|')
 }
 
+/// Whether `line` is what stands between the header of a table and its rows.
+pub fn is_rule(line: &str) -> bool {
+    let line = line.trim();
+    is_row(line) && line.contains("--") && line.bytes().all(|byte| b"|-: ".contains(&byte))
+}
+
+/// The cells of a row, for people.
+pub fn cells(row: &str) -> String {
+    let cells = row.trim().trim_matches('|').split('|').map(str::trim);
+    cells
+        .filter(|cell| !cell.is_empty())
+        .collect::<Vec<_>>()
+        .join(" | ")
+}
+
 /// What front matter is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FrontMatter {

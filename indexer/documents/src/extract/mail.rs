@@ -110,7 +110,7 @@ fn body(message: &Message<'_>, place: u32, extracted: &mut Extracted) {
         }
         PartType::Html(page) if in_both || !plain_is_taken(message) => {
             let mut dropped = Ledger::default();
-            match html::markdown_of(page.as_bytes(), &mut dropped) {
+            match html::page_of(page, &mut dropped) {
                 Some(page) => extracted.add(Block::Markdown(&page.text)),
                 None => extracted
                     .dropped
@@ -139,7 +139,7 @@ fn html_words(message: &Message<'_>) -> usize {
         .iter()
         .filter(|place| !message.text_body.contains(place));
     let pages = pages.filter_map(|place| match &message.part(*place)?.body {
-        PartType::Html(page) => html::markdown_of(page.as_bytes(), &mut Ledger::default()),
+        PartType::Html(page) => html::page_of(page, &mut Ledger::default()),
         PartType::Text(_)
         | PartType::Binary(_)
         | PartType::InlineBinary(_)
