@@ -6,8 +6,11 @@
 //! by their names.
 
 use std::collections::HashMap;
+use std::panic::catch_unwind;
 
-use mail_parser::{Address, Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
+use mail_parser::{
+    Address, Encoding, Message, MessageParser, MessagePart, MimeHeaders as _, PartType,
+};
 
 use super::Extractor;
 use super::archive::Opened;
@@ -22,7 +25,12 @@ const LEAST_PART: usize = 2;
 /// Reads the text of a mail.
 pub fn mail(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
     extracted.is_markdown = true;
-    let message = MessageParser::default().parse(bytes);
+    // Some programs save the whole mail in UTF-16.
+    let wide = encoding_rs::Encoding::for_bom(bytes).map(|(encoding, _)| encoding.decode(bytes).0);
+    let bytes = wide.as_deref().map_or(bytes, str::as_bytes);
+    // Some mails whose parts end inside each other make the library panic.
+    let message = catch_unwind(|| MessageParser::default().parse(bytes));
+    let message = message.map_err(|_| "its parts end inside each other")?;
     let message = message.filter(|message| !message.headers().is_empty());
     let message = message.ok_or("it has no header of a mail")?;
     refuse_encrypted(&message)?;
@@ -172,18 +180,15 @@ fn plain_is_taken(message: &Message<'_>) -> bool {
 
 fn attach(message: &Message<'_>, part: &MessagePart<'_>, place: usize, extracted: &mut Extracted) {
     let bytes = match &part.body {
+        // A mail inside is a range of the whole one, unless it was encoded on its own.
+        PartType::Message(_) if part.encoding == Encoding::None => {
+            let range = part.offset_body as usize..part.offset_end as usize;
+            message.raw_message.get(range).unwrap_or_default().to_vec()
+        }
         PartType::Message(inside) => inside.raw_message.to_vec(),
         PartType::Text(text) | PartType::Html(text) => text.as_bytes().to_vec(),
         PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.to_vec(),
         PartType::Multipart(_) => return,
-    };
-    let bytes = match (&part.body, bytes.is_empty()) {
-        // Where the library keeps it, the message begins in the whole.
-        (PartType::Message(_), true) => {
-            let range = part.offset_body as usize..part.offset_end as usize;
-            message.raw_message.get(range).unwrap_or_default().to_vec()
-        }
-        _ => bytes,
     };
     if bytes.is_empty() {
         return;

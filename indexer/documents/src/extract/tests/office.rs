@@ -130,7 +130,7 @@ fn a_mail_is_a_document_and_so_is_what_is_attached() {
             "m.eml",
             "m.eml!/notes.txt",
             "m.eml!/notes.txt~2",
-            "m.eml!/part-6.eml"
+            "m.eml!/part-5.eml"
         ]
     );
     let mail = &found.documents[0];
@@ -147,6 +147,26 @@ fn a_mail_is_a_document_and_so_is_what_is_attached() {
     assert!(text(&found.documents[3]).ends_with("forwarded words"));
     let path = found.documents[1].origin.to_string();
     assert!(path.ends_with("m.eml!/notes.txt`"), "{path}");
+}
+
+#[test]
+fn a_mail_whose_parts_end_inside_each_other_is_refused_with_a_reason() {
+    let mail = "Content-Type:multipart/;boundary=m\n\n--mContent-Type:message/rfc822\n\nu\n\
+        Content-Type:message/rfc822\n\n\n--m--";
+    let found = found("m.eml", mail.as_bytes());
+    let message = found
+        .errors
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+#[test]
+fn a_mail_in_utf_16_is_read() {
+    let mail = "\u{feff}Subject: wide\n\nwords\n".encode_utf16();
+    let mail: Vec<u8> = mail.flat_map(u16::to_le_bytes).collect();
+    assert_eq!(read("m.eml", &mail, &[]), "# wide\n\nwords");
 }
 
 #[test]
