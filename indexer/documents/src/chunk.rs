@@ -120,7 +120,8 @@ pub struct Chunk {
     pub end: u64,
     /// Where a person looks for it in the original.
     pub location: Option<contract::job::Location>,
-    /// Title and headings above the text, without those that the text starts with.
+    /// Title and headings above the text, without those that the text starts with, and the header of the table among whose
+    /// rows it starts.
     pub context: Option<String>,
     /// The tokens of [`Chunk::input`], special tokens included.
     pub token_ids: Vec<u32>,

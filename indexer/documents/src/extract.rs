@@ -269,7 +269,7 @@ impl Extractor {
     }
 
     /// What is read of an input in a process of its own.
-    fn isolated(&self, input: &Input, limit: Limit) -> Result<Extracted, SourceError> {
+    fn isolated(&self, input: &Input, limit: Limit) -> Result<(Amount, Extracted), SourceError> {
         let origin = input.origin();
         let bytes = decode::read(input, limit)?;
         if bytes.is_empty() {
@@ -343,10 +343,7 @@ impl Extractor {
         Ok(Box::new(text.into_iter().chain(attached)))
     }
 
-    fn read_mail(
-        &self,
-        input: &Input,
-    ) -> Result<(Amount, Extracted, Vec<Result<Input, SourceError>>), SourceError> {
+    fn read_mail(&self, input: &Input) -> Result<(Amount, Extracted, Attached), SourceError> {
         let (read, mut extracted) = self.isolated(input, self.options.office())?;
         let attachments = std::mem::take(&mut extracted.attachments);
         let attached = mail::attached(input, attachments, self, &mut extracted.dropped)?;
@@ -386,6 +383,8 @@ impl Extractor {
     }
 }
 
+/// The inputs that are attached to a mail, and why some cannot be read.
+type Attached = Vec<Result<Input, SourceError>>;
 /// The ids of documents.
 pub type Ids = Box<dyn Iterator<Item = Result<String, SourceError>> + Send>;
 

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use points::connect::{login_advice, may_pass, of_qdrant};
+use points::connect::{may_pass, of_qdrant};
+use points::refusal::login_advice;
 use queue::denial::NatsDenied;
 use queue::nats::NatsError;
 

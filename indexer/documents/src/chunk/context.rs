@@ -32,8 +32,8 @@ struct Stand {
     below: Option<usize>,
     /// The heading that it starts with.
     opening: Option<usize>,
-    /// Where the header of the table is that it goes on with.
-    header: Option<(usize, usize)>,
+    /// The table among whose rows it starts.
+    table: Option<usize>,
 }
 
 impl<'a> Contexts<'a> {
@@ -90,17 +90,17 @@ impl<'a> Contexts<'a> {
     fn stand(&self, start: usize) -> Stand {
         let section = &self.outline.sections[self.outline.section_at(start)];
         let opens = self.text[section.start..start].trim().is_empty();
-        let header = self.outline.header_above(start);
+        let table = self.outline.table_at(start);
         match section.first.filter(|_| opens) {
             Some(first) => Stand {
                 below: self.outline.headings[first].parent,
                 opening: Some(first),
-                header,
+                table,
             },
             None => Stand {
                 below: section.inner,
                 opening: None,
-                header,
+                table,
             },
         }
     }
@@ -138,9 +138,12 @@ impl<'a> Contexts<'a> {
             0..0,
             self.title.filter(|title| !said.contains(&Some(title))),
         );
-        let header = stand.header.map(|(start, end)| &self.text[start..end]);
-        let header = header.map(|row| row.trim().trim_matches('|').trim());
-        parts.extend(header);
+        // Rows mean little without the header of their table.
+        parts.extend(
+            stand
+                .table
+                .map(|at| self.outline.tables[at].header.as_str()),
+        );
         let Some(line) = line(&parts, most_tokens(self.chunker.target()), tokenizer)? else {
             return Ok(none);
         };

@@ -41,22 +41,26 @@ pub struct Section {
     pub inner: Option<usize>,
 }
 
+/// The rows of a table, which mean little without its header.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Where its rows start, behind the header.
+    start: usize,
+    end: usize,
+    /// The cells of its header.
+    pub header: String,
+}
+
 /// What the next block has to know about the text before it.
 #[derive(Debug, Clone, Default)]
 pub struct Carry {
     fence: Option<Fence>,
     headings: Vec<(usize, String)>,
+    /// The header of the table that the block ends in.
+    table: Option<String>,
     started: bool,
     /// Line ends so far.
     lines: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Table {
-    start: usize,
-    header_end: usize,
-    end: usize,
-    has_header: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,8 +68,7 @@ pub struct Outline {
     pub pieces: Vec<Piece>,
     pub sections: Vec<Section>,
     pub headings: Vec<Heading>,
-    /// Tables whose first row is a header, in order.
-    tables: Vec<Table>,
+    pub tables: Vec<Table>,
     /// The line of the text that the block starts on, from 1.
     pub first_line: u64,
 }
@@ -84,6 +87,10 @@ impl Outline {
         carry.started = true;
         carry.fence = scan.fence;
         carry.headings = scan.in_force();
+        scan.end_table(text.len());
+        let last = scan.outline.tables.last();
+        let open = last.filter(|table| table.end == text.len());
+        carry.table = open.map(|table| table.header.clone());
         scan.outline.close(text.len());
         scan.outline
     }
@@ -95,12 +102,11 @@ impl Outline {
             .saturating_sub(1)
     }
 
-    /// The header of the table that a text at `start` goes on with.
-    pub fn header_above(&self, start: usize) -> Option<(usize, usize)> {
-        let next = self.tables.partition_point(|table| table.start < start);
-        let table = self.tables[next.checked_sub(1)?];
-        let goes_on = table.has_header && start >= table.header_end && start < table.end;
-        goes_on.then_some((table.start, table.header_end))
+    /// The table whose rows `at` is among.
+    pub fn table_at(&self, at: usize) -> Option<usize> {
+        let after = self.tables.partition_point(|table| table.start <= at);
+        let table = after.checked_sub(1)?;
+        (at < self.tables[table].end).then_some(table)
     }
 
     /// The headings from the outermost to `inner`.
@@ -151,6 +157,8 @@ struct Scan<'a> {
     inner: Option<usize>,
     /// Lines of the prose that is open; 0 after a blank line.
     open_lines: usize,
+    /// The table that is open.
+    table: Option<Table>,
 }
 
 impl<'a> Scan<'a> {
@@ -161,6 +169,11 @@ impl<'a> Scan<'a> {
             fence: carry.fence,
             inner: None,
             open_lines: 0,
+            table: carry.table.clone().map(|header| Table {
+                start: 0,
+                end: 0,
+                header,
+            }),
         };
         for (level, title) in &carry.headings {
             scan.enter(*level, title);
@@ -265,6 +278,17 @@ impl<'a> Scan<'a> {
     }
 
     fn line(&mut self, at: usize, line: &str, above: &str) {
+        if self.fence.is_none() && markdown::is_rule(line) && markdown::is_row(above) {
+            let header = markdown::cells(above);
+            let header = &header[..header.floor_char_boundary(MAX_TITLE_BYTES)];
+            self.table = Some(Table {
+                start: at + line.len(),
+                end: at,
+                header: header.to_owned(),
+            });
+        } else if !markdown::is_row(line) {
+            self.end_table(at);
+        }
         if let Some(fence) = self.fence {
             if fence.closed_by(line) {
                 self.fence = None;
@@ -281,7 +305,6 @@ impl<'a> Scan<'a> {
             self.piece(at, Kind::Verbatim);
             self.fence = Some(fence);
         } else if markdown::is_row(line) {
-            self.row(at, line);
             self.piece(at, Kind::Verbatim);
         } else if markdown::is_item(line) {
             self.piece(at, Kind::Prose);
@@ -292,25 +315,9 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Notes a row of a table, which may be its header or the line below that.
-    fn row(&mut self, at: usize, line: &str) {
-        let end = at + line.len();
-        match self
-            .outline
-            .tables
-            .last_mut()
-            .filter(|table| table.end == at)
-        {
-            Some(table) => {
-                table.has_header |= table.header_end == at && markdown::is_delimiter_row(line);
-                table.end = end;
-            }
-            None => self.outline.tables.push(Table {
-                start: at,
-                header_end: end,
-                end,
-                has_header: false,
-            }),
+    fn end_table(&mut self, end: usize) {
+        if let Some(table) = self.table.take() {
+            self.outline.tables.push(Table { end, ..table });
         }
     }
 

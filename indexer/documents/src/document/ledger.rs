@@ -187,7 +187,6 @@ impl Ledger {
             | Reason::Code
             | Reason::Embedded
             | Reason::DeletedText
-            | Reason::Comment
             | Reason::UnreadAttachment
             | Reason::Picture => false,
         })
@@ -221,7 +220,6 @@ impl Reason {
             Self::GuessedEncoding => {
                 "files are not utf-8 and were read in an encoding that was guessed"
             }
-            Self::Comment => "comments were left out",
             Self::Properties => "settings and properties were left out",
             Self::Include => "references to other files were left out, whose text is not taken in",
             Self::UnknownEntity => "entities are not known and stay as they are written",

@@ -93,10 +93,19 @@ pub fn is_row(line: &str) -> bool {
     line.trim_start().starts_with('|')
 }
 
-/// Whether a row is the line below the header of a table.
-pub fn is_delimiter_row(line: &str) -> bool {
-    let is_part = |byte: u8| matches!(byte, b'|' | b'-' | b':' | b' ' | b'\t');
-    line.contains('-') && line.trim_end().bytes().all(is_part)
+/// Whether `line` is what stands between the header of a table and its rows.
+pub fn is_rule(line: &str) -> bool {
+    let line = line.trim();
+    is_row(line) && line.contains("--") && line.bytes().all(|byte| b"|-: ".contains(&byte))
+}
+
+/// The cells of a row, for people.
+pub fn cells(row: &str) -> String {
+    let cells = row.trim().trim_matches('|').split('|').map(str::trim);
+    cells
+        .filter(|cell| !cell.is_empty())
+        .collect::<Vec<_>>()
+        .join(" | ")
 }
 
 /// What front matter is written in.

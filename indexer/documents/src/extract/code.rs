@@ -115,6 +115,19 @@ pub fn extractor(format: Format) -> Option<Extract> {
         | Format::Tsv
         | Format::Pdf
         | Format::Parquet
+        | Format::Docx
+        | Format::Pptx
+        | Format::Xlsx
+        | Format::Odt
+        | Format::Ods
+        | Format::Odp
+        | Format::Rtf
+        | Format::Epub
+        | Format::Ipynb
+        | Format::Eml
+        | Format::Mbox
+        | Format::Zip
+        | Format::Tar
         | Format::Rst
         | Format::Asciidoc
         | Format::Org

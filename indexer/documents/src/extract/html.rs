@@ -70,13 +70,21 @@ pub struct Page {
 
 /// Writes a page that lies in another file as Markdown; `None` if it is no text, or nests too deep.
 pub fn markdown_of(bytes: &[u8], dropped: &mut Ledger) -> Option<Page> {
-    let declared = declared(bytes).or(Some(encoding_rs::UTF_8));
-    let encoding = Encoding::for_bom(bytes).map(|(encoding, _)| encoding);
-    let (source, _, is_broken) = encoding.or(declared)?.decode(bytes);
-    if is_broken || nesting::exceeds(&source, MAX_DEPTH) {
+    let marked = Encoding::for_bom(bytes).map(|(encoding, _)| encoding);
+    let encoding = marked.or_else(|| declared(bytes));
+    let (source, _, is_broken) = encoding.unwrap_or(encoding_rs::UTF_8).decode(bytes);
+    if is_broken {
         return None;
     }
-    let page = parse(&source);
+    page_of(&source, dropped)
+}
+
+/// The same for a page that is decoded already.
+pub fn page_of(source: &str, dropped: &mut Ledger) -> Option<Page> {
+    if nesting::exceeds(source, MAX_DEPTH) {
+        return None;
+    }
+    let page = parse(source);
     Some(Page {
         title: title_of(&page),
         text: text_of(&page, dropped),

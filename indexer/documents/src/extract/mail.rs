@@ -6,8 +6,11 @@
 //! by their names.
 
 use std::collections::HashMap;
+use std::panic::catch_unwind;
 
-use mail_parser::{Address, Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
+use mail_parser::{
+    Address, Encoding, Message, MessageParser, MessagePart, MimeHeaders as _, PartType,
+};
 
 use super::Extractor;
 use super::archive::Opened;
@@ -22,7 +25,12 @@ const LEAST_PART: usize = 2;
 /// Reads the text of a mail.
 pub fn mail(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
     extracted.is_markdown = true;
-    let message = MessageParser::default().parse(bytes);
+    // Some programs save the whole mail in UTF-16.
+    let wide = encoding_rs::Encoding::for_bom(bytes).map(|(encoding, _)| encoding.decode(bytes).0);
+    let bytes = wide.as_deref().map_or(bytes, str::as_bytes);
+    // Some mails whose parts end inside each other make the library panic.
+    let message = catch_unwind(|| MessageParser::default().parse(bytes));
+    let message = message.map_err(|_| "its parts end inside each other")?;
     let message = message.filter(|message| !message.headers().is_empty());
     let message = message.ok_or("it has no header of a mail")?;
     refuse_encrypted(&message)?;
@@ -110,7 +118,7 @@ fn body(message: &Message<'_>, place: u32, extracted: &mut Extracted) {
         }
         PartType::Html(page) if in_both || !plain_is_taken(message) => {
             let mut dropped = Ledger::default();
-            match html::markdown_of(page.as_bytes(), &mut dropped) {
+            match html::page_of(page, &mut dropped) {
                 Some(page) => extracted.add(Block::Markdown(&page.text)),
                 None => extracted
                     .dropped
@@ -139,7 +147,7 @@ fn html_words(message: &Message<'_>) -> usize {
         .iter()
         .filter(|place| !message.text_body.contains(place));
     let pages = pages.filter_map(|place| match &message.part(*place)?.body {
-        PartType::Html(page) => html::markdown_of(page.as_bytes(), &mut Ledger::default()),
+        PartType::Html(page) => html::page_of(page, &mut Ledger::default()),
         PartType::Text(_)
         | PartType::Binary(_)
         | PartType::InlineBinary(_)
@@ -172,18 +180,15 @@ fn plain_is_taken(message: &Message<'_>) -> bool {
 
 fn attach(message: &Message<'_>, part: &MessagePart<'_>, place: usize, extracted: &mut Extracted) {
     let bytes = match &part.body {
+        // A mail inside is a range of the whole one, unless it was encoded on its own.
+        PartType::Message(_) if part.encoding == Encoding::None => {
+            let range = part.offset_body as usize..part.offset_end as usize;
+            message.raw_message.get(range).unwrap_or_default().to_vec()
+        }
         PartType::Message(inside) => inside.raw_message.to_vec(),
         PartType::Text(text) | PartType::Html(text) => text.as_bytes().to_vec(),
         PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.to_vec(),
         PartType::Multipart(_) => return,
-    };
-    let bytes = match (&part.body, bytes.is_empty()) {
-        // Where the library keeps it, the message begins in the whole.
-        (PartType::Message(_), true) => {
-            let range = part.offset_body as usize..part.offset_end as usize;
-            message.raw_message.get(range).unwrap_or_default().to_vec()
-        }
-        _ => bytes,
     };
     if bytes.is_empty() {
         return;

@@ -55,6 +55,10 @@ impl Text {
     fn into_string(self) -> String {
         match self {
             Self::Whole(text) => text,
+            // Before version 3 lines have no line ends.
+            Self::Lines(lines) if !lines.iter().any(|line| line.ends_with('\n')) => {
+                lines.join("\n")
+            }
             Self::Lines(lines) => lines.concat(),
             Self::None => String::new(),
         }

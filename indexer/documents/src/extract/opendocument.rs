@@ -38,7 +38,7 @@ pub fn opendocument(bytes: &[u8], extracted: &mut Extracted) -> Result<(), Strin
     reader.styles = Styles::read(&mut Xml::new(&content, "content.xml"))?;
     reader.read(&mut Xml::new(&content, "content.xml"))?;
     if let Some(styles) = package.xml("styles.xml").ok().flatten() {
-        for element in ["header", "footer"] {
+        for element in ["header", "footer", "header-left", "footer-left"] {
             let mut xml = Xml::new(&styles, "styles.xml");
             count(&mut xml, element, extracted, Reason::Furniture)?;
         }
@@ -185,9 +185,7 @@ impl<'a> Body<'a> {
                 self.left_out(Reason::HiddenInOffice, &words, tag.attribute("name"));
             }
             // Texts that stand for something, such as the template of a page.
-            "forms" | "sequence-decls" | "annotation-end" | "ruby-text" | "event-listeners" => {
-                drop(xml.skip()?)
-            }
+            "forms" | "sequence-decls" | "annotation-end" | "event-listeners" => drop(xml.skip()?),
             "list" => {
                 let style = tag
                     .attribute("style-name")
@@ -227,34 +225,31 @@ impl<'a> Body<'a> {
             "page" if self.is_presentation => self.begin_slide(tag),
             "frame" => self.role = tag.attribute("class").unwrap_or_default(),
             "notes" => self.in_notes = true,
-            "table" if self.sheet.is_some() && self.tables.is_empty() => {
+            "table" if self.sheet.is_some() && self.tables.is_empty() && self.flows.is_empty() => {
                 self.begin_sheet(tag, xml)?
             }
             "table" => self.tables.push(Table::default()),
-            "table-row" => match &mut self.sheet {
+            "table-row" => match self.open_sheet() {
                 Some(sheet) => sheet.begin_row(tag),
                 None => self.tables.last_mut().into_iter().for_each(Table::add_row),
             },
+            // A cell that spans others is followed by covered ones.
             "table-cell" | "covered-table-cell" => {
-                self.flows.push(Flow::default());
-                match &mut self.sheet {
-                    Some(sheet) => {
-                        sheet.repeated = tag.number("number-columns-repeated").unwrap_or(1)
-                    }
-                    None => {
-                        let columns = tag.number("number-columns-spanned").unwrap_or(1);
-                        let is_covered = tag.name() == "covered-table-cell";
-                        let columns = if is_covered { 1 } else { columns };
-                        let table = self.tables.last_mut();
-                        table
-                            .into_iter()
-                            .for_each(|table| table.widen(if columns > 1 { 1 } else { columns }));
-                    }
+                let repeated = tag.number("number-columns-repeated").unwrap_or(1);
+                if let Some(sheet) = self.open_sheet() {
+                    sheet.repeated = repeated;
                 }
+                self.flows.push(Flow::default());
             }
+            "object" | "object-ole" => self.extracted.dropped.add(Reason::Embedded, 0, None),
             _ => {}
         }
         Ok(())
+    }
+
+    /// The sheet whose cells are read, unless there is a table inside one of them.
+    fn open_sheet(&mut self) -> Option<&mut Sheet> {
+        self.sheet.as_mut().filter(|_| self.tables.is_empty())
     }
 
     fn begin_paragraph(&mut self, tag: &Tag<'_>) {
@@ -350,7 +345,7 @@ impl<'a> Body<'a> {
             }
             "table-cell" | "covered-table-cell" => self.end_cell(),
             "table-row" => {
-                if let Some(sheet) = &mut self.sheet {
+                if let Some(sheet) = self.open_sheet() {
                     sheet.end_row();
                 }
             }
@@ -369,7 +364,7 @@ impl<'a> Body<'a> {
 
     fn end_cell(&mut self) {
         let cell = self.flows.pop().unwrap_or_default();
-        match &mut self.sheet {
+        match self.open_sheet() {
             Some(sheet) => sheet.end_cell(&cell.text()),
             None => self
                 .tables

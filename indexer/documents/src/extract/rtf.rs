@@ -152,6 +152,12 @@ impl Reader<'_> {
             }
             Token::Word(word, number) => {
                 self.flush();
+                // A word may be what stands for a letter in Unicode, too.
+                let skipped = std::mem::take(&mut self.skip);
+                if skipped > 0 && letter_of(word).is_some() {
+                    self.skip = skipped - 1;
+                    return Ok(());
+                }
                 self.word(word, number);
                 self.is_optional = false;
             }

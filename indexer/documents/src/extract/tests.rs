@@ -7,18 +7,22 @@ use serde_json::json;
 use super::*;
 use crate::document::{Content, Markup};
 
+pub mod fixtures;
+pub mod mutations;
+mod office;
 mod whole;
 
-struct Found {
-    documents: Vec<Document>,
-    errors: Vec<SourceError>,
+#[derive(Debug, Default)]
+pub struct Found {
+    pub documents: Vec<Document>,
+    pub errors: Vec<SourceError>,
 }
 
 fn extractor(options: ExtractOptions) -> Extractor {
     Extractor::new(options, isolated::tests_program())
 }
 
-fn extract_with(name: &str, bytes: &[u8], options: ExtractOptions) -> Found {
+pub fn extract_with(name: &str, bytes: &[u8], options: ExtractOptions) -> Found {
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
@@ -38,11 +42,31 @@ fn extract_with(name: &str, bytes: &[u8], options: ExtractOptions) -> Found {
     Found { documents, errors }
 }
 
-fn found(name: &str, bytes: &[u8]) -> Found {
+/// The documents of a file that is read without a process of its own for any of them.
+pub fn extract_in_place(name: &str, bytes: &[u8]) -> Found {
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    let input = Input {
+        id: name.to_owned(),
+        format: Format::of_path(&path).unwrap(),
+        location: InputLocation::File(path),
+    };
+    let mut found = Found::default();
+    for item in Extractor::default().extract(input) {
+        match item {
+            Ok(document) => found.documents.push(document),
+            Err(error) => found.errors.push(error),
+        }
+    }
+    found
+}
+
+pub fn found(name: &str, bytes: &[u8]) -> Found {
     extract_with(name, bytes, ExtractOptions::default())
 }
 
-fn text(document: &Document) -> &str {
+pub fn text(document: &Document) -> &str {
     match &document.text {
         Content::Text(text) => text,
         Content::File(_) => panic!("the text is in a file"),

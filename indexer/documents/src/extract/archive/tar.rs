@@ -40,11 +40,11 @@ struct Entry {
 impl Tar {
     pub fn open(input: &Input, opened: Opened, extractor: &Extractor) -> Result<Self, SourceError> {
         let reader = Counted {
-            reader: bytes_of(input)?,
+            reader: io::BufReader::with_capacity(64 << 10, bytes_of(input)?),
             allowance: Arc::clone(&opened.container.allowance),
         };
         let source = Source {
-            reader: Box::new(io::BufReader::with_capacity(64 << 10, reader)),
+            reader: Box::new(reader),
             number: 0,
             left: 0,
             padding: 0,

@@ -151,7 +151,7 @@ fn list(
             Ok(None) => return (found, None),
             Err(error) => return (found, Some(reason(&error))),
         };
-        if entry.is_dir() {
+        if entry.is_dir() || entry.mode().is_symlink() {
             continue;
         }
         let name = name_of(entry.file_path().as_bytes());

@@ -97,7 +97,7 @@ impl<'a, 'p> Body<'a, 'p> {
             "p" => self.paragraphs.push(Paragraph::default()),
             "pPr" => self.in_properties = true,
             "r" => self.is_hidden = false,
-            "vanish" | "webHidden" if !self.in_properties => self.is_hidden = tag.is_on(),
+            "vanish" if !self.in_properties => self.is_hidden = tag.is_on(),
             "t" => self.in_text = true,
             // What tracked changes say about the time before them.
             "pPrChange" | "rPrChange" | "sectPrChange" | "tblPrChange" | "tcPrChange"
