@@ -51,6 +51,7 @@ function perSecond(value) {
 
 function span(seconds) {
   if (!Number.isFinite(seconds)) return "?";
+  if (seconds > 0 && seconds < 9.95) return `${one.format(Math.max(0.1, seconds))} s`;
   const s = Math.max(0, Math.round(seconds));
   if (s < 90) return `${s} s`;
   if (s < 5400) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, "0")} s`;
