@@ -59,8 +59,11 @@ function span(seconds) {
   return s < 3e8 ? `${whole.format(Math.floor(s / 86400))} days` : "years";
 }
 
+/// How far the clock of this browser is before that of the server.
+let skew = 0;
+
 function ago(millis) {
-  const seconds = (Date.now() - millis) / 1000;
+  const seconds = (Date.now() - skew - millis) / 1000;
   if (seconds < 5) return "now";
   if (seconds < 90) return `${Math.round(seconds)} s ago`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
