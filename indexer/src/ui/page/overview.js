@@ -259,7 +259,7 @@ function work() {
     ["Phase", (run) => phase(run)],
     ["Recorded", (run) => when(run.updated)],
     ["Worked on by", (run) => (run.over ? "" : run.owner ? `${run.owner.host}, process ${run.owner.process}` : h("span", { class: "warn" }, "nobody"))],
-  ], runs.shown);
+  ], runs.shown.slice(0, 8));
   show(place, made, h("p", { class: "note" }, h("a", { href: "#/runs", "data-key": "all-runs" }, `All ${many(runs.count, "run")}`)));
 }
 
