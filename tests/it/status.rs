@@ -239,9 +239,9 @@ async fn all_aliases_are_shown_with_their_generations_and_workers_with_what_they
     };
     let seen: Value = serde_json::from_str(&looked(&["--json"]).await?)?;
     let alias = &bed.stack.collection;
-    let collections = seen["collections"].as_array().into_iter().flatten();
-    let found = collections.filter(|it| it["name"] == alias.as_str());
-    let found = found.last().context("the alias")?;
+    let mut collections = seen["collections"].as_array().into_iter().flatten();
+    let found = collections.find(|it| it["name"] == alias.as_str());
+    let found = found.context("the alias")?;
     let expected = json!([
         format!("{alias}--nightly"),
         5,
