@@ -209,7 +209,9 @@ impl Looker {
 pub fn tokens_per_second(lanes: &[LaneStatus]) -> Option<f64> {
     let rates = lanes.iter().filter_map(|lane| lane.rate);
     let moving = rates.filter(|rate| rate.acked_per_second > 0.0);
-    moving.map(|rate| rate.tokens_per_second).sum()
+    let mut moving = moving.map(|rate| rate.tokens_per_second);
+    // The sum of no numbers is negative zero.
+    moving.try_fold(0.0, |sum, rate| Some(sum + rate?))
 }
 
 fn stream_status(stream: &Stream) -> StreamStatus {

@@ -222,3 +222,53 @@ async fn runs_are_shown_with_their_phase_and_the_process_that_works_on_them() ->
     worker.process.kill().await?;
     bed.end().await
 }
+
+#[tokio::test]
+async fn all_aliases_are_shown_with_their_generations_and_workers_with_what_they_do()
+-> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let worker = bed.stack.worker("worker", &[]).await?;
+    let named = ["--run-id", "nightly"];
+    rebuild(&bed, &corpus(5), &named).await?.done();
+    let looked = async |arguments: &[&str]| {
+        let mut command = bed.stack.program("indexer");
+        command.env_remove("EBB_COLLECTIONS");
+        command.args(["status", "--interval", "0s", "--workers", &worker.address]);
+        let output = command.args(arguments).output().await?;
+        anyhow::Ok(String::from_utf8(output.stdout)?)
+    };
+    let seen: Value = serde_json::from_str(&looked(&["--json"]).await?)?;
+    let alias = &bed.stack.collection;
+    let mut collections = seen["collections"].as_array().into_iter().flatten();
+    let found = collections.find(|it| it["name"] == alias.as_str());
+    let found = found.context("the alias")?;
+    let expected = json!([
+        format!("{alias}--nightly"),
+        5,
+        "tiny",
+        format!("{alias}--initial")
+    ]);
+    let told = [
+        &found["generation"],
+        &found["points"],
+        &found["model"],
+        &found["rollback"]["generation"],
+    ];
+    assert_eq!(json!(told), expected, "{found:#}");
+    assert!(found["since"].is_string(), "{found:#}");
+    let told = &seen["workers"]["workers"][0];
+    assert_eq!(
+        (&told["address"], &told["model"]),
+        (&json!(worker.address), &json!("tiny"))
+    );
+    let table = looked(&[]).await?;
+    for part in [
+        &format!("generation {alias}--nightly"),
+        &format!("a rollback would lead to {alias}--initial"),
+        &worker.address,
+    ] {
+        assert!(table.contains(part.as_str()), "{part}: {table}");
+    }
+    worker.process.kill().await?;
+    bed.end().await
+}

@@ -163,9 +163,8 @@ fn pace(rate: &Rate) -> String {
         }
         None => "nothing moves".to_owned(),
     };
-    let tokens = rate
-        .tokens_per_second
-        .map_or_else(String::new, |rate| format!(", ~{rate:.0} tokens/s"));
+    let tokens = rate.tokens_per_second.filter(|rate| *rate > 0.0);
+    let tokens = tokens.map_or_else(String::new, |rate| format!(", ~{rate:.0} tokens/s"));
     format!("{:.1} jobs/s{tokens}, {left}", rate.acked_per_second)
 }
 

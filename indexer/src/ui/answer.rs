@@ -33,6 +33,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const SEARCHES: usize = 4;
 /// Reads of long lists at once.
 const READS: usize = 4;
+/// How long a server may keep a request waiting that only reads.
+const LONGEST_READ: Duration = Duration::from_secs(30);
 /// How long a request waits for its turn.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Entries of a list in one answer.
@@ -205,7 +207,7 @@ async fn runs(State(app): Shared, uri: Uri) -> Answer {
 
 /// A run as it is recorded, with its phases and gates.
 async fn run(State(app): Shared, uri: Uri) -> Answer {
-    apart(move || recorded(app, uri)).await
+    apart(move || in_time(recorded(app, uri))).await
 }
 
 async fn recorded(app: Arc<App>, uri: Uri) -> Answer {
@@ -235,6 +237,19 @@ where
         )
     };
     done.map_err(given_up)?
+}
+
+/// An answer, or the news that a server keeps it waiting.
+pub async fn in_time(work: impl Future<Output = Answer>) -> Answer {
+    let late = |_| {
+        Refusal::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "a server behind the page does not answer; try again",
+        )
+    };
+    tokio::time::timeout(LONGEST_READ, work)
+        .await
+        .map_err(late)?
 }
 
 /// The next turn: so many work at once, and whoever comes then waits, but not for ever.

@@ -13,7 +13,7 @@ use points::guard::tombstones;
 use qdrant_client::qdrant::{Condition, Filter, Range, RetrievedPoint, Value};
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, App, Refusal, Shared, apart, json, read, turn};
+use super::answer::{Answer, App, Refusal, Shared, apart, in_time, json, read, turn};
 use crate::filter::PointFilter;
 use crate::retrieval::Mode;
 use crate::retrieval::options::FusionChoice;
@@ -135,7 +135,7 @@ fn may_search(app: &App) -> Result<(), Refusal> {
 
 /// Chunks of a document, from one on.
 pub async fn document(State(app): Shared, body: Bytes) -> Answer {
-    apart(move || chunks(app, body)).await
+    apart(move || in_time(chunks(app, body))).await
 }
 
 async fn chunks(app: Arc<App>, body: Bytes) -> Answer {

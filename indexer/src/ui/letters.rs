@@ -9,7 +9,8 @@ use contract::topology::DLQ;
 use serde_json::{Value, json};
 
 use super::answer::{
-    Answer, App, MOST_ENTRIES, Refusal, Shared, apart, json as answer, number, parameter, turn,
+    Answer, App, MOST_ENTRIES, Refusal, Shared, apart, in_time, json as answer, number, parameter,
+    turn,
 };
 use crate::dlq::letter::StoredLetter;
 use crate::streams::{Range, Reader, message_at, stream};
@@ -38,7 +39,7 @@ const NAMES: [&str; 13] = [
 
 /// A page of dead letters before one, of a cause or of all.
 pub async fn list(State(app): Shared, uri: Uri) -> Answer {
-    apart(move || page(app, uri)).await
+    apart(move || in_time(page(app, uri))).await
 }
 
 async fn page(app: Arc<App>, uri: Uri) -> Answer {
@@ -76,7 +77,7 @@ async fn page(app: Arc<App>, uri: Uri) -> Answer {
 
 /// A dead letter with its job.
 pub async fn show(State(app): Shared, uri: Uri) -> Answer {
-    apart(move || one(app, uri)).await
+    apart(move || in_time(one(app, uri))).await
 }
 
 async fn one(app: Arc<App>, uri: Uri) -> Answer {

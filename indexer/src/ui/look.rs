@@ -249,7 +249,13 @@ async fn look_at_runs(app: &App) {
 
 async fn look_at_index(app: &App) {
     let look = async || {
-        let book = app.sources.book.lock().await.clone();
+        let mut book = app.sources.book.lock().await.clone();
+        // At the start nobody has read it yet.
+        if book.count() == 0
+            && let Ok(jetstream) = app.sources.jetstream().await
+        {
+            drop(book.update(&jetstream).await);
+        }
         let qdrant = &app.sources.qdrant;
         let pairs = alias::pairs(qdrant).await?;
         let names: Vec<_> = pairs.into_iter().map(|(alias, _)| alias).collect();

@@ -156,14 +156,14 @@ async fn open_all(browser: &mut Browser) -> anyhow::Result<()> {
     browser
         .wait_for("document.querySelectorAll('.chunk').length >= 3")
         .await?;
-    browser.value("location.hash = '#/failed'").await?;
+    browser.value("location.hash = '#/failed?cause=invalid'").await?;
     let letters = "document.querySelectorAll('#failed-list button[aria-expanded]')";
-    browser.wait_for(&format!("{letters}.length >= 3")).await?;
+    browser.wait_for(&format!("{letters}.length === 2")).await?;
     browser
         .value(&format!("{letters}.forEach((it) => it.click())"))
         .await?;
     browser
-        .wait_for("document.querySelectorAll('#failed-list pre').length >= 3")
+        .wait_for("document.querySelectorAll('#failed-list pre').length === 2")
         .await
 }
 

@@ -51,6 +51,7 @@ function perSecond(value) {
 
 function span(seconds) {
   if (!Number.isFinite(seconds)) return "?";
+  if (seconds > 0 && seconds < 9.95) return `${one.format(Math.max(0.1, seconds))} s`;
   const s = Math.max(0, Math.round(seconds));
   if (s < 90) return `${s} s`;
   if (s < 5400) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, "0")} s`;
@@ -58,8 +59,11 @@ function span(seconds) {
   return s < 3e8 ? `${whole.format(Math.floor(s / 86400))} days` : "years";
 }
 
+/// How far the clock of this browser is before that of the server.
+let skew = 0;
+
 function ago(millis) {
-  const seconds = (Date.now() - millis) / 1000;
+  const seconds = (Date.now() - skew - millis) / 1000;
   if (seconds < 5) return "now";
   if (seconds < 90) return `${Math.round(seconds)} s ago`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;

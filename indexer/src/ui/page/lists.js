@@ -7,6 +7,8 @@ const parameters = () => new URLSearchParams(location.hash.split("?")[1] || "");
 
 async function openFailed() {
   letters = { cause: parameters().get("cause") || "", next: null, rows: [] };
+  // What was opened in an older list would be closed by the new one.
+  show(byId("failed-list"));
   await moreLetters(true);
 }
 

@@ -45,8 +45,10 @@ function linked(kind, text) {
 }
 
 function take(event) {
+  const isFirst = state === null;
   state = JSON.parse(event);
-  // Times are those of the server; a clock that is wrong here would make them wrong.
+  const apart = Date.now() - state.now;
+  skew = Math.abs(apart) > 3000 ? apart : 0;
   lost = null;
   linked("live", "live");
   say(byId("version"), `Ebb ${state.setup.version}`);
@@ -56,6 +58,8 @@ function take(event) {
   overview();
   news();
   if (!byId("search").hidden) choices();
+  // What a view may do was not known before.
+  if (isFirst && !byId("failed").hidden) drawLetters();
 }
 
 /// Reads events until the connection ends. One that is silent for longer than the server ever is has ended.

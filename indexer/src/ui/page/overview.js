@@ -125,6 +125,7 @@ const inHours = (value) => (value > 0 && value < 0.01 ? "< 0.01 h" : `${two.form
 function cost() {
   const { ahead, spent } = hours();
   const price = money(ahead);
+  if (ahead === 0) return answer("Cost", figure("Nothing", "good"), note(spent === null ? "nothing waits" : `nothing waits; ${inHours(spent)} of workers in the last hour`));
   if (price !== null) return answer("Cost", figure(`≈ ${worth(price)}`), note(`for what waits: ${inHours(ahead)} of a worker`));
   if (ahead !== null) return answer("Cost", figure(inHours(ahead), "", "of a worker"), note("for what waits; a price by --price-per-hour"));
   if (spent !== null) return answer("Cost", figure(inHours(spent), "", "of workers"), note("in the last hour"));
@@ -258,7 +259,7 @@ function work() {
     ["Phase", (run) => phase(run)],
     ["Recorded", (run) => when(run.updated)],
     ["Worked on by", (run) => (run.over ? "" : run.owner ? `${run.owner.host}, process ${run.owner.process}` : h("span", { class: "warn" }, "nobody"))],
-  ], runs.shown);
+  ], runs.shown.slice(0, 8));
   show(place, made, h("p", { class: "note" }, h("a", { href: "#/runs", "data-key": "all-runs" }, `All ${many(runs.count, "run")}`)));
 }
 

@@ -1,6 +1,8 @@
 // Search: hits with the words of the query marked, scores by part, and the chunks of a document beside each other.
 
 let searching = 0;
+/// Whether a query waits until it is known what can be searched.
+let isAsked = false;
 
 const WORD = /[\p{L}\p{N}]+/gu;
 const CONTEXT = 700;
@@ -37,13 +39,12 @@ function excerpt(text, of) {
 }
 
 function openSearch() {
-  const chosen = parameters();
-  if (state) choices();
-  const query = chosen.get("q");
+  const query = parameters().get("q");
   if (query !== null && query !== byId("query").value) {
     byId("query").value = query;
-    find();
+    isAsked = true;
   }
+  if (state) choices();
 }
 
 function choices() {
@@ -57,6 +58,10 @@ function choices() {
   for (const option of byId("mode").options) option.disabled = !state.setup.can_search_vectors && ["dense", "hybrid"].includes(option.value);
   if (!state.setup.can_search_vectors && byId("mode").value !== "sparse") byId("mode").value = "sparse";
   byId("go").disabled = !state.setup.can_search;
+  if (isAsked && state.setup.can_search && select.options.length) {
+    isAsked = false;
+    find();
+  }
   if (!state.setup.can_search) say(byId("found"), "Texts are shown at an address of this machine, or with a token (EBB_UI_TOKEN).", true);
 }
 
