@@ -194,6 +194,19 @@ async fn what_a_directory_leaves_open_is_said() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_layer_of_another_width_is_named() -> anyhow::Result<()> {
+    let (source, models) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    copy(&shape("labse"), source.path())?;
+    let other = shape("gemma").join("3_Dense/model.safetensors");
+    std::fs::copy(other, source.path().join("2_Dense/model.safetensors"))?;
+    let refused = stage(source.path(), models.path(), &[]).await?;
+    let log = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success(), "{log}");
+    assert!(log.contains("2_Dense/model.safetensors"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_library_keeps_nothing_below_the_home_folder() -> anyhow::Result<()> {
     let (home, models) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let mut command = tools().await?.program("worker");
