@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use contract::digest::Digest;
+use contract::model::{MANIFEST, Manifest};
 use fixtures::programs::workspace;
 use serde_json::Value;
-use tests::{cosine, tools};
+use tests::{Bed, cosine, tools};
 
 fn shape(name: &str) -> PathBuf {
     workspace().join("fixtures/models/shapes").join(name)
@@ -106,6 +107,46 @@ async fn the_limit_of_a_roberta_is_that_of_its_places_and_no_option_exceeds_it()
     Ok(())
 }
 
+/// A model that claims to take more tokens than it has places for, as one that was staged with another runtime may.
+async fn with_a_false_limit(models: &Path) -> anyhow::Result<PathBuf> {
+    let output = stage(&shape("roberta"), models, &[]).await?;
+    let directory = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    let mut manifest = Manifest::load(&directory)?;
+    manifest.identity.max_tokens = 520;
+    let lying = Manifest::new(manifest.name, manifest.identity, manifest.golden);
+    std::fs::write(directory.join(MANIFEST), serde_json::to_vec(&lying)?)?;
+    Ok(directory)
+}
+
+#[tokio::test]
+async fn a_text_that_fails_in_the_model_takes_only_its_document() -> anyhow::Result<()> {
+    let models = tempfile::tempdir()?;
+    let model = with_a_false_limit(models.path()).await?;
+    let bed = Bed::with_model(&model, "m").await?;
+    let (full, long) = ("a".repeat(508), "a".repeat(515));
+    let job = serde_json::json!({
+        "version": "1.0", "kind": "embed", "collection": bed.stack.collection,
+        "documents": [
+            { "id": "long", "version": 1, "chunks": [{ "text": "harmless" }, { "text": long }] },
+            { "id": "short", "version": 1, "chunks": [{ "text": "the tide" }] },
+        ],
+    });
+    bed.publish_bytes(job.to_string()).await?;
+    bed.publish_document("full", 1, &[&full]).await?;
+    bed.drain().await?;
+    let letters = bed.dead_letters().await?;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters[0].cause, "inference");
+    assert!(
+        letters[0].reason.contains("row 1 of 517 tokens"),
+        "{letters:?}"
+    );
+    let points = bed.points().await?;
+    let ids: Vec<_> = points.keys().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["full", "short"]);
+    bed.end().await
+}
+
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
@@ -149,6 +190,19 @@ async fn what_a_directory_leaves_open_is_said() -> anyhow::Result<()> {
     let output = stage(&plain, models.path(), &said).await?;
     let log = String::from_utf8(output.stderr)?;
     assert!(!log.contains("WARN"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_layer_of_another_width_is_named() -> anyhow::Result<()> {
+    let (source, models) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    copy(&shape("labse"), source.path())?;
+    let other = shape("gemma").join("3_Dense/model.safetensors");
+    std::fs::copy(other, source.path().join("2_Dense/model.safetensors"))?;
+    let refused = stage(source.path(), models.path(), &[]).await?;
+    let log = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success(), "{log}");
+    assert!(log.contains("2_Dense/model.safetensors"), "{log}");
     Ok(())
 }
 

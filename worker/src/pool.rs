@@ -193,6 +193,7 @@ pub fn is_sound(vector: &[f32], recipe: Recipe) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use contract::model::Head;
     use ndarray::{Array3, array};
 
     use super::*;
@@ -225,6 +226,11 @@ mod tests {
         pool_tokens(tokens().view(), &tensor, (recipe, layers))
     }
 
+    /// A head without layers, which needs no files.
+    fn of(head: Head) -> Layers {
+        Layers::load(std::path::Path::new(""), &head).unwrap()
+    }
+
     #[test]
     fn each_pooling_takes_the_tokens_that_are_not_padding() {
         let root = 2.0_f32.sqrt();
@@ -238,10 +244,10 @@ mod tests {
 
     #[test]
     fn a_prompt_takes_no_part_in_sums_where_it_is_left_out() {
-        let layers = Layers {
+        let layers = of(Head {
             exclude_prompt: true,
-            ..Layers::default()
-        };
+            ..Head::default()
+        });
         assert_eq!(pooled_by(Pooling::Mean, &layers), [[3.0, 6.0], [3.5, 0.5]]);
         assert_eq!(pooled_by(Pooling::Max, &layers), [[3.0, 6.0], [7.0, 1.0]]);
         assert_eq!(pooled_by(Pooling::Cls, &layers), pooled(Pooling::Cls));
@@ -249,10 +255,10 @@ mod tests {
 
     #[test]
     fn several_poolings_stand_one_behind_the_other() {
-        let layers = Layers {
+        let layers = of(Head {
             concatenated: vec![Pooling::Max],
-            ..Layers::default()
-        };
+            ..Head::default()
+        });
         let found = pooled_by(Pooling::Cls, &layers);
         assert_eq!(found, [[1.0, 2.0, 3.0, 6.0], [5.0, 0.0, 7.0, 1.0]]);
     }

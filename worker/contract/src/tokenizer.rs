@@ -371,3 +371,41 @@ impl Tokenizer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(name: &str, special: SpecialTokens) -> Tokenizer {
+        let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/models");
+        let path = Path::new(models).join(name).join("tokenizer.json");
+        Tokenizer::load_with(&path, special).unwrap()
+    }
+
+    #[test]
+    fn a_special_token_in_a_text_is_a_token_or_text() {
+        for (name, token, id) in [("shapes/xlm", "</s>", 2), ("tiny-rerank", "[SEP]", 3)] {
+            let text = format!("the tide {token} goes out");
+            let count = |special| {
+                let tokens = shape(name, special).encode_pair("query", &text).unwrap();
+                tokens.ids.iter().filter(|it| **it == id).count()
+            };
+            let frame = shape(name, SpecialTokens::Text)
+                .encode_pair("query", "the tide")
+                .unwrap();
+            let framing = frame.ids.iter().filter(|it| **it == id).count();
+            assert_eq!(count(SpecialTokens::Text), framing, "{name}");
+            assert_eq!(count(SpecialTokens::Token), framing + 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_tokens_of_a_prompt_are_counted_without_the_end_of_a_text() {
+        for name in ["shapes/xlm", "shapes/roberta", "tiny-embed"] {
+            let tokenizer = shape(name, SpecialTokens::Token);
+            let whole = tokenizer.encode("query: ").unwrap().len();
+            assert_eq!(tokenizer.prompt_tokens("query: ").unwrap(), whole - 1);
+            assert_eq!(tokenizer.prompt_tokens("").unwrap(), 0);
+        }
+    }
+}

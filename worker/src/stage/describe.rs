@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use contract::model::{Golden, Identity, Manifest, Measured, SpecialTokens, StagedFile, TOKENIZER};
+use contract::model::{
+    Golden, Identity, Layer, Manifest, Measured, SpecialTokens, StagedFile, TOKENIZER,
+};
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 
@@ -35,6 +37,14 @@ pub(super) fn describe(
         ..recipe(&identity)
     };
     let (golden, measured) = run(config, layout, &identity, (directory, &tokenizer, recipe))?;
+    if let Some(file) = identity.head.layers.iter().find_map(Layer::weights) {
+        let fits = golden.iter().all(|golden| !golden.vector.is_empty());
+        anyhow::ensure!(
+            fits,
+            "`{file}` takes vectors of another width than those that graph `{}` gives after pooling; are both of one model?",
+            layout.onnx
+        );
+    }
     identity.dimensions = check_golden(config, &golden, recipe)?;
     check_labels(&identity)?;
     let mut manifest = Manifest::new(config.name.clone(), identity, golden);
