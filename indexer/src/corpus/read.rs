@@ -163,7 +163,7 @@ impl Portions {
 /// Cuts the work into portions. Gives the number of files that were passed over.
 fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64 {
     let mut portion = Portion::default();
-    while let Some(input) = sources.next() {
+    for input in sources.by_ref() {
         let sent = match input {
             Err(error) => portion.add(Unit::Refused(error), 0, portions),
             Ok(input) if is_one_unit(&input) => {

@@ -156,7 +156,9 @@ async fn open_all(browser: &mut Browser) -> anyhow::Result<()> {
     browser
         .wait_for("document.querySelectorAll('.chunk').length >= 3")
         .await?;
-    browser.value("location.hash = '#/failed?cause=invalid'").await?;
+    browser
+        .value("location.hash = '#/failed?cause=invalid'")
+        .await?;
     let letters = "document.querySelectorAll('#failed-list button[aria-expanded]')";
     browser.wait_for(&format!("{letters}.length === 2")).await?;
     browser

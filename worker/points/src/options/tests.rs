@@ -1,4 +1,4 @@
-use contract::model::{Activation, Dtype, Identity, Pooling, Prefixes};
+use contract::model::{Activation, Dtype, Head, Identity, Pooling, Prefixes, SpecialTokens};
 use contract::topology::Task;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
@@ -277,6 +277,8 @@ fn manifest() -> Manifest {
         dtype: Dtype::Fp32,
         activation: Activation::Raw,
         labels: Vec::new(),
+        head: Head::default(),
+        special_tokens: SpecialTokens::Token,
     };
     Manifest::new("m".parse().unwrap(), identity, Vec::new())
 }
