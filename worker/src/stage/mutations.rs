@@ -85,7 +85,12 @@ fn change(value: &mut Value, numbers: &mut Numbers) {
                 _ => change(&mut items[at], numbers),
             }
         }
-        other => *other = strange(numbers),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => *value = strange(numbers),
     }
 }
 

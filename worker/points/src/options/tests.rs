@@ -277,6 +277,8 @@ fn manifest() -> Manifest {
         dtype: Dtype::Fp32,
         activation: Activation::Raw,
         labels: Vec::new(),
+        head: contract::model::Head::default(),
+        special_tokens: contract::model::SpecialTokens::Token,
     };
     Manifest::new("m".parse().unwrap(), identity, Vec::new())
 }
