@@ -239,8 +239,8 @@ impl Extractor {
             | Format::Latex
             | Format::Xml
             | Format::Srt
-            | Format::Vtt
-            | Format::Bash
+            | Format::Vtt => one(self.isolated_text(input)?),
+            Format::Bash
             | Format::C
             | Format::Cpp
             | Format::Csharp
@@ -253,7 +253,13 @@ impl Extractor {
             | Format::Ruby
             | Format::Rust
             | Format::Typescript
-            | Format::Tsx => one(self.isolated_text(input)?),
+            | Format::Tsx => match self.isolated_text(input) {
+                // Among sources a file without a line is no mistake: it marks a folder.
+                Err(SourceError::Empty { .. } | SourceError::EmptyText { .. }) => {
+                    Box::new(std::iter::empty())
+                }
+                document => one(document?),
+            },
             Format::Eml => self.mail(input)?,
             Format::Pdf => one(self.isolated_document(input, options.pdf())?),
             Format::Docx

@@ -183,6 +183,14 @@ fn bad_json_lines_are_named_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_source_without_a_line_is_passed_over() {
+    for empty in [&b""[..], b"\n\n"] {
+        let found = found("__init__.py", empty);
+        assert_eq!((found.documents.len(), found.errors.len()), (0, 0));
+    }
+}
+
+#[test]
 fn binary_and_empty_files_are_one_error_each() {
     for name in [
         "x.txt", "x.md", "x.html", "x.jsonl", "x.csv", "x.tsv", "x.pdf",
