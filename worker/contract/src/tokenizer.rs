@@ -11,12 +11,14 @@ mod parts;
 mod seams;
 mod words;
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 
+use tokenizers::models::ModelWrapper;
 use tokenizers::utils::truncation::{TruncationParams, TruncationStrategy, truncate_encodings};
 use tokenizers::{Encoding, PostProcessor as _};
 
@@ -92,15 +94,6 @@ impl From<Vec<u32>> for Tokens {
     }
 }
 
-impl From<Encoding> for Tokens {
-    fn from(encoding: Encoding) -> Self {
-        Self {
-            ids: encoding.get_ids().to_vec(),
-            types: encoding.get_type_ids().to_vec(),
-        }
-    }
-}
-
 /// A loaded tokenizer with the digest of the file it came from.
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -109,6 +102,8 @@ pub struct Tokenizer {
     digest: Digest,
     special_tokens: usize,
     vocabulary: usize,
+    /// Ids of special tokens, and the one that stands in for them in a text that has none.
+    in_texts: Option<(HashSet<u32>, u32)>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -172,12 +167,50 @@ impl Tokenizer {
             digest: Digest::of(bytes),
             special_tokens: 0,
             vocabulary: 0,
+            in_texts: None,
         };
+        if special == SpecialTokens::Text {
+            tokenizer.in_texts = tokenizer.stand_in();
+        }
         tokenizer.special_tokens = tokenizer.encode("").map_err(|e| e.to_string())?.len();
         let highest = tokenizer.inner.get_vocab(true).into_values().max();
         tokenizer.vocabulary = highest.map_or(0, |id| id as usize + 1);
         tokenizer.parts = Parts::of(&tokenizer).map(Arc::new);
         Ok(tokenizer)
+    }
+
+    /// A unigram model has special tokens among its pieces, and would find them in texts all the same.
+    fn stand_in(&self) -> Option<(HashSet<u32>, u32)> {
+        if !matches!(self.inner.get_model(), ModelWrapper::Unigram(_)) {
+            return None;
+        }
+        let names = ["<unk>", "[UNK]", "<UNK>"];
+        let unknown = names.iter().find_map(|name| self.id_of(name));
+        let unknown = unknown.unwrap_or(self.padding_id());
+        let added = self.inner.get_added_tokens_decoder().into_iter();
+        let special = added.filter(|(id, token)| token.special && *id != unknown);
+        Some((special.map(|(id, _)| id).collect(), unknown))
+    }
+
+    /// The ids of an encoding. Where special tokens in texts are text, only those are left that the tokenizer has added.
+    fn ids(&self, encoding: &Encoding) -> Vec<u32> {
+        let Some((special, unknown)) = &self.in_texts else {
+            return encoding.get_ids().to_vec();
+        };
+        let added = encoding.get_special_tokens_mask().iter();
+        let ids = encoding.get_ids().iter().zip(added);
+        ids.map(|(id, added)| match *added {
+            0 if special.contains(id) => *unknown,
+            _ => *id,
+        })
+        .collect()
+    }
+
+    fn tokens(&self, encoding: &Encoding) -> Tokens {
+        Tokens {
+            ids: self.ids(encoding),
+            types: encoding.get_type_ids().to_vec(),
+        }
     }
 
     /// The same tokenizer, by the library alone: what its results are measured by.
@@ -267,7 +300,7 @@ impl Tokenizer {
 
     fn encode_whole(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.guarded(text.len(), |inner| inner.encode_fast(text, true))?;
-        Ok(encoding.get_ids().to_vec())
+        Ok(self.ids(&encoding))
     }
 
     /// Tokens of a pair as the model sees it, special tokens included.
@@ -278,7 +311,7 @@ impl Tokenizer {
         let encoding = self.guarded(first.len() + second.len(), |inner| {
             inner.encode_fast((first, second), true)
         })?;
-        Ok(encoding.into())
+        Ok(self.tokens(&encoding))
     }
 
     /// Tokens of a pair, cut to `max`: of the longer text, and of both where neither fits beside the half.
@@ -309,7 +342,7 @@ impl Tokenizer {
             drop(second.as_mut().map(Encoding::take_overflowing));
             inner.post_process(first, second, true)
         })?;
-        Ok(encoding.into())
+        Ok(self.tokens(&encoding))
     }
 
     /// Adds the tokens of `text` to `pieces`, special tokens left out. Their places count from `base`.
@@ -335,7 +368,7 @@ impl Tokenizer {
         pieces: &mut Pieces,
     ) -> Result<(), TokenizerError> {
         let encoding = self.guarded(text.len(), |inner| inner.encode(text, false))?;
-        for (&id, &(start, _)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+        for (id, &(start, _)) in self.ids(&encoding).into_iter().zip(encoding.get_offsets()) {
             pieces.push(id, base + start, base);
         }
         Ok(())
