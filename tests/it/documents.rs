@@ -153,13 +153,13 @@ async fn what_would_be_indexed_is_shown_without_a_server() -> anyhow::Result<()>
             .collect()
     };
     let chunks = of("chunk", "a.py");
-    let places: Vec<_> = chunks.iter().map(|it| it["location"].to_string()).collect();
+    let places: Vec<_> = chunks.iter().map(|it| it["location"].clone()).collect();
     assert_eq!(
         places,
         [
-            r#"{"line":1,"section":"Queue"}"#,
-            r#"{"line":5,"section":"Queue > pull"}"#,
-            r#"{"line":9,"section":"main"}"#
+            serde_json::json!({"line": 1, "section": "Queue"}),
+            serde_json::json!({"line": 5, "section": "Queue > pull"}),
+            serde_json::json!({"line": 9, "section": "main"}),
         ]
     );
     assert_eq!(chunks[1]["context"], "a > Queue");

@@ -215,7 +215,9 @@ mod tests {
     #[test]
     fn words_then_characters_then_code_points() {
         assert_eq!(inside("hello world", 0, 8), 6);
-        assert_eq!(inside("漢字漢字漢字", 0, 10), 9);
+        // A word of two characters, and where none fits, a character.
+        assert_eq!(inside("漢字漢字漢字", 0, 10), 6);
+        assert_eq!(inside("漢字漢字漢字", 0, 4), 3);
         // To a reader, the emoji of a family of four is one character.
         let family = "a👨‍👩‍👧‍👦";
         assert_eq!(inside(family, 0, family.len() - 2), 1);

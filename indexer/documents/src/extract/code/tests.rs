@@ -72,7 +72,7 @@ const CASES: [(Format, &str, &str); 14] = [
     ),
     (
         Format::Kotlin,
-        "class A { fun f() {} }\nobject O { fun g() {} }\n",
+        "class A {\n    fun f() {}\n}\n\nobject O {\n    fun g() {}\n}\n",
         "A|A > f|O|O > g",
     ),
     (
