@@ -6,15 +6,15 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`config`] | settings, and who may search and change anything |
-//! | [`board`] | what was seen last of each part, what is wrong with it, and the event that is made of it |
-//! | [`history`] | samples of the last hour |
-//! | [`look`] | looks at the servers again and again; each part by itself, so that a late server delays nothing else |
-//! | [`listen`] | connections: so many at most, and none that does not move |
-//! | [`guard`] | which requests are answered: by host, origin and token |
-//! | [`page`] | the page, with a policy that lets it load nothing from anywhere |
-//! | [`answer`] | the requests |
-//! | [`letters`], [`find`], [`change`] | dead letters; search; what `--allow-changes` allows |
+//! | `config` | settings, and who may search and change anything |
+//! | `board` | what was seen last of each part, what is wrong with it, and the event that is made of it |
+//! | `history` | samples of the last hour |
+//! | `look` | looks at the servers again and again; each part by itself, so that a late server delays nothing else |
+//! | `listen` | connections: so many at most, and none that does not move |
+//! | `guard` | which requests are answered: by host, origin and token |
+//! | `page` | the page, with a policy that lets it load nothing from anywhere |
+//! | `answer` | the requests |
+//! | `letters`, `find`, `change` | dead letters; search; what `--allow-changes` allows |
 //!
 //! **What is bounded.** A viewer has no queue: whoever reads slowly misses events, and the next is the newest. An event
 //! holds counts and the first of everything, never all; the rest is asked for page by page. The history is a ring.
