@@ -22,10 +22,12 @@ mod mail;
 mod markup;
 mod notebook;
 mod opendocument;
+mod options;
 mod package;
 mod parquet;
 mod pdf;
 mod pptx;
+mod reader;
 mod record;
 mod rtf;
 mod table;
@@ -38,149 +40,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
-use clap::Args;
-
 use crate::document::{Amount, Document};
-use crate::source::Origin;
-use crate::source::{Archive, Compression, Format, Input, InputLocation, Shape, SourceError};
+use crate::source::{Compression, Format, Input, InputLocation, Shape, SourceError};
 pub use encoding::TextEncoding;
-use extracted::{Extract, Extracted};
+use extracted::Extracted;
 use isolated::{Limits, Pool, Program};
+pub use options::ExtractOptions;
+use options::Limit;
+use reader::Reader;
 pub use record::Columns;
 pub use table::Delimiter;
-use table::TableOptions;
-
-/// How large the things may be that have to be in memory as a whole.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Extraction")]
-pub struct ExtractOptions {
-    /// Most bytes of one JSON line, one row of a table, or one text from standard input or an object store; a larger
-    /// record is skipped and reported. Each thread that extracts may hold several times this much.
-    #[arg(long, env = "INDEXER_MAX_RECORD_BYTES", default_value_t = 16 << 20)]
-    pub max_record_bytes: usize,
-    /// Most bytes of an HTML page; a larger page is refused. Parsing takes about ten times as much memory,
-    /// and up to seventy times for a page of nothing but tags.
-    #[arg(long, env = "INDEXER_MAX_HTML_BYTES", default_value_t = 8 << 20)]
-    pub max_html_bytes: usize,
-    /// Most bytes of a PDF file; a larger one, or one with more text, is refused.
-    #[arg(long, env = "INDEXER_MAX_PDF_BYTES", default_value_t = 64 << 20)]
-    pub max_pdf_bytes: usize,
-    /// Most bytes of an office file, a book, a notebook or a mail, and of a file in an archive that is not read in a stream; a
-    /// larger one, or one with more text, is refused.
-    #[arg(long, env = "INDEXER_MAX_OFFICE_BYTES", default_value_t = 64 << 20)]
-    pub max_office_bytes: usize,
-    /// Most bytes that an archive may expand to, with all archives in it; it is refused from there on.
-    #[arg(long, env = "INDEXER_MAX_ARCHIVE_BYTES", default_value_t = 4 << 30)]
-    pub max_archive_bytes: u64,
-    /// Most files in an archive, with those of all archives in it; it is refused from there on.
-    #[arg(long, env = "INDEXER_MAX_ARCHIVE_MEMBERS", default_value_t = 100_000)]
-    pub max_archive_members: u64,
-    /// How deep archives and mails may lie in each other; a deeper one is refused.
-    #[arg(long, env = "INDEXER_MAX_ARCHIVE_DEPTH", default_value_t = 4)]
-    pub max_archive_depth: usize,
-    /// Seconds of processor time that reading one file in a process of its own may take, as PDF, office files, books and mails
-    /// are read, and one more for each MiB of it; then it is refused.
-    #[arg(long, env = "INDEXER_MAX_EXTRACT_SECONDS", default_value_t = 10)]
-    pub max_extract_seconds: u64,
-    /// Most bytes of memory that reading one such file may take; it is refused then. Each thread that extracts may hold as
-    /// much.
-    #[arg(long, env = "INDEXER_MAX_EXTRACT_MEMORY_BYTES", default_value_t = 512 << 20)]
-    pub max_extract_memory_bytes: u64,
-    /// Encoding of texts, pages and tables that have no byte order mark, such as windows-1252 or gb18030; by default what a
-    /// page declares, else utf-8, else a guess, which is reported
-    #[arg(long, env = "INDEXER_ENCODING")]
-    pub encoding: Option<TextEncoding>,
-    /// What separates the cells of a table: one character, or `tab`; by default it is found by the header
-    #[arg(long)]
-    pub delimiter: Option<Delimiter>,
-    #[command(flatten)]
-    pub columns: Columns,
-}
-
-impl Default for ExtractOptions {
-    fn default() -> Self {
-        Self {
-            max_record_bytes: 16 << 20,
-            max_html_bytes: 8 << 20,
-            max_pdf_bytes: 64 << 20,
-            max_office_bytes: 64 << 20,
-            max_archive_bytes: 4 << 30,
-            max_archive_members: 100_000,
-            max_archive_depth: 4,
-            max_extract_seconds: 10,
-            max_extract_memory_bytes: 512 << 20,
-            encoding: None,
-            delimiter: None,
-            columns: Columns::default(),
-        }
-    }
-}
-
-/// A limit with the option that sets it, so that an error can name both.
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    bytes: usize,
-    option: &'static str,
-}
-
-impl Limit {
-    fn exceeded(self, origin: Origin, bytes: u64) -> SourceError {
-        SourceError::TooLarge {
-            origin,
-            bytes,
-            limit: self.bytes as u64,
-            option: self.option,
-        }
-    }
-}
-
-impl ExtractOptions {
-    fn record(&self) -> Limit {
-        Limit {
-            bytes: self.max_record_bytes,
-            option: "--max-record-bytes",
-        }
-    }
-
-    fn table(&self) -> TableOptions {
-        TableOptions {
-            delimiter: self.delimiter,
-            columns: self.columns.clone(),
-            encoding: self.encoding,
-            limit: self.record(),
-            file: self.office(),
-        }
-    }
-
-    fn html(&self) -> Limit {
-        Limit {
-            bytes: self.max_html_bytes,
-            option: "--max-html-bytes",
-        }
-    }
-
-    fn pdf(&self) -> Limit {
-        Limit {
-            bytes: self.max_pdf_bytes,
-            option: "--max-pdf-bytes",
-        }
-    }
-
-    fn office(&self) -> Limit {
-        Limit {
-            bytes: self.max_office_bytes,
-            option: "--max-office-bytes",
-        }
-    }
-
-    fn limits(&self, bytes: usize, limit: Limit) -> Limits {
-        Limits {
-            memory_bytes: self.max_extract_memory_bytes,
-            seconds: self.max_extract_seconds.saturating_add(bytes as u64 >> 20),
-            text_bytes: limit.bytes as u64,
-        }
-    }
-}
 
 /// Extracts documents with one set of options. Copies share the processes that formats are isolated in.
 #[derive(Debug, Clone, Default)]
@@ -219,77 +88,46 @@ impl Extractor {
     fn open(&self, input: &Input) -> Result<Stream, SourceError> {
         let options = &self.options;
         let one = |document| -> Stream { Box::new(std::iter::once(Ok(document))) };
-        let members = |kind| -> Result<Stream, SourceError> {
-            Ok(self.documents_of(archive::members(input, kind, self)?))
-        };
-        Ok(match input.format {
-            Format::Zip => members(Archive::Zip)?,
-            Format::Tar => members(Archive::Tar)?,
-            Format::Mbox => members(Archive::Mbox)?,
-            Format::Text | Format::Markdown => {
-                one(text::text(input, options.record(), options.encoding)?)
-            }
-            Format::Html => one(html::html(input, options.html(), options.encoding)?),
-            Format::Jsonl => Box::new(json::Records::open(input, &options.table())?),
-            Format::Csv | Format::Tsv => Box::new(table::Rows::open(input, &options.table())?),
-            Format::Parquet => Box::new(parquet::Rows::open(input, &options.table())?),
-            Format::Rst
-            | Format::Asciidoc
-            | Format::Org
-            | Format::Latex
-            | Format::Xml
-            | Format::Srt
-            | Format::Vtt => one(self.isolated_text(input)?),
-            Format::Bash
-            | Format::C
-            | Format::Cpp
-            | Format::Csharp
-            | Format::Go
-            | Format::Java
-            | Format::Javascript
-            | Format::Kotlin
-            | Format::Php
-            | Format::Python
-            | Format::Ruby
-            | Format::Rust
-            | Format::Typescript
-            | Format::Tsx => match self.isolated_text(input) {
+        Ok(match Reader::of(input.format) {
+            Reader::Archive(kind) => self.documents_of(archive::members(input, kind, self)?),
+            Reader::Text => one(text::text(input, options.record(), options.encoding)?),
+            Reader::Html => one(html::html(input, options.html(), options.encoding)?),
+            Reader::Jsonl => Box::new(json::Records::open(input, &options.table())?),
+            Reader::Table => Box::new(table::Rows::open(input, &options.table())?),
+            Reader::Parquet => Box::new(parquet::Rows::open(input, &options.table())?),
+            Reader::Markup(_) => one(self.isolated_text(input)?),
+            Reader::Code(_) => match self.isolated_text(input) {
                 // Among sources a file without a line is no mistake: it marks a folder.
                 Err(SourceError::Empty { .. } | SourceError::EmptyText { .. }) => {
                     Box::new(std::iter::empty())
                 }
                 document => one(document?),
             },
-            Format::Eml => self.mail(input)?,
-            Format::Pdf => one(self.isolated_document(input, options.pdf())?),
-            Format::Docx
-            | Format::Pptx
-            | Format::Xlsx
-            | Format::Odt
-            | Format::Ods
-            | Format::Odp
-            | Format::Rtf
-            | Format::Epub
-            | Format::Ipynb => one(self.isolated_document(input, options.office())?),
+            Reader::Mail(_) => self.mail(input)?,
+            Reader::Pdf(_) => one(self.isolated_document(input, options.pdf())?),
+            Reader::Office(_) => one(self.isolated_document(input, options.office())?),
         })
     }
 
     /// What is read of an input in a process of its own.
     fn isolated(&self, input: &Input, limit: Limit) -> Result<(Amount, Extracted), SourceError> {
-        let origin = input.origin();
         let bytes = decode::read(input, limit)?;
         if bytes.is_empty() {
+            let origin = input.origin();
             return Err(SourceError::Empty { origin });
         }
         let limits = self.options.limits(bytes.len(), limit);
         let read = Amount::bytes(bytes.len() as u64);
-        let extracted = self.pool.extract(input.format, limits, &bytes);
-        let extracted = extracted.map_err(|reason| SourceError::Unreadable {
-            origin,
+        Ok((read, self.apart(input, limits, &bytes)?))
+    }
+
+    fn apart(&self, input: &Input, limits: Limits, bytes: &[u8]) -> Result<Extracted, SourceError> {
+        let extracted = self.pool.extract(input.format, limits, bytes);
+        extracted.map_err(|reason| SourceError::Unreadable {
+            origin: input.origin(),
             format: input.format.name(),
             reason,
-        })?;
-        Ok((read, extracted))
+        })
     }
 
     fn isolated_document(&self, input: &Input, limit: Limit) -> Result<Document, SourceError> {
@@ -355,9 +193,7 @@ impl Extractor {
         let attached = mail::attached(input, attachments, self, &mut extracted.dropped)?;
         Ok((read, extracted, attached))
     }
-}
 
-impl Extractor {
     /// The document of a text that is read in a process of its own, once its encoding is settled.
     fn isolated_text(&self, input: &Input) -> Result<Document, SourceError> {
         let (origin, limit) = (input.origin(), self.options.record());
@@ -375,14 +211,7 @@ impl Extractor {
             text_bytes: 4 * limit.bytes as u64,
             ..self.options.limits(source.text.len(), limit)
         };
-        let extracted = self
-            .pool
-            .extract(input.format, limits, source.text.as_bytes());
-        let extracted = extracted.map_err(|reason| SourceError::Unreadable {
-            origin,
-            format: input.format.name(),
-            reason,
-        })?;
+        let extracted = self.apart(input, limits, source.text.as_bytes())?;
         let mut document = text::extracted(input, read, extracted)?;
         document.dropped.absorb(&text::guessed(source.guessed));
         Ok(document)
@@ -393,52 +222,6 @@ impl Extractor {
 type Attached = Vec<Result<Input, SourceError>>;
 /// The ids of documents.
 pub type Ids = Box<dyn Iterator<Item = Result<String, SourceError>> + Send>;
-
-/// The extractor of a format that is read in a process of its own.
-fn isolated_extractor(format: Format) -> Option<Extract> {
-    Some(match format {
-        Format::Pdf => pdf::pdf,
-        Format::Docx => docx::docx,
-        Format::Pptx => pptx::pptx,
-        Format::Xlsx => xlsx::xlsx,
-        Format::Odt | Format::Ods | Format::Odp => opendocument::opendocument,
-        Format::Rtf => rtf::rtf,
-        Format::Epub => epub::epub,
-        Format::Ipynb => notebook::notebook,
-        Format::Eml => mail::mail,
-        Format::Rst => markup::rst,
-        Format::Asciidoc => markup::asciidoc,
-        Format::Org => markup::org,
-        Format::Latex => markup::latex,
-        Format::Xml => markup::xml,
-        Format::Srt => markup::srt,
-        Format::Vtt => markup::vtt,
-        Format::Bash
-        | Format::C
-        | Format::Cpp
-        | Format::Csharp
-        | Format::Go
-        | Format::Java
-        | Format::Javascript
-        | Format::Kotlin
-        | Format::Php
-        | Format::Python
-        | Format::Ruby
-        | Format::Rust
-        | Format::Typescript
-        | Format::Tsx => return code::extractor(format),
-        Format::Text
-        | Format::Markdown
-        | Format::Html
-        | Format::Jsonl
-        | Format::Csv
-        | Format::Tsv
-        | Format::Parquet
-        | Format::Mbox
-        | Format::Zip
-        | Format::Tar => return None,
-    })
-}
 
 /// The documents of one input, in its order.
 pub struct Documents {
@@ -503,9 +286,6 @@ fn bytes_of(input: &Input) -> Result<Box<dyn std::io::Read + Send>, SourceError>
     })
 }
 
-#[cfg(test)]
-mod tests;
-
 thread_local! {
     /// Whether a panic on this thread is expected and becomes an error.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
@@ -528,3 +308,6 @@ pub fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     GUARDED.set(false);
     result.ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,8 @@
 
 use tree_sitter::{Language, Node, Parser, TreeCursor};
 
-use super::extracted::{Extract, Extracted};
+use super::extracted::Extracted;
 use crate::document::Definition;
-use crate::source::Format;
 
 #[cfg(test)]
 mod tests;
@@ -82,67 +81,67 @@ const LEADING: [&str; 8] = [
     "annotation",
 ];
 
-/// The extractor of a language.
-pub fn extractor(format: Format) -> Option<Extract> {
-    Some(match format {
-        Format::Bash => |bytes, out| read(&tree_sitter_bash::LANGUAGE.into(), bytes, out),
-        Format::C => |bytes, out| read(&tree_sitter_c::LANGUAGE.into(), bytes, out),
-        Format::Cpp => |bytes, out| read(&tree_sitter_cpp::LANGUAGE.into(), bytes, out),
-        Format::Csharp => |bytes, out| read(&tree_sitter_c_sharp::LANGUAGE.into(), bytes, out),
-        Format::Go => |bytes, out| read(&tree_sitter_go::LANGUAGE.into(), bytes, out),
-        Format::Java => |bytes, out| read(&tree_sitter_java::LANGUAGE.into(), bytes, out),
-        Format::Javascript => {
-            |bytes, out| read(&tree_sitter_javascript::LANGUAGE.into(), bytes, out)
-        }
-        Format::Kotlin => |bytes, out| read(&tree_sitter_kotlin_ng::LANGUAGE.into(), bytes, out),
-        Format::Php => |bytes, out| read(&tree_sitter_php::LANGUAGE_PHP.into(), bytes, out),
-        Format::Python => |bytes, out| read(&tree_sitter_python::LANGUAGE.into(), bytes, out),
-        Format::Ruby => |bytes, out| read(&tree_sitter_ruby::LANGUAGE.into(), bytes, out),
-        Format::Rust => |bytes, out| read(&tree_sitter_rust::LANGUAGE.into(), bytes, out),
-        Format::Typescript => |bytes, out| {
-            read(
-                &tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(),
-                bytes,
-                out,
-            )
-        },
-        Format::Tsx => |bytes, out| read(&tree_sitter_typescript::LANGUAGE_TSX.into(), bytes, out),
-        Format::Text
-        | Format::Markdown
-        | Format::Html
-        | Format::Jsonl
-        | Format::Csv
-        | Format::Tsv
-        | Format::Pdf
-        | Format::Parquet
-        | Format::Docx
-        | Format::Pptx
-        | Format::Xlsx
-        | Format::Odt
-        | Format::Ods
-        | Format::Odp
-        | Format::Rtf
-        | Format::Epub
-        | Format::Ipynb
-        | Format::Eml
-        | Format::Mbox
-        | Format::Zip
-        | Format::Tar
-        | Format::Rst
-        | Format::Asciidoc
-        | Format::Org
-        | Format::Latex
-        | Format::Xml
-        | Format::Srt
-        | Format::Vtt => return None,
-    })
+pub fn bash(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_bash::LANGUAGE, bytes, out)
 }
 
-fn read(language: &Language, bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+pub fn c(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_c::LANGUAGE, bytes, out)
+}
+
+pub fn cpp(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_cpp::LANGUAGE, bytes, out)
+}
+
+pub fn csharp(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_c_sharp::LANGUAGE, bytes, out)
+}
+
+pub fn go(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_go::LANGUAGE, bytes, out)
+}
+
+pub fn java(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_java::LANGUAGE, bytes, out)
+}
+
+pub fn javascript(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_javascript::LANGUAGE, bytes, out)
+}
+
+pub fn kotlin(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_kotlin_ng::LANGUAGE, bytes, out)
+}
+
+pub fn php(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_php::LANGUAGE_PHP, bytes, out)
+}
+
+pub fn python(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_python::LANGUAGE, bytes, out)
+}
+
+pub fn ruby(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_ruby::LANGUAGE, bytes, out)
+}
+
+pub fn rust(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_rust::LANGUAGE, bytes, out)
+}
+
+pub fn typescript(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_typescript::LANGUAGE_TYPESCRIPT, bytes, out)
+}
+
+pub fn tsx(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
+    read(tree_sitter_typescript::LANGUAGE_TSX, bytes, out)
+}
+
+fn read(language: impl Into<Language>, bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
     let text = std::str::from_utf8(bytes);
     let text = text.map_err(|error| format!("it is not utf-8 at byte {}", error.valid_up_to()))?;
     let mut parser = Parser::new();
-    let set = parser.set_language(language);
+    let set = parser.set_language(&language.into());
     set.map_err(|error| format!("its grammar does not suit the parser: {error}"))?;
     let tree = parser.parse(text, None);
     let tree = tree.ok_or("its parser gave up")?;

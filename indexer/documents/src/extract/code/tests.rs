@@ -1,10 +1,12 @@
 //! Definitions of each language.
 
 use super::*;
+use crate::extract::reader::Reader;
+use crate::source::Format;
 
 fn names(format: Format, text: &str) -> Vec<String> {
     let mut out = Extracted::default();
-    extractor(format).unwrap()(text.as_bytes(), &mut out).unwrap();
+    Reader::of(format).isolated().unwrap()(text.as_bytes(), &mut out).unwrap();
     assert_eq!(out.text, text);
     let found = out.definitions.unwrap();
     assert!(found.is_sorted_by_key(|it| it.start));
@@ -93,7 +95,7 @@ fn functions_and_classes_have_the_names_around_them() {
 fn comments_and_attributes_belong_to_what_they_stand_before() {
     let text = "use a;\n\n// apart\n\n/// About f.\n#[test]\nfn f() {}\n\nconst X: u8 = 1;\n";
     let mut out = Extracted::default();
-    extractor(Format::Rust).unwrap()(text.as_bytes(), &mut out).unwrap();
+    rust(text.as_bytes(), &mut out).unwrap();
     let found = out.definitions.unwrap();
     let starts: Vec<_> = found
         .iter()

@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::super::extracted::{Attachment, Extracted};
 use super::Limits;
 use super::frame::{self, Reply, Request};
+use crate::extract::reader::Reader;
 use crate::source::Format;
 
 /// The argument that makes a program a child.
@@ -90,7 +91,8 @@ fn answer_all(mut socket: &UnixStream, work: &Receiver<Work>) -> io::Result<()> 
 fn extract(format: &str, bytes: &[u8]) -> Result<Extracted, String> {
     let format =
         Format::of_name(format).ok_or("its format is unknown to the process that reads it")?;
-    let extract = super::super::isolated_extractor(format)
+    let extract = Reader::of(format)
+        .isolated()
         .ok_or("its format is not one that is read in a process of its own")?;
     let mut extracted = Extracted::default();
     match catch_unwind(AssertUnwindSafe(|| extract(bytes, &mut extracted))) {

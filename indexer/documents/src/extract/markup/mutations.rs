@@ -177,7 +177,9 @@ fn damaged_source_code_gives_a_result_or_a_reason() {
         Format::Tsx,
     ];
     for format in languages {
-        let extract = crate::extract::code::extractor(format).unwrap();
+        let extract = crate::extract::reader::Reader::of(format)
+            .isolated()
+            .unwrap();
         let name = format.name();
         report(
             &name,
