@@ -201,7 +201,7 @@ impl Reading {
                 return Ok(total.refused);
             }
         }
-        total.skipped = self.sources.skipped();
+        total.skipped = self.sources.skipped() + self.extractor.skipped();
         self.say(self.view.total(&total)?);
         Ok(total.refused)
     }

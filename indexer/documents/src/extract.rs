@@ -51,6 +51,9 @@ use reader::Reader;
 pub use record::Columns;
 pub use table::Delimiter;
 
+/// Most bytes of a source that may be blank: what is larger has something in it, or is a mistake.
+const MOST_OF_BLANK: u64 = 4 << 10;
+
 /// Extracts documents with one set of options. Copies share the processes that formats are isolated in.
 #[derive(Debug, Clone, Default)]
 pub struct Extractor {
@@ -98,7 +101,9 @@ impl Extractor {
             Reader::Markup(_) => one(self.isolated_text(input)?),
             Reader::Code(_) => match self.isolated_text(input) {
                 // Among sources a file without a line is no mistake: it marks a folder.
-                Err(SourceError::Empty { .. } | SourceError::EmptyText { .. }) => {
+                Err(SourceError::Empty { .. } | SourceError::EmptyText { .. })
+                    if input.bytes() <= MOST_OF_BLANK =>
+                {
                     Box::new(std::iter::empty())
                 }
                 document => one(document?),
@@ -143,6 +148,7 @@ impl Extractor {
             Err(error) => Box::new(std::iter::once(Err(error))),
         };
         match input.format.shape() {
+            Shape::Document if self.is_blank_source(&input) => Box::new(std::iter::empty()),
             Shape::Document => Box::new(std::iter::once(Ok(input.id))),
             Shape::Records => Box::new(self.extract(input).map(|document| Ok(document?.id))),
             Shape::Mail => match self.read_mail(&input) {
@@ -155,6 +161,15 @@ impl Extractor {
             },
             Shape::Archive(kind) => members(kind),
         }
+    }
+
+    /// Whether it is a source that gives no document because there is no line in it.
+    fn is_blank_source(&self, input: &Input) -> bool {
+        matches!(Reader::of(input.format), Reader::Code(_))
+            && !matches!(input.location, InputLocation::Stdin)
+            && input.bytes() <= MOST_OF_BLANK
+            && decode::read(input, self.options.record())
+                .is_ok_and(|bytes| bytes.trim_ascii().is_empty())
     }
 
     fn ids_of(&self, members: archive::Members) -> Ids {
@@ -190,6 +205,9 @@ impl Extractor {
     fn read_mail(&self, input: &Input) -> Result<(Amount, Extracted, Attached), SourceError> {
         let (read, mut extracted) = self.isolated(input, self.options.office())?;
         let attachments = std::mem::take(&mut extracted.attachments);
+        // Each of them is read, and counted, by itself.
+        let inside: u64 = attachments.iter().map(|it| it.bytes.len() as u64).sum();
+        let read = Amount::bytes(read.bytes.saturating_sub(inside));
         let attached = mail::attached(input, attachments, self, &mut extracted.dropped)?;
         Ok((read, extracted, attached))
     }
@@ -277,12 +295,17 @@ fn bytes_of(input: &Input) -> Result<Box<dyn std::io::Read + Send>, SourceError>
         InputLocation::File(path) => Box::new(std::fs::File::open(path).map_err(fault)?),
     };
     let buffered = |bytes| std::io::BufReader::with_capacity(64 << 10, bytes);
-    Ok(match Compression::of_name(&input.file_name()) {
-        None => bytes,
+    let expanded: Box<dyn std::io::Read + Send> = match Compression::of_name(&input.file_name()) {
+        None => return Ok(bytes),
         Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(buffered(bytes))),
         Some(Compression::Zstd) => {
             Box::new(zstd::Decoder::with_buffer(buffered(bytes)).map_err(fault)?)
         }
+    };
+    Ok(match &input.location {
+        // What a member expands to is what its archive expands to.
+        InputLocation::Member(member) => archive::counted(expanded, &member.container),
+        InputLocation::File(_) | InputLocation::Object(_) | InputLocation::Stdin => expanded,
     })
 }
 

@@ -51,6 +51,18 @@ impl Input {
             InputLocation::Stdin => "".into(),
         }
     }
+
+    /// How many bytes it has, as far as that is known without reading it; 0 where it is not.
+    pub fn bytes(&self) -> u64 {
+        match &self.location {
+            InputLocation::File(path) => {
+                std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+            }
+            InputLocation::Object(object) => object.bytes(),
+            InputLocation::Member(member) => member.bytes(),
+            InputLocation::Stdin => 0,
+        }
+    }
 }
 
 /// Where the bytes of an input are.

@@ -23,7 +23,7 @@ use crate::jobs::{DocumentPacker, Packed, TooLarge};
 use documents::chunk::{Chunk, ChunkError, Chunker};
 use documents::document::{Amount, Content, Document, Ledger, Reason};
 use documents::extract::Extractor;
-use documents::source::{Input, InputLocation, Origin, Shape, SourceError, Sources};
+use documents::source::{Input, Origin, Shape, SourceError, Sources};
 
 /// Text of a portion in bytes: enough that handing it on costs nothing, little enough that cores end together.
 const PORTION_BYTES: u64 = 256 << 10;
@@ -167,7 +167,7 @@ fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64
         let sent = match input {
             Err(error) => portion.add(Unit::Refused(error), 0, portions),
             Ok(input) if is_one_unit(&input) => {
-                let bytes = size_of(&input);
+                let bytes = input.bytes();
                 portion.add(Unit::Input(input), bytes, portions)
             }
             Ok(input) => extractor
@@ -192,15 +192,6 @@ fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64
 /// Whether an input is small enough to be one piece of work: a document, or a mail with what is attached to it.
 fn is_one_unit(input: &Input) -> bool {
     matches!(input.format.shape(), Shape::Document | Shape::Mail)
-}
-
-fn size_of(input: &Input) -> u64 {
-    match &input.location {
-        InputLocation::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
-        InputLocation::Object(object) => object.bytes(),
-        InputLocation::Member(member) => member.bytes(),
-        InputLocation::Stdin => 0,
-    }
 }
 
 #[derive(Default)]

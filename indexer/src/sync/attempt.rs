@@ -200,6 +200,14 @@ impl<'a> Attempt<'a> {
                  allowed (--max-refused); {kept} documents were not deleted because of that"
             ));
         }
+        // What is read may be whole where the look at what is there was not.
+        let hidden = claimed.hidden;
+        if hidden > most_refused {
+            return Some(format!(
+                "refused: {hidden} files of the source could not be looked through for their documents, {most_refused} \
+                 are allowed (--max-refused); {kept} documents were not deleted because of that"
+            ));
+        }
         let empty = &claimed.empty;
         (behind > 0).then(|| {
             format!(

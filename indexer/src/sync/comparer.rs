@@ -66,8 +66,8 @@ impl<'a> Comparer<'a> {
 
     pub async fn claim(&self) -> anyhow::Result<Claimed> {
         let (sources, extract) = (self.config.sources.clone(), self.config.extract.clone());
-        // Nothing that is read here is isolated: a file that is one document is known by its name.
-        let extractor = Extractor::new(extract, Program::None);
+        // A mail has to be read to know what is attached to it.
+        let extractor = Extractor::new(extract, Program::Own);
         tokio::task::spawn_blocking(move || Claimed::by(&sources, &extractor)).await?
     }
 

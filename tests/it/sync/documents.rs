@@ -214,3 +214,24 @@ async fn an_id_that_comes_twice_is_refused_and_its_first_document_kept() -> anyh
     worker.process.kill().await?;
     bed.end().await
 }
+
+#[tokio::test]
+async fn what_is_attached_to_a_mail_is_known_when_documents_are_deleted() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let worker = bed.stack.worker("worker", &[]).await?;
+    let mail = "Subject: offer\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\
+                Content-Type: text/plain\r\n\r\nThe offer is attached.\r\n--m\r\nContent-Type: text/plain\r\n\
+                Content-Disposition: attachment; filename=prices.txt\r\n\r\nA queue costs nothing.\r\n--m--\r\n";
+    let folder = bed.directory.path().join("mails");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("offer.eml"), mail)?;
+    std::fs::write(folder.join("gone.txt"), "This file will be gone.")?;
+    let arguments = ["--max-shrink", "50"];
+    let first = ended(command(&bed, &folder, &arguments)).await?;
+    assert_eq!(changes(&first)[..3], [0, 3, 0]);
+    std::fs::remove_file(folder.join("gone.txt"))?;
+    let second = ended(command(&bed, &folder, &arguments)).await?;
+    assert_eq!(changes(&second)[..3], [2, 0, 1], "{}", second.log);
+    worker.process.kill().await?;
+    bed.end().await
+}

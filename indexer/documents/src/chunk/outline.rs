@@ -278,7 +278,9 @@ impl<'a> Scan<'a> {
     }
 
     fn line(&mut self, at: usize, line: &str, above: &str) {
-        if self.fence.is_none() && markdown::is_rule(line) && markdown::is_row(above) {
+        // A row of lines below other rows is a row like them.
+        let begins = self.fence.is_none() && self.table.is_none() && markdown::is_row(above);
+        if begins && markdown::is_rule(line) {
             let header = markdown::cells(above);
             let header = &header[..header.floor_char_boundary(MAX_TITLE_BYTES)];
             self.table = Some(Table {

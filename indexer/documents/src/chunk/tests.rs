@@ -311,3 +311,22 @@ fn every_chunk_of_a_table_has_its_header() {
         }
     }
 }
+
+#[test]
+fn a_row_of_dashes_inside_a_table_is_no_header_line() {
+    let rows: String = (0..40)
+        .map(|row| format!("| the queue {row} | worker |\n| -- | -- |\n"))
+        .collect();
+    let text = format!("# vector\n\n| queue \\| job | worker |\n| --- | --- |\n{rows}");
+    let chunks = all(&chunker(options(48)), &markdown(&text));
+    assert!(chunks.len() > 3, "{}", chunks.len());
+    for chunk in &chunks[1..] {
+        let context = chunk.context.as_deref();
+        assert_eq!(
+            context,
+            Some("vector > queue | job | worker"),
+            "{}",
+            chunk.text
+        );
+    }
+}

@@ -101,11 +101,12 @@ pub fn is_rule(line: &str) -> bool {
 
 /// The cells of a row, for people.
 pub fn cells(row: &str) -> String {
+    // A sign that belongs to a cell stands behind a backslash.
+    const OWN: &str = "\u{0}";
+    let row = row.replace("\\|", OWN);
     let cells = row.trim().trim_matches('|').split('|').map(str::trim);
-    cells
-        .filter(|cell| !cell.is_empty())
-        .collect::<Vec<_>>()
-        .join(" | ")
+    let cells: Vec<_> = cells.filter(|cell| !cell.is_empty()).collect();
+    cells.join(" | ").replace(OWN, "|")
 }
 
 /// What front matter is written in.

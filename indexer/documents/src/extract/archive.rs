@@ -109,10 +109,26 @@ pub fn members(
     extractor: &Extractor,
 ) -> Result<Members, SourceError> {
     let opened = Opened::new(input, extractor)?;
-    Ok(match kind {
+    let allowance = Arc::clone(&opened.container.allowance);
+    let members: Members = match kind {
         Archive::Zip => Box::new(zip::Zip::open(input, opened, extractor)?),
         Archive::Tar => Box::new(tar::Tar::open(input, opened, extractor)?),
         Archive::Mbox => Box::new(mbox::Mbox::open(input, opened, extractor)?),
+    };
+    // Beyond the limit one error stands for all that follow.
+    let mut ended = false;
+    Ok(Box::new(members.take_while(move |member| {
+        let goes_on = !ended;
+        ended = member.is_err() && !allowance.has_members();
+        goes_on
+    })))
+}
+
+/// What a member expands to, counted with what its archive does.
+pub fn counted(reader: Box<dyn Read + Send>, container: &Container) -> Box<dyn Read + Send> {
+    Box::new(Counted {
+        reader,
+        allowance: Arc::clone(&container.allowance),
     })
 }
 

@@ -146,8 +146,10 @@ fn read(language: impl Into<Language>, bytes: &[u8], out: &mut Extracted) -> Res
     let tree = parser.parse(text, None);
     let tree = tree.ok_or("its parser gave up")?;
     text.clone_into(&mut out.text);
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes());
     let mut walk = Walk {
         text,
+        lines: std::iter::once(0).chain(ends.map(|end| end + 1)).collect(),
         found: Vec::new(),
         around: Vec::new(),
     };
@@ -158,6 +160,8 @@ fn read(language: impl Into<Language>, bytes: &[u8], out: &mut Extracted) -> Res
 
 struct Walk<'t> {
     text: &'t str,
+    /// Where lines start, so that a line of any length is not looked through for each definition on it.
+    lines: Vec<usize>,
     found: Vec<Definition>,
     /// Definitions that are open, with how deep they lie in the tree.
     around: Vec<(String, usize)>,
@@ -208,10 +212,11 @@ impl Walk<'_> {
     fn leave(&mut self, node: Node<'_>, depth: usize) {
         if self.around.last().is_some_and(|(_, known)| *known == depth) {
             self.around.pop();
-            let rest = &self.text[node.end_byte().min(self.text.len())..];
-            let line = rest.find('\n').map_or(rest.len(), |end| end + 1);
-            self.found
-                .push(self.here(self.text.len() - rest.len() + line, false));
+            let next = self
+                .lines
+                .partition_point(|start| *start <= node.end_byte());
+            let next = self.lines.get(next).copied().unwrap_or(self.text.len());
+            self.found.push(self.here(next, false));
         }
     }
 
@@ -245,7 +250,7 @@ impl Walk<'_> {
     /// The start of the line, if nothing but white space is before the place on it.
     fn line_start(&self, at: usize) -> usize {
         let at = at.min(self.text.len());
-        let line = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let line = self.lines[self.lines.partition_point(|start| *start <= at) - 1];
         if self.text[line..at].trim().is_empty() {
             line
         } else {

@@ -35,8 +35,9 @@ pub fn mail(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
     let message = message.ok_or("it has no header of a mail")?;
     refuse_encrypted(&message)?;
     head(&message, extracted);
+    let form = form_of(&message);
     for place in bodies(&message) {
-        body(&message, place, extracted);
+        body(&message, place, form, extracted);
     }
     for place in &message.attachments {
         if let Some(part) = message.part(*place) {
@@ -107,16 +108,16 @@ fn bodies(message: &Message<'_>) -> Vec<u32> {
     places
 }
 
-fn body(message: &Message<'_>, place: u32, extracted: &mut Extracted) {
+fn body(message: &Message<'_>, place: u32, form: Form, extracted: &mut Extracted) {
     let Some(part) = message.part(place) else {
         return;
     };
     let in_both = message.text_body.contains(&place) && message.html_body.contains(&place);
     match &part.body {
-        PartType::Text(text) if in_both || !is_thin(message, text) => {
+        PartType::Text(text) if in_both || form == Form::Plain => {
             extracted.add(Block::Paragraph(text));
         }
-        PartType::Html(page) if in_both || !plain_is_taken(message) => {
+        PartType::Html(page) if in_both || form == Form::Page => {
             let mut dropped = Ledger::default();
             match html::page_of(page, &mut dropped) {
                 Some(page) => extracted.add(Block::Markdown(&page.text)),
@@ -140,42 +141,52 @@ fn words(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
-/// The words of the form in HTML of the text.
-fn html_words(message: &Message<'_>) -> usize {
-    let pages = message
-        .html_body
-        .iter()
-        .filter(|place| !message.text_body.contains(place));
-    let pages = pages.filter_map(|place| match &message.part(*place)?.body {
-        PartType::Html(page) => html::page_of(page, &mut Ledger::default()),
-        PartType::Text(_)
-        | PartType::Binary(_)
-        | PartType::InlineBinary(_)
-        | PartType::Message(_)
-        | PartType::Multipart(_) => None,
-    });
-    pages.map(|page| words(&page.text)).sum()
+/// The form that a text is taken in, where a mail has it in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Page,
 }
 
-/// Whether a plain form says little of what the other form says.
-fn is_thin(message: &Message<'_>, text: &str) -> bool {
-    words(text).saturating_mul(LEAST_PART) < html_words(message)
+/// The plain form of a whole mail, unless it says little of what the pages say.
+fn form_of(message: &Message<'_>) -> Form {
+    let only = |of: &[u32], other: &[u32]| -> Vec<u32> {
+        of.iter()
+            .copied()
+            .filter(|it| !other.contains(it))
+            .collect()
+    };
+    let (texts, pages) = (&message.text_body, &message.html_body);
+    let plain: usize = only(texts, pages)
+        .into_iter()
+        .map(|place| words_of(message, place))
+        .sum();
+    let page: usize = only(pages, texts)
+        .into_iter()
+        .map(|place| words_of(message, place))
+        .sum();
+    if plain.saturating_mul(LEAST_PART) < page {
+        Form::Page
+    } else {
+        Form::Plain
+    }
 }
 
-fn plain_is_taken(message: &Message<'_>) -> bool {
-    let plain = message
-        .text_body
-        .iter()
-        .filter(|place| !message.html_body.contains(place));
-    let mut plain = plain.filter_map(|place| match &message.part(*place)?.body {
-        PartType::Text(text) => Some(text),
-        PartType::Html(_)
-        | PartType::Binary(_)
-        | PartType::InlineBinary(_)
-        | PartType::Message(_)
-        | PartType::Multipart(_) => None,
-    });
-    plain.any(|text| !is_thin(message, text))
+fn words_of(message: &Message<'_>, place: u32) -> usize {
+    match message.part(place).map(|part| &part.body) {
+        Some(PartType::Text(text)) => words(text),
+        Some(PartType::Html(page)) => {
+            let page = html::page_of(page, &mut Ledger::default());
+            page.map_or(0, |page| words(&page.text))
+        }
+        Some(
+            PartType::Binary(_)
+            | PartType::InlineBinary(_)
+            | PartType::Message(_)
+            | PartType::Multipart(_),
+        )
+        | None => 0,
+    }
 }
 
 fn attach(message: &Message<'_>, part: &MessagePart<'_>, place: usize, extracted: &mut Extracted) {

@@ -1,12 +1,14 @@
 //! Notebook: a notebook of Jupyter, one document per file.
 //!
 //! Text cells are Markdown already; code and what it printed are kept as they stand. Of a result that is there in several
-//! forms the plain text is kept; pictures are left out and counted.
+//! forms the plain text is kept, or the page where the text only says that there is one; pictures, and results of other forms
+//! alone, are left out and counted.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::extracted::{Block, Extracted};
+use super::html;
 use crate::document::{Location, Reason, markdown};
 
 #[derive(Deserialize)]
@@ -156,6 +158,10 @@ fn add_output(mut output: serde_json::Map<String, Value>, extracted: &mut Extrac
             .dropped
             .add_many(Reason::Picture, pictures, 0, None);
     }
+    if let Some(page) = page_of(&mut forms, extracted) {
+        extracted.add(Block::Markdown(&page));
+        return;
+    }
     let is_markdown = forms.contains_key("text/markdown");
     let form = ["text/markdown", "text/plain", "text/latex"]
         .into_iter()
@@ -167,7 +173,31 @@ fn add_output(mut output: serde_json::Map<String, Value>, extracted: &mut Extrac
         } else {
             Block::Verbatim(&text)
         });
+    } else if pictures == 0 && !forms.is_empty() {
+        let forms: Vec<&str> = forms.keys().map(String::as_str).collect();
+        let name = forms.join(", ");
+        extracted
+            .dropped
+            .add(Reason::UnreadAttachment, 0, Some(name));
     }
+}
+
+/// A result as a page, where its other forms only say that there is one.
+fn page_of(
+    forms: &mut serde_json::Map<String, Value>,
+    extracted: &mut Extracted,
+) -> Option<String> {
+    let plain = forms.get("text/plain").cloned().map(joined);
+    let is_placeholder = |plain: String| {
+        let plain = plain.trim();
+        plain.starts_with('<') && plain.ends_with("object>")
+    };
+    if forms.contains_key("text/markdown") || !plain.is_none_or(is_placeholder) {
+        return None;
+    }
+    let page = joined(forms.remove("text/html")?);
+    let page = html::page_of(&page, &mut extracted.dropped)?;
+    Some(page.text)
 }
 
 fn joined(text: Value) -> String {

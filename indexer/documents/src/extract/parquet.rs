@@ -17,7 +17,7 @@ use super::decode::read;
 use super::guarded;
 use super::record::{self, Columns, document};
 use super::table::TableOptions;
-use crate::document::{Document, Ledger, Reason};
+use crate::document::{Amount, Document, Ledger, Reason};
 use crate::source::Origin;
 use crate::source::{Compression, Input, InputLocation, SourceError};
 
@@ -81,7 +81,7 @@ impl Rows {
     fn document(&self, row: Row) -> Result<Document, SourceError> {
         let origin = self.origin.at_row(self.found);
         let (mut fields, mut dropped) = (Map::new(), Ledger::default());
-        let mut bytes = 0;
+        let (mut bytes, mut left_out) = (0, 0);
         for (name, field) in row.into_columns() {
             if let Field::Bytes(bytes) = &field
                 && std::str::from_utf8(bytes.data()).is_err()
@@ -92,6 +92,7 @@ impl Rows {
                         field: name,
                     });
                 }
+                left_out += bytes.len() as u64;
                 dropped.add(Reason::BinaryField, bytes.len() as u64, Some(name));
                 continue;
             }
@@ -105,6 +106,7 @@ impl Rows {
         }
         let mut document = document(fields, &self.columns, origin)?;
         document.dropped.absorb(&dropped);
+        document.read = Amount::bytes(bytes as u64 + left_out);
         Ok(document)
     }
 }

@@ -64,7 +64,14 @@ fn read_slide(
     let mut others: Vec<&Relationship> = relationships.values().collect();
     others.sort_by(|a, b| a.target.cmp(&b.target));
     for Relationship { kind, target } in others {
-        let Some(text) = package.xml(target).ok().flatten() else {
+        // Others are pictures and layouts, which may be large.
+        if !matches!(kind.as_str(), "notesSlide" | "comments") {
+            continue;
+        }
+        let Ok(Some(text)) = package.xml(target) else {
+            extracted
+                .dropped
+                .add(Reason::BrokenPart, 0, Some(target.clone()));
             continue;
         };
         let mut xml = Xml::new(&text, target);

@@ -306,7 +306,20 @@ impl Reader<'_> {
         let text = String::from_utf16_lossy(&units);
         // Signs of fonts of signs are written as private letters.
         if text.chars().all(|c| ('\u{e000}'..='\u{f8ff}').contains(&c)) {
-            self.body.unknown(1);
+            match self.group.destination {
+                Destination::Text | Destination::Note if !self.group.is_hidden => {
+                    self.body.unknown(1)
+                }
+                Destination::Sign => self.body.sign("\u{2022}"),
+                Destination::Text
+                | Destination::Note
+                | Destination::Passed
+                | Destination::Fonts
+                | Destination::Styles
+                | Destination::Title
+                | Destination::Comment
+                | Destination::Furniture => {}
+            }
         } else {
             self.text(&text);
         }

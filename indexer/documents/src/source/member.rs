@@ -41,6 +41,10 @@ impl Allowance {
         take(&self.bytes, bytes)
     }
 
+    pub fn has_members(&self) -> bool {
+        self.members.load(Ordering::Relaxed) > 0
+    }
+
     /// Takes one member; false if there is none left.
     pub fn take_member(&self) -> bool {
         take(&self.members, 1)

@@ -34,7 +34,15 @@ struct Source {
 struct Entry {
     name: String,
     bytes: u64,
-    is_file: bool,
+    kind: Kind,
+}
+
+enum Kind {
+    File,
+    /// A folder, or a link: what it leads to is a member of its own or lies outside.
+    Nothing,
+    /// Something that is not read.
+    Other,
 }
 
 impl Tar {
@@ -89,8 +97,13 @@ impl Iterator for Tar {
                     return Some(Err(self.opened.refuse(error.to_string())));
                 }
             };
-            if !entry.is_file || is_hidden(&entry.name) {
-                continue;
+            match entry.kind {
+                Kind::File if !is_hidden(&entry.name) => {}
+                Kind::Other => {
+                    self.extractor.skip();
+                    continue;
+                }
+                Kind::File | Kind::Nothing => continue,
             }
             match self.member(&entry, number).transpose() {
                 Some(item) => return Some(item),
@@ -166,7 +179,13 @@ impl Source {
                 return Ok(Some(Entry {
                     name,
                     bytes: self.left,
-                    is_file: kind.is_file() || kind.is_contiguous(),
+                    kind: if kind.is_file() || kind.is_contiguous() {
+                        Kind::File
+                    } else if kind.is_dir() || kind.is_symlink() {
+                        Kind::Nothing
+                    } else {
+                        Kind::Other
+                    },
                 }));
             }
         }
@@ -179,16 +198,16 @@ impl Source {
         self.padding = (BLOCK_BYTES - bytes % BLOCK_BYTES) % BLOCK_BYTES;
     }
 
-    /// The next header; `None` at the end of the archive.
+    /// The next header; `None` at the end of the archive, which is a block of zeros: without it, nobody knows what is missing.
     fn header(&mut self) -> io::Result<Option<Header>> {
         let mut header = Header::new_old();
         let block = header.as_mut_bytes();
         let read = fill(&mut self.reader, block)?;
-        if read == 0 || block.iter().all(|&byte| byte == 0) {
-            return Ok(None);
-        }
         if read < block.len() {
             return Err(cut_off());
+        }
+        if block.iter().all(|&byte| byte == 0) {
+            return Ok(None);
         }
         // The sum of all bytes, those of the sum itself taken as spaces.
         let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();

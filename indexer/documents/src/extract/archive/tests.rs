@@ -269,6 +269,71 @@ fn damaged_and_encrypted_members_cost_themselves_only() {
 }
 
 #[test]
+fn a_tar_without_its_end_may_lack_members() {
+    let tar = tar_of(&[("a.txt", b"A"), ("b.txt", b"B")]);
+    for (length, documents) in [(0, 0), (1024, 1), (2048, 2)] {
+        let found = refused("x.tar", &tar[..length], ExtractOptions::default());
+        assert_eq!(found.0, documents, "{length}");
+        assert!(found.1.contains("it is cut off"), "{length}: {}", found.1);
+    }
+}
+
+#[test]
+fn a_compressed_member_counts_with_what_it_expands_to() {
+    let record = "{\"_id\":\"a\",\"text\":\"words\"}\n";
+    let packed = gzip(record.repeat(1000).as_bytes());
+    for (name, archive) in [
+        ("x.zip", zip_of(&[("r.jsonl.gz", &packed)])),
+        ("x.tar", tar_of(&[("r.jsonl.gz", &packed)])),
+    ] {
+        let options = ExtractOptions {
+            max_archive_bytes: 10_000,
+            ..ExtractOptions::default()
+        };
+        let (_, message) = refused(name, &archive, options);
+        assert!(message.contains("--max-archive-bytes"), "{name}: {message}");
+    }
+}
+
+#[test]
+fn beyond_a_limit_one_error_stands_for_all_members() {
+    let names: Vec<String> = (0..50).map(|number| format!("{number}.txt")).collect();
+    let members: Vec<(&str, &[u8])> = names.iter().map(|it| (it.as_str(), &b"x"[..])).collect();
+    for (name, archive) in [("x.zip", zip_of(&members)), ("x.tar", tar_of(&members))] {
+        let options = ExtractOptions {
+            max_archive_members: 2,
+            ..ExtractOptions::default()
+        };
+        let found = extract_with(name, &archive, options);
+        assert_eq!(
+            (found.documents.len(), found.errors.len()),
+            (2, 1),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_source_without_a_line_has_no_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = |content: &str| -> Vec<String> {
+        let path = folder.path().join("x.py");
+        std::fs::write(&path, content).unwrap();
+        let input = Input {
+            id: "x.py".to_owned(),
+            format: Format::Python,
+            location: InputLocation::File(path),
+        };
+        Extractor::default()
+            .ids(input)
+            .map(Result::unwrap)
+            .collect()
+    };
+    assert_eq!(ids("import x\n"), ["x.py"]);
+    assert!(ids("\n").is_empty(), "what was indexed of it is gone");
+}
+
+#[test]
 fn what_cannot_be_read_in_an_archive_is_known_by_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.zip");

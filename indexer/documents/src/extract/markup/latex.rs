@@ -150,11 +150,8 @@ impl Reader<'_> {
         let outer = std::mem::take(&mut self.text);
         let outer_line = self.line;
         let mut scan = Scan::new(argument, line);
-        let blocks = self.out.text.len();
         self.read(&mut scan);
         let inner = std::mem::replace(&mut self.text, outer);
-        // A block inside of the argument has been written before it.
-        let _ = blocks;
         self.line = outer_line;
         self.depth -= 1;
         inner

@@ -179,6 +179,35 @@ fn a_thin_plain_text_gives_way_to_the_page() {
 }
 
 #[test]
+fn one_form_is_taken_of_all_texts_of_a_mail() {
+    let both = |plain: &str, page: &str| {
+        format!(
+            "Content-Type: multipart/alternative; boundary=i\r\n\r\n--i\r\nContent-Type: text/plain\r\n\r\n{plain}\r\n\
+             --i\r\nContent-Type: text/html\r\n\r\n<p>{page}</p>\r\n--i--\r\n"
+        )
+    };
+    let long = "one two three four five six seven eight";
+    let mail = format!(
+        "Subject: s\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n{}\r\n--m\r\n{}\r\n--m--\r\n",
+        both(long, long),
+        both("nine ten", "nine ten")
+    );
+    let text = read("m.eml", mail.as_bytes(), &[]);
+    assert_eq!(text, format!("# s\n\n{long}\n\nnine ten"));
+}
+
+#[test]
+fn a_result_that_is_a_page_alone_is_kept() {
+    let notebook = r#"{"cells": [{"cell_type": "code", "source": "show()", "outputs": [
+        {"output_type": "display_data", "data": {"text/plain": "<IPython.core.display.HTML object>",
+         "text/html": "<p>the table</p>"}},
+        {"output_type": "display_data", "data": {"application/json": {"a": 1}}}
+        ]}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}"#;
+    let text = read("a.ipynb", notebook.as_bytes(), &[Reason::UnreadAttachment]);
+    assert_eq!(text, "```\nshow()\n```\n\nthe table");
+}
+
+#[test]
 fn encrypted_and_older_files_are_refused_as_what_they_are() {
     let wide = |name: &str| {
         name.encode_utf16()
