@@ -176,8 +176,8 @@ pub fn main() -> ExitCode {
     if let Some(code) = documents::extract::isolated::serve_if_asked() {
         return code;
     }
-    let command = settings_file::with_defaults(Cli::command());
-    let cli: Cli = match command.and_then(settings::parse_by) {
+    let arguments = settings_file::with_settings(&Cli::command(), std::env::args_os().collect());
+    let cli: Cli = match arguments.and_then(settings::parse_from) {
         Ok(cli) => cli,
         Err(faults) => {
             log::start(LogFormat::Text, Log::Error, FILTER);

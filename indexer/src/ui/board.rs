@@ -56,7 +56,7 @@ pub struct DryRun {
     pub alias: String,
     pub started: u64,
     pub is_running: bool,
-    /// The plan as `indexer plan --json` prints it.
+    /// The plan as `indexer plan --json` prints it where no option but the model is given.
     pub plan: Option<serde_json::Value>,
     pub error: Option<String>,
 }

@@ -62,10 +62,9 @@ impl UiConfig {
         let mut faults = self.servers.faults();
         faults.extend(self.workers.faults());
         faults.extend(self.model_dir().iter().flat_map(ModelDir::faults));
-        let is_open = !self.listen.ip().is_loopback() && self.token.is_none();
-        if self.allow_changes && is_open {
+        if self.allow_changes && !self.may_search() {
             let problem = format!(
-                "others reach {}: give a token in EBB_UI_TOKEN, or an address of this machine in --listen",
+                "others reach {}: give a token in EBB_UI_TOKEN, or an address of this machine in --listen and no --hosts",
                 self.listen
             );
             faults.push(ConfigFault::new("--allow-changes", problem));
@@ -91,9 +90,11 @@ impl UiConfig {
         faults
     }
 
-    /// Whether whoever reaches the page may see texts of documents.
+    /// Whether whoever reaches the page may see texts of documents. Whoever names it by another name than this machine's comes
+    /// through a proxy, which lets in anybody.
     pub fn may_search(&self) -> bool {
-        self.token.is_some() || self.listen.ip().is_loopback()
+        let is_local = self.listen.ip().is_loopback() && self.hosts.is_empty();
+        self.token.is_some() || is_local
     }
 
     /// The token as it is compared.
@@ -141,12 +142,17 @@ mod tests {
         let open = ["--allow-changes", "--listen", "0.0.0.0:80"];
         assert_eq!(problems(&[&open[..], &token].concat()), 0);
         assert_eq!(problems(&["--token", "short"]), 1);
+        // Behind a proxy it listens on this machine and is reached by anybody.
+        let proxied = ["--allow-changes", "--hosts", "ebb.example.org"];
+        assert_eq!(problems(&proxied), 1);
+        assert_eq!(problems(&[&proxied[..], &token].concat()), 0);
     }
 
     #[test]
     fn texts_are_for_this_machine_or_for_a_token() {
         assert!(config(&[]).may_search());
         assert!(!config(&["--listen", "[::]:80"]).may_search());
+        assert!(!config(&["--hosts", "ebb.example.org"]).may_search());
         let token = ["--listen", "[::]:80", "--token", "0123456789abcdef"];
         assert!(config(&token).may_search());
     }

@@ -1,5 +1,6 @@
 //! Settings from the command line and the environment: everything that is wrong with them is reported, not just the first.
 
+use std::ffi::OsString;
 use std::fmt;
 
 use clap::builder::ValueParser;
@@ -87,17 +88,17 @@ pub fn unreadable(setting: &'static str, path: Option<&std::path::PathBuf>) -> O
 /// # Errors
 /// A sentence for each value that cannot be read.
 pub fn parse<P: Parser>() -> Result<P, Vec<String>> {
-    parse_by(P::command())
+    parse_from(std::env::args_os().collect())
 }
 
-/// The same by a command that has other defaults than those of the program.
+/// The same of other arguments than those of the process; the first one is the name of the program.
 ///
 /// # Errors
 /// A sentence for each value that cannot be read.
-pub fn parse_by<P: Parser>(mut command: Command) -> Result<P, Vec<String>> {
-    let mut faults = Vec::new();
+pub fn parse_from<P: Parser>(arguments: Vec<OsString>) -> Result<P, Vec<String>> {
+    let (mut command, mut faults) = (P::command(), Vec::new());
     loop {
-        let error = match command.clone().try_get_matches() {
+        let error = match command.clone().try_get_matches_from(&arguments) {
             Ok(matches) if faults.is_empty() => match P::from_arg_matches(&matches) {
                 Ok(settings) => return Ok(settings),
                 Err(error) => exit(&error),
