@@ -126,15 +126,11 @@ impl Suspicion {
 }
 
 impl EmbedError {
-    /// A failed run may be the fault of one job among many, which shows when each travels alone. A job that fails alone
-    /// again and again is given up.
-    pub fn outcome(&self, jobs: usize, deliveries: i64) -> Outcome {
+    /// A run that fails because of a row is that row's alone; what is left is about this process.
+    pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Run { .. } if jobs == 1 && deliveries >= GIVE_UP_DELIVERIES => {
-                Outcome::DeadLetter { cause: "inference" }
-            }
-            Self::Run { .. } | Self::Stopped => Outcome::Retry { after: None },
-            Self::Output { .. } | Self::Broken(_) => Outcome::Exit,
+            Self::Stopped => Outcome::Retry { after: None },
+            Self::Run { .. } | Self::Output { .. } | Self::Broken(_) => Outcome::Exit,
         }
     }
 }
@@ -300,17 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_run_gives_up_only_a_job_that_travelled_alone() {
-        let failed = || EmbedError::Run {
+    fn what_fails_a_whole_batch_is_held_against_no_job() {
+        let failed = EmbedError::Run {
             rows: 1,
             tokens: 8,
             source: "failed".into(),
         };
-        assert_eq!(failed().outcome(2, 19), Outcome::Retry { after: None });
-        assert_eq!(failed().outcome(1, 4), Outcome::Retry { after: None });
+        assert_eq!(failed.outcome(), Outcome::Exit);
+        let broken = EmbedError::Broken("another vector".into());
+        assert_eq!(broken.outcome(), Outcome::Exit);
         assert_eq!(
-            failed().outcome(1, 5),
-            Outcome::DeadLetter { cause: "inference" }
+            EmbedError::Stopped.outcome(),
+            Outcome::Retry { after: None }
         );
     }
 }

@@ -12,11 +12,13 @@ pub fn peak() -> u64 {
     status("VmHWM:")
 }
 
-/// Has [`peak`] begin anew. Where the system refuses, it goes on from the start of the process.
-pub fn forget_peak() {
-    if let Err(error) = fs::write("/proc/self/clear_refs", "5") {
+/// Has [`peak`] begin anew; false where the system refuses.
+pub fn forget_peak() -> bool {
+    let forgotten = fs::write("/proc/self/clear_refs", "5");
+    if let Err(error) = &forgotten {
         tracing::debug!(%error, "peak of memory not reset");
     }
+    forgotten.is_ok()
 }
 
 fn status(field: &str) -> u64 {

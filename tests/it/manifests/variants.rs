@@ -115,6 +115,29 @@ async fn the_overlay_of_the_readme_changes_registry_and_volume() -> anyhow::Resu
 }
 
 #[tokio::test]
+async fn a_model_in_an_image_needs_no_volume_and_no_staging() -> anyhow::Result<()> {
+    let copy = Copy::new()?;
+    let image =
+        "resources: [../deploy/overlays/cpu]\ncomponents: [../deploy/components/model-image]\n";
+    let rendered = copy.render("image", image).await?;
+    assert!(rendered.find("PersistentVolumeClaim", "models").is_err());
+    assert!(rendered.find("CronJob", "model-stage").is_err());
+    let mut images = 0;
+    for pod in rendered.pods() {
+        for volume in pod.spec["volumes"].as_array().into_iter().flatten() {
+            assert_ne!(
+                volume["persistentVolumeClaim"]["claimName"], "models",
+                "{}",
+                pod.owner
+            );
+            images += usize::from(volume["image"]["reference"].is_string());
+        }
+    }
+    assert!(images >= 2, "{images} volumes are images");
+    Ok(())
+}
+
+#[tokio::test]
 async fn one_node_runs_everything_and_needs_no_shared_volume() -> anyhow::Result<()> {
     let copy = Copy::new()?;
     for overlay in ["cpu", "gpu"] {

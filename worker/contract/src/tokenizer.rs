@@ -175,7 +175,10 @@ impl Tokenizer {
         tokenizer.special_tokens = tokenizer.encode("").map_err(|e| e.to_string())?.len();
         let highest = tokenizer.inner.get_vocab(true).into_values().max();
         tokenizer.vocabulary = highest.map_or(0, |id| id as usize + 1);
-        tokenizer.parts = Parts::of(&tokenizer).map(Arc::new);
+        // Parts are put together from ids as the library gives them.
+        if tokenizer.in_texts.is_none() {
+            tokenizer.parts = Parts::of(&tokenizer).map(Arc::new);
+        }
         Ok(tokenizer)
     }
 

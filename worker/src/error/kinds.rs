@@ -90,7 +90,14 @@ impl EmbedError {
             return false;
         };
         let words = source.to_string().to_lowercase();
-        let signs = ["failed to allocate memory", "out of memory"];
+        let signs = [
+            "failed to allocate memory",
+            "out of memory",
+            // Of libraries of the device, and of the language that the runtime is written in.
+            "alloc_failed",
+            "bad_alloc",
+            "bad allocation",
+        ];
         signs.iter().any(|sign| words.contains(sign))
     }
 }

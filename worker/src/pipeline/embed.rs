@@ -198,8 +198,7 @@ async fn settle_some(
 }
 
 async fn settle_failed(deliveries: Deliveries, error: EmbedError) -> Result<(), EmbedError> {
-    let outcome = error.outcome(deliveries.len(), deliveries.delivery_count());
-    if outcome == Outcome::Exit {
+    if error.outcome() == Outcome::Exit {
         return Err(error);
     }
     tracing::warn!(
@@ -207,11 +206,6 @@ async fn settle_failed(deliveries: Deliveries, error: EmbedError) -> Result<(), 
         jobs = deliveries.len(),
         "batch not embedded"
     );
-    match error {
-        EmbedError::Stopped => deliveries.release().await,
-        EmbedError::Run { .. } | EmbedError::Output { .. } | EmbedError::Broken(_) => {
-            deliveries.settle(outcome, &error.to_string()).await;
-        }
-    }
+    deliveries.release().await;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! OCI: writes a staged model as an image in the layout of the Open Container Initiative.
 //!
 //! A volume of Kubernetes can be such an image, which nodes pull and keep like any other, read-only and by its digest. Each file
-//! is a layer of its own, so that two models which share a file share its layer. Nothing in it depends on a clock or a machine:
-//! the same model gives the same digest. There is no program in it, so that it serves all platforms.
+//! is a layer of its own, so that two models which share a file share its layer. Nothing is added that depends on a clock or a
+//! machine: the same staged directory gives the same digest. There is no program in it, so that it serves all platforms.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

@@ -1,7 +1,8 @@
 //! The run of a batch through the model: gives out its tensors, and puts their vectors together.
 //!
-//! The tensors may be run in any order and several at once. One that fails fails the whole batch. A row that fails by itself,
-//! or whose vector must not be written, takes only its own document or item with it.
+//! The tensors may be run in any order and several at once. A row that fails by itself,
+//! or whose vector must not be written, takes only its own document or item with it; a tensor that fails for another reason
+//! fails the whole batch.
 
 use std::vec;
 
