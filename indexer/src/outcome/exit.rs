@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use points::connect::{may_pass, of_qdrant};
+use points::connect::{is_busy, may_pass, of_qdrant};
 use points::refusal::login_advice;
 use queue::denial::NatsDenied;
 use queue::nats::NatsError;
@@ -19,6 +19,8 @@ pub enum Failure {
     Refused,
     /// A server cannot be reached: trying again later may do.
     Away,
+    /// A server was there and is too slow, too busy, or gone in the meantime: trying again later may do.
+    Busy,
     /// Another process does the same.
     Lease,
     /// A server does not know this login, does not let it do this, or is not trusted.
@@ -40,7 +42,7 @@ impl Failure {
             Self::Other => 1,
             Self::Gate => 2,
             Self::Refused => 65,
-            Self::Away => 69,
+            Self::Away | Self::Busy => 69,
             Self::Lease => 75,
             Self::Login => 77,
         })
@@ -53,11 +55,14 @@ impl Failure {
                 return Some(Self::of_nats(nats));
             }
             if let Some(qdrant) = of_qdrant(cause) {
-                return match (login_advice(qdrant), may_pass(qdrant)) {
-                    (Some(_), _) => Some(Self::Login),
-                    (None, true) => Some(Self::Away),
-                    (None, false) => None,
+                return match login_advice(qdrant) {
+                    Some(_) => Some(Self::Login),
+                    None if is_busy(qdrant) => Some(Self::Busy),
+                    None => may_pass(qdrant).then_some(Self::Away),
                 };
+            }
+            if lost_nats(cause) {
+                return Some(Self::Busy);
             }
             let taken = cause.downcast_ref::<LeaseTaken>().map(|_| Self::Lease);
             taken.or_else(|| cause.downcast_ref::<NatsDenied>().map(|_| Self::Login))
@@ -73,16 +78,39 @@ impl Failure {
         }
     }
 
-    /// What to type next, where that does not depend on more than the kind.
+    /// What to do next, where that does not depend on more than the kind.
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Self::Away => Some(
                 "start the server, name another by --nats-url or --qdrant-url, or wait for it by --wait-for-servers 60s",
             ),
+            Self::Busy => {
+                Some("try again when the server has time; what is done is not done again")
+            }
             Self::Lease => Some("`indexer status` shows who works on what"),
             Self::Other | Self::Gate | Self::Refused | Self::Login => None,
         }
     }
+}
+
+/// Whether NATS has not answered a program that was connected to it.
+fn lost_nats(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use async_nats::jetstream::context::{
+        PublishError, PublishErrorKind, RequestError, RequestErrorKind,
+    };
+    let request = cause.downcast_ref::<RequestError>().map(|error| {
+        matches!(
+            error.kind(),
+            RequestErrorKind::TimedOut | RequestErrorKind::NoResponders
+        )
+    });
+    let publish = cause.downcast_ref::<PublishError>().map(|error| {
+        matches!(
+            error.kind(),
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe
+        )
+    });
+    request.or(publish).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -102,6 +130,10 @@ mod tests {
         let error = taken.context("failed to sync").unwrap_err();
         assert_eq!(Failure::of(&error), Failure::Lease);
         assert_eq!(Failure::of(&anyhow::anyhow!("else")), Failure::Other);
+        let request = async_nats::jetstream::context::RequestErrorKind::TimedOut;
+        let lost: Result<(), _> = Err(async_nats::jetstream::context::RequestError::from(request));
+        let error = lost.context("failed to look").unwrap_err();
+        assert_eq!(Failure::of(&error), Failure::Busy);
         let full: Result<(), _> = Err(QdrantError::Io(std::io::Error::other("x")));
         let error = full.context("failed to look").unwrap_err();
         assert_eq!(Failure::of(&error), Failure::Other);

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::board::{Board, Setup};
 use super::change::{self, Changes};
@@ -47,8 +47,8 @@ pub struct App {
     pub board: Board,
     pub sources: Sources,
     pub changes: Changes,
-    pub searches: Semaphore,
-    pub reads: Semaphore,
+    pub searches: Arc<Semaphore>,
+    pub reads: Arc<Semaphore>,
     page: Page,
     guard: Guard,
 }
@@ -79,8 +79,8 @@ impl App {
             board: Board::new(setup),
             sources: Sources::new(config.servers.clone())?,
             changes: Changes::default(),
-            searches: Semaphore::new(SEARCHES),
-            reads: Semaphore::new(READS),
+            searches: Arc::new(Semaphore::new(SEARCHES)),
+            reads: Arc::new(Semaphore::new(READS)),
             page: Page::new(),
             guard: Guard::new(&config.hosts, config.token_digest()),
             config,
@@ -207,7 +207,8 @@ async fn runs(State(app): Shared, uri: Uri) -> Answer {
 
 /// A run as it is recorded, with its phases and gates.
 async fn run(State(app): Shared, uri: Uri) -> Answer {
-    apart(move || in_time(recorded(app, uri))).await
+    let turn = turn(&app.reads, "others read runs; try again").await?;
+    apart(turn, move || in_time(recorded(app, uri))).await
 }
 
 async fn recorded(app: Arc<App>, uri: Uri) -> Answer {
@@ -223,13 +224,22 @@ async fn recorded(app: Arc<App>, uri: Uri) -> Answer {
     Ok(json(&found.ok_or_else(missing)?.record))
 }
 
-/// Works on a thread of its own to the end, whoever waits for it: what verbs do may stay on one thread alone.
-pub async fn apart<F>(work: impl FnOnce() -> F + Send + 'static) -> Answer
+/// Works on a thread of its own to the end, whoever waits for it: what verbs do may stay on one thread alone. Threads are as
+/// many as there are turns.
+pub async fn apart<F>(
+    turn: impl Send + 'static,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Answer
 where
     F: Future<Output = Answer>,
 {
     let runtime = Handle::current();
-    let done = tokio::task::spawn_blocking(move || runtime.block_on(work())).await;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = runtime.block_on(work());
+        drop(turn);
+        done
+    });
+    let done = done.await;
     let given_up = |_| {
         Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -253,8 +263,8 @@ pub async fn in_time(work: impl Future<Output = Answer>) -> Answer {
 }
 
 /// The next turn: so many work at once, and whoever comes then waits, but not for ever.
-pub async fn turn<'a>(of: &'a Semaphore, busy: &str) -> Result<SemaphorePermit<'a>, Refusal> {
-    let turn = tokio::time::timeout(LONGEST_WAIT, of.acquire()).await;
+pub async fn turn(of: &Arc<Semaphore>, busy: &str) -> Result<OwnedSemaphorePermit, Refusal> {
+    let turn = tokio::time::timeout(LONGEST_WAIT, of.clone().acquire_owned()).await;
     turn.ok()
         .and_then(Result::ok)
         .ok_or_else(|| Refusal::busy(busy))

@@ -77,10 +77,10 @@ impl Meant {
 
 pub async fn replay(State(app): Shared, body: Bytes) -> Answer {
     let turn = turn(&app, &app.changes.letters)?;
-    apart(move || replayed(app, body, turn)).await
+    apart(turn, move || replayed(app, body)).await
 }
 
-async fn replayed(app: Arc<App>, body: Bytes, _turn: OwnedMutexGuard<()>) -> Answer {
+async fn replayed(app: Arc<App>, body: Bytes) -> Answer {
     let config = ReplayConfig {
         all: false,
         dry_run: false,
@@ -95,10 +95,10 @@ async fn replayed(app: Arc<App>, body: Bytes, _turn: OwnedMutexGuard<()>) -> Ans
 
 pub async fn discard(State(app): Shared, body: Bytes) -> Answer {
     let turn = turn(&app, &app.changes.letters)?;
-    apart(move || dropped(app, body, turn)).await
+    apart(turn, move || dropped(app, body)).await
 }
 
-async fn dropped(app: Arc<App>, body: Bytes, _turn: OwnedMutexGuard<()>) -> Answer {
+async fn dropped(app: Arc<App>, body: Bytes) -> Answer {
     let config = DropConfig {
         all: false,
         dry_run: false,
@@ -137,16 +137,11 @@ pub async fn dry_run(State(app): Shared, body: Bytes) -> Answer {
         ..DryRun::default()
     };
     app.board.put_dry_run(begun.clone());
-    tokio::spawn(apart(move || planned(app, config, begun, turn)));
+    tokio::spawn(apart(turn, move || planned(app, config, begun)));
     Ok(json(&serde_json::json!({ "started": alias })))
 }
 
-async fn planned(
-    app: Arc<App>,
-    config: PlanConfig,
-    begun: DryRun,
-    _turn: OwnedMutexGuard<()>,
-) -> Answer {
+async fn planned(app: Arc<App>, config: PlanConfig, begun: DryRun) -> Answer {
     let (comparison, sizing) = (&config.comparison, &config.sizing);
     let planned = sync::dry_run(comparison, sizing, &Options::default()).await;
     let planned = planned.and_then(|plan| Ok(serde_json::to_value(&plan)?));

@@ -70,13 +70,13 @@ const fn ten() -> u64 {
 }
 
 pub async fn search(State(app): Shared, body: Bytes) -> Answer {
-    apart(move || hits(app, body)).await
+    let turn = turn(&app.searches, "others search; try again").await?;
+    apart(turn, move || hits(app, body)).await
 }
 
 async fn hits(app: Arc<App>, body: Bytes) -> Answer {
     let asked: Asked = read(&body)?;
     let config = config(&app, asked)?;
-    let _turn = turn(&app.searches, "others search; try again").await?;
     let found = crate::search::search(&config).await?;
     let hits = found.hits.into_iter().map(|hit| Shown {
         heading: hit.context.clone(),
@@ -135,13 +135,13 @@ fn may_search(app: &App) -> Result<(), Refusal> {
 
 /// Chunks of a document, from one on.
 pub async fn document(State(app): Shared, body: Bytes) -> Answer {
-    apart(move || in_time(chunks(app, body))).await
+    let turn = turn(&app.reads, "others read documents; try again").await?;
+    apart(turn, move || in_time(chunks(app, body))).await
 }
 
 async fn chunks(app: Arc<App>, body: Bytes) -> Answer {
     may_search(&app)?;
     let asked: DocumentAsked = read(&body)?;
-    let _turn = turn(&app.reads, "others read documents; try again").await?;
     let from = asked.from.max(0);
     let filter = Filter {
         must: vec![

@@ -17,6 +17,7 @@ use crate::streams::{Range, Reader, message_at, stream};
 
 /// Dead letters that are read for one page, whether or not they are of the cause that is asked for.
 const WINDOW: u64 = 10_000;
+const BUSY: &str = "others read the dead letters; try again";
 /// Entries of a list, and characters of a text, that are shown of a job.
 const SHOWN: usize = 20;
 const SHOWN_CHARACTERS: usize = 1_024;
@@ -39,11 +40,11 @@ const NAMES: [&str; 13] = [
 
 /// A page of dead letters before one, of a cause or of all.
 pub async fn list(State(app): Shared, uri: Uri) -> Answer {
-    apart(move || in_time(page(app, uri))).await
+    let turn = turn(&app.reads, BUSY).await?;
+    apart(turn, move || in_time(page(app, uri))).await
 }
 
 async fn page(app: Arc<App>, uri: Uri) -> Answer {
-    let _turn = turn(&app.reads, "others read the dead letters; try again").await?;
     let (cause, before) = (parameter(&uri, "cause"), number::<u64>(&uri, "before")?);
     let dlq = stream(&app.sources.jetstream().await?, DLQ).await?;
     let state = &dlq.cached_info().state;
@@ -77,7 +78,8 @@ async fn page(app: Arc<App>, uri: Uri) -> Answer {
 
 /// A dead letter with its job.
 pub async fn show(State(app): Shared, uri: Uri) -> Answer {
-    apart(move || in_time(one(app, uri))).await
+    let turn = turn(&app.reads, BUSY).await?;
+    apart(turn, move || in_time(one(app, uri))).await
 }
 
 async fn one(app: Arc<App>, uri: Uri) -> Answer {

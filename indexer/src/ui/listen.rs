@@ -17,7 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Most connections at once; whoever comes then waits until one goes.
-const MOST: usize = 1_100;
+/// Together with what else is open they stay below the usual limit of 1,024 files.
+const MOST: usize = 512;
+/// How long a new connection may say nothing.
+const FIRST_LIMIT: Duration = Duration::from_secs(15);
 /// How long a viewer may take nothing of what is written.
 const WRITE_LIMIT: Duration = Duration::from_secs(60);
 /// How long nothing may move in either direction; a search that waits for a worker takes less.
@@ -76,7 +79,7 @@ impl Connection {
     fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             stream,
-            silence: Box::pin(sleep_until(Instant::now() + SILENCE_LIMIT)),
+            silence: Box::pin(sleep_until(Instant::now() + FIRST_LIMIT)),
             stalled: None,
             _place: place,
         }

@@ -2,7 +2,6 @@
 //!
 //! A part that takes long is looked at less often: between two looks at it passes ten times as long as the last one took.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +39,7 @@ const PATIENCE_FOR_POINTS: Duration = Duration::from_secs(120);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Lanes that are shown.
 const MOST_LANES: usize = 40;
+const MOST_RUNS: usize = 40;
 /// Aliases that are shown.
 const MOST_ALIASES: usize = 60;
 /// Workers that are shown.
@@ -188,20 +188,15 @@ fn first_of(mut orphaned: Orphaned) -> Orphaned {
     orphaned
 }
 
-/// The causes of the most dead letters; whoever may publish one may name it as he likes.
+/// The causes of the most dead letters: the counts of the others are missing from the sum; whoever may publish one may name it as he likes.
 fn most(causes: Causes) -> Causes {
     let mut counts: Vec<_> = causes.counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let others: u64 = counts.iter().skip(MOST_NAMES).map(|(_, count)| count).sum();
     counts.truncate(MOST_NAMES);
     let short = |(cause, count): (String, u64)| (cut(&cause), count);
-    let mut counts: BTreeMap<_, _> = counts.into_iter().map(short).collect();
-    if others > 0 {
-        *counts.entry("other causes".to_owned()).or_default() += others;
-    }
     Causes {
         read: causes.read,
-        counts,
+        counts: counts.into_iter().map(short).collect(),
     }
 }
 
@@ -236,7 +231,7 @@ async fn look_at_runs(app: &App) {
         let mut book = app.sources.book.lock().await.clone();
         book.update(&jetstream).await?;
         let mut shown = book.shown();
-        shown.truncate(MOST_LANES);
+        shown.truncate(MOST_RUNS);
         for run in &mut shown {
             run.failed = run.failed.as_deref().map(cut);
         }

@@ -147,6 +147,15 @@ pub fn may_pass(error: &QdrantError) -> bool {
     }
 }
 
+/// Whether the server is there and has no time for the request.
+#[must_use]
+pub fn is_busy(error: &QdrantError) -> bool {
+    const DEADLINE_EXCEEDED: i32 = 4;
+    let is_late = |code| code as i32 == DEADLINE_EXCEEDED;
+    matches!(error, QdrantError::ResourceExhaustedError { .. })
+        || matches!(error, QdrantError::ResponseError { status } if is_late(status.code()))
+}
+
 /// Major and minor number of a version.
 fn minor(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.').map_while(|number| number.parse().ok());

@@ -38,6 +38,8 @@ pub enum Program {
         path: PathBuf,
         arguments: Vec<String>,
     },
+    /// None: files are read right here, without limits. For a fuzzer, which has its own and wants to see what they find.
+    Here,
     /// There is none: these formats are refused.
     #[default]
     None,
@@ -75,6 +77,9 @@ impl Pool {
         limits: Limits,
         bytes: &[u8],
     ) -> Result<Extracted, String> {
+        if matches!(self.program, Program::Here) {
+            return serve::extract(&format.name(), bytes);
+        }
         if let Some(mut child) = self.take() {
             match child.extract(format, limits, bytes) {
                 // It may have been killed while it was idle, or be worn out by the files before.
@@ -99,7 +104,9 @@ impl Pool {
         match &self.program {
             Program::Own => Child::start(&own_path()?, &[EXTRACT_VERB.to_owned()]),
             Program::At { path, arguments } => Child::start(path, arguments),
-            Program::None => Err(io::Error::other("no program is set that does it")),
+            Program::Here | Program::None => {
+                Err(io::Error::other("no program is set that does it"))
+            }
         }
     }
 

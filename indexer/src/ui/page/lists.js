@@ -85,7 +85,9 @@ async function openLetter(button, id) {
 }
 
 async function changeLetters(verb, meant, n) {
-  const what = meant.cause ? `all dead letters of the cause ${meant.cause}${n ? ` (${count(n)})` : ""}` : `dead letter ${meant.ids.join(", ")}`;
+  const seen = data("letters");
+  const least = seen && seen.causes.read < seen.total ? "at least " : "";
+  const what = meant.cause ? `all dead letters of the cause ${meant.cause}${n ? ` (${least}${count(n)})` : ""}` : `dead letter ${meant.ids.join(", ")}`;
   const text = verb === "replay" ? `Publish ${what} again, and remove them here?` : `Remove ${what} for good? Their jobs are lost.`;
   if (!await confirmed(text, verb === "replay" ? "Replay" : "Drop")) return;
   const said = byId("failed-said");

@@ -232,8 +232,11 @@ function causes() {
     ["Dead letters", ([, n]) => count(n), { n: true }],
     ["", ([, n]) => bar(n / most)],
   ], rows);
+  const shown = Object.values(letters.causes.counts).reduce((sum, n) => sum + n, 0);
+  const others = letters.causes.read - shown;
+  const more = others > 0 ? h("p", { class: "note" }, `${count(others)} of other causes.`) : null;
   const part = letters.causes.read < letters.total ? h("p", { class: "note" }, `Causes of the newest ${count(letters.causes.read)} of ${count(letters.total)}.`) : null;
-  show(place, made, part);
+  show(place, made, more, part);
 }
 
 function phase(run) {

@@ -88,7 +88,7 @@ fn answer_all(mut socket: &UnixStream, work: &Receiver<Work>) -> io::Result<()> 
     Ok(())
 }
 
-fn extract(format: &str, bytes: &[u8]) -> Result<Extracted, String> {
+pub(super) fn extract(format: &str, bytes: &[u8]) -> Result<Extracted, String> {
     let format =
         Format::of_name(format).ok_or("its format is unknown to the process that reads it")?;
     let extract = Reader::of(format)
