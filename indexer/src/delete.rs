@@ -8,6 +8,7 @@ use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
 use points::Points;
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::now_micros;
@@ -58,7 +59,7 @@ impl DeleteConfig {
     }
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Deleted {
     /// Documents whose removal was published, or that are there to be removed.
     pub documents: usize,

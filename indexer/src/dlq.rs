@@ -16,8 +16,8 @@ mod list;
 pub(crate) mod remove;
 pub(crate) mod replay;
 pub(crate) mod select;
-mod show;
-mod sweep;
+pub(crate) mod show;
+pub(crate) mod sweep;
 
 use std::io::Write;
 use std::process::ExitCode;

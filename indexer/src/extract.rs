@@ -21,7 +21,7 @@ use crate::outcome::shown;
 use file::File;
 
 mod file;
-mod show;
+pub(crate) mod show;
 
 /// Longest chunk in words, where no model says how many tokens it takes.
 const CHUNK_WORDS: usize = 200;

@@ -1,6 +1,8 @@
 //! Outcome: what a verb found or did, for people and as JSON, and the one way in which it is printed.
 
 mod exit;
+#[cfg(test)]
+mod schema;
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -9,12 +11,13 @@ use std::process::ExitCode;
 use points::connect::of_qdrant;
 use points::options::missing_index;
 use points::refusal::login_advice;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use exit::{Failure, LeaseTaken};
 
 /// What a verb gives. Its JSON is one object on one line.
-pub trait Outcome: Serialize {
+pub trait Outcome: Serialize + JsonSchema {
     fn write(&self, out: &mut dyn Write) -> io::Result<()>;
 
     /// What somebody has to look at; said on standard error.
@@ -136,7 +139,7 @@ mod tests {
         assert_eq!(without_headers("plain"), "plain");
     }
 
-    #[derive(Serialize)]
+    #[derive(JsonSchema, Serialize)]
     struct Counted {
         refused: u64,
     }

@@ -12,6 +12,7 @@ use contract::model::Manifest;
 use contract::names::CollectionName;
 use points::options::{NodeSize, Sizes};
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::corpus::account::Account;
@@ -19,7 +20,7 @@ use crate::generation::record::SettingsReport;
 use crate::outcome::{Failure, Outcome};
 use crate::progress::as_double;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// `indexer sync`.
@@ -29,7 +30,7 @@ pub enum Verb {
 }
 
 /// What would be done.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Plan {
     /// By which verb.
     pub verb: Verb,
@@ -56,7 +57,7 @@ pub struct Plan {
 }
 
 /// How much is to be read and published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Work {
     pub documents: u64,
     pub chunks: u64,
@@ -74,7 +75,7 @@ pub struct Work {
 }
 
 /// What would become of documents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Changes {
     /// They stay as they are.
     pub unchanged: u64,
@@ -155,7 +156,7 @@ pub struct Sizing {
 /// - drain seconds = tokens to embed / (R * most replicas). More than T only where a single job takes longer.
 ///
 /// Starting workers and loading the model come on top. Deletions are not counted: they need no GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Estimate {
     /// What was given, in tokens per second.
     pub tokens_per_second: Option<f64>,

@@ -17,6 +17,7 @@ use points::limits::Unfit;
 use points::options::OptionArgs;
 use queue::streams::{ConsumerSizes, Sizes};
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
@@ -76,7 +77,7 @@ pub struct Installation {
 }
 
 /// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Step {
     /// What it is, like stream `JOBS`.
     pub subject: String,
@@ -85,7 +86,7 @@ pub struct Step {
 }
 
 /// How a thing differs from what it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Change {
     /// Not at all.
     None,
@@ -128,7 +129,7 @@ fn write_fields(f: &mut fmt::Formatter<'_>, fields: &[(String, String, String)])
         .try_for_each(|(name, found, wanted)| write!(f, "\n      {name}: {found} -> {wanted}"))
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Provisioned {
     pub steps: Vec<Step>,
     /// Whether nothing was changed, because that was asked for.

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decisions::{Decisions, Fault, read};
@@ -40,7 +41,7 @@ pub struct RenderConfig {
     pub json: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Rendered {
     /// The numbers that follow from the decisions.
     #[serde(flatten)]

@@ -24,6 +24,7 @@ use futures::stream::FuturesOrdered;
 use points::Qdrant;
 use runtime::failpoint;
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -94,7 +95,7 @@ impl RescoreConfig {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Points in jobs.
     pub points: u64,
@@ -113,7 +114,7 @@ pub struct Counts {
 }
 
 /// What a run did, from its start on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Rescored {
     pub run: String,
     pub collection: CollectionName,

@@ -17,6 +17,7 @@ use points::collection::SEARCH;
 use points::connect::check_feature;
 use points::vectors::CollectionVectors;
 use qdrant_client::qdrant::{CollectionInfo, Value};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The constant of reciprocal rank fusion. Cormack et al. found 60 to be good over many collections, and a large one is
@@ -27,7 +28,18 @@ const WEIGHTS_SINCE: &str = "1.17";
 
 /// By which vectors a collection is searched.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    ValueEnum,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -40,7 +52,9 @@ pub enum Mode {
 }
 
 /// How the hits of several parts become one list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Fusion {
     /// By ranks: each part gives 1 / (k + rank - 1)
@@ -51,14 +65,14 @@ pub enum Fusion {
 }
 
 /// How much each part counts in a fusion by ranks: a weight divides the ranks of its part.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Weights {
     pub dense: f32,
     pub bm25: f32,
 }
 
 /// How a collection is searched.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
     pub mode: Mode,
     #[serde(default)]

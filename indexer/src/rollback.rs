@@ -18,6 +18,7 @@ use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::JOBS;
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{Servers, failpoint_fault};
@@ -55,7 +56,7 @@ pub struct RollbackConfig {
     pub servers: Servers,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RolledBack {
     pub alias: CollectionName,
     pub from: CollectionName,

@@ -22,6 +22,7 @@ use points::limits::Limits;
 use points::options::Settings;
 use qdrant_client::qdrant::{CollectionInfo, ScoredPoint, Value};
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
@@ -87,7 +88,7 @@ pub struct SearchConfig {
     pub servers: Servers,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Hit {
     /// Score of the pair of query and text, where a cross-encoder was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +119,7 @@ pub struct Hit {
 }
 
 /// Place of a hit in a part of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Place {
     /// Counted from 1.
     pub rank: usize,
@@ -126,7 +127,7 @@ pub struct Place {
 }
 
 /// What a search found, the best first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Hits {
     pub hits: Vec<Hit>,
     /// How many better hits were left out.

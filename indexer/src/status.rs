@@ -25,6 +25,7 @@ use points::Qdrant;
 pub use rate::Rate;
 pub use runs::RunStatus;
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 pub use tokens::Tokens;
 use workers::{WorkerLooker, Workers, WorkersConfig};
@@ -54,7 +55,7 @@ pub struct StatusConfig {
     pub servers: Servers,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Status {
     /// The streams, that of the jobs first.
     pub streams: Vec<StreamStatus>,
@@ -80,7 +81,7 @@ pub struct Status {
     pub runs: Vec<RunStatus>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StreamStatus {
     pub stream: String,
     /// Messages in it.
@@ -230,7 +231,7 @@ const MOST_CAUSES: u64 = 10_000;
 
 /// Dead letters by cause. Only headers are read, and of the newest 10,000 alone, so that a look at the figures costs
 /// the same with a million of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Causes {
     pub read: u64,
     /// How many of these there are by cause code.

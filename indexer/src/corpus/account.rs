@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 
 use documents::document::{Amount, Ledger, Reason};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Of one file or of many. Bytes of the original that are neither text nor left out are its markup.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// What was read of the originals.
     #[serde(default)]

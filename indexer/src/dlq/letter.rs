@@ -6,19 +6,22 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::message::StreamMessage;
 use queue::dead_letter::{DeadLetter, Unreadable};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A message of the stream of dead letters, without its payload.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StoredLetter {
     /// Its sequence in the stream of dead letters, by which people name it.
     pub id: u64,
     #[serde(rename = "dead_letter")]
     pub subject: String,
     #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
     pub died: SystemTime,
     pub bytes: u64,
     #[serde(flatten, serialize_with = "letter_or_error")]
+    #[schemars(with = "DeadLetter")]
     pub letter: Result<DeadLetter, Unreadable>,
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use contract::topology::DLQ;
 use futures::{StreamExt as _, TryStreamExt as _};
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::letter::StoredLetter;
@@ -34,7 +35,7 @@ pub struct DropConfig {
     pub selection: Selection,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Dropped {
     /// Whether it only looked.
     pub dry_run: bool,

@@ -14,6 +14,7 @@ use contract::topology::{DLQ, JOBS, Lane};
 use futures::{StreamExt as _, TryStreamExt as _};
 use queue::dead_letter::{DeadLetter, job_headers, replay_id};
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::letter::StoredLetter;
@@ -41,7 +42,7 @@ pub struct ReplayConfig {
     pub selection: Selection,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Replayed {
     /// Whether it only looked.
     pub dry_run: bool,

@@ -9,6 +9,7 @@ use async_nats::jetstream;
 use async_nats::jetstream::message::StreamMessage;
 use clap::Args;
 use contract::topology::DLQ;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -30,16 +31,16 @@ pub struct ShowConfig {
 }
 
 /// A payload in the most readable form that keeps all of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Payload {
+pub enum Payload {
     Json(Value),
     Text(String),
     Hex(String),
 }
 
-#[derive(Debug, Serialize)]
-struct Shown {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Shown {
     #[serde(flatten)]
     stored: StoredLetter,
     headers: BTreeMap<String, Vec<String>>,

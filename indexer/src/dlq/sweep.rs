@@ -23,6 +23,7 @@ use async_nats::jetstream::{self, stream::Stream};
 use clap::Args;
 use contract::topology::{DLQ, JOBS};
 use queue::dead_letter::{EXHAUSTED, Original, Verdict, store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::shown;
@@ -40,7 +41,7 @@ pub struct SweepConfig {
     pub json: bool,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Swept {
     /// Whether it only looked.
     pub dry_run: bool,

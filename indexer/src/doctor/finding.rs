@@ -3,12 +3,13 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fleet::Broken;
 use crate::outcome::Outcome;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Jobs are or will be lost from sight, stuck, or done by nobody.
@@ -19,7 +20,7 @@ pub enum Severity {
     Unknown,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     pub severity: Severity,
     /// What it is about, like ``consumer `embed-minilm-live`: max_ack_pending``.
@@ -99,7 +100,7 @@ impl fmt::Display for Finding {
 }
 
 /// What the doctor found, the worst first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Findings {
     errors: usize,
     findings: Vec<Finding>,

@@ -1,5 +1,6 @@
 //! Compare: the same queries against a baseline, one by one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::{Evaluation, Subject};
@@ -9,7 +10,7 @@ use super::measure::Measures;
 pub const TOLERANCE: f64 = 1e-9;
 
 /// One query in both evaluations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Delta {
     pub id: String,
     pub baseline: f64,
@@ -19,7 +20,7 @@ pub struct Delta {
 }
 
 /// All queries in both evaluations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     pub subject: Subject,
     /// Means of the baseline at each cutoff.

@@ -2,6 +2,7 @@
 
 use contract::digest::Digest;
 use contract::names::{CollectionName, ModelName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::measure::{Measures, at, means, measure};
@@ -13,7 +14,7 @@ use crate::retrieval::{Mode, Search};
 /// Hits of a query that a report keeps: enough to see what went wrong.
 const KEPT_HITS: usize = 10;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Subject {
     /// The alias, or the collection, as it was asked for.
     pub alias: CollectionName,
@@ -34,7 +35,7 @@ const fn dense() -> Search {
 }
 
 /// A hit with its grade.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JudgedHit {
     #[serde(flatten)]
     pub hit: Hit,
@@ -42,7 +43,7 @@ pub struct JudgedHit {
     pub grade: Option<i64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueryOutcome {
     pub id: String,
     pub text: String,
@@ -53,7 +54,7 @@ pub struct QueryOutcome {
     pub hits: Vec<JudgedHit>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
     pub subject: Subject,
     /// Means over the queries at each cutoff.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use contract::digest::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::compare::{Comparison, compare};
@@ -16,7 +17,7 @@ use crate::retrieval::Mode;
 /// Version of this file that the program reads and writes.
 const FORMAT: u32 = 1;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     pub format: u32,
     /// When it was made, RFC 3339.
@@ -42,7 +43,7 @@ pub struct Report {
 }
 
 /// Two modes of the same collection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Between {
     pub mode: Mode,
     /// What it is compared with: the baseline of the comparison.

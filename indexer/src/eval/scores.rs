@@ -1,12 +1,13 @@
 //! Scores: how similar relevant and other documents are to their queries, as counts in steps of a hundredth.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Steps from -1 to 1. Scores are cosines, so that nothing lies outside.
 pub const STEPS: usize = 200;
 
 /// Distribution of the scores of all documents that were found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scores {
     /// Relevant documents by step, from -1 up.
     pub relevant: Vec<u64>,

@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
+use contract::job::Location;
 use documents::chunk::Chunk;
-use documents::document::{Document, Ledger};
-use serde_json::{Map, Value, json};
+use documents::document::{Amount, Document, Ledger};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::Unit;
 use super::file::File;
@@ -16,6 +19,85 @@ pub struct View {
     /// Whether chunks are left out.
     pub ledger: bool,
     pub unit: Unit,
+}
+
+/// A line of JSON.
+#[derive(JsonSchema, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Line<'a> {
+    /// A document; what follows is of it, up to the next one.
+    Document {
+        doc_id: &'a str,
+        title: Option<&'a str>,
+        meta: &'a Map<String, Value>,
+        /// Where it comes from.
+        file: String,
+    },
+    /// A chunk of it.
+    Chunk {
+        doc_id: &'a str,
+        /// Its number, from 0.
+        chunk: u32,
+        /// How many the document has.
+        chunks: u32,
+        /// Where it is in the extracted text, in bytes.
+        start: u64,
+        end: u64,
+        location: Option<&'a Location>,
+        /// Title and headings, which are embedded with the text.
+        context: Option<&'a str>,
+        text: &'a str,
+        #[serde(flatten)]
+        length: Length,
+    },
+    /// What was left out of it.
+    Dropped {
+        doc_id: &'a str,
+        dropped: &'a Ledger,
+    },
+    /// What cannot be used, and why.
+    Refused { reason: &'a str },
+    /// What became of a file.
+    File {
+        file: &'a str,
+        #[serde(flatten)]
+        sums: Sums<'a>,
+    },
+    /// What became of all files.
+    Total {
+        /// Files whose extension is unknown.
+        skipped: u64,
+        #[serde(flatten)]
+        sums: Sums<'a>,
+    },
+}
+
+/// A length, in tokens where a model is given, else in words.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Length {
+    Tokens(u64),
+    Words(u64),
+}
+
+/// What was read of files, and what was made of it.
+#[derive(JsonSchema, Serialize)]
+pub struct Sums<'a> {
+    documents: u64,
+    chunks: u64,
+    /// Of all chunks.
+    #[serde(flatten)]
+    length: Length,
+    /// Documents and records that cannot be used.
+    refused: u64,
+    /// What was read.
+    read: &'a Amount,
+    /// Text that was found in it.
+    text: &'a Amount,
+    /// What was left out of it.
+    dropped: &'a Ledger,
+    text_in_chunks_bytes: u64,
+    white_space_between_chunks_bytes: u64,
 }
 
 impl View {
@@ -38,10 +120,12 @@ impl View {
             return String::new();
         }
         if self.json {
-            return line(json!({
-                "kind": "document", "doc_id": document.id, "title": document.title, "meta": meta,
-                "file": document.origin.to_string(),
-            }));
+            return line(&Line::Document {
+                doc_id: &document.id,
+                title: document.title.as_deref(),
+                meta,
+                file: document.origin.to_string(),
+            });
         }
         let title = document.title.as_ref();
         let title = title.map_or_else(String::new, |title| format!(": {title}"));
@@ -54,11 +138,17 @@ impl View {
         }
         let (unit, count) = (self.unit.name(), chunk.token_ids.len());
         if self.json {
-            return line(json!({
-                "kind": "chunk", "doc_id": document.id, "chunk": chunk.index, "chunks": chunk.chunks,
-                "start": chunk.start, "end": chunk.end, "location": chunk.location,
-                "context": chunk.context, "text": chunk.text, unit: count,
-            }));
+            return line(&Line::Chunk {
+                doc_id: &document.id,
+                chunk: chunk.index,
+                chunks: chunk.chunks,
+                start: chunk.start,
+                end: chunk.end,
+                location: chunk.location.as_ref(),
+                context: chunk.context.as_deref(),
+                text: &chunk.text,
+                length: self.length(count as u64),
+            });
         }
         let location = chunk.location.as_ref().map(ToString::to_string);
         let location = location.map_or_else(String::new, |it| format!(", {it}"));
@@ -81,14 +171,17 @@ impl View {
             return String::new();
         }
         match self.json {
-            true => line(json!({ "kind": "dropped", "doc_id": document.id, "dropped": ledger })),
+            true => line(&Line::Dropped {
+                doc_id: &document.id,
+                dropped: ledger,
+            }),
             false => format!("--- left out: {ledger}\n"),
         }
     }
 
     pub fn refused(&self, reason: &str) -> String {
         match self.json {
-            true => line(json!({ "kind": "refused", "reason": reason })),
+            true => line(&Line::Refused { reason }),
             false => format!("refused: {reason}\n"),
         }
     }
@@ -96,10 +189,10 @@ impl View {
     /// What became of a file.
     pub fn file(&self, path: &str, file: &File) -> String {
         if self.json {
-            let mut sums = self.sums(file);
-            sums.insert("kind".to_owned(), json!("file"));
-            sums.insert("file".to_owned(), json!(path));
-            return line(Value::Object(sums));
+            return line(&Line::File {
+                file: path,
+                sums: self.sums(file),
+            });
         }
         let mut shown = format!("\n{path}: ");
         self.write(file, &mut shown);
@@ -108,10 +201,10 @@ impl View {
 
     pub fn total(&self, total: &File) -> anyhow::Result<String> {
         if self.json {
-            let mut sums = self.sums(total);
-            sums.insert("kind".to_owned(), json!("total"));
-            sums.insert("skipped".to_owned(), json!(total.skipped));
-            return Ok(line(Value::Object(sums)));
+            return Ok(line(&Line::Total {
+                skipped: total.skipped,
+                sums: self.sums(total),
+            }));
         }
         let mut shown = "\ntotal: ".to_owned();
         self.write(total, &mut shown);
@@ -125,21 +218,25 @@ impl View {
         Ok(shown)
     }
 
-    fn sums(&self, file: &File) -> Map<String, Value> {
-        let unit = self.unit.name();
-        let sums = json!({
-            "documents": file.documents, "chunks": file.chunks, unit: file.units, "refused": file.refused,
-            "read": file.account.read, "text": file.account.text, "dropped": file.account.dropped,
-            "text_in_chunks_bytes": file.chunked_bytes,
-            "white_space_between_chunks_bytes": file.account.text.bytes.saturating_sub(file.chunked_bytes),
-        });
-        match sums {
-            Value::Object(sums) => sums,
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_) => Map::new(),
+    fn length(&self, count: u64) -> Length {
+        match self.unit {
+            Unit::Tokens => Length::Tokens(count),
+            Unit::Words => Length::Words(count),
+        }
+    }
+
+    fn sums<'a>(&self, file: &'a File) -> Sums<'a> {
+        let account = &file.account;
+        Sums {
+            documents: file.documents,
+            chunks: file.chunks,
+            length: self.length(file.units),
+            refused: file.refused,
+            read: &account.read,
+            text: &account.text,
+            dropped: &account.dropped,
+            text_in_chunks_bytes: file.chunked_bytes,
+            white_space_between_chunks_bytes: account.text.bytes.saturating_sub(file.chunked_bytes),
         }
     }
 
@@ -165,6 +262,8 @@ impl View {
     }
 }
 
-fn line(value: Value) -> String {
-    format!("{value}\n")
+fn line(line: &Line<'_>) -> String {
+    // Nothing in a line cannot be written as JSON.
+    let json = serde_json::to_string(line).unwrap_or_default();
+    format!("{json}\n")
 }

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::kv;
 use contract::names::CollectionName;
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -49,7 +50,7 @@ pub enum Purpose {
 }
 
 /// Who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owner {
     pub host: String,
     /// Its id on that host.

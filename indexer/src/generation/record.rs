@@ -6,6 +6,7 @@ use contract::digest::Digest;
 use contract::names::{CollectionName, ModelName};
 use points::options::Difference;
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::bucket::FORMAT;
@@ -17,7 +18,9 @@ use crate::progress::as_double;
 const KIND: &str = "rebuild.";
 
 /// How far a rebuild has come: the last phase that ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Its generation has a name; nothing was made.
@@ -44,7 +47,7 @@ pub enum Phase {
 }
 
 /// What one phase did. Phases that were repeated after a crash say what the last attempt did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseReport {
     pub phase: Phase,
     /// Documents that were read or carried over.
@@ -69,7 +72,7 @@ pub struct PhaseReport {
     pub tokens_per_second: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     pub name: String,
     pub value: f64,
@@ -81,7 +84,7 @@ pub struct Gate {
 }
 
 /// How the settings of the generation came about.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SettingsReport {
     /// Settings that are others than those of the collection that served.
     pub changed: Vec<Difference>,

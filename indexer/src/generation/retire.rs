@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use anyhow::Context as _;
 use contract::names::CollectionName;
 use points::Qdrant;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::alias;
@@ -19,7 +20,7 @@ use super::record::{RunRecord, Runs};
 use crate::outcome::Outcome;
 
 /// What becomes of a generation, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// An alias points to it.
@@ -35,7 +36,7 @@ pub enum Fate {
 }
 
 /// A collection behind an alias.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Generation {
     pub collection: CollectionName,
     pub fate: Fate,

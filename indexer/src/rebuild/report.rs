@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 
 use contract::names::CollectionName;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord, SettingsReport};
 use crate::outcome::{Failure, Outcome};
 use crate::progress::as_double;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Report {
     pub run: String,
     pub alias: CollectionName,

@@ -8,6 +8,7 @@ use points::guard::tombstones;
 use points::options::Record;
 use points::{Points, Qdrant};
 use qdrant_client::qdrant::{CollectionInfo, CollectionStatus as Health, Filter};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::runs::{Book, rfc3339};
@@ -17,7 +18,7 @@ use crate::generation::collection::CollectionModel;
 use crate::outcome::explained;
 
 /// An alias with the collection behind it, or a collection.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct CollectionStatus {
     pub name: String,
     /// The collection behind it, where it is an alias: its generation.
@@ -44,7 +45,7 @@ pub struct CollectionStatus {
 }
 
 /// The generation before.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct WayBack {
     pub generation: String,
     /// Its points; `None` where it was dropped.
@@ -52,7 +53,7 @@ pub struct WayBack {
 }
 
 /// What there is, and what could not be looked at.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Collections {
     pub collections: Vec<CollectionStatus>,
     pub unknown: Vec<String>,

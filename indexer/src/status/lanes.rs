@@ -6,12 +6,13 @@ use async_nats::jetstream::stream::Stream;
 use contract::names::ModelName;
 use contract::topology::{Lane, Priority, Task};
 use futures::TryStreamExt as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::rate::Rate;
 use super::tokens::{Tokens, tokens};
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LaneStatus {
     pub consumer: String,
     /// What the model does.

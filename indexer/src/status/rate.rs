@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use async_nats::jetstream::stream::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::lanes::{Found, LaneStatus};
 use crate::progress::as_double;
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Rate {
     /// Time between the two looks, in seconds.
     pub measured_seconds: f64,

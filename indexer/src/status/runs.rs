@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::{self, Message};
 use contract::names::CollectionName;
 use contract::topology::RUNS;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::generation::lock::{self, Owner};
@@ -17,7 +18,7 @@ use crate::streams::{Range, Reader};
 /// Runs that are over and shown nevertheless.
 const MOST_OVER: usize = 5;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RunStatus {
     /// The verb that runs: the part of the key before the first dot.
     pub verb: String,

@@ -7,6 +7,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
 use contract::job::{Chunk, Document, Job};
 use contract::topology::header;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::streams::next_message;
@@ -15,7 +16,7 @@ use crate::streams::next_message;
 const SAMPLES: u64 = 16;
 
 /// Tokens of jobs that are not settled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Tokens {
     pub tokens: u64,
     /// Whether it is an estimate: the mean of the jobs that were read, for all.

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 use futures::stream::{self, StreamExt as _};
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -53,7 +54,7 @@ impl WorkersConfig {
 }
 
 /// Workers that were asked.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Workers {
     /// Those that answered, by their addresses.
     pub workers: Vec<WorkerStatus>,
@@ -64,7 +65,7 @@ pub struct Workers {
 }
 
 /// A worker.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct WorkerStatus {
     pub address: String,
     pub model: String,

@@ -4,13 +4,14 @@ use anyhow::Context as _;
 use async_nats::jetstream::consumer::{self, Config};
 use async_nats::jetstream::stream::Stream;
 use futures::{StreamExt as _, TryStreamExt as _};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Subjects that are named; the others are counted.
 const NAMED: usize = 100;
 
 /// Subjects that no consumer reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Orphaned {
     /// Jobs on all of them.
     pub jobs: u64,
@@ -20,7 +21,7 @@ pub struct Orphaned {
     pub more_subjects: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OrphanedSubject {
     pub subject: String,
     pub jobs: u64,

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use contract::names::CollectionName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::read::ReadResult;
@@ -12,7 +13,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::progress::as_double;
 
 /// All of a sync. Where the source was read again because jobs were lost, what was published counts each time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     pub run: String,
     pub alias: CollectionName,

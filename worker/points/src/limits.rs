@@ -19,6 +19,7 @@
 //! filters are as large as they are.
 
 use qdrant_client::qdrant::{CollectionInfo, StrictModeConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::collection::PAYLOAD_INDEXES;
@@ -155,7 +156,7 @@ pub(crate) const CONDITIONS_OF_A_DOCUMENT: usize = 4;
 pub const MOST_CONDITIONS: usize = 5;
 
 /// A setting of a collection that leaves no room for what Ebb does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unfit {
     /// Name of the setting, as in the strict mode.
     pub setting: &'static str,

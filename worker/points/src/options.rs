@@ -52,6 +52,7 @@ use qdrant_client::qdrant::{
     CollectionInfo, CreateFieldIndexCollection, CreateFieldIndexCollectionBuilder,
     UpdateCollection, Value,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
@@ -100,7 +101,7 @@ pub struct Record {
 }
 
 /// A setting that is one value here and another there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// Its name.
     pub name: String,

@@ -8,6 +8,7 @@ mod store;
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, message::StreamMessage};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -65,7 +66,7 @@ pub struct Verdict<'a> {
 }
 
 /// What the headers of a dead letter say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DeadLetter {
     /// Why it was given up.
     pub cause: String,

@@ -3,10 +3,11 @@
 //! The definitions are those of trec_eval. The gain of a document is its grade (linear, not 2^grade - 1), and the
 //! discount of rank i is log2(i + 1). A grade of zero or below means not relevant, and so does no grade at all.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How good the first `k` documents of a ranking are; each value is 0 to 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measures {
     /// How many documents count.
     pub k: usize,

@@ -17,6 +17,7 @@
 //! smaller. Bytes of int8 copies and indexes are as a server of 1.18 was seen to store them; those of ids are an estimate.
 //! A vector of words is not counted: its size depends on how many different words a chunk has.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::settings::DEFAULT_M;
@@ -45,7 +46,7 @@ pub struct Sizes {
 }
 
 /// What it takes on the node that has most of it, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodeSize {
     /// Nodes that were counted with.
     pub nodes: u64,
