@@ -17,9 +17,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 # ONNX Runtime with its CUDA provider, and the parts of CUDA and cuDNN that it loads.
 FROM ${PYTHON} AS runtime
 WORKDIR /runtime
-COPY deploy/images/cuda.txt deploy/images/unpack_cuda.py ./
+COPY deploy/images/cuda.txt deploy/images/unpack_libraries.py ./
 RUN pip download --no-cache-dir --no-deps --require-hashes --only-binary :all: --requirement cuda.txt --dest wheels \
-    && python unpack_cuda.py wheels /out
+    && python unpack_libraries.py wheels /out
 
 FROM ${DEBIAN}
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

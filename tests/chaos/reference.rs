@@ -37,6 +37,7 @@ impl Reference {
         let session = SessionConfig {
             onnxruntime: tools.runtime.onnxruntime.clone(),
             provider: Provider::Cpu,
+            precision: None,
             device_id: 0,
             threads: None,
             sessions: None,

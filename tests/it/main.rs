@@ -27,6 +27,7 @@ mod models;
 mod monitoring;
 mod network;
 mod object_stores;
+mod openvino;
 mod page;
 mod pipeline;
 mod poison;

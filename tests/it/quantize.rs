@@ -29,6 +29,7 @@ async fn device() -> anyhow::Result<SessionConfig> {
     Ok(SessionConfig {
         onnxruntime: tools().await?.runtime.onnxruntime.clone(),
         provider: Provider::Cpu,
+        precision: None,
         device_id: 0,
         threads: std::num::NonZeroUsize::new(2),
         sessions: None,
@@ -62,7 +63,7 @@ async fn staged(
 }
 
 /// A model directory with the files of another and its own graph.
-fn with_graph(source: &Path, target: &Path, graph: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn with_graph(source: &Path, target: &Path, graph: &[u8]) -> anyhow::Result<()> {
     let files = [
         TOKENIZER,
         "config.json",

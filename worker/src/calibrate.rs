@@ -1,21 +1,28 @@
-//! Calibrate: finds how large tensors should be for a model on this device, by running it.
+//! Calibrate: finds how large tensors should be for a model on this device, and in which numbers it should compute there, by
+//! running it.
 //!
 //! Small tensors fit the caches of a CPU, large ones keep a GPU busy, and where the best size lies depends on both the
 //! device and the model. Rows of lengths as corpora have them are planned for each size and run, round after round, so
 //! that what disturbs one round disturbs all sizes alike; the best round of each size counts.
+//!
+//! A precision counts if the golden texts keep the vectors that they had when the model was staged, within a bound: then
+//! workers of one lane may compute in several of them, and the fingerprint of the model, which says what vectors mean, is
+//! the same for all.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use contract::digest::Digest;
 use runtime::settings::ConfigFault;
 
 use crate::batch::{RowKey, Tensor};
 use crate::calibration::{Calibration, Measured, device};
-use crate::config::{ModelConfig, Provider, SessionConfig};
+use crate::config::{ModelConfig, Precision, Provider, SessionConfig};
 use crate::error::EmbedError;
-use crate::load::load;
+use crate::hardware;
+use crate::load::{Agreement, Loaded, load};
 use crate::plan::{Row, plan};
 use crate::session::Engine;
 
@@ -41,6 +48,9 @@ pub struct CalibrateConfig {
     /// About how long to measure; a few sizes are run in any case
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
+    /// Least cosine of a golden text to its vector when the model was staged; a precision that comes less close is left out
+    #[arg(long, default_value_t = Self::LEAST_COSINE)]
+    pub least_cosine: f32,
     #[command(flatten)]
     pub model: ModelConfig,
     #[command(flatten)]
@@ -48,34 +58,64 @@ pub struct CalibrateConfig {
 }
 
 impl CalibrateConfig {
+    /// MiniLM-L6 in bf16 comes to 0.99995.
+    pub const LEAST_COSINE: f32 = 0.9999;
+
     pub fn faults(&self) -> Vec<ConfigFault> {
-        self.model.faults(&self.session)
+        let mut faults = self.model.faults(&self.session);
+        if !(0.0..=1.0).contains(&self.least_cosine) {
+            let problem = format!("{} is not between 0 and 1", self.least_cosine);
+            faults.push(ConfigFault::new("--least-cosine", problem));
+        }
+        faults
+    }
+
+    /// The precisions that are tried; nothing where the provider has no choice.
+    fn precisions(&self) -> Vec<Option<Precision>> {
+        match (self.session.provider, self.session.precision) {
+            (Provider::Openvino, None) => hardware::precisions().into_iter().map(Some).collect(),
+            (Provider::Openvino | Provider::Cpu | Provider::Cuda, named) => vec![named],
+        }
     }
 }
 
 /// Measures, and keeps what was found beside the model.
 ///
 /// # Errors
-/// If the model does not load or run, or its directory cannot be written.
+/// If the model does not load or run in any precision, or its directory cannot be written.
 pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
-    let loaded = load(&config.model, &config.session, Instant::now())?;
-    let provider = config.session.provider;
-    let longest = loaded.manifest.identity.max_tokens;
-    let trial = Trial {
-        provider,
-        longest,
-        padding_id: loaded.tokenizer.padding_id(),
-        duration: config.duration,
+    let precisions = config.precisions();
+    let duration = config.duration / u32::try_from(precisions.len()).unwrap_or(u32::MAX).max(1);
+    let (mut fingerprint, mut measured, mut best) = (None, Vec::new(), None::<Measured>);
+    for (number, precision) in precisions.iter().enumerate() {
+        let tried = try_in(config, *precision, duration);
+        let (found, of) = match tried {
+            Ok(tried) => tried,
+            // The others may do; the last one is the only one that is left.
+            Err(error) if number + 1 < precisions.len() || best.is_some() => {
+                let precision = precision.map_or("", Precision::as_str);
+                tracing::warn!(error = format!("{error:#}"), precision, "left out");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let chosen = choose(&found, config.session.provider.tensor_tokens());
+        let is_better =
+            |best: Measured| chosen.tokens_per_second > best.tokens_per_second * CLEARLY_BETTER;
+        if best.is_none_or(is_better) {
+            best = Some(chosen);
+        }
+        fingerprint = Some(of);
+        measured.extend(found);
+    }
+    let (Some(fingerprint), Some(best)) = (fingerprint, best) else {
+        anyhow::bail!("the model runs in no precision of this processor");
     };
-    let others = (1..config.session.sessions()).map(|_| loaded.factory.load());
-    let mut engines = others.collect::<anyhow::Result<Vec<_>>>()?;
-    engines.push(loaded.session);
-    let measured = trial.measure(&mut engines)?;
-    let best = choose(&measured, provider.tensor_tokens());
     let calibration = Calibration {
-        fingerprint: loaded.manifest.fingerprint,
+        fingerprint,
         device: device(&config.session),
         tensor_tokens: best.tensor_tokens,
+        precision: best.precision,
         tokens_per_second: best.tokens_per_second,
         measured,
     };
@@ -83,9 +123,49 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
     Ok(calibration)
 }
 
+/// Measures all sizes of tensors in one precision; gives the fingerprint of the model as well.
+fn try_in(
+    config: &CalibrateConfig,
+    precision: Option<Precision>,
+    duration: Duration,
+) -> anyhow::Result<(Vec<Measured>, Digest)> {
+    let session = SessionConfig {
+        precision,
+        ..config.session.clone()
+    };
+    let loaded = load(&config.model, &session, Instant::now())?;
+    close_enough(&loaded, precision, config.least_cosine)?;
+    let trial = Trial {
+        provider: session.provider,
+        precision,
+        longest: loaded.manifest.identity.max_tokens,
+        padding_id: loaded.tokenizer.padding_id(),
+        duration,
+    };
+    let others = (1..session.sessions()).map(|_| loaded.factory.load());
+    let mut engines = others.collect::<anyhow::Result<Vec<_>>>()?;
+    engines.push(loaded.session);
+    Ok((trial.measure(&mut engines)?, loaded.manifest.fingerprint))
+}
+
+/// Refuses a precision of 16 bits that changes vectors too much.
+fn close_enough(loaded: &Loaded, precision: Option<Precision>, least: f32) -> anyhow::Result<()> {
+    match (loaded.golden, precision) {
+        (Agreement::Cosine(cosine), Some(Precision::Bf16 | Precision::F16)) => {
+            anyhow::ensure!(
+                cosine >= least,
+                "a golden text has cosine {cosine:.6} to its vector when staged, expected at least {least}"
+            );
+            Ok(())
+        }
+        (Agreement::Cosine(_) | Agreement::Difference(_), _) => Ok(()),
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     provider: Provider,
+    precision: Option<Precision>,
     longest: usize,
     padding_id: u32,
     duration: Duration,
@@ -117,6 +197,7 @@ impl Trial {
         }
         let measured = sizes.into_iter().map(|(tensor_tokens, _, best)| Measured {
             tensor_tokens,
+            precision: self.precision,
             tokens_per_second: best,
         });
         Ok(measured.collect())
@@ -144,7 +225,7 @@ impl Trial {
 
     fn sizes(self) -> &'static [usize] {
         match self.provider {
-            Provider::Cpu => &CPU_SIZES,
+            Provider::Cpu | Provider::Openvino => &CPU_SIZES,
             Provider::Cuda => &CUDA_SIZES,
         }
     }
@@ -247,6 +328,7 @@ mod tests {
     fn trial() -> Trial {
         Trial {
             provider: Provider::Cpu,
+            precision: None,
             longest: 200,
             padding_id: 0,
             duration: Duration::from_secs(1),
@@ -281,6 +363,7 @@ mod tests {
             let sizes = [256, 512, 1_024].into_iter().zip(rates);
             let measured = sizes.map(|(tensor_tokens, tokens_per_second)| Measured {
                 tensor_tokens,
+                precision: None,
                 tokens_per_second,
             });
             choose(&measured.collect::<Vec<_>>(), 1_024).tensor_tokens

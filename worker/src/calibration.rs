@@ -1,7 +1,8 @@
-//! Calibration: how large tensors should be for a model on a device, as measured there.
+//! Calibration: how large tensors should be for a model on a device, and in which numbers it should compute there, as
+//! measured there.
 //!
-//! It lies beside the staged model, in `calibration/<device>.json`, and is no part of its manifest, because it changes
-//! no vector. A worker on a device that nobody has measured uses the defaults of its provider.
+//! It lies beside the staged model, in `calibration/<device>.json`, and is no part of its manifest, because it changes no
+//! vector by more than the golden texts allow for. A worker on a device that nobody has measured uses the defaults of its provider.
 
 use std::fs::{self, Permissions};
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use contract::digest::Digest;
 use contract::model::Manifest;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{BatchConfig, Provider, SessionConfig};
+use crate::config::{BatchConfig, Precision, Provider, SessionConfig};
 use crate::hardware;
 use crate::plan::Shapes;
 
@@ -30,9 +31,12 @@ pub struct Calibration {
     pub device: String,
     /// Padded tokens of one call of the model.
     pub tensor_tokens: usize,
+    /// In which numbers it computed then; nothing where the provider has no choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Tokens per second with this size.
     pub tokens_per_second: f64,
-    /// All sizes that were tried.
+    /// All that was tried.
     pub measured: Vec<Measured>,
 }
 
@@ -40,6 +44,8 @@ pub struct Calibration {
 pub struct Measured {
     /// Padded tokens of one call of the model.
     pub tensor_tokens: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Tokens per second.
     pub tokens_per_second: f64,
 }
@@ -99,12 +105,32 @@ pub fn shapes(
         .shapes(tokens, manifest.identity.max_tokens)
 }
 
+/// The settings of a session with the precision that was measured as the best for a model on this device, unless they name
+/// one.
+pub fn settled(model: &Path, manifest: &Manifest, session: &SessionConfig) -> SessionConfig {
+    let found = || {
+        let found = Calibration::find(model, &manifest.fingerprint, &device(session));
+        let precision = found.and_then(|found| found.precision);
+        precision.filter(|precision| hardware::precisions().contains(precision))
+    };
+    let precision = match (session.provider, session.precision) {
+        (Provider::Openvino, None) => found(),
+        (Provider::Openvino | Provider::Cpu | Provider::Cuda, named) => named,
+    };
+    SessionConfig {
+        precision,
+        ..session.clone()
+    }
+}
+
 /// Names a device by all that decides how fast it is: the processor, the sessions and the threads of each, or the
 /// GPU.
 pub fn device(config: &SessionConfig) -> String {
     let name = hardware::name(config);
     match config.provider {
-        Provider::Cpu => format!("{name}-{}x{}", config.sessions(), config.session_threads()),
+        Provider::Cpu | Provider::Openvino => {
+            format!("{name}-{}x{}", config.sessions(), config.session_threads())
+        }
         Provider::Cuda => name,
     }
 }
@@ -122,6 +148,7 @@ mod tests {
             fingerprint: Digest::of(b"model"),
             device: device.to_owned(),
             tensor_tokens: 2048,
+            precision: Some(Precision::Bf16),
             tokens_per_second: 7000.5,
             measured: Vec::new(),
         }

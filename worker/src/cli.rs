@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::calibrate::{CalibrateConfig, calibrate};
 use crate::calibration::Calibration;
 use crate::check::{CheckConfig, check};
-use crate::config::RunConfig;
+use crate::config::{Precision, RunConfig};
 use crate::run::process_start;
 use crate::stage::{StageConfig, stage};
 use crate::telemetry;
@@ -144,9 +144,11 @@ fn print_staged(staged: &crate::stage::Staged) {
 fn print_calibration(calibration: &Calibration) {
     println!("{}", calibration.device);
     for measured in &calibration.measured {
-        let best = measured.tensor_tokens == calibration.tensor_tokens;
+        let best = measured.tensor_tokens == calibration.tensor_tokens
+            && measured.precision == calibration.precision;
         println!(
-            "{:>8} tokens a tensor {:>12.0} tokens/s{}",
+            "{:>5} {:>8} tokens a tensor {:>12.0} tokens/s{}",
+            measured.precision.map_or("", Precision::as_str),
             measured.tensor_tokens,
             measured.tokens_per_second,
             if best { "  <- taken" } else { "" }

@@ -15,7 +15,7 @@ use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
 
 use runtime::failpoint;
-pub use session::{Provider, SessionConfig};
+pub use session::{Precision, Provider, SessionConfig};
 
 /// No kubelet waits for longer, and a mistyped unit would keep a node from being drained.
 const MAX_GRACE: Duration = Duration::from_secs(3_600);

@@ -14,6 +14,7 @@ use contract::model::{Dtype, Identity, Manifest, ModelError};
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use thiserror::Error;
 
+use crate::calibration::settled;
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::memory;
@@ -156,7 +157,11 @@ pub fn load(
     metrics::startup_phase("tokenizer", since.elapsed());
     let graph = directory.join(&manifest.identity.onnx);
     let layers = Arc::new(Layers::load(directory, &manifest.identity.head)?);
-    let sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
+    let settled = settled(directory, &manifest, session);
+    if let Some(precision) = settled.precision {
+        tracing::info!(precision = precision.as_str(), "computes in");
+    }
+    let sessions = Sessions::of(&graph, &settled, recipe(&manifest.identity))?;
     let mut sessions = sessions.with_layers(layers);
     let (session, golden) = proved(&mut sessions, |session| {
         metrics::startup_phase("session", since.elapsed());

@@ -80,6 +80,16 @@ pub enum SessionError {
     },
     #[error("provider cuda was asked for, but {problem}")]
     NotOnCuda { problem: String },
+    #[error("provider openvino was asked for, but {problem}")]
+    NotOnOpenvino { problem: String },
+    #[error(
+        "openvino does not run all of graph `{graph}`; run it by --provider cpu, or stage it in another precision"
+    )]
+    PartlyOnOpenvino {
+        graph: PathBuf,
+        #[source]
+        source: ort::Error,
+    },
 }
 
 /// Where token vectors become one vector.
@@ -134,7 +144,7 @@ impl Session {
     /// Loads the only session of a graph, with all threads for itself.
     ///
     /// # Errors
-    /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
+    /// [`SessionError`]: also when the graph would not run on the provider that was asked for.
     pub fn load(
         graph: &Path,
         config: &SessionConfig,

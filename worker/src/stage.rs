@@ -88,6 +88,7 @@ fn measure(config: &StageConfig, staged: &Staged) {
         },
         session: config.session.clone(),
         duration: config.calibrate,
+        least_cosine: CalibrateConfig::LEAST_COSINE,
     };
     if let Err(error) = calibrate(&calibration) {
         tracing::warn!(error = format!("{error:#}"), "not calibrated");

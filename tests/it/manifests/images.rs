@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::render::{checkers, deploy};
 
-const IMAGES: [&str; 3] = ["worker", "worker-cuda", "indexer"];
+const IMAGES: [&str; 4] = ["worker", "worker-cuda", "worker-openvino", "indexer"];
 
 fn dockerfile(image: &str) -> PathBuf {
     deploy().join(format!("images/{image}.Dockerfile"))
@@ -111,13 +111,13 @@ fn images_are_built_from_the_lock_file_on_bases_by_digest_for_a_user_who_is_not_
 #[test]
 fn every_wheel_is_pinned_by_version_and_digest_and_onnx_runtime_is_new_enough() -> anyhow::Result<()>
 {
-    let cuda = std::fs::read_to_string(deploy().join("images/cuda.txt"))?.replace("\\\n", " ");
-    let wheels: Vec<_> = cuda.lines().filter(|line| !line.starts_with('#')).collect();
-    assert!(
-        wheels
-            .iter()
-            .all(|wheel| wheel.contains("==") && wheel.contains("--hash=sha256:"))
-    );
+    let pins = |name: &str| std::fs::read_to_string(deploy().join("images").join(name));
+    let (cuda, openvino) = (pins("cuda.txt")?, pins("openvino.txt")?);
+    for list in [&cuda, &openvino] {
+        let wheels = list.replace("\\\n", " ");
+        let mut wheels = wheels.lines().filter(|line| !line.starts_with('#'));
+        assert!(wheels.all(|wheel| wheel.contains("==") && wheel.contains("--hash=sha256:")));
+    }
     // The binding asks for at least this version of the library.
     let manifest = std::fs::read_to_string(workspace().join("Cargo.toml"))?;
     let api = manifest
@@ -129,6 +129,7 @@ fn every_wheel_is_pinned_by_version_and_digest_and_onnx_runtime_is_new_enough() 
     for (pins, name) in [
         (cpu.as_str(), "onnxruntime=="),
         (cuda.as_str(), "onnxruntime-gpu=="),
+        (openvino.as_str(), "onnxruntime-openvino=="),
     ] {
         let version = pins
             .lines()

@@ -22,7 +22,7 @@ pub(super) fn words(container: &Value) -> Vec<String> {
         .next()
         .unwrap_or_default();
     let program = match image {
-        "ebb/worker" | "ebb/worker-cuda" => "worker",
+        "ebb/worker" | "ebb/worker-cuda" | "ebb/worker-openvino" => "worker",
         "ebb/indexer" => "indexer",
         _ => return Vec::new(),
     };
@@ -222,7 +222,7 @@ async fn every_image_has_the_version_of_this_repository_or_of_what_it_is_tested_
                     .with_context(|| format!("{image} has no tag"))?;
                 assert!(tag.contains('.'), "{image}:{tag} may change");
                 match image {
-                    "ebb/worker" | "ebb/worker-cuda" | "ebb/indexer" => {
+                    "ebb/worker" | "ebb/worker-cuda" | "ebb/worker-openvino" | "ebb/indexer" => {
                         assert_eq!(tag, env!("CARGO_PKG_VERSION"))
                     }
                     "nats" => assert_eq!(tag, format!("{server}-alpine")),

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use contract::topology::{DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
 use runtime::settings::ConfigFault;
+use serde::{Deserialize, Serialize};
 
+use crate::hardware;
 use crate::plan::Shapes;
 
 /// Padded tokens of one call on a CPU: small tensors stay in its caches.
@@ -30,6 +32,33 @@ pub enum Provider {
     Cpu,
     /// CUDA, or not at all: the worker refuses to start where CUDA is not what runs
     Cuda,
+    /// OpenVINO on a CPU, or not at all: it computes in the 16 bits that many CPUs have
+    Openvino,
+}
+
+/// In which numbers a model computes. Its weights and vectors stay what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits
+    F32,
+    /// 16 bits with the range of 32
+    Bf16,
+    /// 16 bits
+    F16,
+}
+
+impl Precision {
+    /// The name that options and OpenVINO give it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
 }
 
 impl Provider {
@@ -38,13 +67,14 @@ impl Provider {
         match self {
             Self::Cpu => "cpu",
             Self::Cuda => "cuda",
+            Self::Openvino => "openvino",
         }
     }
 
     /// Tokens that a pull aims at, where nobody says otherwise.
     pub fn batch_tokens(self) -> usize {
         match self {
-            Self::Cpu => DEFAULT_CPU_BATCH_TOKENS,
+            Self::Cpu | Self::Openvino => DEFAULT_CPU_BATCH_TOKENS,
             Self::Cuda => DEFAULT_CUDA_BATCH_TOKENS,
         }
     }
@@ -52,7 +82,7 @@ impl Provider {
     /// Padded tokens of one call of a model that nobody has measured.
     pub fn tensor_tokens(self) -> usize {
         match self {
-            Self::Cpu => CPU_TENSOR_TOKENS,
+            Self::Cpu | Self::Openvino => CPU_TENSOR_TOKENS,
             Self::Cuda => CUDA_TENSOR_TOKENS,
         }
     }
@@ -61,7 +91,7 @@ impl Provider {
     /// tokens.
     pub fn shapes(self, tokens: usize, longest: usize) -> Shapes {
         let step = match self {
-            Self::Cpu => 1,
+            Self::Cpu | Self::Openvino => 1,
             Self::Cuda => CUDA_LENGTH_STEP,
         };
         Shapes {
@@ -76,12 +106,15 @@ impl Provider {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Device")]
 pub struct SessionConfig {
-    /// ONNX Runtime's library; the CUDA provider's libraries must lie beside it
+    /// ONNX Runtime's library; those of the CUDA and the OpenVINO provider must lie beside it
     #[arg(long, env = "ORT_DYLIB_PATH", default_value = "libonnxruntime.so")]
     pub onnxruntime: PathBuf,
     /// Where the model runs
     #[arg(long, env = "EBB_PROVIDER", value_enum, default_value_t = Provider::Cpu)]
     pub provider: Provider,
+    /// In which numbers OpenVINO computes; by default as `worker calibrate` found best on this device, else f32
+    #[arg(long, env = "EBB_PRECISION", value_enum)]
+    pub precision: Option<Precision>,
     /// Which CUDA device
     #[arg(long, env = "EBB_DEVICE_ID", default_value_t = 0)]
     pub device_id: i32,
@@ -98,7 +131,9 @@ impl SessionConfig {
     pub fn threads(&self) -> usize {
         let default = match self.provider {
             // The standard library reads the cgroup's quota; ONNX Runtime would count the node's cores.
-            Provider::Cpu => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            Provider::Cpu | Provider::Openvino => {
+                std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+            }
             Provider::Cuda => 1,
         };
         self.threads.map_or(default, NonZeroUsize::get)
@@ -108,7 +143,9 @@ impl SessionConfig {
     pub fn sessions(&self) -> usize {
         let default = match self.provider {
             // As many threads each as keep their number within the bound.
-            Provider::Cpu => self.threads() / self.threads().div_ceil(MAX_SESSIONS),
+            Provider::Cpu | Provider::Openvino => {
+                self.threads() / self.threads().div_ceil(MAX_SESSIONS)
+            }
             Provider::Cuda => 1,
         };
         self.sessions.map_or(default, NonZeroUsize::get)
@@ -129,7 +166,22 @@ impl SessionConfig {
         let fault = |(setting, value, most)| {
             ConfigFault::new(setting, format!("{value} is more than {most}"))
         };
-        beyond.map(fault).collect()
+        let mut faults: Vec<_> = beyond.map(fault).collect();
+        faults.extend(self.precision_fault());
+        faults
+    }
+
+    fn precision_fault(&self) -> Option<ConfigFault> {
+        let precision = self.precision?;
+        let problem = if self.provider == Provider::Openvino {
+            let here = hardware::precisions();
+            let names: Vec<_> = here.iter().map(|it| it.as_str()).collect();
+            let advice = format!("this processor computes in {}", names.join(", "));
+            (!here.contains(&precision)).then_some(advice)
+        } else {
+            Some("it is for --provider openvino".to_owned())
+        };
+        problem.map(|problem| ConfigFault::new("--precision", problem))
     }
 
     /// The same device for one session alone.
@@ -149,6 +201,7 @@ mod tests {
         SessionConfig {
             onnxruntime: PathBuf::new(),
             provider,
+            precision: None,
             device_id: 0,
             threads: NonZeroUsize::new(threads),
             sessions: NonZeroUsize::new(sessions),
@@ -177,6 +230,12 @@ mod tests {
         let beyond = session(Provider::Cpu, MAX_THREADS + 1, MAX_SESSIONS + 1).faults();
         let settings: Vec<_> = beyond.iter().map(|it| it.setting).collect();
         assert_eq!(settings, ["--threads", "--sessions"]);
+        let mut elsewhere = session(Provider::Cpu, 1, 1);
+        elsewhere.precision = Some(Precision::Bf16);
+        assert_eq!(elsewhere.faults()[0].setting, "--precision");
+        let mut everywhere = session(Provider::Openvino, 1, 1);
+        everywhere.precision = Some(Precision::F32);
+        assert_eq!(everywhere.faults(), []);
         let most = session(Provider::Cpu, MAX_THREADS, MAX_SESSIONS);
         assert_eq!(most.faults(), []);
     }

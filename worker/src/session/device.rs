@@ -4,16 +4,22 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
-use ort::ep::{CUDA, ExecutionProvider};
+use ort::ep::{
+    ArbitrarilyConfigurableExecutionProvider as _, CUDA, ExecutionProvider,
+    ExecutionProviderDispatch, OpenVINO,
+};
 use ort::session::Session as OrtSession;
-use ort::session::builder::SessionBuilder;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::SessionError;
 use super::weights::Weights;
-use crate::config::{Provider, SessionConfig};
+use crate::config::{Precision, Provider, SessionConfig};
 
 /// Where the runtime looks for weights beside a graph that it is given without a path.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
+/// Refuses a graph of which a part would run on the CPU provider.
+const ALL_ON_PROVIDER: &str = "session.disable_cpu_ep_fallback";
 
 /// The environment of all sessions. A process can have only one, of the first library that was loaded.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
@@ -35,11 +41,24 @@ pub(super) fn load(
     source: Source<'_>,
     config: &SessionConfig,
 ) -> Result<OrtSession, SessionError> {
-    let session = commit(prepare(graph, config)?, graph, source)?;
-    if config.provider == Provider::Cuda {
-        prove_cuda()?;
+    let session = commit(prepare(graph, config)?, graph, source);
+    match config.provider {
+        Provider::Cpu => session,
+        Provider::Cuda => {
+            let session = session?;
+            prove_cuda()?;
+            Ok(session)
+        }
+        Provider::Openvino => {
+            prove_openvino()?;
+            session.map_err(|error| {
+                let SessionError::Load { graph, source, .. } = error else {
+                    return error;
+                };
+                SessionError::PartlyOnOpenvino { graph, source }
+            })
+        }
     }
-    Ok(session)
 }
 
 /// The environment, which is made from the library at this path if there is none yet.
@@ -86,17 +105,49 @@ fn prepare(graph: &Path, config: &SessionConfig) -> Result<SessionBuilder, Sessi
         Ok(builder)
     };
     let builder = build().map_err(failed("set session options", graph))?;
-    if config.provider == Provider::Cpu {
-        return Ok(builder);
+    match config.provider {
+        Provider::Cpu => Ok(builder),
+        Provider::Cuda => {
+            let cuda = CUDA::default().with_device_id(config.device_id).build();
+            let registered = register(builder, cuda);
+            registered.map_err(failed("register the cuda execution provider", graph))
+        }
+        Provider::Openvino => {
+            prove_openvino_is_built_in()?;
+            let registered = whole(builder).and_then(|it| register(it, openvino(config)));
+            registered.map_err(failed("register the openvino execution provider", graph))
+        }
     }
-    let cuda = CUDA::default()
-        .with_device_id(config.device_id)
+}
+
+fn register(
+    builder: SessionBuilder,
+    provider: ExecutionProviderDispatch,
+) -> ort::Result<SessionBuilder> {
+    let registered = builder.with_execution_providers([provider.error_on_failure()]);
+    registered.map_err(ort::Error::from)
+}
+
+/// All of the graph goes to the provider, as it is, or it does not load.
+fn whole(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+    let builder = builder.with_optimization_level(GraphOptimizationLevel::Disable)?;
+    Ok(builder.with_config_entry(ALL_ON_PROVIDER, "1")?)
+}
+
+/// OpenVINO with as many threads as the session has, which is one stream that is not tied to certain cores: other sessions
+/// run beside it.
+fn openvino(config: &SessionConfig) -> ExecutionProviderDispatch {
+    let precision = config.precision.unwrap_or(Precision::F32);
+    let properties = serde_json::json!({ "CPU": {
+        "INFERENCE_PRECISION_HINT": precision.as_str(),
+        "INFERENCE_NUM_THREADS": config.session_threads().to_string(),
+        "NUM_STREAMS": "1",
+        "ENABLE_CPU_PINNING": "NO",
+    } });
+    OpenVINO::default()
+        .with_device_type("CPU")
+        .with_arbitrary_config("load_config", properties.to_string())
         .build()
-        .error_on_failure();
-    builder
-        .with_execution_providers([cuda])
-        .map_err(ort::Error::from)
-        .map_err(failed("register the cuda execution provider", graph))
 }
 
 fn commit(
@@ -135,19 +186,37 @@ pub(super) fn failed(
     }
 }
 
-/// Checks that the library of the provider is mapped into this process: it may be missing although the provider is
-/// registered.
 fn prove_cuda() -> Result<(), SessionError> {
     let problem = |problem: String| SessionError::NotOnCuda { problem };
     if !CUDA::is_available().unwrap_or(false) {
-        return Err(problem(
-            "this build of onnx runtime has no cuda provider".to_owned(),
-        ));
+        let problem = problem("this build of onnx runtime has no cuda provider".to_owned());
+        return Err(problem);
     }
-    let maps = std::fs::read_to_string("/proc/self/maps")
-        .map_err(|error| problem(format!("the loaded libraries cannot be read: {error}")))?;
-    if maps.contains("libonnxruntime_providers_cuda") {
+    prove_loaded("libonnxruntime_providers_cuda").map_err(problem)
+}
+
+fn prove_openvino_is_built_in() -> Result<(), SessionError> {
+    if OpenVINO::is_available().unwrap_or(false) {
         return Ok(());
     }
-    Err(problem("its provider library is not loaded".to_owned()))
+    let problem =
+        "this build of onnx runtime has no openvino provider; --onnxruntime names one that has"
+            .to_owned();
+    Err(SessionError::NotOnOpenvino { problem })
+}
+
+fn prove_openvino() -> Result<(), SessionError> {
+    let loaded = prove_loaded("libonnxruntime_providers_openvino");
+    loaded.map_err(|problem| SessionError::NotOnOpenvino { problem })
+}
+
+/// Checks that the library of a provider is mapped into this process: it may be missing although the provider is
+/// registered.
+fn prove_loaded(library: &str) -> Result<(), String> {
+    let maps = std::fs::read_to_string("/proc/self/maps")
+        .map_err(|error| format!("the loaded libraries cannot be read: {error}"))?;
+    if maps.contains(library) {
+        return Ok(());
+    }
+    Err("its provider library is not loaded".to_owned())
 }

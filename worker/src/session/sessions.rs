@@ -86,7 +86,7 @@ impl Sessions {
     /// Loads one of them onto the configured device, which pools where that is best.
     ///
     /// # Errors
-    /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
+    /// [`SessionError`]: also when the graph would not run on the provider that was asked for.
     pub fn load(&self) -> Result<Session, SessionError> {
         self.load_pooling(self.pool_on())
     }
@@ -102,7 +102,7 @@ impl Sessions {
     /// Loads one of them, which pools where `pool_on` says. A graph into which pooling cannot be put gives token vectors.
     ///
     /// # Errors
-    /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
+    /// [`SessionError`]: also when the graph would not run on the provider that was asked for.
     pub fn load_pooling(&self, pool_on: PoolOn) -> Result<Session, SessionError> {
         let edited = self.edited(pool_on);
         let inner = device::load(&self.graph, self.source(edited.as_deref()), &self.config)?;
@@ -128,7 +128,7 @@ impl Sessions {
     /// Where it is best to pool: see [`PoolOn`].
     fn pool_on(&self) -> PoolOn {
         match self.config.provider {
-            Provider::Cpu => PoolOn::Host,
+            Provider::Cpu | Provider::Openvino => PoolOn::Host,
             Provider::Cuda => PoolOn::Device,
         }
     }
@@ -164,7 +164,7 @@ impl Sessions {
     fn memory(&self, session: &OrtSession, pool_on: PoolOn) -> Option<DeviceMemory> {
         let memory = match (pool_on, self.config.provider) {
             (PoolOn::Host, _) => return None,
-            (PoolOn::Device, Provider::Cpu) => DeviceMemory::here(session),
+            (PoolOn::Device, Provider::Cpu | Provider::Openvino) => DeviceMemory::here(session),
             (PoolOn::Device, Provider::Cuda) => {
                 DeviceMemory::pinned(session, self.config.device_id)
             }

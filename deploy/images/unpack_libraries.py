@@ -1,6 +1,6 @@
 """Takes the shared libraries out of downloaded wheels, into one folder.
 
-    unpack_cuda.py WHEELS FOLDER
+    unpack_libraries.py WHEELS FOLDER
 
 ONNX Runtime looks for its providers beside its own library, and the loader finds the rest of them there too.
 """
@@ -11,8 +11,19 @@ import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 
-# TensorRT is not used; the others are compilers and wrappers for programs of other kinds.
-LEFT_OUT = ["*tensorrt*", "onnxruntime_pybind11_state*", "libnvblas*", "*.alt.so.*"]
+LEFT_OUT = [
+    # TensorRT is not used; the others are compilers and wrappers for programs of other kinds.
+    "*tensorrt*",
+    "onnxruntime_pybind11_state*",
+    "libnvblas*",
+    "*.alt.so.*",
+    # OpenVINO for other devices than CPUs, its interface for C, and second names of the same libraries.
+    "libopenvino_intel_[gn]pu_plugin.so",
+    "libopenvino_c.so*",
+    "libopenvino*.so.20*",
+    "libopenvino.so",
+    "libopenvino_onnx_frontend.so",
+]
 
 
 def libraries(archive):
@@ -30,7 +41,7 @@ def main():
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             for name, base in libraries(archive):
-                # Its version is in cuda.txt; the worker asks for the plain name.
+                # Its version is in the list of wheels; the worker asks for the plain name.
                 target = folder / ("libonnxruntime.so" if base.startswith("libonnxruntime.so.") else base)
                 with archive.open(name) as source, open(target, "xb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)
