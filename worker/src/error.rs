@@ -75,7 +75,7 @@ impl Refusal {
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Job(error) => error.code(),
-            Self::WrongTask { .. } => "wrong_task",
+            Self::WrongTask { .. } | Self::NotPrimary(_) => "wrong_task",
             Self::CollectionNotAllowed { .. } => "collection_not_allowed",
             Self::BadVersion => "bad_version",
             Self::Tokenizer(_) => "tokenizer",
