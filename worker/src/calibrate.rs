@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use runtime::settings::ConfigFault;
 
-use crate::batch::{RowKey, Tensor};
+use crate::batch::{Reading, RowKey, Tensor};
 use crate::calibration::{Calibration, Measured, device};
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
@@ -64,7 +64,7 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
     let trial = Trial {
         provider,
         longest,
-        padding_id: loaded.tokenizer.padding_id(),
+        padding_id: loaded.texts.tokenizer.padding_id(),
         duration: config.duration,
     };
     let others = (1..config.session.sessions()).map(|_| loaded.factory.load());
@@ -155,7 +155,7 @@ impl Trial {
             key: RowKey { job: 0, row },
             token_ids: vec![self.padding_id; tokens],
             type_ids: Vec::new(),
-            prompt: 0,
+            reading: Reading::default(),
         };
         let lengths = lengths(tokens, self.longest).into_iter().enumerate();
         let shapes = self.provider.shapes(size, self.longest);

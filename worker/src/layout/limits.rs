@@ -70,7 +70,7 @@ pub(super) fn limit(
             stated_by: format!("`{key}` of {file}"),
         }))
     };
-    let sentence = super::modules::beside_transformer(transformer, "sentence_bert_config.json");
+    let sentence = super::modules::join(transformer, "sentence_bert_config.json");
     let stated = [
         of(&sentence, "max_seq_length")?,
         of("tokenizer_config.json", "model_max_length")?,
@@ -79,6 +79,15 @@ pub(super) fn limit(
     let least = stated.into_iter().flatten().min_by_key(|it| it.tokens);
     least.ok_or_else(|| LayoutError::NoLimit {
         directory: directory.to_owned(),
+    })
+}
+
+/// The length that a directory states for documents, or what the model has places for, if that is less.
+pub(super) fn document(config: &Value, stated: usize) -> Limit {
+    let places = places(config).filter(|places| places.tokens < stated);
+    places.unwrap_or_else(|| Limit {
+        tokens: stated,
+        stated_by: "the length of documents".to_owned(),
     })
 }
 

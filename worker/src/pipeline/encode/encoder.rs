@@ -6,7 +6,7 @@
 use contract::digest::Digest;
 use contract::embedding::Embedding;
 use contract::job::{Chunk, Embed, Job, KnownVector, MAX_JOB_BYTES};
-use contract::model::Manifest;
+use contract::model::{Manifest, Output, QueryWeights};
 use contract::names::CollectionName;
 use contract::tokenizer::{MAX_BYTES_PER_TOKEN, Tokenizer, Tokens};
 use contract::topology::Task;
@@ -15,28 +15,26 @@ use serde::Deserialize;
 use crate::batch::{Batch, DecodedJob, Inputs, RawJob, RowKey};
 use crate::config::{GivenVectors, TooLong};
 use crate::error::Refusal;
-use crate::load::prompt_tokens;
+use crate::frame::{Frame, Framed, Texts};
 use crate::metrics;
 use crate::plan::{Row, Shapes, plan};
 
 /// Bytes of a vector's element in an answer: nine digits, a sign, a point, a comma, an exponent at times.
 const ANSWER_BYTES_PER_ELEMENT: usize = 14;
 
+/// Bytes of the id of a term in an answer: seven digits and a comma.
+const ANSWER_BYTES_PER_INDEX: usize = 8;
+
 #[derive(Debug)]
 pub struct Encoder {
     pub(super) tokenizer: Tokenizer,
-    prompts: Prompts,
+    frame: Frame,
+    /// What makes vectors of queries in place of the model.
+    query_weights: Option<QueryWeights>,
     tokenization: Digest,
     pub(super) manifest: Manifest,
     rules: Rules,
     shapes: Shapes,
-}
-
-/// How many tokens the prefixes have, where pooling leaves them out; else none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Prompts {
-    query: usize,
-    document: usize,
 }
 
 /// What the installation allows.
@@ -98,27 +96,19 @@ impl LongTexts {
 pub(super) type Rows = Vec<Encoded>;
 
 pub(super) enum Encoded {
-    /// The model is to be run on these tokens, of which so many at the start belong to a prompt.
-    Tokens(Tokens, usize),
-    /// The vector came with the job.
+    /// The model is to be run on these tokens.
+    Tokens(Framed),
+    /// The model need not run: the vector came with the job, or is looked up.
     Known(Embedding),
 }
 
 impl Encoder {
-    pub fn new(tokenizer: Tokenizer, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
-        // A prefix that cannot be tokenized fails the golden texts before.
-        let tokens = |prefix: &str| {
-            prompt_tokens(&tokenizer, &manifest.identity, prefix).unwrap_or_default()
-        };
-        let prefixes = &manifest.identity.prefixes;
-        let prompts = Prompts {
-            query: tokens(&prefixes.query),
-            document: tokens(&prefixes.document),
-        };
+    pub fn new(texts: Texts, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
         Self {
             tokenization: manifest.tokenization(),
-            prompts,
-            tokenizer,
+            frame: texts.frame,
+            query_weights: texts.query_weights,
+            tokenizer: texts.tokenizer,
             manifest,
             rules,
             shapes,
@@ -224,9 +214,14 @@ impl Encoder {
         for (row, chunk) in chunks.enumerate() {
             rows.push(self.chunk_row(embed, row, chunk, long)?);
         }
+        let most = self.frame.query_tokens();
         for (row, text) in embed.queries.iter().enumerate() {
-            let tokens = self.tokenize(row, &format!("{}{text}", prefixes.query), long)?;
-            rows.push(Encoded::Tokens(tokens, self.prompts.query));
+            let text = format!("{}{text}", prefixes.query);
+            let tokens = self.tokenize(row, &text, (most, long))?;
+            rows.push(match &self.query_weights {
+                Some(weights) => Encoded::Known(weights.embedding(&tokens.ids)),
+                None => Encoded::Tokens(self.frame.query(tokens)),
+            });
         }
         Ok(rows)
     }
@@ -250,29 +245,39 @@ impl Encoder {
         } else {
             let prefix = &self.manifest.identity.prefixes.document;
             let input = Chunk::model_input(prefix, chunk.context.as_deref(), &chunk.text);
-            self.tokenize(row, &input, long)?
+            self.tokenize(row, &input, (self.frame.document_tokens(), long))?
         };
-        Ok(Encoded::Tokens(tokens, self.prompts.document))
+        Ok(Encoded::Tokens(self.frame.document(tokens)))
     }
 
     /// One vector or one row of scores for each query or item must fit a message.
     pub(super) fn check_answer(&self, queries: usize) -> Result<(), Refusal> {
-        let most =
-            MAX_JOB_BYTES / (self.manifest.identity.dimensions * ANSWER_BYTES_PER_ELEMENT).max(1);
+        let identity = &self.manifest.identity;
+        let bytes = match &identity.output {
+            Output::Dense => identity.dimensions * ANSWER_BYTES_PER_ELEMENT,
+            Output::Sparse(terms) => {
+                let most = terms.most.min(identity.dimensions);
+                most * (ANSWER_BYTES_PER_ELEMENT + ANSWER_BYTES_PER_INDEX)
+            }
+            Output::Multi(late) => {
+                late.query_tokens * identity.dimensions * ANSWER_BYTES_PER_ELEMENT
+            }
+        };
+        let most = MAX_JOB_BYTES / bytes.max(1);
         if queries > most {
             return Err(Refusal::TooManyQueries { queries, most });
         }
         Ok(())
     }
 
+    /// The tokens of a text, which may be at most so many.
     pub(super) fn tokenize(
         &self,
         row: usize,
         text: &str,
-        long: &mut LongTexts,
+        (max, long): (usize, &mut LongTexts),
     ) -> Result<Tokens, Refusal> {
-        let max = self.manifest.identity.max_tokens;
-        let text = self.bound(row, text, long)?;
+        let text = self.bound(row, text, (max, long))?;
         let mut ids = self.tokenizer.encode(text)?;
         if ids.len() > max {
             long.refuse_or_count(row, ids.len(), max)?;
@@ -286,9 +291,9 @@ impl Encoder {
         &self,
         row: usize,
         text: &'a str,
-        long: &mut LongTexts,
+        (max, long): (usize, &mut LongTexts),
     ) -> Result<&'a str, Refusal> {
-        let (short, max) = (self.within_bytes(text), self.manifest.identity.max_tokens);
+        let short = self.within_bytes(text);
         if short.len() < text.len() {
             long.refuse_or_count(row, self.least_tokens(text.len()), max)?;
         }
@@ -308,10 +313,7 @@ impl Encoder {
 
     /// Ids from a job are input like any other: one unknown id would fail the tensor of all its neighbours.
     fn check_ids<'a>(&self, row: usize, ids: &'a [u32]) -> Result<&'a [u32], Refusal> {
-        let (max, vocabulary) = (
-            self.manifest.identity.max_tokens,
-            self.tokenizer.vocabulary(),
-        );
+        let (max, vocabulary) = (self.frame.document_tokens(), self.tokenizer.vocabulary());
         if ids.len() > max {
             return Err(Refusal::TooLong {
                 row,
@@ -337,11 +339,11 @@ fn separate(jobs: Vec<Rows>) -> (Vec<Row>, Vec<(RowKey, Embedding)>) {
         for (row, encoded) in rows.into_iter().enumerate() {
             let key = RowKey { job, row };
             match encoded {
-                Encoded::Tokens(tokens, prompt) => to_run.push(Row {
+                Encoded::Tokens(framed) => to_run.push(Row {
                     key,
-                    token_ids: tokens.ids,
-                    type_ids: tokens.types,
-                    prompt,
+                    token_ids: framed.tokens.ids,
+                    type_ids: framed.tokens.types,
+                    reading: framed.reading,
                 }),
                 Encoded::Known(vector) => known.push((key, vector)),
             }

@@ -4,7 +4,9 @@ use contract::job::{Item, Rescore};
 use contract::tokenizer::Tokens;
 
 use super::encoder::{Encoded, Encoder, LongTexts, Rows};
+use crate::batch::Reading;
 use crate::error::Refusal;
+use crate::frame::Framed;
 
 impl Encoder {
     pub(super) fn rescore_rows(
@@ -18,7 +20,10 @@ impl Encoder {
         let items = rescore.items.iter().enumerate();
         let tokens = items.map(|(row, item)| self.item(row, item, long));
         tokens
-            .map(|row| row.map(|tokens| Encoded::Tokens(tokens, 0)))
+            .map(|row| {
+                let reading = Reading::default();
+                row.map(|tokens| Encoded::Tokens(Framed { tokens, reading }))
+            })
             .collect()
     }
 
@@ -30,7 +35,7 @@ impl Encoder {
                 let query = format!("{}{query}", prefixes.query);
                 self.pair(row, (&query, &text), long)
             }
-            None => self.tokenize(row, &text, long),
+            None => self.tokenize(row, &text, (self.manifest.identity.max_tokens, long)),
         }
     }
 

@@ -15,6 +15,7 @@ use super::{Encoder, Rules};
 use crate::batch::{Inputs, RawJob, RowKey};
 use crate::config::{GivenVectors, TooLong};
 use crate::error::Refusal;
+use crate::frame::{Frame, Texts};
 use crate::plan::Shapes;
 
 fn rules() -> Rules {
@@ -57,7 +58,12 @@ fn encoder(model: &str, manifest: Manifest, rules: Rules) -> Encoder {
         step: 1,
         longest: 16,
     };
-    Encoder::new(tokenizer, manifest, rules, shapes)
+    let texts = Texts {
+        frame: Frame::of(&tokenizer, &manifest.identity).unwrap(),
+        query_weights: None,
+        tokenizer,
+    };
+    Encoder::new(texts, manifest, rules, shapes)
 }
 
 fn embedder(rules: Rules) -> Encoder {
