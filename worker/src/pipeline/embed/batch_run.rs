@@ -141,7 +141,7 @@ impl BatchRun {
             }
             match without_rows(job, vectors, &rows) {
                 Some((mut job, vectors)) => {
-                    job.incomplete = Some(refusal);
+                    job.incomplete.get_or_insert(refusal);
                     result.vectors.jobs.push(job);
                     result.vectors.vectors.push(vectors);
                 }

@@ -63,6 +63,7 @@ impl<E: Engine> Engine for SplitOnOom<E> {
 #[cfg(test)]
 mod tests {
     use contract::model::{Activation, OutputKind, Pooling};
+    use ndarray::Array2;
 
     use super::*;
     use crate::batch::RowKey;

@@ -5,7 +5,7 @@
 
 use contract::digest::Digest;
 use contract::embedding::Embedding;
-use contract::job::{Chunk, Embed, Job, KnownVector, MAX_JOB_BYTES};
+use contract::job::{Embed, Job, MAX_JOB_BYTES};
 use contract::model::{Manifest, Output, QueryWeights};
 use contract::names::CollectionName;
 use contract::tokenizer::{MAX_BYTES_PER_TOKEN, Tokenizer, Tokens};
@@ -28,12 +28,12 @@ const ANSWER_BYTES_PER_INDEX: usize = 8;
 #[derive(Debug)]
 pub struct Encoder {
     pub(super) tokenizer: Tokenizer,
-    frame: Frame,
+    pub(super) frame: Frame,
     /// What makes vectors of queries in place of the model.
     query_weights: Option<QueryWeights>,
-    tokenization: Digest,
+    pub(super) tokenization: Digest,
     pub(super) manifest: Manifest,
-    rules: Rules,
+    pub(super) rules: Rules,
     shapes: Shapes,
 }
 
@@ -102,6 +102,30 @@ pub(super) enum Encoded {
     Known(Embedding),
 }
 
+/// What the model can do of a job.
+pub(super) struct Taken {
+    pub(super) rows: Rows,
+    /// Why the first of the documents or items that were left out does not fit the model.
+    pub(super) left_out: Option<Refusal>,
+}
+
+impl Taken {
+    pub(super) fn whole(rows: Rows) -> Self {
+        Self {
+            rows,
+            left_out: None,
+        }
+    }
+
+    /// A job of which nothing is left is refused as a whole.
+    pub(super) fn or_refuse(self) -> Result<Self, Refusal> {
+        match self.left_out {
+            Some(refusal) if self.rows.is_empty() => Err(refusal),
+            left_out => Ok(Self { left_out, ..self }),
+        }
+    }
+}
+
 impl Encoder {
     pub fn new(texts: Texts, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
         Self {
@@ -141,26 +165,29 @@ impl Encoder {
     }
 
     fn encode_job(&self, raw: &RawJob) -> Result<(DecodedJob, Rows), Refusal> {
-        let job = Job::decode(&raw.payload)?;
+        let mut job = Job::decode(&raw.payload)?;
         let default_version = raw.default_version.ok_or(Refusal::BadVersion)?;
         self.check_task(&job)?;
         if let Some(collection) = job.collection() {
             self.check_collection(collection)?;
         }
         let mut long = LongTexts::of(&self.rules, &job);
-        let rows = match &job {
-            Job::Embed(embed) => self.embed_rows(embed, &mut long)?,
+        let taken = match &mut job {
+            Job::Embed(embed) if embed.queries.is_empty() => {
+                self.document_rows(embed, &mut long)?
+            }
+            Job::Embed(embed) => Taken::whole(self.query_rows(embed, &mut long)?),
             Job::Rescore(rescore) => self.rescore_rows(rescore, &mut long)?,
-            Job::Delete(_) => Vec::new(),
+            Job::Delete(_) => Taken::whole(Vec::new()),
         };
         Ok((
             DecodedJob {
                 job,
                 default_version,
                 truncated: long.cut,
-                incomplete: None,
+                incomplete: taken.left_out,
             },
-            rows,
+            taken.rows,
         ))
     }
 
@@ -206,48 +233,18 @@ impl Encoder {
         })
     }
 
-    fn embed_rows(&self, embed: &Embed, long: &mut LongTexts) -> Result<Rows, Refusal> {
-        let prefixes = &self.manifest.identity.prefixes;
+    fn query_rows(&self, embed: &Embed, long: &mut LongTexts) -> Result<Rows, Refusal> {
+        let prefix = &self.manifest.identity.prefixes.query;
         self.check_answer(embed.queries.len())?;
-        let chunks = embed.documents.iter().flat_map(|document| &document.chunks);
-        let mut rows = Vec::new();
-        for (row, chunk) in chunks.enumerate() {
-            rows.push(self.chunk_row(embed, row, chunk, long)?);
-        }
-        let most = self.frame.query_tokens();
+        let (mut rows, most) = (Vec::new(), self.frame.query_tokens());
         for (row, text) in embed.queries.iter().enumerate() {
-            let text = format!("{}{text}", prefixes.query);
-            let tokens = self.tokenize(row, &text, (most, long))?;
+            let tokens = self.tokenize(row, &format!("{prefix}{text}"), (most, long))?;
             rows.push(match &self.query_weights {
                 Some(weights) => Encoded::Known(weights.embedding(&tokens.ids)),
                 None => Encoded::Tokens(self.frame.query(tokens)),
             });
         }
         Ok(rows)
-    }
-
-    /// Vectors and token ids that were made for another model are ignored: the text is tokenized again.
-    fn chunk_row(
-        &self,
-        embed: &Embed,
-        row: usize,
-        chunk: &Chunk,
-        long: &mut LongTexts,
-    ) -> Result<Encoded, Refusal> {
-        let is_used = self.rules.given_vectors == GivenVectors::Use
-            && embed.fingerprint.as_ref() == Some(&self.manifest.fingerprint);
-        if let Some(KnownVector(vector)) = chunk.vector.as_ref().filter(|_| is_used) {
-            return Ok(Encoded::Known(Embedding::Dense(vector.clone())));
-        }
-        let same_tokens = embed.tokenization.as_ref() == Some(&self.tokenization);
-        let tokens = if same_tokens && !chunk.token_ids.is_empty() {
-            self.check_ids(row, &chunk.token_ids)?.to_vec().into()
-        } else {
-            let prefix = &self.manifest.identity.prefixes.document;
-            let input = Chunk::model_input(prefix, chunk.context.as_deref(), &chunk.text);
-            self.tokenize(row, &input, (self.frame.document_tokens(), long))?
-        };
-        Ok(Encoded::Tokens(self.frame.document(tokens)))
     }
 
     /// One vector or one row of scores for each query or item must fit a message.
@@ -309,26 +306,6 @@ impl Encoder {
     /// Tokens that a text of more bytes than the tokenizer may see has at least.
     pub(super) fn least_tokens(&self, bytes: usize) -> usize {
         (bytes / MAX_BYTES_PER_TOKEN).max(self.manifest.identity.max_tokens + 1)
-    }
-
-    /// Ids from a job are input like any other: one unknown id would fail the tensor of all its neighbours.
-    fn check_ids<'a>(&self, row: usize, ids: &'a [u32]) -> Result<&'a [u32], Refusal> {
-        let (max, vocabulary) = (self.frame.document_tokens(), self.tokenizer.vocabulary());
-        if ids.len() > max {
-            return Err(Refusal::TooLong {
-                row,
-                tokens: ids.len(),
-                max,
-            });
-        }
-        match ids.iter().find(|id| **id as usize >= vocabulary) {
-            Some(id) => Err(Refusal::UnknownToken {
-                row,
-                id: *id,
-                vocabulary,
-            }),
-            None => Ok(ids),
-        }
     }
 }
 
