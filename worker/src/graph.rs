@@ -4,6 +4,7 @@
 //! the pooling into it when it is loaded onto a GPU, and [`terms`] the maximum over the logits of a masked language model on any
 //! device. [`products`] counts its matrix products.
 
+mod decoder;
 pub mod fp16;
 pub mod int8;
 pub mod model;

@@ -1,15 +1,19 @@
 //! Modules: what a sentence-transformers model does with token vectors, as `modules.json` lists it.
 
+mod kinds;
+
 use std::path::Path;
 
-use contract::model::{Curve, Head, Layer, OutputKind, Pooling};
+use contract::model::{Curve, Head, Layer, Pooling};
 use serde_json::Value;
 
 use super::error::LayoutError;
 use super::json;
 
+use kinds::ROUTER;
+pub(super) use kinds::{kind, of_terms, of_tokens, splade_config};
+
 const FILE: &str = "modules.json";
-const ROUTER: &str = "router_config.json";
 const SUPPORTED: &str = "those of sentence_transformers: Transformer, Pooling, Dense, LayerNorm, Normalize and Dropout, in \
                          this order but for those after Pooling, which may have any";
 /// Modules that are known. Classes of other packages may do anything, whatever they are called.
@@ -86,63 +90,6 @@ fn unsupported(directory: &Path, found: String) -> LayoutError {
     }
 }
 
-/// The kind of vectors that the list of modules tells, and the module that tells it.
-pub(super) fn kind(directory: &Path) -> Result<Option<(OutputKind, String)>, LayoutError> {
-    let list = List::read(directory)?;
-    let modules = list.modules(directory)?;
-    let tells = |module: &Module<'_>| match module.kind {
-        "SpladePooling" | "Router" => Some(OutputKind::Sparse),
-        "Pooling" => Some(OutputKind::Dense),
-        _ if module.is_late => Some(OutputKind::Multi),
-        _ => None,
-    };
-    let told = modules.iter().find_map(|it| Some((tells(it)?, it.kind)));
-    Ok(told.map(|(kind, module)| (kind, module.to_owned())))
-}
-
-/// The description of the module that makes terms of logits, if there is one.
-pub(super) fn splade_config(directory: &Path) -> Result<Option<String>, LayoutError> {
-    let list = List::read(directory)?;
-    let modules = list.modules(directory)?;
-    if modules.iter().any(|module| module.kind == "Router") {
-        return routed(directory).map(Some);
-    }
-    let pooling = modules.iter().find(|it| it.kind == "SpladePooling");
-    Ok(pooling.map(|it| join(it.path, "config.json")))
-}
-
-/// The description of what makes terms of documents, where queries and documents go two ways. Of queries only a table is known.
-fn routed(directory: &Path) -> Result<String, LayoutError> {
-    let config = json(directory, ROUTER)?.unwrap_or_default();
-    let names = |route: &str| -> Vec<String> {
-        let listed = config["structure"][route].as_array().into_iter().flatten();
-        listed
-            .filter_map(|it| it.as_str().map(str::to_owned))
-            .collect()
-    };
-    let (query, document) = (names("query"), names("document"));
-    let kinds: Vec<_> = query
-        .iter()
-        .chain(&document)
-        .map(|it| last_word(it))
-        .collect();
-    match (&kinds[..], document.get(1)) {
-        (["SparseStaticEmbedding", "MLMTransformer", "SpladePooling"], Some(pooling)) => {
-            Ok(join(pooling, "config.json"))
-        }
-        _ => Err(LayoutError::Value {
-            path: directory.join(ROUTER),
-            found: format!("has the routes {}", config["structure"]),
-            taken: "a query by SparseStaticEmbedding and a document by MLMTransformer and SpladePooling are taken",
-        }),
-    }
-}
-
-/// The kind of a routed module, whose name is like `document_1_SpladePooling`.
-fn last_word(name: &str) -> &str {
-    name.rsplit('_').next().unwrap_or(name)
-}
-
 /// Path of a file in a folder of the directory.
 pub(super) fn join(folder: &str, file: &str) -> String {
     let folder = folder.trim_end_matches('/');
@@ -192,46 +139,6 @@ pub(crate) fn module_files(directory: &Path) -> Result<Vec<String>, LayoutError>
 
 /// Where the description of the pooling is without a list of modules.
 const PLAIN_POOLING: &str = "1_Pooling";
-
-/// Reads the modules of a model of terms, which has no others than those that make them.
-pub(super) fn of_terms(directory: &Path) -> Result<Modules, LayoutError> {
-    let list = List::read(directory)?;
-    let allowed = ["MLMTransformer", "Transformer", "SpladePooling", "Router"];
-    for (at, module) in list.modules(directory)?.iter().enumerate() {
-        if !allowed.contains(&module.kind) {
-            return Err(unsupported(
-                directory,
-                format!("{} at place {at}", module.kind),
-            ));
-        }
-    }
-    Ok(Modules {
-        pooling: Pooling::Graph,
-        normalize: false,
-        head: Head::default(),
-    })
-}
-
-/// Reads the modules of a model of late interaction: projections of token vectors, whose length is 1 at the end.
-pub(super) fn of_tokens(directory: &Path) -> Result<Modules, LayoutError> {
-    let list = List::read(directory)?;
-    let mut found = Found::new(directory, None);
-    for (at, module) in list.modules(directory)?.iter().enumerate() {
-        match (module.kind, at) {
-            ("Transformer", 0) | ("Normalize" | "Dropout", 1..) => {}
-            ("Dense", 1..) => found.dense(module.path)?,
-            (kind, _) => return Err(unsupported(directory, format!("{kind} at place {at}"))),
-        }
-    }
-    Ok(Modules {
-        pooling: Pooling::Graph,
-        normalize: true,
-        head: Head {
-            layers: found.layers,
-            ..Head::default()
-        },
-    })
-}
 
 /// Reads the modules behind the one that makes token vectors. `given` is a pooling in place of theirs.
 pub(super) fn modules(directory: &Path, given: Option<Pooling>) -> Result<Modules, LayoutError> {
