@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use contract::embedding::Embedding;
 use contract::model::{Manifest, OutputKind, QueryWeights};
+use fixtures::install::{cache_dir, install_splade};
 use fixtures::programs::workspace;
 use runtime::model_dir::ModelDir;
 use serde_json::{Value, json};
@@ -143,6 +144,24 @@ async fn terms_equal_those_computed_without_onnx_runtime_alone_and_beside_others
         for found in run(&mut loaded.session, &rows, padding)? {
             check_terms(&found, &golden)?;
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn terms_of_trained_weights_equal_those_computed_without_onnx_runtime() -> anyhow::Result<()>
+{
+    let golden = golden("terms-splade.json")?;
+    let source = tokio::task::spawn_blocking(|| {
+        install_splade(&cache_dir(), &mut |line| eprintln!("{line}"))
+    });
+    let models = tempfile::tempdir()?;
+    let model = staged(&source.await??, models.path(), &[]).await?;
+    let mut loaded = loaded(&model, &device(1).await?)?;
+    let rows = rows(&loaded, &texts(&golden), false)?;
+    let padding = loaded.texts.tokenizer.padding_id();
+    for found in run(&mut loaded.session, &rows, padding)? {
+        check_terms(&found, &golden)?;
     }
     Ok(())
 }
