@@ -357,12 +357,17 @@ async fn what_does_not_fit_the_kind_of_a_model_is_refused_by_its_name() -> anyho
         said.to_string(),
     )?;
     let (splade, colbert) = (tiny("tiny-splade"), tiny("tiny-colbert"));
-    let cases: [(&Path, &[&str], &str); 10] = [
+    let cases: [(&Path, &[&str], &str); 11] = [
         (&splade, &["--kind", "multi"], "--kind multi"),
         (&splade, &["--pooling", "mean"], "--pooling does not fit"),
         (&splade, &["--dimensions", "8"], "--dimensions does not fit"),
         (&splade, &["--quantize", "int8"], "--quantize does not fit"),
         (&splade, &["--query-terms", "table"], "idf.json"),
+        (
+            &splade,
+            &["--term-threshold", "99"],
+            "no golden text has a term",
+        ),
         (&colbert, &["--max-terms", "8"], "--max-terms does not fit"),
         (&colbert, &["--query-tokens", "64"], "--query-tokens"),
         (

@@ -97,6 +97,8 @@ pub enum SessionError {
 
 /// Most logits that are in memory at once: 128 MB.
 const MOST_LOGITS: usize = 32 << 20;
+/// Most logits that are the largest of their row: 32 MB, and a few times that while they are put together.
+const MOST_LARGEST: usize = 8 << 20;
 
 /// Where token vectors become one vector.
 ///
@@ -181,10 +183,18 @@ impl Session {
         self.reduced.map(|reduced| reduced.terms)
     }
 
-    /// Most tokens whose logits are in memory at once, where a graph has to hold them all.
-    fn most_tokens(&self) -> Option<usize> {
-        let reduced = self.reduced.filter(|it| it.at_once == it.terms)?;
-        Some(MOST_LOGITS / reduced.terms.max(1))
+    /// Whether the logits of a tensor, or the largest of each row, are too many to be in memory at once.
+    fn is_too_large(&self, tensor: &Tensor) -> bool {
+        let Some(Reduced { terms, at_once }) = self.reduced else {
+            return false;
+        };
+        // A product that is cut into blocks has few logits at once.
+        let logits = if at_once == terms {
+            tensor.padded_tokens() * terms
+        } else {
+            0
+        };
+        logits > MOST_LOGITS || tensor.rows() * terms > MOST_LARGEST
     }
 
     fn run_whole(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
@@ -216,9 +226,8 @@ fn run<'a>(
 
 impl Engine for Session {
     fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
-        let most = self.most_tokens().unwrap_or(usize::MAX);
         match tensor.halves() {
-            Some((first, second)) if tensor.padded_tokens() > most => {
+            Some((first, second)) if self.is_too_large(tensor) => {
                 let mut embeddings = self.run(&first)?;
                 embeddings.extend(self.run(&second)?);
                 Ok(embeddings)

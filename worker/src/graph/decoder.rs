@@ -7,6 +7,11 @@ use bytes::Bytes;
 use super::proto::data_type::{FLOAT, FLOAT16};
 use super::proto::{GraphProto, TensorProto};
 
+/// Most nodes on the way from a constant, or from the product to the logits: a damaged graph may go in circles.
+const MOST_STEPS: usize = 32;
+/// Most rows or columns of the product: no vocabulary has as many words.
+const MOST_ROWS: usize = 1 << 24;
+
 /// The product with the vocabulary.
 pub(super) struct Decoder {
     /// What it takes: token vectors.
@@ -32,7 +37,7 @@ pub(super) struct Weight {
 /// Looks for the product with the vocabulary, from the logits backwards.
 pub(super) fn decoder(graph: &GraphProto, logits: &str) -> Option<Decoder> {
     let (mut at, mut biases) = (logits.to_owned(), Vec::new());
-    loop {
+    for _ in 0..MOST_STEPS {
         let node = graph.producer(&at)?;
         let [first, rest @ ..] = &node.input[..] else {
             return None;
@@ -64,6 +69,7 @@ pub(super) fn decoder(graph: &GraphProto, logits: &str) -> Option<Decoder> {
             return None;
         }
     }
+    None
 }
 
 /// A constant with a value for each term, or one for all.
@@ -85,6 +91,9 @@ fn weight(graph: &GraphProto, name: &str) -> Option<Weight> {
         return None;
     };
     let (rows, columns) = (usize::try_from(rows).ok()?, usize::try_from(columns).ok()?);
+    if rows.max(columns) > MOST_ROWS {
+        return None;
+    }
     let (terms, hidden) = if is_turned {
         (rows, columns)
     } else {
@@ -111,6 +120,10 @@ struct Constant<'a> {
 
 /// Looks for the constant that a value comes from through nodes that change none of its numbers.
 fn constant<'a>(graph: &'a GraphProto, name: &str) -> Option<Constant<'a>> {
+    constant_within(graph, name, MOST_STEPS)
+}
+
+fn constant_within<'a>(graph: &'a GraphProto, name: &str, steps: usize) -> Option<Constant<'a>> {
     let plain = |source| Constant {
         source,
         is_turned: false,
@@ -123,7 +136,8 @@ fn constant<'a>(graph: &'a GraphProto, name: &str) -> Option<Constant<'a>> {
     if node.is_one_of(&["Constant"]) {
         return Some(plain(node.find("value")?.t.as_ref()?));
     }
-    let mut found = constant(graph, node.input.first()?)?;
+    let before = node.input.first()?;
+    let mut found = constant_within(graph, before, steps.checked_sub(1)?)?;
     if node.is_one_of(&["Transpose"]) && found.source.dims.len() == 2 {
         let order = node.find("perm").map_or(&[1, 0][..], |perm| &perm.ints);
         found.is_turned ^= order == [1, 0];

@@ -11,7 +11,7 @@ use contract::model::{OutputKind, TermWeight};
 use serde_json::Value;
 
 use super::error::LayoutError;
-use super::{CONFIG, json, modules};
+use super::{CONFIG, json, limits, modules};
 
 /// Where a table of weights for queries usually is.
 pub(crate) const QUERY_WEIGHTS: &str = "idf.json";
@@ -152,10 +152,7 @@ fn tokens(directory: &Path) -> Result<StatedTokens, LayoutError> {
     let artifact = json(directory, ARTIFACT)?.unwrap_or_default();
     let sentence = json(directory, SENTENCE)?.unwrap_or_default();
     let text = |keys: [&Value; 2]| keys.iter().find_map(|it| it.as_str()).map(str::to_owned);
-    let number = |keys: [&Value; 2]| {
-        let stated = keys.iter().find_map(|it| it.as_u64());
-        stated.and_then(|number| usize::try_from(number).ok())
-    };
+    let number = |keys: [&Value; 2]| keys.into_iter().find_map(limits::sane);
     let flag = |keys: [&Value; 2]| keys.iter().find_map(|it| it.as_bool());
     let words = |list: &Value| -> Option<Vec<String>> {
         let words = list.as_array()?.iter();

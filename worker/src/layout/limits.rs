@@ -120,7 +120,8 @@ pub(super) fn document(config: &Value, stated: usize) -> Limit {
     })
 }
 
-fn sane(value: &Value) -> Option<usize> {
+/// A number of tokens, if it is one that a model may take.
+pub(super) fn sane(value: &Value) -> Option<usize> {
     // Some tools write whole numbers as floats.
     let whole = |number: f64| number.fract() == 0.0 && (0.0..1e9).contains(&number);
     #[expect(

@@ -123,6 +123,12 @@ pub(super) fn check_golden(
             "--dimensions {wanted} is more than the {dimensions} that the model yields"
         );
     }
+    let has_values = |golden: &Golden| !golden.vector.values().is_empty();
+    anyhow::ensure!(
+        recipe.kind != OutputKind::Sparse || golden.iter().any(has_values),
+        "no golden text has a term above the threshold {}; is it a model that was trained for terms?",
+        config.term_threshold.unwrap_or_default()
+    );
     let recipe = Recipe {
         dimensions,
         ..recipe

@@ -163,3 +163,30 @@ pub(super) fn check_size(identity: &Identity) -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_model_whose_points_qdrant_would_not_take_is_refused_with_the_length_that_it_takes() {
+        let identity = |kind: serde_json::Value, max_tokens: usize| -> Identity {
+            let identity = json!({
+                "task": "embed", "onnx": "model.onnx", "files": {}, "pooling": "graph", "normalize": true,
+                "prefixes": { "query": "", "document": "" }, "max_tokens": max_tokens, "dimensions": 128,
+                "dtype": "fp32", "output": kind,
+            });
+            serde_json::from_value(identity).unwrap()
+        };
+        let late = json!({
+            "kind": "multi", "query_marker": null, "document_marker": null, "query_tokens": 32, "expansion": null,
+            "attend_to_expansion": false, "skipped": [],
+        });
+        assert!(check_size(&identity(late.clone(), 8_191)).is_ok());
+        let refused = check_size(&identity(late, 10_000)).unwrap_err().to_string();
+        assert!(refused.contains("--max-tokens 8191"), "{refused}");
+        assert!(check_size(&identity(json!({ "kind": "dense" }), 10_000)).is_ok());
+    }
+}
