@@ -21,7 +21,7 @@ use crate::graph::Graph;
 pub use error::LayoutError;
 use graphs::find_graph;
 pub(crate) use graphs::{external_data, graphs};
-pub(crate) use kinds::{ARTIFACT, QUERY_WEIGHTS};
+pub(crate) use kinds::files_of_kinds;
 pub use kinds::{Stated, StatedTerms, StatedTokens};
 pub(crate) use modules::module_files;
 pub use prompts::usual;

@@ -14,9 +14,9 @@ use super::error::LayoutError;
 use super::{CONFIG, json, limits, modules};
 
 /// Where a table of weights for queries usually is.
-pub(crate) const QUERY_WEIGHTS: &str = "idf.json";
+const QUERY_WEIGHTS: &str = "idf.json";
 /// What the library of ColBERT says of a model.
-pub(crate) const ARTIFACT: &str = "artifact.metadata";
+const ARTIFACT: &str = "artifact.metadata";
 const SENTENCE: &str = "config_sentence_transformers.json";
 
 /// What a directory says of the vectors of its model.
@@ -82,6 +82,18 @@ impl Stated {
             OutputKind::Multi => Self::Multi(tokens(directory)?),
         })
     }
+}
+
+/// Files that tell a kind or are of one, unless it is known that the model is dense. The list of modules must be in the
+/// directory already.
+///
+/// # Errors
+/// If `modules.json` is there and is no list of known modules.
+pub(crate) fn files_of_kinds(directory: &Path) -> Result<&'static [&'static str], LayoutError> {
+    Ok(match modules::kind(directory)? {
+        Some((OutputKind::Dense, _)) => &[],
+        Some((OutputKind::Sparse | OutputKind::Multi, _)) | None => &[ARTIFACT, QUERY_WEIGHTS],
+    })
 }
 
 /// The kind that a directory says, and what says it.

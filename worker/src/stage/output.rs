@@ -32,7 +32,6 @@ pub(super) fn check_options(config: &StageConfig, layout: &Layout) -> anyhow::Re
         ("--pooling", config.pooling.is_some(), &[dense][..]),
         ("--normalize", config.normalize.is_some(), &[dense]),
         ("--dimensions", config.dimensions.is_some(), &[dense, multi]),
-        ("--quantize", config.quantize.is_some(), &[dense]),
         (
             "--term-threshold",
             config.term_threshold.is_some(),

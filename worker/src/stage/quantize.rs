@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use contract::embedding::Embedding;
-use contract::model::{Dtype, Golden, Identity, Layer, Manifest, TOKENIZER};
+use contract::model::{Dtype, Golden, Identity, Layer, Manifest, QueryWeights, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 use relevance::measure::measure;
@@ -91,6 +91,8 @@ struct Subject<'a> {
     provider: Provider,
     tokenizer: &'a Tokenizer,
     identity: &'a Identity,
+    /// What makes vectors of queries in its place.
+    query_weights: Option<&'a QueryWeights>,
 }
 
 /// The results of a model for the golden texts, and for the golden set if it embeds.
@@ -107,6 +109,7 @@ pub(super) fn check_quality(
     manifest: &Manifest,
 ) -> anyhow::Result<()> {
     let tokenizer = manifest.tokenizer(staged)?;
+    let query_weights = QueryWeights::load(manifest, staged, &tokenizer)?;
     let set = match (manifest.identity.task, config.golden_set.as_deref()) {
         (Task::Embed, directory) => Some(GoldenSet::read(directory)?),
         (Task::Rescore, None) => None,
@@ -125,6 +128,7 @@ pub(super) fn check_quality(
             provider: config.session.provider,
             tokenizer: &tokenizer,
             identity,
+            query_weights: query_weights.as_ref(),
         };
         subject.outcome(set.as_ref())
     };
@@ -204,6 +208,14 @@ impl Subject<'_> {
         is_query: bool,
         texts: impl Iterator<Item = &'t str>,
     ) -> anyhow::Result<Vec<Embedding>> {
+        if let Some(weights) = self.query_weights.filter(|_| is_query) {
+            let prefix = &self.identity.prefixes.query;
+            let terms = texts.map(|text| {
+                let ids = self.tokenizer.encode(&format!("{prefix}{text}"))?;
+                Ok(weights.embedding(&ids))
+            });
+            return terms.collect();
+        }
         let rows = texts.enumerate().map(|(at, text)| {
             let (query, text) = if is_query {
                 (Some(text), "")
