@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
+use contract::embedding::Embedding;
 use contract::tokenizer::Tokenizer;
 use fixtures::stack::Tools;
 use runtime::model_dir::ModelDir;
-use worker::batch::RowKey;
+use worker::batch::{Reading, RowKey};
 use worker::config::{ModelConfig, Provider, SessionConfig};
 use worker::load::load;
 use worker::plan::{Row, fill};
@@ -45,7 +46,7 @@ impl Reference {
         let loaded = load(&model, &session, Instant::now())?;
         Ok(Self {
             session: loaded.session,
-            tokenizer: loaded.tokenizer,
+            tokenizer: loaded.texts.tokenizer,
             prefix: loaded.manifest.identity.prefixes.document,
         })
     }
@@ -62,11 +63,12 @@ impl Reference {
                 key,
                 token_ids,
                 type_ids: Vec::new(),
-                prompt: 0,
+                reading: Reading::default(),
             }],
             self.tokenizer.padding_id(),
         );
         let vectors = self.session.run(&tensor)?;
-        Ok(vectors.into_iter().next().unwrap_or_default())
+        let vector = vectors.into_iter().next().and_then(Embedding::into_dense);
+        Ok(vector.unwrap_or_default())
     }
 }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Instant;
 
+use contract::embedding::Embedding;
 use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use runtime::model_dir::ModelDir;
 use serde_json::Value;
 use tests::tools;
-use worker::batch::{RowKey, Tensor};
+use worker::batch::{Reading, RowKey, Tensor};
 use worker::config::{ModelConfig, Provider, SessionConfig};
 use worker::graph::proto::{EXTERNAL, StringStringEntryProto};
 use worker::graph::{Graph, Model};
@@ -124,7 +125,7 @@ fn tensors(tokenizer: &Tokenizer, texts: &[String], longest: usize) -> anyhow::R
             key: RowKey { job: 0, row },
             token_ids,
             type_ids: Vec::new(),
-            prompt: 0,
+            reading: Reading::default(),
         })
     });
     let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
@@ -141,7 +142,8 @@ fn tensors(tokenizer: &Tokenizer, texts: &[String], longest: usize) -> anyhow::R
 fn run(session: &mut Session, tensors: &[Tensor]) -> anyhow::Result<Vec<Vec<f32>>> {
     let mut vectors = Vec::new();
     for tensor in tensors {
-        vectors.extend(session.run(tensor)?);
+        let embeddings = session.run(tensor)?.into_iter();
+        vectors.extend(embeddings.filter_map(Embedding::into_dense));
     }
     Ok(vectors)
 }
@@ -162,7 +164,7 @@ fn loaded(model: &Path, session: &SessionConfig) -> anyhow::Result<Loaded> {
 async fn embed(model: &Path, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>> {
     let mut loaded = loaded(model, &device().await?)?;
     let longest = loaded.manifest.identity.max_tokens;
-    let tensors = tensors(&loaded.tokenizer, texts, longest)?;
+    let tensors = tensors(&loaded.texts.tokenizer, texts, longest)?;
     run(&mut loaded.session, &tensors)
 }
 

@@ -17,8 +17,8 @@ use clap::Args;
 use contract::digest::Digest;
 use runtime::settings::ConfigFault;
 
-use crate::batch::{RowKey, Tensor};
-use crate::calibration::{Calibration, Measured, device};
+use crate::batch::{Reading, RowKey, Tensor};
+use crate::calibration::{Calibration, TensorSpeed, device};
 use crate::config::{ModelConfig, Precision, Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::hardware;
@@ -86,7 +86,7 @@ impl CalibrateConfig {
 pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
     let precisions = config.precisions();
     let duration = config.duration / u32::try_from(precisions.len()).unwrap_or(u32::MAX).max(1);
-    let (mut fingerprint, mut measured, mut best) = (None, Vec::new(), None::<Measured>);
+    let (mut fingerprint, mut measured, mut best) = (None, Vec::new(), None::<TensorSpeed>);
     for (number, precision) in precisions.iter().enumerate() {
         let tried = try_in(config, *precision, duration);
         let (found, of) = match tried {
@@ -101,7 +101,7 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
         };
         let chosen = choose(&found, config.session.provider.tensor_tokens());
         let is_better =
-            |best: Measured| chosen.tokens_per_second > best.tokens_per_second * CLEARLY_BETTER;
+            |best: TensorSpeed| chosen.tokens_per_second > best.tokens_per_second * CLEARLY_BETTER;
         if best.is_none_or(is_better) {
             best = Some(chosen);
         }
@@ -128,7 +128,7 @@ fn try_in(
     config: &CalibrateConfig,
     precision: Option<Precision>,
     duration: Duration,
-) -> anyhow::Result<(Vec<Measured>, Digest)> {
+) -> anyhow::Result<(Vec<TensorSpeed>, Digest)> {
     let session = SessionConfig {
         precision,
         ..config.session.clone()
@@ -139,7 +139,7 @@ fn try_in(
         provider: session.provider,
         precision,
         longest: loaded.manifest.identity.max_tokens,
-        padding_id: loaded.tokenizer.padding_id(),
+        padding_id: loaded.texts.tokenizer.padding_id(),
         duration,
     };
     let others = (1..session.sessions()).map(|_| loaded.factory.load());
@@ -173,7 +173,7 @@ struct Trial {
 
 impl Trial {
     /// Measures the best rate of each size that the device can take.
-    fn measure(self, engines: &mut [impl Engine + Send]) -> Result<Vec<Measured>, EmbedError> {
+    fn measure(self, engines: &mut [impl Engine + Send]) -> Result<Vec<TensorSpeed>, EmbedError> {
         let deadline = Instant::now() + self.duration;
         let tokens = self.affordable(engines)?;
         let sizes = self.sizes().iter().copied().filter(|size| *size <= tokens);
@@ -195,11 +195,13 @@ impl Trial {
             }
             sizes = kept;
         }
-        let measured = sizes.into_iter().map(|(tensor_tokens, _, best)| Measured {
-            tensor_tokens,
-            precision: self.precision,
-            tokens_per_second: best,
-        });
+        let measured = sizes
+            .into_iter()
+            .map(|(tensor_tokens, _, best)| TensorSpeed {
+                tensor_tokens,
+                precision: self.precision,
+                tokens_per_second: best,
+            });
         Ok(measured.collect())
     }
 
@@ -236,7 +238,7 @@ impl Trial {
             key: RowKey { job: 0, row },
             token_ids: vec![self.padding_id; tokens],
             type_ids: Vec::new(),
-            prompt: 0,
+            reading: Reading::default(),
         };
         let lengths = lengths(tokens, self.longest).into_iter().enumerate();
         let shapes = self.provider.shapes(size, self.longest);
@@ -307,7 +309,7 @@ pub fn run_all<E: Send>(
 }
 
 /// Chooses the default, unless another size is clearly better; then the smallest that is about as good as the best.
-fn choose(measured: &[Measured], default: usize) -> Measured {
+fn choose(measured: &[TensorSpeed], default: usize) -> TensorSpeed {
     let best = measured.iter().map(|it| it.tokens_per_second);
     let best = best.fold(0.0, f64::max);
     let default = measured.iter().find(|it| it.tensor_tokens == default);
@@ -361,7 +363,7 @@ mod tests {
     fn of_sizes_that_are_as_good_the_smallest_is_taken() {
         let of = |rates: [f64; 3]| {
             let sizes = [256, 512, 1_024].into_iter().zip(rates);
-            let measured = sizes.map(|(tensor_tokens, tokens_per_second)| Measured {
+            let measured = sizes.map(|(tensor_tokens, tokens_per_second)| TensorSpeed {
                 tensor_tokens,
                 precision: None,
                 tokens_per_second,

@@ -37,11 +37,11 @@ pub struct Calibration {
     /// Tokens per second with this size.
     pub tokens_per_second: f64,
     /// All that was tried.
-    pub measured: Vec<Measured>,
+    pub measured: Vec<TensorSpeed>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct TensorSpeed {
     /// Padded tokens of one call of the model.
     pub tensor_tokens: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]

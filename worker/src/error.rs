@@ -75,7 +75,7 @@ impl Refusal {
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Job(error) => error.code(),
-            Self::WrongTask { .. } => "wrong_task",
+            Self::WrongTask { .. } | Self::NotPrimary(_) => "wrong_task",
             Self::CollectionNotAllowed { .. } => "collection_not_allowed",
             Self::BadVersion => "bad_version",
             Self::Tokenizer(_) => "tokenizer",
@@ -85,6 +85,20 @@ impl Refusal {
             Self::UnsoundVector { .. } => "unsound_vector",
             Self::RowFailed { .. } => "inference",
         }
+    }
+}
+
+impl Refusal {
+    /// Whether one text is to blame, and others of the same job may be done without it.
+    pub fn is_of_row(&self) -> bool {
+        matches!(
+            self,
+            Self::Tokenizer(_)
+                | Self::TooLong { .. }
+                | Self::UnknownToken { .. }
+                | Self::UnsoundVector { .. }
+                | Self::RowFailed { .. }
+        )
     }
 }
 

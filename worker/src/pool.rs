@@ -1,13 +1,16 @@
-//! Pool: turns the output of a graph into one vector per text, or into the scores of its labels.
+//! Pool: turns the output of a graph into one vector per text, into the scores of its labels, into weights of terms, or into a
+//! vector for each token.
 //!
 //! Pooling, further layers, Matryoshka truncation, normalization and activation are done here in 32-bit floats, whatever the
 //! graph computes in.
 
 mod layers;
+mod terms;
 
 use std::ops::Range;
 
-use contract::model::{Activation, Pooling};
+use contract::embedding::Embedding;
+use contract::model::{Activation, Output, OutputKind, Pooling};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
 
 use crate::batch::Tensor;
@@ -22,6 +25,8 @@ pub struct Recipe {
     /// Whether vectors are scaled to length 1, after truncation.
     pub normalize: bool,
     pub activation: Activation,
+    /// Which kind of vectors they are.
+    pub kind: OutputKind,
 }
 
 /// Pools token vectors `[rows, tokens, hidden]` of a tensor.
@@ -29,11 +34,14 @@ pub fn pool_tokens(
     hidden: ArrayView3<'_, f32>,
     tensor: &Tensor,
     (recipe, layers): (Recipe, &Layers),
-) -> Vec<Vec<f32>> {
+) -> Vec<Embedding> {
     let rows = hidden.axis_iter(Axis(0)).enumerate();
     let pooled = rows.map(|(row, tokens)| {
+        if recipe.kind == OutputKind::Multi {
+            return token_vectors(tokens, (tensor, row), (recipe, layers));
+        }
         let length = tensor.lengths[row].min(tokens.nrows());
-        let prompt = tensor.prompts.get(row).copied().unwrap_or(0);
+        let prompt = tensor.reading(row).prompt;
         // A text that was cut within its prompt is pooled whole.
         let start = if layers.exclude_prompt && prompt < length {
             prompt
@@ -44,7 +52,7 @@ pub fn pool_tokens(
         for pooling in &layers.concatenated {
             vector.extend(pool_row(tokens, start..length, *pooling));
         }
-        finish(layers.apply(vector), recipe)
+        Embedding::Dense(finish(layers.apply(vector), recipe))
     });
     pooled.collect()
 }
@@ -53,11 +61,35 @@ pub fn pool_tokens(
 pub fn finish_rows(
     pooled: ArrayView2<'_, f32>,
     (recipe, layers): (Recipe, &Layers),
-) -> Vec<Vec<f32>> {
-    pooled
-        .axis_iter(Axis(0))
-        .map(|row| finish(layers.apply(row.to_vec()), recipe))
-        .collect()
+) -> Vec<Embedding> {
+    let rows = pooled.axis_iter(Axis(0));
+    let finished = rows.map(|row| match &layers.output {
+        Output::Sparse(rules) => terms::terms(row, rules),
+        Output::Dense | Output::Multi(_) => {
+            Embedding::Dense(finish(layers.apply(row.to_vec()), recipe))
+        }
+    });
+    finished.collect()
+}
+
+/// The vectors of the tokens of a row that have one: all of a query, those that are no punctuation of a document.
+fn token_vectors(
+    tokens: ArrayView2<'_, f32>,
+    (tensor, row): (&Tensor, usize),
+    (recipe, layers): (Recipe, &Layers),
+) -> Embedding {
+    let length = tensor.lengths[row].min(tokens.nrows());
+    let is_query = tensor.reading(row).is_query;
+    let (mut dim, mut values) = (recipe.dimensions, Vec::new());
+    for place in 0..length {
+        if !is_query && layers.skips(tensor.input_ids[[row, place]]) {
+            continue;
+        }
+        let vector = finish(layers.apply(tokens.row(place).to_vec()), recipe);
+        dim = vector.len();
+        values.extend(vector);
+    }
+    Embedding::Multi { dim, values }
 }
 
 /// Pools the tokens of a row that count. The first and the last token are those of the whole row.
@@ -184,19 +216,40 @@ fn norm(vector: &[f32]) -> f32 {
         .sqrt() as f32
 }
 
-/// Whether a vector may be written: every value finite, and of length 1 where the model normalizes. Qdrant checks
-/// neither, and a single NaN would rank above every honest score.
-pub fn is_sound(vector: &[f32], recipe: Recipe) -> bool {
-    let finite = vector.len() == recipe.dimensions && vector.iter().all(|value| value.is_finite());
-    finite && (!recipe.normalize || (norm(vector) - 1.0).abs() < 1e-3)
+/// Whether an embedding may be written: of the kind and size of the model, every value finite, each vector of length 1 where
+/// the model normalizes, terms in order and with a weight. Qdrant checks none of it, and a single NaN would rank above every
+/// honest score. A text without any term is sound: no word of it is known.
+pub fn is_sound(embedding: &Embedding, recipe: Recipe) -> bool {
+    let dimensions = recipe.dimensions;
+    let finite = embedding.values().iter().all(|value| value.is_finite());
+    let of_length_1 = |row: &[f32]| !recipe.normalize || (norm(row) - 1.0).abs() < 1e-3;
+    finite
+        && embedding.kind() == recipe.kind
+        && match embedding {
+            Embedding::Dense(vector) => vector.len() == dimensions && of_length_1(vector),
+            Embedding::Sparse { indices, values } => {
+                let below = |id: &u32| (*id as usize) < dimensions;
+                indices.len() == values.len()
+                    && indices.is_sorted_by(|a, b| a < b)
+                    && indices.last().is_none_or(below)
+                    && values.iter().all(|weight| *weight > 0.0)
+            }
+            Embedding::Multi { dim, values } => {
+                *dim == dimensions
+                    && !values.is_empty()
+                    && values.len().is_multiple_of(dimensions.max(1))
+                    && embedding.rows().all(of_length_1)
+            }
+        }
 }
 
 #[cfg(test)]
 mod tests {
-    use contract::model::Head;
+    use contract::model::{Head, TokenVectors};
     use ndarray::{Array3, array};
 
     use super::*;
+    use crate::batch::Reading;
 
     fn tokens() -> Array3<f32> {
         array![
@@ -215,20 +268,30 @@ mod tests {
             dimensions: usize::MAX,
             normalize: false,
             activation: Activation::Raw,
+            kind: OutputKind::Dense,
+        };
+        let prompt = Reading {
+            prompt: 1,
+            ..Reading::default()
         };
         let tensor = Tensor {
             rows: Vec::new(),
             lengths: vec![2, 3],
-            prompts: vec![1, 1],
+            readings: vec![prompt; 2],
             input_ids: ndarray::Array2::zeros((2, 3)),
             type_ids: None,
         };
-        pool_tokens(tokens().view(), &tensor, (recipe, layers))
+        dense(pool_tokens(tokens().view(), &tensor, (recipe, layers)))
+    }
+
+    fn dense(embeddings: Vec<Embedding>) -> Vec<Vec<f32>> {
+        let vectors = embeddings.into_iter().map(Embedding::into_dense);
+        vectors.collect::<Option<_>>().unwrap()
     }
 
     /// A head without layers, which needs no files.
     fn of(head: Head) -> Layers {
-        Layers::load(std::path::Path::new(""), &head).unwrap()
+        Layers::load(std::path::Path::new(""), &head, &Output::Dense).unwrap()
     }
 
     #[test]
@@ -251,6 +314,45 @@ mod tests {
         assert_eq!(pooled_by(Pooling::Mean, &layers), [[3.0, 6.0], [3.5, 0.5]]);
         assert_eq!(pooled_by(Pooling::Max, &layers), [[3.0, 6.0], [7.0, 1.0]]);
         assert_eq!(pooled_by(Pooling::Cls, &layers), pooled(Pooling::Cls));
+    }
+
+    #[test]
+    fn a_document_has_no_vector_for_its_punctuation_and_a_query_has_all() {
+        let output = Output::Multi(TokenVectors {
+            query_marker: None,
+            document_marker: None,
+            query_tokens: 3,
+            expansion: None,
+            attend_to_expansion: false,
+            skipped: vec![9],
+        });
+        let layers = Layers::of(&output);
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: 2,
+            normalize: true,
+            activation: Activation::Raw,
+            kind: OutputKind::Multi,
+        };
+        let query = Reading {
+            is_query: true,
+            ..Reading::default()
+        };
+        let tensor = Tensor {
+            rows: Vec::new(),
+            lengths: vec![3, 3],
+            readings: vec![Reading::default(), query],
+            input_ids: array![[1, 9, 2], [1, 9, 2]],
+            type_ids: None,
+        };
+        let hidden = array![
+            [[0.0, 2.0], [3.0, 4.0], [5.0, 0.0]],
+            [[0.0, 2.0], [3.0, 4.0], [5.0, 0.0]]
+        ];
+        let found = pool_tokens(hidden.view(), &tensor, (recipe, &layers));
+        assert_eq!(found[0].values(), [0.0, 1.0, 1.0, 0.0]);
+        assert_eq!(found[1].values(), [0.0, 1.0, 0.6, 0.8, 1.0, 0.0]);
+        assert!(found.iter().all(|it| is_sound(it, recipe)));
     }
 
     #[test]
@@ -285,10 +387,11 @@ mod tests {
             dimensions: 2,
             normalize: true,
             activation: Activation::Raw,
+            kind: OutputKind::Dense,
         };
         let layers = Layers::default();
         let vectors = finish_rows(array![[3.0, 4.0, 12.0]].view(), (recipe, &layers));
-        assert_eq!(vectors, [[0.6, 0.8]]);
+        assert_eq!(dense(vectors), [[0.6, 0.8]]);
     }
 
     #[test]
@@ -298,8 +401,9 @@ mod tests {
             dimensions: 2,
             normalize: true,
             activation: Activation::Raw,
+            kind: OutputKind::Dense,
         };
-        assert!(is_sound(&[0.6, 0.8], recipe));
+        assert!(is_sound(&Embedding::Dense(vec![0.6, 0.8]), recipe));
         for bad in [
             &[f32::NAN, 0.0][..],
             &[f32::INFINITY, 0.0],
@@ -307,7 +411,62 @@ mod tests {
             &[1.0],
             &[2.0, 0.0],
         ] {
-            assert!(!is_sound(bad, recipe), "{bad:?}");
+            assert!(!is_sound(&bad.to_vec().into(), recipe), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn terms_have_an_order_and_a_weight_and_a_text_may_have_none() {
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: 10,
+            normalize: false,
+            activation: Activation::Raw,
+            kind: OutputKind::Sparse,
+        };
+        let sparse = |terms: &[(u32, f32)]| {
+            let (indices, values) = terms.iter().copied().unzip();
+            Embedding::Sparse { indices, values }
+        };
+        for good in [&[][..], &[(0, 0.1), (9, 3.0)]] {
+            assert!(is_sound(&sparse(good), recipe), "{good:?}");
+        }
+        for bad in [
+            &[(0, f32::NAN)][..],
+            &[(0, f32::INFINITY)],
+            &[(0, 0.0)],
+            &[(0, -1.0)],
+            &[(3, 1.0), (3, 1.0)],
+            &[(3, 1.0), (2, 1.0)],
+            &[(10, 1.0)],
+        ] {
+            assert!(!is_sound(&sparse(bad), recipe), "{bad:?}");
+        }
+        assert!(!is_sound(&Embedding::Dense(vec![1.0; 10]), recipe));
+    }
+
+    #[test]
+    fn each_vector_of_a_multivector_is_looked_at() {
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: 2,
+            normalize: true,
+            activation: Activation::Raw,
+            kind: OutputKind::Multi,
+        };
+        let multi = |dim: usize, values: &[f32]| Embedding::Multi {
+            dim,
+            values: values.to_vec(),
+        };
+        assert!(is_sound(&multi(2, &[0.6, 0.8, 1.0, 0.0]), recipe));
+        for bad in [
+            multi(2, &[]),
+            multi(2, &[0.6, 0.8, 1.0]),
+            multi(2, &[0.6, 0.8, 0.0, 0.0]),
+            multi(2, &[0.6, 0.8, f32::NAN, 0.0]),
+            multi(1, &[1.0, 1.0]),
+        ] {
+            assert!(!is_sound(&bad, recipe), "{bad:?}");
         }
     }
     fn scores(logits: &[f32], activation: Activation) -> Vec<f32> {
@@ -316,10 +475,12 @@ mod tests {
             dimensions: logits.len(),
             normalize: false,
             activation,
+            kind: OutputKind::Dense,
         };
         let scores = finish(logits.to_vec(), recipe);
         let sound = logits.iter().all(|logit| logit.is_finite());
-        assert_eq!(is_sound(&scores, recipe), sound, "{logits:?}: {scores:?}");
+        let written = Embedding::Dense(scores.clone());
+        assert_eq!(is_sound(&written, recipe), sound, "{logits:?}: {scores:?}");
         scores
     }
 

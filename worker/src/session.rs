@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use contract::embedding::Embedding;
 use contract::model::Pooling;
 use ort::memory::Allocator;
 use ort::session::{
@@ -30,6 +31,8 @@ use thiserror::Error;
 use crate::batch::Tensor;
 use crate::config::{Provider, SessionConfig};
 use crate::error::EmbedError;
+use crate::graph::GraphError;
+use crate::graph::terms::Reduced;
 use crate::metrics;
 use crate::pool::{Layers, Recipe};
 use input::Input;
@@ -78,6 +81,16 @@ pub enum SessionError {
         pooling: Pooling,
         needed: usize,
     },
+    #[error(
+        "output `{output}` of graph `{graph}` has {rank} dimensions, multivectors need one of 3: `[rows, tokens, hidden]`"
+    )]
+    NoTokenVectors {
+        graph: PathBuf,
+        output: String,
+        rank: usize,
+    },
+    #[error(transparent)]
+    Edit(#[from] GraphError),
     #[error("provider cuda was asked for, but {problem}")]
     NotOnCuda { problem: String },
     #[error("provider openvino was asked for, but {problem}")]
@@ -91,6 +104,11 @@ pub enum SessionError {
         source: ort::Error,
     },
 }
+
+/// Most logits that are in memory at once: 128 MB.
+const MOST_LOGITS: usize = 32 << 20;
+/// Most logits that are the largest of their row: 32 MB, and a few times that while they are put together.
+const MOST_LARGEST: usize = 8 << 20;
 
 /// Where token vectors become one vector.
 ///
@@ -109,7 +127,7 @@ pub enum PoolOn {
 /// What runs a tensor. Tests and benchmarks put a stand-in in its place; a [`Session`] needs the runtime and the device.
 pub trait Engine {
     /// Returns the vector of each row of a tensor, in order.
-    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError>;
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError>;
 
     /// How outputs become vectors.
     fn recipe(&self) -> Recipe;
@@ -121,6 +139,8 @@ pub struct Session {
     output: Output,
     recipe: Recipe,
     layers: Arc<Layers>,
+    /// How the logits of a masked language model are reduced.
+    reduced: Option<Reduced>,
     /// Asks for the output alone, where a graph has others that nobody reads.
     wanted: RunOptions<HasSelectedOutputs>,
     provider: Provider,
@@ -168,6 +188,31 @@ impl Session {
         outputs.map_err(|source| run_error(tensor, source))
     }
 
+    /// How many terms a masked language model has.
+    pub fn terms(&self) -> Option<usize> {
+        self.reduced.map(|reduced| reduced.terms)
+    }
+
+    /// Whether the logits of a tensor, or the largest of each row, are too many to be in memory at once.
+    fn is_too_large(&self, tensor: &Tensor) -> bool {
+        let Some(Reduced { terms, at_once }) = self.reduced else {
+            return false;
+        };
+        // A product that is cut into blocks has few logits at once.
+        let logits = if at_once == terms {
+            tensor.padded_tokens() * terms
+        } else {
+            0
+        };
+        logits > MOST_LOGITS || tensor.rows() * terms > MOST_LARGEST
+    }
+
+    fn run_whole(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
+        let (output, recipe) = (self.output.clone(), self.recipe);
+        let layers = self.layers.clone();
+        output.vectors(&self.forward(tensor)?, tensor, (recipe, &layers))
+    }
+
     /// Whether the graph is given the places of tokens, and does not count them by itself.
     pub fn takes_places(&self) -> bool {
         input::takes_places(&self.inputs)
@@ -190,10 +235,15 @@ fn run<'a>(
 }
 
 impl Engine for Session {
-    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let (output, recipe) = (self.output.clone(), self.recipe);
-        let layers = self.layers.clone();
-        output.vectors(&self.forward(tensor)?, tensor, (recipe, &layers))
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
+        match tensor.halves() {
+            Some((first, second)) if self.is_too_large(tensor) => {
+                let mut embeddings = self.run(&first)?;
+                embeddings.extend(self.run(&second)?);
+                Ok(embeddings)
+            }
+            Some(_) | None => self.run_whole(tensor),
+        }
     }
 
     fn recipe(&self) -> Recipe {

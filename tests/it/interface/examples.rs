@@ -67,7 +67,7 @@ fn each_example_of_a_job_is_one_by_schema_and_by_code() -> anyhow::Result<()> {
 fn each_example_of_an_answer_is_one_by_schema_and_by_code() -> anyhow::Result<()> {
     let schema = json_file("worker/contract/answer.schema.json")?;
     let answers = examples(ANSWER_SCHEMA)?;
-    assert_eq!(answers.len(), 3);
+    assert_eq!(answers.len(), 5);
     for example in answers {
         let answer = &example["payload"];
         assert_eq!(faults(&schema, answer)?, [""; 0], "{answer:#}");

@@ -90,7 +90,8 @@ async fn jobs_of_a_rescorer_that_dies_are_scored_again_and_nothing_is_doubled() 
 }
 
 #[tokio::test]
-async fn items_that_cannot_be_scored_take_only_their_own_job() -> anyhow::Result<()> {
+async fn an_item_that_is_too_long_takes_only_itself_and_one_that_is_invalid_its_job()
+-> anyhow::Result<()> {
     let scene = Scene::start().await?.with_golden_documents().await?;
     let collection = scene.bed.stack.collection.clone();
     let long = "stream ".repeat(300);
@@ -108,7 +109,7 @@ async fn items_that_cannot_be_scored_take_only_their_own_job() -> anyhow::Result
     scene.publish(&job(json!([pair("g0")]))).await?;
     scene.drain(&[]).await?;
     let scores = scene.scores().await?;
-    assert_eq!(scores.keys().collect::<Vec<_>>(), ["g0"]);
+    assert_eq!(scores.keys().collect::<Vec<_>>(), ["g0", "g1"]);
     assert!((scores["g0"] - good.score()).abs() < 1e-5, "{scores:?}");
     let mut causes: Vec<_> = scene
         .bed

@@ -1,5 +1,7 @@
 //! Modules: what a sentence-transformers model does with token vectors, as `modules.json` lists it.
 
+mod kinds;
+
 use std::path::Path;
 
 use contract::model::{Curve, Head, Layer, Pooling};
@@ -8,11 +10,18 @@ use serde_json::Value;
 use super::error::LayoutError;
 use super::json;
 
+use kinds::ROUTER;
+pub(super) use kinds::{kind, of_terms, of_tokens, splade_config};
+
 const FILE: &str = "modules.json";
 const SUPPORTED: &str = "those of sentence_transformers: Transformer, Pooling, Dense, LayerNorm, Normalize and Dropout, in \
                          this order but for those after Pooling, which may have any";
 /// Modules that are known. Classes of other packages may do anything, whatever they are called.
 const PACKAGE: &str = "sentence_transformers.";
+/// The projection of a model of late interaction.
+const LATE_DENSE: &str = "pylate.models.Dense.Dense";
+/// Modules that make token vectors or logits.
+const TRANSFORMERS: [&str; 2] = ["Transformer", "MLMTransformer"];
 /// File of the weights of a module.
 const WEIGHTS: &str = "model.safetensors";
 
@@ -28,6 +37,8 @@ pub(super) struct Modules {
 struct Module<'a> {
     kind: &'a str,
     path: &'a str,
+    /// Whether it is a projection of token vectors.
+    is_late: bool,
 }
 
 /// The list of modules; `None` for a plain model.
@@ -50,7 +61,7 @@ impl List {
             .map(|module| {
                 let class = module["type"].as_str().unwrap_or_default();
                 let kind = class.rsplit('.').next().unwrap_or_default();
-                if !class.starts_with(PACKAGE) {
+                if !class.starts_with(PACKAGE) && class != LATE_DENSE {
                     return Err(unsupported(directory, module["type"].to_string()));
                 }
                 let path = module["path"].as_str().unwrap_or_default();
@@ -60,7 +71,12 @@ impl List {
                 if !inside {
                     return Err(unsupported(directory, format!("{kind} in `{path}`")));
                 }
-                Ok(Module { kind, path })
+                let is_late = class == LATE_DENSE;
+                Ok(Module {
+                    kind,
+                    path,
+                    is_late,
+                })
             })
             .collect()
     }
@@ -74,12 +90,8 @@ fn unsupported(directory: &Path, found: String) -> LayoutError {
     }
 }
 
-/// Path of a file of the module that makes token vectors.
-pub(super) fn beside_transformer(folder: &str, file: &str) -> String {
-    join(folder, file)
-}
-
-fn join(folder: &str, file: &str) -> String {
+/// Path of a file in a folder of the directory.
+pub(super) fn join(folder: &str, file: &str) -> String {
     let folder = folder.trim_end_matches('/');
     if folder.is_empty() {
         file.to_owned()
@@ -92,7 +104,9 @@ fn join(folder: &str, file: &str) -> String {
 pub(super) fn transformer(directory: &Path) -> Result<String, LayoutError> {
     let list = List::read(directory)?;
     let modules = list.modules(directory)?;
-    let first = modules.iter().find(|module| module.kind == "Transformer");
+    let first = modules
+        .iter()
+        .find(|module| TRANSFORMERS.contains(&module.kind));
     Ok(first.map(|it| it.path.to_owned()).unwrap_or_default())
 }
 
@@ -107,10 +121,14 @@ pub(crate) fn module_files(directory: &Path) -> Result<Vec<String>, LayoutError>
         return Ok(vec![join(PLAIN_POOLING, "config.json")]);
     }
     let files = modules.iter().flat_map(|module| match module.kind {
-        "Transformer" if !module.path.is_empty() => {
+        "Transformer" | "MLMTransformer" if !module.path.is_empty() => {
             vec![join(module.path, "sentence_bert_config.json")]
         }
-        "Pooling" => vec![join(module.path, "config.json")],
+        "Pooling" | "SpladePooling" => vec![join(module.path, "config.json")],
+        "Router" => vec![
+            ROUTER.to_owned(),
+            "document_1_SpladePooling/config.json".to_owned(),
+        ],
         "Dense" | "LayerNorm" => {
             vec![join(module.path, "config.json"), join(module.path, WEIGHTS)]
         }
@@ -126,13 +144,7 @@ const PLAIN_POOLING: &str = "1_Pooling";
 pub(super) fn modules(directory: &Path, given: Option<Pooling>) -> Result<Modules, LayoutError> {
     let list = List::read(directory)?;
     let listed = list.modules(directory)?;
-    let mut found = Found {
-        directory,
-        given,
-        pooling: None,
-        exclude_prompt: false,
-        layers: Vec::new(),
-    };
+    let mut found = Found::new(directory, given);
     if list.0.is_none() {
         found.pooling(PLAIN_POOLING)?;
     }
@@ -172,7 +184,17 @@ struct Found<'a> {
     layers: Vec<Layer>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn new(directory: &'a Path, given: Option<Pooling>) -> Self {
+        Self {
+            directory,
+            given,
+            pooling: None,
+            exclude_prompt: false,
+            layers: Vec::new(),
+        }
+    }
+
     fn add(&mut self, at: usize, module: &Module<'_>) -> Result<(), LayoutError> {
         let pooled = self.pooling.is_some() || self.given.is_some();
         match (module.kind, at) {
@@ -221,6 +243,10 @@ impl Found<'_> {
             found,
             taken,
         };
+        if config["use_residual"] == true {
+            let found = "has `use_residual` true".to_owned();
+            return Err(value(found, "a projection without one is taken"));
+        }
         for key in ["module_input_name", "module_output_name"] {
             let name = config[key].as_str().unwrap_or("sentence_embedding");
             if name != "sentence_embedding" {
@@ -324,6 +350,11 @@ fn poolings(config: &Value) -> Result<Vec<Pooling>, String> {
     }
     let active = MODES.iter().filter(|(_, name, _)| on.contains(name));
     Ok(active.map(|(_, _, pooling)| *pooling).collect())
+}
+
+/// Whether nothing in the directory says how token vectors become one vector.
+pub(super) fn pools_nothing(directory: &Path) -> bool {
+    is_plain(directory) && !directory.join(join(PLAIN_POOLING, "config.json")).is_file()
 }
 
 /// Whether the directory has no list of modules, so that nothing says whether its vectors are normalized.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use contract::model::Pooling;
+use contract::embedding::Embedding;
+use contract::model::{OutputKind, Pooling};
 use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayView2, ArrayView3, ArrayViewD, Ix2, Ix3};
 use ort::session::{Session as OrtSession, SessionOutputs};
@@ -32,13 +33,18 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Finds the output that suits the pooling: token vectors for the worker to pool, or rows that the graph has pooled.
+    /// Finds the output that suits the pooling: token vectors for the worker to pool or to keep, or rows that the graph has
+    /// pooled.
     pub(super) fn read(
         graph: &Path,
         session: &OrtSession,
-        pooling: Pooling,
+        (pooling, kind): (Pooling, OutputKind),
     ) -> Result<Self, SessionError> {
-        let needed = if pooling == Pooling::Graph { 2 } else { 3 };
+        let needed = match (kind, pooling) {
+            (OutputKind::Multi, _) => 3,
+            (OutputKind::Dense | OutputKind::Sparse, Pooling::Graph) => 2,
+            (OutputKind::Dense | OutputKind::Sparse, _) => 3,
+        };
         let usable: Vec<_> = session.outputs().iter().filter_map(usable_output).collect();
         let fitting: Vec<_> = usable
             .iter()
@@ -50,6 +56,11 @@ impl Output {
             usable.first(),
         ) {
             (Some(output), _) => Ok((*output).clone()),
+            (None, Some(other)) if kind == OutputKind::Multi => Err(SessionError::NoTokenVectors {
+                graph: graph.to_owned(),
+                output: other.name.clone(),
+                rank: other.rank,
+            }),
             (None, Some(other)) => Err(SessionError::Pooling {
                 graph: graph.to_owned(),
                 output: other.name.clone(),
@@ -78,7 +89,7 @@ impl Output {
         outputs: &SessionOutputs<'_>,
         tensor: &Tensor,
         head: (Recipe, &Layers),
-    ) -> Result<Vec<Vec<f32>>, EmbedError> {
+    ) -> Result<Vec<Embedding>, EmbedError> {
         let value = &outputs[self.name.as_str()];
         let failed = |source| run_error(tensor, source);
         let single: ArrayD<f32> = match self.element {
@@ -117,7 +128,7 @@ fn pool_output(
     output: ArrayViewD<'_, f32>,
     tensor: &Tensor,
     head: (Recipe, &Layers),
-) -> Result<Vec<Vec<f32>>, EmbedError> {
+) -> Result<Vec<Embedding>, EmbedError> {
     let found = format!("{:?}", output.shape());
     let (rows, tokens) = tensor.input_ids.dim();
     let expected = || EmbedError::Output {

@@ -10,7 +10,7 @@ use contract::model::{MANIFEST, Manifest, SIGNATURE, TOKENIZER};
 use super::StageConfig;
 use super::download::Download;
 use super::source::{Remote, Source};
-use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, module_files};
+use crate::layout::{CONFIG, DESCRIPTIONS, external_data, files_of_kinds, graphs, module_files};
 use crate::staging_dir::StagingDir;
 
 /// The files of a source, in a local directory.
@@ -42,6 +42,9 @@ fn download(config: &StageConfig, remote: &Remote, to: &Path) -> anyhow::Result<
     }
     download.need(TOKENIZER)?;
     for file in DESCRIPTIONS {
+        download.get(file)?;
+    }
+    for file in files_of_kinds(to)? {
         download.get(file)?;
     }
     for file in module_files(to)? {

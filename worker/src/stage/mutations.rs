@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::ends::with_ends;
 use crate::graph::pooling::pool;
+use crate::graph::projection::project;
+use crate::graph::terms::largest_logits;
 use crate::graph::{Graph, Model, fp16, int8};
 use crate::layout::{Given, Layout, module_files};
 use crate::pool::Layers;
@@ -171,9 +173,61 @@ fn no_description_of_a_model_makes_a_panic() {
         if let Ok(layout) = &layout {
             assert!(listed.is_ok());
             assert!(layout.max_tokens >= 3 && layout.max_tokens <= 10_000_000);
-            taken += usize::from(Layers::load(directory, &layout.head).is_ok());
+            taken += usize::from(
+                Layers::load(directory, &layout.head, &contract::model::Output::Dense).is_ok(),
+            );
         }
     });
+    assert!(taken > 0, "some changes do not matter");
+}
+
+#[test]
+fn no_description_of_terms_or_tokens_makes_a_panic() {
+    let splade = [
+        "config.json",
+        "modules.json",
+        "1_SpladePooling/config.json",
+        "tokenizer_config.json",
+    ];
+    let colbert = [
+        "config.json",
+        "modules.json",
+        "1_Dense/config.json",
+        "1_Dense/model.safetensors",
+        "config_sentence_transformers.json",
+        "sentence_bert_config.json",
+    ];
+    for (name, files) in [("tiny-splade", &splade[..]), ("tiny-colbert", &colbert)] {
+        let mut taken = 0;
+        each(&format!("../{name}"), files, |directory, _| {
+            module_files(directory).ok();
+            let Ok(layout) = Layout::read(directory, Given::default()) else {
+                return;
+            };
+            assert!(layout.max_tokens >= 3 && layout.max_tokens <= 10_000_000);
+            let dense = contract::model::Output::Dense;
+            taken += usize::from(Layers::load(directory, &layout.head, &dense).is_ok());
+        });
+        assert!(taken > 0, "some changes do not matter");
+    }
+}
+
+#[test]
+fn no_graph_of_terms_or_tokens_makes_a_panic() {
+    let graph = Path::new("onnx/model.onnx");
+    let mut taken = 0;
+    for name in ["../tiny-splade", "../tiny-colbert"] {
+        each(name, &["onnx/model.onnx"], |directory, _| {
+            let path = directory.join(graph);
+            let Ok(model) = Model::read_whole(&path) else {
+                return;
+            };
+            let edited = largest_logits(&mut model.clone(), 100);
+            taken += usize::from(edited.is_ok());
+            let matrix = ndarray::Array2::<f32>::zeros((32, 24));
+            project(&mut model.clone(), matrix.view()).ok();
+        });
+    }
     assert!(taken > 0, "some changes do not matter");
 }
 
@@ -222,6 +276,7 @@ fn no_graph_makes_a_panic() {
             dimensions: 8,
             normalize: true,
             activation: identity.activation,
+            kind: contract::model::OutputKind::Dense,
         };
         pool(&mut model.clone(), recipe).ok();
         model.encode(&path).ok();

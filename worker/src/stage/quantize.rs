@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use contract::model::{Dtype, Golden, Identity, Layer, Manifest, TOKENIZER};
+use contract::embedding::Embedding;
+use contract::model::{Dtype, Golden, Identity, Layer, Manifest, QueryWeights, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 use relevance::measure::measure;
@@ -26,9 +27,9 @@ use crate::batch::RowKey;
 use crate::config::Provider;
 use crate::graph::{Model, fp16, int8};
 use crate::layout::Layout;
-use crate::load::{cosine, prompt_tokens, recipe};
+use crate::load::{recipe, row};
 use crate::plan::{Row, plan};
-use crate::pool::Layers;
+use crate::pool::{Layers, normalize};
 use crate::session::{Engine as _, Session, Sessions};
 use crate::staging_dir::write_durably;
 
@@ -90,6 +91,8 @@ struct Subject<'a> {
     provider: Provider,
     tokenizer: &'a Tokenizer,
     identity: &'a Identity,
+    /// What makes vectors of queries in its place.
+    query_weights: Option<&'a QueryWeights>,
 }
 
 /// The results of a model for the golden texts, and for the golden set if it embeds.
@@ -106,6 +109,7 @@ pub(super) fn check_quality(
     manifest: &Manifest,
 ) -> anyhow::Result<()> {
     let tokenizer = manifest.tokenizer(staged)?;
+    let query_weights = QueryWeights::load(manifest, staged, &tokenizer)?;
     let set = match (manifest.identity.task, config.golden_set.as_deref()) {
         (Task::Embed, directory) => Some(GoldenSet::read(directory)?),
         (Task::Rescore, None) => None,
@@ -116,7 +120,7 @@ pub(super) fn check_quality(
     let outcome = |directory: &Path| -> anyhow::Result<Outcome> {
         let identity = &manifest.identity;
         let graph = directory.join(&identity.onnx);
-        let layers = Arc::new(Layers::load(staged, &identity.head)?);
+        let layers = Arc::new(Layers::load(staged, &identity.head, &identity.output)?);
         let sessions = Sessions::of(&graph, &config.session.single(), recipe(identity))?;
         let session = sessions.with_layers(layers).load()?;
         let mut subject = Subject {
@@ -124,6 +128,7 @@ pub(super) fn check_quality(
             provider: config.session.provider,
             tokenizer: &tokenizer,
             identity,
+            query_weights: query_weights.as_ref(),
         };
         subject.outcome(set.as_ref())
     };
@@ -139,12 +144,12 @@ pub(super) fn check_quality(
 fn log_golden(task: Task, before: &[Golden], after: &[Golden]) {
     let pairs = before.iter().zip(after);
     if task == Task::Rescore {
-        let scores = pairs.flat_map(|(a, b)| a.vector.iter().zip(&b.vector));
+        let scores = pairs.flat_map(|(a, b)| a.vector.values().iter().zip(b.vector.values()));
         let largest = scores.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         tracing::info!(largest_difference = largest, "scores of the golden pairs");
         return;
     }
-    let cosines: Vec<_> = pairs.map(|(a, b)| cosine(&a.vector, &b.vector)).collect();
+    let cosines: Vec<_> = pairs.map(|(a, b)| a.vector.cosine(&b.vector)).collect();
     let least = cosines.iter().copied().fold(1.0, f32::min);
     let mean = cosines.iter().sum::<f32>() / cosines.len() as f32;
     tracing::info!(least, mean, "cosines of the golden texts to their origin");
@@ -184,39 +189,47 @@ impl Subject<'_> {
             !set.topics.is_empty(),
             "no query of the golden set has a relevant document in its corpus; do both belong together?"
         );
-        let prefixes = &self.identity.prefixes;
         let documents = set.documents.iter().map(|it| it.text.as_str());
-        let documents = self.embed(&prefixes.document, documents)?;
+        let documents = self.embed(false, documents)?;
         let queries = set.topics.iter().map(|it| it.text.as_str());
-        let queries = self.embed(&prefixes.query, queries)?;
-        let ndcg = |(topic, query): (&Topic, &Vec<f32>)| {
+        let queries = self.embed(true, queries)?;
+        let ndcg = |(topic, query): (&Topic, &Embedding)| {
             let ids = set.documents.iter().map(|it| it.id.clone());
-            let scores = documents.iter().map(|it| dot(query, it));
+            let scores = documents.iter().map(|it| query.score(it));
             ndcg(topic, ids.zip(scores).collect())
         };
         let sum: f64 = set.topics.iter().zip(&queries).map(ndcg).sum();
         Ok(sum / queries.len() as f64)
     }
 
-    /// Vectors of texts in their order, each of length 1 for an exact search by cosine.
+    /// Vectors of texts in their order; a dense one of length 1, for an exact search by cosine.
     fn embed<'t>(
         &mut self,
-        prefix: &str,
+        is_query: bool,
         texts: impl Iterator<Item = &'t str>,
-    ) -> anyhow::Result<Vec<Vec<f32>>> {
-        let prompt = prompt_tokens(self.tokenizer, self.identity, prefix)?;
-        let rows = texts.enumerate().map(|(row, text)| {
-            let mut ids = self.tokenizer.encode(&format!("{prefix}{text}"))?;
-            self.tokenizer.truncate(&mut ids, self.identity.max_tokens);
+    ) -> anyhow::Result<Vec<Embedding>> {
+        if let Some(weights) = self.query_weights.filter(|_| is_query) {
+            let prefix = &self.identity.prefixes.query;
+            let terms = texts.map(|text| {
+                let ids = self.tokenizer.encode(&format!("{prefix}{text}"))?;
+                Ok(weights.embedding(&ids))
+            });
+            return terms.collect();
+        }
+        let rows = texts.enumerate().map(|(at, text)| {
+            let (query, text) = if is_query {
+                (Some(text), "")
+            } else {
+                (None, text)
+            };
+            let key = RowKey { job: 0, row: at };
             anyhow::Ok(Row {
-                key: RowKey { job: 0, row },
-                token_ids: ids,
-                type_ids: Vec::new(),
-                prompt,
+                key,
+                ..row(self.tokenizer, self.identity, query, text)?
             })
         });
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
-        let mut vectors = vec![Vec::new(); rows.len()];
+        let mut vectors = vec![Embedding::Dense(Vec::new()); rows.len()];
         // All rows of a tensor share the scales of int8, so the tensors are as large as those of a worker.
         let tokens = self.provider.tensor_tokens();
         let shapes = self.provider.shapes(tokens, self.identity.max_tokens);
@@ -235,13 +248,10 @@ fn ndcg(topic: &Topic, scores: HashMap<String, f32>) -> f64 {
     measure(&ranking, &topic.ideal, CUTOFF).ndcg
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// Scales a vector to length 1: models that do not normalize are searched by cosine, too.
-fn of_length_1(mut vector: Vec<f32>) -> Vec<f32> {
-    let length = dot(&vector, &vector).sqrt();
-    vector.iter_mut().for_each(|value| *value /= length);
-    vector
+/// Scales a dense vector to length 1: models that do not normalize are searched by cosine, too.
+fn of_length_1(mut embedding: Embedding) -> Embedding {
+    if let Embedding::Dense(vector) = &mut embedding {
+        normalize(vector);
+    }
+    embedding
 }

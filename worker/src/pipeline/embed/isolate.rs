@@ -4,7 +4,6 @@
 //! without it: the tensor is halved until the row is alone.
 
 use super::batch_run::{RowFailure, RowResults};
-use super::split_on_oom::halves;
 use crate::batch::Tensor;
 use crate::error::{EmbedError, chain};
 use crate::load::Canary;
@@ -47,7 +46,7 @@ pub(super) fn run(
 
 /// Runs the parts of a tensor that has failed. A single row is run once more.
 fn isolate(engine: &mut impl Engine, tensor: &Tensor) -> Result<RowResults, EmbedError> {
-    let parts = match halves(tensor) {
+    let parts = match tensor.halves() {
         Some((first, second)) => vec![first, second],
         None => vec![tensor.clone()],
     };
@@ -71,6 +70,7 @@ fn isolate(engine: &mut impl Engine, tensor: &Tensor) -> Result<RowResults, Embe
 
 #[cfg(test)]
 mod tests {
+    use contract::embedding::Embedding;
     use ndarray::Array2;
 
     use super::*;
@@ -85,13 +85,14 @@ mod tests {
     }
 
     impl Engine for Fragile {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
             self.calls += 1;
             let value = |id: &i64| match (self.broken, *id) {
                 (true, _) | (_, 13) => f32::NAN,
                 _ => 1.0,
             };
-            Ok(tensor.input_ids.iter().map(|id| vec![value(id)]).collect())
+            let one = |id| Embedding::Dense(vec![value(id)]);
+            Ok(tensor.input_ids.iter().map(one).collect())
         }
 
         fn recipe(&self) -> Recipe {
@@ -103,7 +104,7 @@ mod tests {
         Tensor {
             rows: vec![RowKey { job: 0, row: 0 }],
             lengths: vec![1],
-            prompts: Vec::new(),
+            readings: Vec::new(),
             input_ids: Array2::from_elem((1, 1), id),
             type_ids: None,
         }
@@ -114,7 +115,7 @@ mod tests {
         Tensor {
             rows: (0..ids.len()).map(|row| RowKey { job: 0, row }).collect(),
             lengths: vec![1; ids.len()],
-            prompts: Vec::new(),
+            readings: Vec::new(),
             input_ids: Array2::from_shape_vec((ids.len(), 1), ids.to_vec()).unwrap(),
             type_ids: None,
         }
@@ -128,13 +129,14 @@ mod tests {
     }
 
     impl Engine for Choosy {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
             self.calls += 1;
             if self.calls >= self.dies_at || tensor.input_ids.iter().any(|id| *id == 99) {
                 return Err(failed(tensor, self.words));
             }
             let value = |id: &i64| f32::from(i16::try_from(*id).unwrap());
-            Ok(tensor.input_ids.iter().map(|id| vec![value(id)]).collect())
+            let one = |id| Embedding::Dense(vec![value(id)]);
+            Ok(tensor.input_ids.iter().map(one).collect())
         }
 
         fn recipe(&self) -> Recipe {
@@ -159,7 +161,7 @@ mod tests {
         let expected = [1.0, 2.0, 0.0, 4.0, 5.0, 6.0, 7.0, 8.0];
         for (at, row) in found.iter().enumerate() {
             match row {
-                Ok(vector) => assert_eq!(vector, &[expected[at]]),
+                Ok(vector) => assert_eq!(vector.values(), [expected[at]]),
                 Err(failure) => assert_eq!((at, failure.may_pass), (2, false)),
             }
         }
@@ -187,7 +189,11 @@ mod tests {
             calls: 0,
         };
         let ran = run(&mut engine, &tensor(13), &canary).unwrap().unwrap();
-        assert!(ran[0].as_ref().is_ok_and(|vector| vector[0].is_nan()));
+        assert!(
+            ran[0]
+                .as_ref()
+                .is_ok_and(|vector| vector.values()[0].is_nan())
+        );
         assert_eq!(engine.calls, 2);
         run(&mut engine, &tensor(5), &canary).unwrap().unwrap();
         assert_eq!(engine.calls, 3, "sound vectors cost nothing more");

@@ -4,7 +4,7 @@
 //! A size that has run before may fail when other processes take memory of the device, or when the arena is fragmented.
 //! The vectors are the same, so that nobody outside of this process notices.
 
-use ndarray::{Array2, Axis, Slice};
+use contract::embedding::Embedding;
 
 use crate::batch::Tensor;
 use crate::error::EmbedError;
@@ -28,8 +28,8 @@ impl<E: Engine> SplitOnOom<E> {
         }
     }
 
-    fn run_halves(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let Some((first, second)) = halves(tensor) else {
+    fn run_halves(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
+        let Some((first, second)) = tensor.halves() else {
             return self.engine.run(tensor);
         };
         let mut vectors = self.run(&first)?;
@@ -39,7 +39,7 @@ impl<E: Engine> SplitOnOom<E> {
 }
 
 impl<E: Engine> Engine for SplitOnOom<E> {
-    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
         let (one, tokens) = (tensor.rows.len() < 2, tensor.padded_tokens());
         if tokens >= self.too_large && !one {
             return self.run_halves(tensor);
@@ -60,28 +60,10 @@ impl<E: Engine> Engine for SplitOnOom<E> {
     }
 }
 
-/// The two halves of a tensor, unless it has a single row.
-pub(super) fn halves(tensor: &Tensor) -> Option<(Tensor, Tensor)> {
-    let (middle, end) = (tensor.rows.len() / 2, tensor.rows.len());
-    (middle > 0).then(|| (part(tensor, 0, middle), part(tensor, middle, end)))
-}
-
-/// Some rows of a tensor, as long as all of them.
-fn part(tensor: &Tensor, start: usize, end: usize) -> Tensor {
-    let rows = Slice::from(start..end);
-    let cut = |matrix: &Array2<i64>| matrix.slice_axis(Axis(0), rows).to_owned();
-    Tensor {
-        rows: tensor.rows[start..end].to_vec(),
-        lengths: tensor.lengths[start..end].to_vec(),
-        prompts: tensor.prompts.get(start..end).unwrap_or_default().to_vec(),
-        input_ids: cut(&tensor.input_ids),
-        type_ids: tensor.type_ids.as_ref().map(cut),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use contract::model::{Activation, Pooling};
+    use contract::model::{Activation, OutputKind, Pooling};
+    use ndarray::Array2;
 
     use super::*;
     use crate::batch::RowKey;
@@ -95,13 +77,13 @@ mod tests {
     }
 
     impl Engine for Small {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
             self.calls.push(tensor.rows.len());
             if tensor.padded_tokens() > self.most {
                 return Err(failed(tensor, self.message));
             }
             let first = tensor.input_ids.column(0);
-            let value = |id: &i64| vec![f32::from(i16::try_from(*id).unwrap())];
+            let value = |id: &i64| Embedding::Dense(vec![f32::from(i16::try_from(*id).unwrap())]);
             Ok(first.iter().map(value).collect())
         }
 
@@ -111,6 +93,7 @@ mod tests {
                 dimensions: 1,
                 normalize: false,
                 activation: Activation::Raw,
+                kind: OutputKind::Dense,
             }
         }
     }
@@ -128,7 +111,7 @@ mod tests {
         Tensor {
             rows: (0..rows).map(|row| RowKey { job: 0, row }).collect(),
             lengths: vec![10; rows],
-            prompts: Vec::new(),
+            readings: Vec::new(),
             input_ids: Array2::from_shape_fn((rows, 10), |(row, _)| i64::try_from(row).unwrap()),
             type_ids: None,
         }
@@ -140,7 +123,8 @@ mod tests {
     fn rows_keep_their_order_and_the_size_is_remembered() {
         let mut engine = small(NO_MEMORY);
         let vectors = engine.run(&tensor(5)).unwrap();
-        assert_eq!(vectors, [[0.0], [1.0], [2.0], [3.0], [4.0]]);
+        let found: Vec<_> = vectors.iter().flat_map(Embedding::values).collect();
+        assert_eq!(found, [&0.0, &1.0, &2.0, &3.0, &4.0]);
         assert_eq!(engine.engine.calls, [5, 2, 3, 1, 2]);
         engine.engine.calls.clear();
         engine.run(&tensor(4)).unwrap();

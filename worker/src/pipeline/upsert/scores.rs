@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::embedding::Embedding;
 use contract::field;
 use contract::job::{Item, Job};
 use contract::model::Manifest;
@@ -46,12 +47,12 @@ pub(super) fn scores<'a>(
         let default = || ScoreField::of(&manifest.name);
         let field = job.field.clone().unwrap_or_else(default);
         let labels = &manifest.identity.labels;
-        let score = |(item, row): (&'a Item, &Vec<f32>)| {
+        let score = |(item, row): (&'a Item, &Embedding)| {
             Some(Score {
                 id: item.point.as_deref()?,
                 version: item.version,
                 field: field.clone(),
-                value: value(labels, row),
+                value: value(labels, row.values()),
             })
         };
         let scores = job.items.iter().zip(rows).filter_map(score);
