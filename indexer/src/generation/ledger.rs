@@ -70,7 +70,7 @@ pub async fn dead_points(jetstream: &jetstream::Context, run: &str) -> anyhow::R
         match job.with_context(|| format!("dead letter {} is not a job", letter.id))? {
             Job::Embed(job) => points.extend(job.documents.iter().flat_map(chunks)),
             Job::Delete(job) => points.extend(job.documents.iter().map(head)),
-            Job::Rescore(_) => {}
+            Job::Rescore(_) | Job::Attach(_) => {}
         }
     }
     Ok(points)

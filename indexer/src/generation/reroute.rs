@@ -143,7 +143,7 @@ fn addressed(payload: &Bytes, to: &CollectionName) -> Bytes {
             job.collection = to.clone();
             Job::Delete(job).encode().into()
         }
-        Ok(Job::Rescore(_)) | Err(_) => payload.clone(),
+        Ok(Job::Rescore(_) | Job::Attach(_)) | Err(_) => payload.clone(),
     }
 }
 

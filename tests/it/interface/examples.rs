@@ -35,7 +35,7 @@ async fn publish(bed: &Bed, example: &Value) -> anyhow::Result<()> {
     }
     let (task, model) = match Job::decode(job.to_string().as_bytes())? {
         Job::Rescore(_) => (Task::Rescore, "tiny-rerank".parse()?),
-        Job::Embed(_) | Job::Delete(_) => (Task::Embed, bed.manifest.name.clone()),
+        Job::Embed(_) | Job::Delete(_) | Job::Attach(_) => (Task::Embed, bed.manifest.name.clone()),
     };
     let lane = Lane::new(task, model, Priority::Live);
     let sent =

@@ -24,7 +24,7 @@ const ANSWER_BYTES_PER_ELEMENT: usize = 14;
 #[derive(Debug)]
 pub struct Encoder {
     pub(super) tokenizer: Tokenizer,
-    prompts: Prompts,
+    pub(super) prompts: Prompts,
     tokenization: Digest,
     pub(super) manifest: Manifest,
     rules: Rules,
@@ -33,9 +33,9 @@ pub struct Encoder {
 
 /// How many tokens the prefixes have, where pooling leaves them out; else none.
 #[derive(Clone, Copy, Debug, Default)]
-struct Prompts {
+pub(super) struct Prompts {
     query: usize,
-    document: usize,
+    pub(super) document: usize,
 }
 
 /// What the installation allows.
@@ -60,7 +60,7 @@ impl LongTexts {
         let asks = match job {
             Job::Embed(embed) => embed.truncate && embed.documents.is_empty(),
             Job::Rescore(rescore) => rescore.truncate,
-            Job::Delete(_) => false,
+            Job::Delete(_) | Job::Attach(_) => false,
         };
         Self {
             policy: if asks {
@@ -150,24 +150,30 @@ impl Encoder {
     }
 
     fn encode_job(&self, raw: &RawJob) -> Result<(DecodedJob, Rows), Refusal> {
-        let job = Job::decode(&raw.payload)?;
+        let mut job = Job::decode(&raw.payload)?;
         let default_version = raw.default_version.ok_or(Refusal::BadVersion)?;
         self.check_task(&job)?;
         if let Some(collection) = job.collection() {
             self.check_collection(collection)?;
         }
         let mut long = LongTexts::of(&self.rules, &job);
-        let rows = match &job {
+        let mut incomplete = None;
+        let rows = match &mut job {
             Job::Embed(embed) => self.embed_rows(embed, &mut long)?,
             Job::Rescore(rescore) => self.rescore_rows(rescore, &mut long)?,
             Job::Delete(_) => Vec::new(),
+            Job::Attach(attach) => {
+                let (rows, refused) = self.attach_rows(attach, &mut long)?;
+                incomplete = refused;
+                rows
+            }
         };
         Ok((
             DecodedJob {
                 job,
                 default_version,
                 truncated: long.cut,
-                incomplete: None,
+                incomplete,
             },
             rows,
         ))
@@ -176,7 +182,7 @@ impl Encoder {
     fn check_task(&self, job: &Job) -> Result<(), Refusal> {
         let task = self.manifest.identity.task;
         let fits = match job {
-            Job::Embed(_) | Job::Delete(_) => task == Task::Embed,
+            Job::Embed(_) | Job::Delete(_) | Job::Attach(_) => task == Task::Embed,
             Job::Rescore(_) => task == Task::Rescore,
         };
         if fits {

@@ -1,4 +1,4 @@
-//! Scroll: reads the points to score page by page, and packs them. A page and a job are in memory at a time.
+//! Scroll: reads points page by page, and packs them. A page and a job are in memory at a time.
 
 use contract::field;
 use contract::job::{Chunk, Item};
@@ -6,8 +6,8 @@ use contract::model::Prefixes;
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use points::guard::tombstones;
-use points::payload::{id, number};
-use points::{Points, Qdrant};
+use points::payload::{doc_id, id, id_text, number};
+use points::{Points, Qdrant, head_id};
 use qdrant_client::qdrant::{Condition, Filter, PointId, RetrievedPoint, Value};
 use rayon::prelude::*;
 use tokio::sync::mpsc;
@@ -36,6 +36,8 @@ pub struct Measure {
     pub prefixes: Prefixes,
     pub max_tokens: usize,
     pub query: Option<String>,
+    /// Whether the head of the document goes with each point.
+    pub with_heads: bool,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl Selection {
         Points::new(qdrant, &self.collection)
     }
 
-    /// A deleted document has nothing to score.
+    /// A deleted document has no text.
     fn all(&self) -> Filter {
         let wanted = self.filter.clone().map(Condition::from);
         Filter {
@@ -74,7 +76,7 @@ impl Scroll {
         qdrant: Qdrant,
         jobs: mpsc::Sender<Ready>,
     ) -> anyhow::Result<Counts> {
-        let fields = [field::VERSION, field::TEXT, field::CONTEXT];
+        let fields = [field::DOC_ID, field::VERSION, field::TEXT, field::CONTEXT];
         let points = self.selection.points(&qdrant);
         let pages = points.pages(self.selection.all(), &fields, PAGE);
         let mut pages = pages.starting_at(self.cursor.take().map(point_id));
@@ -123,11 +125,18 @@ impl Measure {
         let item = Item {
             point: Some(id(point)),
             version: Some(number(point, field::VERSION)).filter(|version| *version > 0),
+            head: self.head(point),
             query: self.query.clone(),
             text,
         };
         let tokens = self.tokens(&item);
         Some(Row { item, tokens })
+    }
+
+    /// A point that Ebb did not write has none.
+    fn head(&self, point: &RetrievedPoint) -> Option<String> {
+        let doc_id = doc_id(point).filter(|_| self.with_heads)?;
+        Some(id_text(&head_id(&doc_id)))
     }
 
     /// What cannot be tokenized counts as too long, so that it travels alone.

@@ -1,0 +1,172 @@
+//! Attachment: the requests that give a collection another vector, and that take it away again.
+//!
+//! The steps stand in this order because a process may die between any two of them: the name is reserved for its model, the
+//! vector is made, and only then it is listed, which is when workers begin to hand on what they write. To take it away, it
+//! is unlisted first, with its name reserved, and then removed. A vector whose name is reserved and that is there is what a
+//! process has left that died: nobody has kept it complete, so it is made anew.
+
+use contract::names::CollectionName;
+use qdrant_client::qdrant::create_vector_name_request::VectorConfig;
+use qdrant_client::qdrant::{
+    CreateVectorNameRequest, DeleteVectorNameRequest, DenseVectorCreationConfig, Distance,
+    MultiVectorComparator, MultiVectorConfig, SparseVectorCreationConfig, UpdateCollection,
+};
+use serde_json::json;
+
+use crate::vectors::{CollectionVectors, Kind, MakerModel, OtherVector, RESERVED, VECTORS};
+
+/// First version of Qdrant that gives a collection another vector in place.
+pub const IN_PLACE_SINCE: &str = "1.18";
+
+/// Makes the vector of an attached model.
+#[must_use]
+pub fn create(
+    collection: &CollectionName,
+    name: &str,
+    kind: Kind,
+    model: &MakerModel,
+) -> CreateVectorNameRequest {
+    let dense = |multivector_config| {
+        VectorConfig::DenseConfig(DenseVectorCreationConfig {
+            size: model.dimensions,
+            distance: distance(model).into(),
+            multivector_config,
+            datatype: None,
+        })
+    };
+    let config = match kind {
+        Kind::Dense => dense(None),
+        // The weights are the model's own: nothing is known of how rare a term is.
+        Kind::Sparse => VectorConfig::SparseConfig(SparseVectorCreationConfig::default()),
+        Kind::Multi => dense(Some(MultiVectorConfig {
+            comparator: MultiVectorComparator::MaxSim.into(),
+        })),
+    };
+    CreateVectorNameRequest {
+        collection_name: collection.to_string(),
+        wait: Some(true),
+        vector_name: name.to_owned(),
+        vector_config: Some(config),
+        ..CreateVectorNameRequest::default()
+    }
+}
+
+/// Removes a vector with all that points have of it.
+#[must_use]
+pub fn remove(collection: &CollectionName, name: &str) -> DeleteVectorNameRequest {
+    DeleteVectorNameRequest {
+        collection_name: collection.to_string(),
+        wait: Some(true),
+        vector_name: name.to_owned(),
+        ..DeleteVectorNameRequest::default()
+    }
+}
+
+/// Reserves a name for a vector, which is not in service any more if it was.
+#[must_use]
+pub fn reserve(
+    collection: &CollectionName,
+    vectors: &CollectionVectors,
+    vector: &OtherVector,
+) -> UpdateCollection {
+    let (listed, mut reserved) = without(vectors, &vector.name);
+    reserved.push(vector.clone());
+    recorded(collection, &listed, &reserved)
+}
+
+/// Lists a vector: from now on it is in service.
+#[must_use]
+pub fn list(
+    collection: &CollectionName,
+    vectors: &CollectionVectors,
+    vector: &OtherVector,
+) -> UpdateCollection {
+    let (mut listed, reserved) = without(vectors, &vector.name);
+    listed.push(vector.clone());
+    recorded(collection, &listed, &reserved)
+}
+
+fn without(vectors: &CollectionVectors, name: &str) -> (Vec<OtherVector>, Vec<OtherVector>) {
+    let others = |all: &[OtherVector]| {
+        let others = all.iter().filter(|vector| vector.name != name);
+        others.cloned().collect()
+    };
+    (others(vectors.others()), others(vectors.reserved()))
+}
+
+fn recorded(
+    collection: &CollectionName,
+    listed: &[OtherVector],
+    reserved: &[OtherVector],
+) -> UpdateCollection {
+    UpdateCollection {
+        collection_name: collection.to_string(),
+        metadata: [
+            (VECTORS.to_owned(), json!(listed).into()),
+            (RESERVED.to_owned(), json!(reserved).into()),
+        ]
+        .into(),
+        ..UpdateCollection::default()
+    }
+}
+
+/// Cosine scales vectors to length 1; the dot product of vectors that have it already is the same for less.
+fn distance(model: &MakerModel) -> Distance {
+    if model.normalize {
+        Distance::Dot
+    } else {
+        Distance::Cosine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::digest::Digest;
+    use qdrant_client::qdrant::{CollectionConfig, CollectionInfo};
+
+    use super::*;
+    use crate::vectors::Maker;
+
+    fn vector(name: &str) -> OtherVector {
+        OtherVector {
+            name: name.to_owned(),
+            kind: Kind::Dense,
+            maker: Maker::Model(MakerModel {
+                name: "second".parse().unwrap(),
+                fingerprint: Digest::of(name.as_bytes()),
+                dimensions: 2,
+                normalize: true,
+            }),
+        }
+    }
+
+    fn after(update: UpdateCollection) -> CollectionVectors {
+        let info = CollectionInfo {
+            config: Some(CollectionConfig {
+                metadata: update.metadata,
+                ..CollectionConfig::default()
+            }),
+            ..CollectionInfo::default()
+        };
+        CollectionVectors::of(&info).unwrap()
+    }
+
+    #[test]
+    fn a_vector_is_reserved_listed_and_reserved_again_and_others_stay_as_they_are() {
+        let docs: CollectionName = "docs".parse().unwrap();
+        let other = after(list(&docs, &CollectionVectors::default(), &vector("a")));
+        let names = |all: &[OtherVector]| {
+            let names = all.iter().map(|vector| vector.name.clone());
+            names.collect::<Vec<_>>()
+        };
+        let reserved = after(reserve(&docs, &other, &vector("b")));
+        assert_eq!(names(reserved.others()), ["a"]);
+        assert_eq!(names(reserved.reserved()), ["b"]);
+        let listed = after(list(&docs, &reserved, &vector("b")));
+        assert_eq!(names(listed.others()), ["a", "b"]);
+        assert!(listed.reserved().is_empty());
+        let detached = after(reserve(&docs, &listed, &vector("a")));
+        assert_eq!(names(detached.others()), ["b"]);
+        assert_eq!(names(detached.reserved()), ["a"]);
+    }
+}
