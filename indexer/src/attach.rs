@@ -24,7 +24,7 @@ use contract::topology::{JOBS, Lane, Priority, Task};
 use points::attachment::{self, IN_PLACE_SINCE};
 use points::connect::check_feature;
 use points::schema::Schema;
-use points::vectors::{Attached, CollectionVectors, Kind, OtherVector};
+use points::vectors::{Attached, CollectionVectors, OtherVector};
 use points::{Points, Qdrant};
 use qdrant_client::qdrant::{Condition, Filter, UpdateCollection};
 use runtime::failpoint;
@@ -248,11 +248,16 @@ impl<'a> Site<'a> {
 /// # Errors
 /// If the vector may not be attached, its lane is not provisioned, another run holds the lease, or a server refuses.
 pub async fn attach(config: &AttachConfig) -> anyhow::Result<Attachment> {
-    let manifest = config.model.embedding()?;
+    let manifest = config.model.manifest()?;
+    anyhow::ensure!(
+        manifest.identity.task == Task::Embed,
+        "model `{}` is a rescorer, whose scores go to points by `indexer rescore`; an embedding model is attached",
+        manifest.name
+    );
     let name = config.name.clone();
     let name = name.unwrap_or_else(|| manifest.name.clone().into());
     let site = Site::open(&config.alias, &config.servers).await?;
-    let vector = OtherVector::by_model(&name, Kind::Dense, &manifest);
+    let vector = OtherVector::by_model(&name, &manifest);
     let attaching = Attaching {
         config,
         manifest: &manifest,

@@ -238,6 +238,9 @@ impl Installation {
 /// Compares, and unless `--check` is given, creates and updates.
 pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> {
     let manifest = config.model.manifest()?;
+    if manifest.identity.task == Task::Embed && !config.lanes {
+        manifest.check_primary()?;
+    }
     let jetstream = config.servers.jetstream().await?;
     let mut steps = streams::provision(config, &jetstream, &manifest).await?;
     // A rescorer has no vectors: its scores go to the points of others.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use contract::embedding::Embedding;
 use contract::tokenizer::Tokenizer;
 use fixtures::stack::Tools;
 use runtime::model_dir::ModelDir;
@@ -66,6 +67,7 @@ impl Reference {
             self.tokenizer.padding_id(),
         );
         let vectors = self.session.run(&tensor)?;
-        Ok(vectors.into_iter().next().unwrap_or_default())
+        let vector = vectors.into_iter().next().and_then(Embedding::into_dense);
+        Ok(vector.unwrap_or_default())
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Instant;
 
+use contract::embedding::Embedding;
 use contract::model::{Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use runtime::model_dir::ModelDir;
@@ -140,7 +141,8 @@ fn tensors(tokenizer: &Tokenizer, texts: &[String], longest: usize) -> anyhow::R
 fn run(session: &mut Session, tensors: &[Tensor]) -> anyhow::Result<Vec<Vec<f32>>> {
     let mut vectors = Vec::new();
     for tensor in tensors {
-        vectors.extend(session.run(tensor)?);
+        let embeddings = session.run(tensor)?.into_iter();
+        vectors.extend(embeddings.filter_map(Embedding::into_dense));
     }
     Ok(vectors)
 }

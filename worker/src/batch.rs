@@ -1,8 +1,9 @@
 //! What travels between the stages. Row order is the only key: the vectors of a job stand in the order of its
-//! chunks (document by document), of its queries or of its items. The vector of an item is its scores, one for each
-//! label of the model.
+//! chunks (document by document), of its queries or of its items. The vector of an item is its scores, a dense one with a
+//! number for each label of the model.
 
 use bytes::Bytes;
+use contract::embedding::Embedding;
 use contract::job::Job;
 use ndarray::Array2;
 
@@ -35,7 +36,7 @@ pub struct Inputs {
     /// How many rows each job has.
     pub rows: Vec<usize>,
     /// Rows whose vectors came with their jobs: they are in no tensor.
-    pub known: Vec<(RowKey, Vec<f32>)>,
+    pub known: Vec<(RowKey, Embedding)>,
     /// The other rows of all jobs, sorted by length and cut by padded cost.
     pub tensors: Vec<Tensor>,
 }
@@ -68,7 +69,7 @@ pub struct RowKey {
 pub struct Vectors {
     pub jobs: Vec<DecodedJob>,
     /// Vectors of each job in the order of its rows.
-    pub vectors: Vec<Vec<Vec<f32>>>,
+    pub vectors: Vec<Vec<Embedding>>,
 }
 
 impl Vectors {
@@ -116,21 +117,25 @@ mod tests {
         }
     }
 
+    fn one(value: f32) -> Embedding {
+        Embedding::Dense(vec![value])
+    }
+
     #[test]
     fn jobs_that_part_keep_their_own_vectors() {
         let vectors = Vectors {
             jobs: vec![query("one"), query("none"), query("two")],
-            vectors: vec![vec![vec![1.0]], Vec::new(), vec![vec![2.0], vec![3.0]]],
+            vectors: vec![vec![one(1.0)], Vec::new(), vec![one(2.0), one(3.0)]],
         };
         let singles = vectors.into_singles();
         let parted: Vec<_> = singles
             .iter()
-            .map(|it| (it.jobs[0].job.run(), it.vectors[0].concat()))
+            .map(|it| (it.jobs[0].job.run(), it.vectors[0].clone()))
             .collect();
         let expected = [
-            (Some("one"), vec![1.0]),
+            (Some("one"), vec![one(1.0)]),
             (Some("none"), Vec::new()),
-            (Some("two"), vec![2.0, 3.0]),
+            (Some("two"), vec![one(2.0), one(3.0)]),
         ];
         assert_eq!(parted, expected);
         let alone = |it: &Vectors| (it.jobs.len(), it.vectors.len()) == (1, 1);

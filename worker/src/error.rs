@@ -76,7 +76,7 @@ impl Refusal {
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Job(error) => error.code(),
-            Self::WrongTask { .. } => "wrong_task",
+            Self::WrongTask { .. } | Self::NotPrimary(_) => "wrong_task",
             Self::CollectionNotAllowed { .. } => "collection_not_allowed",
             Self::OtherModel { .. } => "other_model",
             Self::BadVersion => "bad_version",

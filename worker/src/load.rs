@@ -22,7 +22,7 @@ use crate::pool::{Layers, LayersError, Recipe};
 use crate::session::{Session, SessionError, Sessions};
 pub use canary::Canary;
 use prove::prove;
-pub use prove::{Agreement, cosine, prompt_tokens, row, run_text};
+pub use prove::{Agreement, prompt_tokens, row, run_text};
 use runtime::failpoint::{self, Verdict};
 pub use warm_up::load_and_warm_up;
 
@@ -95,6 +95,7 @@ pub fn recipe(identity: &Identity) -> Recipe {
         dimensions: identity.dimensions,
         normalize: identity.normalize,
         activation: identity.activation,
+        kind: identity.output.kind(),
     }
 }
 
@@ -278,6 +279,7 @@ mod tests {
             labels: Vec::new(),
             head: Head::default(),
             special_tokens: SpecialTokens::Token,
+            output: contract::model::Output::Dense,
         };
         let mut manifest = Manifest::new("m".parse().unwrap(), identity, Vec::new());
         manifest.measured = Some(Measured {

@@ -7,7 +7,8 @@ mod layers;
 
 use std::ops::Range;
 
-use contract::model::{Activation, Pooling};
+use contract::embedding::Embedding;
+use contract::model::{Activation, OutputKind, Pooling};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
 
 use crate::batch::Tensor;
@@ -22,6 +23,8 @@ pub struct Recipe {
     /// Whether vectors are scaled to length 1, after truncation.
     pub normalize: bool,
     pub activation: Activation,
+    /// Which kind of vectors they are.
+    pub kind: OutputKind,
 }
 
 /// Pools token vectors `[rows, tokens, hidden]` of a tensor.
@@ -29,7 +32,7 @@ pub fn pool_tokens(
     hidden: ArrayView3<'_, f32>,
     tensor: &Tensor,
     (recipe, layers): (Recipe, &Layers),
-) -> Vec<Vec<f32>> {
+) -> Vec<Embedding> {
     let rows = hidden.axis_iter(Axis(0)).enumerate();
     let pooled = rows.map(|(row, tokens)| {
         let length = tensor.lengths[row].min(tokens.nrows());
@@ -44,7 +47,7 @@ pub fn pool_tokens(
         for pooling in &layers.concatenated {
             vector.extend(pool_row(tokens, start..length, *pooling));
         }
-        finish(layers.apply(vector), recipe)
+        Embedding::Dense(finish(layers.apply(vector), recipe))
     });
     pooled.collect()
 }
@@ -53,10 +56,10 @@ pub fn pool_tokens(
 pub fn finish_rows(
     pooled: ArrayView2<'_, f32>,
     (recipe, layers): (Recipe, &Layers),
-) -> Vec<Vec<f32>> {
+) -> Vec<Embedding> {
     pooled
         .axis_iter(Axis(0))
-        .map(|row| finish(layers.apply(row.to_vec()), recipe))
+        .map(|row| Embedding::Dense(finish(layers.apply(row.to_vec()), recipe)))
         .collect()
 }
 
@@ -184,11 +187,31 @@ fn norm(vector: &[f32]) -> f32 {
         .sqrt() as f32
 }
 
-/// Whether a vector may be written: every value finite, and of length 1 where the model normalizes. Qdrant checks
-/// neither, and a single NaN would rank above every honest score.
-pub fn is_sound(vector: &[f32], recipe: Recipe) -> bool {
-    let finite = vector.len() == recipe.dimensions && vector.iter().all(|value| value.is_finite());
-    finite && (!recipe.normalize || (norm(vector) - 1.0).abs() < 1e-3)
+/// Whether an embedding may be written: of the kind and size of the model, every value finite, each vector of length 1 where
+/// the model normalizes, terms in order and with a weight. Qdrant checks none of it, and a single NaN would rank above every
+/// honest score. A text without any term is sound: no word of it is known.
+pub fn is_sound(embedding: &Embedding, recipe: Recipe) -> bool {
+    let dimensions = recipe.dimensions;
+    let finite = embedding.values().iter().all(|value| value.is_finite());
+    let of_length_1 = |row: &[f32]| !recipe.normalize || (norm(row) - 1.0).abs() < 1e-3;
+    finite
+        && embedding.kind() == recipe.kind
+        && match embedding {
+            Embedding::Dense(vector) => vector.len() == dimensions && of_length_1(vector),
+            Embedding::Sparse { indices, values } => {
+                let below = |id: &u32| (*id as usize) < dimensions;
+                indices.len() == values.len()
+                    && indices.is_sorted_by(|a, b| a < b)
+                    && indices.last().is_none_or(below)
+                    && values.iter().all(|weight| *weight > 0.0)
+            }
+            Embedding::Multi { dim, values } => {
+                *dim == dimensions
+                    && !values.is_empty()
+                    && values.len().is_multiple_of(dimensions.max(1))
+                    && embedding.rows().all(of_length_1)
+            }
+        }
 }
 
 #[cfg(test)]
@@ -215,6 +238,7 @@ mod tests {
             dimensions: usize::MAX,
             normalize: false,
             activation: Activation::Raw,
+            kind: OutputKind::Dense,
         };
         let tensor = Tensor {
             rows: Vec::new(),
@@ -223,7 +247,12 @@ mod tests {
             input_ids: ndarray::Array2::zeros((2, 3)),
             type_ids: None,
         };
-        pool_tokens(tokens().view(), &tensor, (recipe, layers))
+        dense(pool_tokens(tokens().view(), &tensor, (recipe, layers)))
+    }
+
+    fn dense(embeddings: Vec<Embedding>) -> Vec<Vec<f32>> {
+        let vectors = embeddings.into_iter().map(Embedding::into_dense);
+        vectors.collect::<Option<_>>().unwrap()
     }
 
     /// A head without layers, which needs no files.
@@ -285,10 +314,11 @@ mod tests {
             dimensions: 2,
             normalize: true,
             activation: Activation::Raw,
+            kind: OutputKind::Dense,
         };
         let layers = Layers::default();
         let vectors = finish_rows(array![[3.0, 4.0, 12.0]].view(), (recipe, &layers));
-        assert_eq!(vectors, [[0.6, 0.8]]);
+        assert_eq!(dense(vectors), [[0.6, 0.8]]);
     }
 
     #[test]
@@ -298,8 +328,9 @@ mod tests {
             dimensions: 2,
             normalize: true,
             activation: Activation::Raw,
+            kind: OutputKind::Dense,
         };
-        assert!(is_sound(&[0.6, 0.8], recipe));
+        assert!(is_sound(&Embedding::Dense(vec![0.6, 0.8]), recipe));
         for bad in [
             &[f32::NAN, 0.0][..],
             &[f32::INFINITY, 0.0],
@@ -307,7 +338,62 @@ mod tests {
             &[1.0],
             &[2.0, 0.0],
         ] {
-            assert!(!is_sound(bad, recipe), "{bad:?}");
+            assert!(!is_sound(&bad.to_vec().into(), recipe), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn terms_have_an_order_and_a_weight_and_a_text_may_have_none() {
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: 10,
+            normalize: false,
+            activation: Activation::Raw,
+            kind: OutputKind::Sparse,
+        };
+        let sparse = |terms: &[(u32, f32)]| {
+            let (indices, values) = terms.iter().copied().unzip();
+            Embedding::Sparse { indices, values }
+        };
+        for good in [&[][..], &[(0, 0.1), (9, 3.0)]] {
+            assert!(is_sound(&sparse(good), recipe), "{good:?}");
+        }
+        for bad in [
+            &[(0, f32::NAN)][..],
+            &[(0, f32::INFINITY)],
+            &[(0, 0.0)],
+            &[(0, -1.0)],
+            &[(3, 1.0), (3, 1.0)],
+            &[(3, 1.0), (2, 1.0)],
+            &[(10, 1.0)],
+        ] {
+            assert!(!is_sound(&sparse(bad), recipe), "{bad:?}");
+        }
+        assert!(!is_sound(&Embedding::Dense(vec![1.0; 10]), recipe));
+    }
+
+    #[test]
+    fn each_vector_of_a_multivector_is_looked_at() {
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: 2,
+            normalize: true,
+            activation: Activation::Raw,
+            kind: OutputKind::Multi,
+        };
+        let multi = |dim: usize, values: &[f32]| Embedding::Multi {
+            dim,
+            values: values.to_vec(),
+        };
+        assert!(is_sound(&multi(2, &[0.6, 0.8, 1.0, 0.0]), recipe));
+        for bad in [
+            multi(2, &[]),
+            multi(2, &[0.6, 0.8, 1.0]),
+            multi(2, &[0.6, 0.8, 0.0, 0.0]),
+            multi(2, &[0.6, 0.8, f32::NAN, 0.0]),
+            multi(1, &[1.0, 1.0]),
+        ] {
+            assert!(!is_sound(&bad, recipe), "{bad:?}");
         }
     }
     fn scores(logits: &[f32], activation: Activation) -> Vec<f32> {
@@ -316,10 +402,12 @@ mod tests {
             dimensions: logits.len(),
             normalize: false,
             activation,
+            kind: OutputKind::Dense,
         };
         let scores = finish(logits.to_vec(), recipe);
         let sound = logits.iter().all(|logit| logit.is_finite());
-        assert_eq!(is_sound(&scores, recipe), sound, "{logits:?}: {scores:?}");
+        let written = Embedding::Dense(scores.clone());
+        assert_eq!(is_sound(&written, recipe), sound, "{logits:?}: {scores:?}");
         scores
     }
 

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use contract::embedding::Embedding;
 use contract::model::Pooling;
 use ort::memory::Allocator;
 use ort::session::{
@@ -99,7 +100,7 @@ pub enum PoolOn {
 /// What runs a tensor. Tests and benchmarks put a stand-in in its place; a [`Session`] needs the runtime and the device.
 pub trait Engine {
     /// Returns the vector of each row of a tensor, in order.
-    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError>;
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError>;
 
     /// How outputs become vectors.
     fn recipe(&self) -> Recipe;
@@ -180,7 +181,7 @@ fn run<'a>(
 }
 
 impl Engine for Session {
-    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
         let (output, recipe) = (self.output.clone(), self.recipe);
         let layers = self.layers.clone();
         output.vectors(&self.forward(tensor)?, tensor, (recipe, &layers))

@@ -146,6 +146,7 @@ mod tests {
             labels: Vec::new(),
             head: Head::default(),
             special_tokens: SpecialTokens::Token,
+            output: contract::model::Output::Dense,
         };
         Manifest::new("m".parse().unwrap(), identity, Vec::new())
     }

@@ -10,6 +10,7 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use contract::answer::{Answer, AnswerOutcome};
 use contract::digest::Digest;
+use contract::embedding::Embedding;
 use contract::job::{self, Embed, Job};
 use contract::model::Manifest;
 use contract::names::{ModelName, ReplyId};
@@ -202,6 +203,10 @@ fn vectors(payload: &[u8], manifest: &Manifest, queries: usize) -> Result<QueryV
         AnswerOutcome::Vectors(vectors) => vectors,
         AnswerOutcome::Scores(_) => return Err(unreadable("it has scores".to_owned())),
         AnswerOutcome::Refused { reason, .. } => return Err(AskError::Refused { reason }),
+    };
+    let vectors = vectors.into_iter().map(Embedding::into_dense);
+    let Some(vectors) = vectors.collect::<Option<Vec<_>>>() else {
+        return Err(unreadable("it has no dense vectors".to_owned()));
     };
     let dimensions = manifest.identity.dimensions;
     if vectors.len() == queries && vectors.iter().all(|vector| vector.len() == dimensions) {

@@ -1,6 +1,6 @@
 //! Pooling in the graph gives what pooling in Rust gives.
 
-use contract::model::{Activation, Pooling};
+use contract::model::{Activation, OutputKind, Pooling};
 use tests::tiny_embed;
 use worker::pool::Recipe;
 use worker::session::{PoolOn, Sessions};
@@ -54,6 +54,7 @@ fn recipes() -> impl Iterator<Item = Recipe> {
             dimensions,
             normalize,
             activation: Activation::Raw,
+            kind: OutputKind::Dense,
         })
     })
 }

@@ -1,6 +1,6 @@
 //! Graphs as PyTorch exports them: layer normalization in nine operators, and scalars as nodes.
 
-use contract::model::{Activation, Pooling};
+use contract::model::{Activation, OutputKind, Pooling};
 use tests::tiny_embed;
 use worker::graph::proto::{AttributeProto, NodeProto, TensorProto, attribute_type, data_type};
 use worker::graph::{fp16, int8};
@@ -89,6 +89,7 @@ async fn vectors(graph: &Path) -> anyhow::Result<Vec<Vec<f32>>> {
         dimensions: usize::MAX,
         normalize: true,
         activation: Activation::Raw,
+        kind: OutputKind::Dense,
     };
     let mut session = Session::load(graph, &device().await?, recipe)?;
     let tokenizer = Tokenizer::load(&tiny_embed().join(TOKENIZER))?;

@@ -242,7 +242,11 @@ async fn a_rescorer_keeps_its_scores() -> anyhow::Result<()> {
         let (smaller, log) = staged(&source, models.path(), &["--quantize", option]).await?;
         assert!(log.contains("largest_difference"), "{log}");
         let golden = |model: &Path| Manifest::load(model).map(|it| it.golden);
-        let scores = |golden: Vec<Golden>| golden.into_iter().flat_map(|it| it.vector);
+        let scores = |golden: Vec<Golden>| {
+            golden
+                .into_iter()
+                .flat_map(|it| it.vector.values().to_vec())
+        };
         let (one, other) = (scores(golden(&single)?), scores(golden(&smaller)?));
         let largest = one
             .zip(other)

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::embedding::Embedding;
 use crate::names::{ModelName, ReplyId};
 
 /// What a worker says to whoever asked.
@@ -27,8 +28,8 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerOutcome {
-    /// A vector for each query, in order.
-    Vectors(Vec<Vec<f32>>),
+    /// A vector for each query, in order; its form is that of the model's kind.
+    Vectors(Vec<Embedding>),
     /// The scores of each item, in order: one for each label of the model.
     Scores(Vec<Vec<f32>>),
     /// The job was refused.

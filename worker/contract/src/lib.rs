@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`job`] | what a publisher asks a worker for |
 //! | [`answer`] | what a worker says to a job that asks for a reply |
+//! | [`embedding`] | what a model makes of one text |
 //! | [`names`] | names in subjects and collections |
 //! | [`topology`] | streams, consumers, subjects, headers |
 //! | [`model`] | the manifest of a staged model, its fingerprint, its signature |
@@ -16,6 +17,7 @@
 pub mod answer;
 pub mod bm25;
 pub mod digest;
+pub mod embedding;
 pub mod field;
 pub mod job;
 pub mod model;

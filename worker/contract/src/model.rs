@@ -5,6 +5,7 @@
 
 mod error;
 mod head;
+mod output;
 mod signature;
 
 use std::collections::BTreeMap;
@@ -15,11 +16,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::embedding::Embedding;
 use crate::names::ModelName;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::topology::Task;
 pub use error::ModelError;
 pub use head::{Curve, Head, Invariance, Layer, Measured, SpecialTokens};
+pub use output::{Output, OutputKind, TermWeight, Terms, TokenVectors};
 pub use signature::{SIGNATURE, check_signature};
 
 /// File name of the manifest.
@@ -65,7 +68,8 @@ pub struct Identity {
     pub prefixes: Prefixes,
     /// Longest input in tokens, special tokens included.
     pub max_tokens: usize,
-    /// Length of a vector: for a rescorer, the number of labels.
+    /// Length of a vector: for a rescorer, the number of labels; for sparse vectors, the size of the vocabulary; for
+    /// multivectors, the length of each token's vector.
     pub dimensions: usize,
     /// Element type of the graph's weights.
     pub dtype: Dtype,
@@ -81,6 +85,9 @@ pub struct Identity {
     /// What a special token is that is written in a text.
     #[serde(default, skip_serializing_if = "SpecialTokens::are_tokens")]
     pub special_tokens: SpecialTokens,
+    /// Which kind of vectors the model makes, and how.
+    #[serde(default, skip_serializing_if = "Output::is_dense")]
+    pub output: Output,
 }
 
 /// Size and digest of a file.
@@ -159,7 +166,7 @@ pub struct Golden {
     /// The text, without prefix.
     pub text: String,
     /// Its vector, or its score for each label, as measured when the model was staged.
-    pub vector: Vec<f32>,
+    pub vector: Embedding,
 }
 
 impl Identity {
@@ -289,6 +296,22 @@ impl Manifest {
             None => 0.0,
         };
         if noise > LAST_DIGITS { noise } else { 0.0 }
+    }
+
+    /// Whether documents may be written with the vectors of the model: a collection has a primary vector, by which its
+    /// documents are compared and moved between generations, and only a dense one is such a vector.
+    ///
+    /// # Errors
+    /// [`ModelError::Rescorer`], [`ModelError::NotDense`].
+    pub fn check_primary(&self) -> Result<(), ModelError> {
+        let (name, kind) = (self.name.clone(), self.identity.output.kind());
+        match (self.identity.task, kind) {
+            (Task::Rescore, _) => Err(ModelError::Rescorer { name }),
+            (Task::Embed, OutputKind::Dense) => Ok(()),
+            (Task::Embed, OutputKind::Sparse | OutputKind::Multi) => {
+                Err(ModelError::NotDense { name, kind })
+            }
+        }
     }
 
     /// Loads the tokenizer of the model in `directory`, as its texts are to be tokenized.

@@ -33,6 +33,7 @@ fn identity() -> Identity {
         labels: Vec::new(),
         head: Head::default(),
         special_tokens: SpecialTokens::Token,
+        output: contract::model::Output::Dense,
     }
 }
 

@@ -5,6 +5,7 @@
 //! is unlisted first, with its name reserved, and then removed. A vector whose name is reserved and that is there is what a
 //! process has left that died: nobody has kept it complete, so it is made anew.
 
+use contract::model::OutputKind;
 use contract::names::CollectionName;
 use qdrant_client::qdrant::create_vector_name_request::VectorConfig;
 use qdrant_client::qdrant::{
@@ -13,7 +14,7 @@ use qdrant_client::qdrant::{
 };
 use serde_json::json;
 
-use crate::vectors::{CollectionVectors, Kind, MakerModel, OtherVector, RESERVED, VECTORS};
+use crate::vectors::{CollectionVectors, MakerModel, OtherVector, RESERVED, VECTORS};
 
 /// First version of Qdrant that gives a collection another vector in place.
 pub const IN_PLACE_SINCE: &str = "1.18";
@@ -23,7 +24,7 @@ pub const IN_PLACE_SINCE: &str = "1.18";
 pub fn create(
     collection: &CollectionName,
     name: &str,
-    kind: Kind,
+    kind: OutputKind,
     model: &MakerModel,
 ) -> CreateVectorNameRequest {
     let dense = |multivector_config| {
@@ -35,10 +36,10 @@ pub fn create(
         })
     };
     let config = match kind {
-        Kind::Dense => dense(None),
+        OutputKind::Dense => dense(None),
         // The weights are the model's own: nothing is known of how rare a term is.
-        Kind::Sparse => VectorConfig::SparseConfig(SparseVectorCreationConfig::default()),
-        Kind::Multi => dense(Some(MultiVectorConfig {
+        OutputKind::Sparse => VectorConfig::SparseConfig(SparseVectorCreationConfig::default()),
+        OutputKind::Multi => dense(Some(MultiVectorConfig {
             comparator: MultiVectorComparator::MaxSim.into(),
         })),
     };
@@ -130,7 +131,7 @@ mod tests {
     fn vector(name: &str) -> OtherVector {
         OtherVector {
             name: name.to_owned(),
-            kind: Kind::Dense,
+            kind: OutputKind::Dense,
             maker: Maker::Model(MakerModel {
                 name: "second".parse().unwrap(),
                 fingerprint: Digest::of(name.as_bytes()),

@@ -1,6 +1,7 @@
 //! Change: what a job does to a document, as references into the job. Points are made of it request by request, because
 //! a payload repeats the metadata of its document.
 
+use contract::embedding::Embedding;
 use contract::field;
 use contract::job::{Chunk, Document};
 use prost::Message as _;
@@ -35,7 +36,7 @@ pub enum Kind<'a> {
         /// The document.
         document: &'a Document,
         /// Vectors of its chunks, in their order.
-        vectors: &'a [Vec<f32>],
+        vectors: &'a [Embedding],
     },
     /// It is deleted.
     Delete,
@@ -99,7 +100,7 @@ impl Draft for Copied {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChangeDraft<'a> {
     change: &'a Change<'a>,
-    chunk: Option<(&'a Chunk, &'a [f32])>,
+    chunk: Option<(&'a Chunk, &'a Embedding)>,
     stamp: &'a Stamp,
 }
 
@@ -139,7 +140,7 @@ impl Change<'_> {
                 let chunks = document.chunks.iter().zip(vectors.iter());
                 chunks
                     .filter(|(chunk, _)| is_head(chunk) == (part == Part::Head))
-                    .map(|(chunk, vector)| draft(Some((chunk, vector.as_slice()))))
+                    .map(|(chunk, vector)| draft(Some((chunk, vector))))
                     .collect()
             }
         }
@@ -173,7 +174,7 @@ impl Draft for ChangeDraft<'_> {
             (Kind::Write { document, .. }, Some((chunk, vector))) => {
                 let meta: usize = document.meta.values().map(bytes).sum();
                 // The text is in the payload, and once more for Qdrant to make a vector of.
-                BYTES_OF_A_VALUE + 2 * chunk.text.len() + size_of_val(vector) + meta
+                BYTES_OF_A_VALUE + 2 * chunk.text.len() + vector.bytes() + meta
             }
             (Kind::Write { .. } | Kind::Delete, _) => BYTES_OF_A_VALUE,
         }
@@ -187,9 +188,11 @@ impl Draft for ChangeDraft<'_> {
         };
         match (&change.kind, self.chunk) {
             (Kind::Write { document, .. }, Some((chunk, vector))) => {
-                let mut vector = vector.to_vec();
-                if failpoint::skips("vector") {
-                    vector.reverse();
+                let mut vector = vector.clone();
+                if let Embedding::Dense(values) = &mut vector
+                    && failpoint::skips("vector")
+                {
+                    values.reverse();
                 }
                 point::chunk_point(&stamp, document, chunk, change.version, vector)
             }

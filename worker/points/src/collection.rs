@@ -3,7 +3,7 @@
 use contract::bm25::Bm25Options;
 use contract::digest::Digest;
 use contract::field;
-use contract::model::Manifest;
+use contract::model::{Manifest, OutputKind};
 use contract::names::{CollectionName, ModelName};
 use qdrant_client::qdrant::{
     CollectionInfo, CreateCollection, CreateCollectionBuilder, Distance, FieldType, Modifier,
@@ -108,6 +108,19 @@ pub enum Mismatch {
         /// What the collection expects.
         found: u64,
     },
+    /// The model makes no dense vectors.
+    #[error(
+        "model `{model}` makes {kind} vectors, the primary vector of collection `{collection}` is dense; add such a model \
+         to a collection with `indexer attach`"
+    )]
+    NotDense {
+        /// The collection.
+        collection: CollectionName,
+        /// The model.
+        model: ModelName,
+        /// The kind of its vectors.
+        kind: OutputKind,
+    },
     /// Vectors of another model or of another version of it.
     #[error(
         "model `{model}` has fingerprint {expected}, collection `{collection}` holds vectors of {found}; \
@@ -132,6 +145,7 @@ impl Mismatch {
         match self {
             Self::NoVector { collection, .. }
             | Self::Dimensions { collection, .. }
+            | Self::NotDense { collection, .. }
             | Self::Fingerprint { collection, .. } => collection,
         }
     }
@@ -149,6 +163,14 @@ pub fn check(
     let vectors = named_vectors(info);
     let model = manifest.name.clone();
     let collection = name.clone();
+    let kind = manifest.identity.output.kind();
+    if kind != OutputKind::Dense {
+        return Err(Mismatch::NotDense {
+            collection,
+            model,
+            kind,
+        });
+    }
     let Some((_, found)) = vectors.iter().find(|(vector, _)| vector == model.as_str()) else {
         let names: Vec<_> = vectors
             .into_iter()

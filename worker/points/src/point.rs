@@ -12,11 +12,13 @@
 use std::collections::HashMap;
 
 use contract::digest::Digest;
+use contract::embedding::Embedding;
 use contract::field;
 use contract::job::{Chunk, Document};
 use contract::names::ModelName;
 use qdrant_client::qdrant::{
-    NamedVectors, PointId, PointStruct, Value, Vectors, vectors::VectorsOptions,
+    NamedVectors, PointId, PointStruct, SparseVector, Value, Vector, Vectors,
+    vectors::VectorsOptions,
 };
 use serde_json::{Map, json};
 use uuid::Uuid;
@@ -63,7 +65,7 @@ pub fn chunk_point(
     document: &Document,
     chunk: &Chunk,
     version: u64,
-    vector: Vec<f32>,
+    vector: Embedding,
 ) -> PointStruct {
     let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
     let mut payload = HashMap::new();
@@ -90,9 +92,22 @@ pub fn chunk_point(
     for (name, value) in optional {
         value.into_iter().for_each(|value| put(name, value));
     }
-    let named = NamedVectors::default().add_vector(stamp.model.as_str(), vector);
+    let named = NamedVectors::default().add_vector(stamp.model.as_str(), vector_of(vector));
     let id = point_id(&document.id, chunk.index.unwrap_or(0)).to_string();
     PointStruct::new(id, named, payload)
+}
+
+/// An embedding as a vector of a point.
+#[must_use]
+pub fn vector_of(embedding: Embedding) -> Vector {
+    match embedding {
+        Embedding::Dense(values) => values.into(),
+        Embedding::Sparse { indices, values } => SparseVector { indices, values }.into(),
+        Embedding::Multi { dim, values } => {
+            let rows = values.chunks_exact(dim.max(1)).map(<[f32]>::to_vec);
+            rows.collect::<Vec<_>>().into()
+        }
+    }
 }
 
 /// Versions and places are far below the largest integer.

@@ -14,7 +14,7 @@ use contract::bm25::{self, Bm25Options};
 use contract::digest::Digest;
 use contract::field;
 use contract::job::Chunk;
-use contract::model::Manifest;
+use contract::model::{Manifest, OutputKind};
 use contract::names::{ModelName, VectorName};
 use qdrant_client::qdrant::vectors::VectorsOptions;
 use qdrant_client::qdrant::{
@@ -34,21 +34,9 @@ pub struct OtherVector {
     /// Its name in the collection.
     pub name: String,
     /// What it looks like.
-    pub kind: Kind,
+    pub kind: OutputKind,
     /// Who makes it.
     pub maker: Maker,
-}
-
-/// What a vector looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// One vector for a text.
-    Dense,
-    /// Weights of terms.
-    Sparse,
-    /// One vector for each token of a text.
-    Multi,
 }
 
 /// Who makes a vector.
@@ -101,7 +89,7 @@ pub struct Attached<'a> {
     /// Its name in the collection.
     pub name: &'a str,
     /// What it looks like.
-    pub kind: Kind,
+    pub kind: OutputKind,
     /// Who makes it.
     pub model: &'a MakerModel,
 }
@@ -109,10 +97,10 @@ pub struct Attached<'a> {
 impl OtherVector {
     /// The vector that a model makes.
     #[must_use]
-    pub fn by_model(name: &VectorName, kind: Kind, manifest: &Manifest) -> Self {
+    pub fn by_model(name: &VectorName, manifest: &Manifest) -> Self {
         Self {
             name: name.to_string(),
-            kind,
+            kind: manifest.identity.output.kind(),
             maker: Maker::Model(MakerModel {
                 name: manifest.name.clone(),
                 fingerprint: manifest.fingerprint.clone(),
@@ -140,7 +128,7 @@ impl OtherVector {
     pub fn bm25(options: Bm25Options) -> Self {
         Self {
             name: bm25::VECTOR.to_owned(),
-            kind: Kind::Sparse,
+            kind: OutputKind::Sparse,
             maker: Maker::Bm25(options),
         }
     }
@@ -362,7 +350,7 @@ mod tests {
     fn the_name_of_a_vector_stays_that_of_its_model_when_it_is_detached() {
         let of = |name: &str| OtherVector {
             name: name.to_owned(),
-            kind: Kind::Dense,
+            kind: OutputKind::Dense,
             maker: Maker::Model(MakerModel {
                 name: "second".parse().unwrap(),
                 fingerprint: Digest::of(name.as_bytes()),

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use contract::model::{Manifest, ModelError};
-use contract::topology::Task;
 
 use crate::settings::{ConfigFault, unreadable};
 
@@ -43,12 +42,8 @@ impl ModelDir {
     /// [`ModelError`], also if the model is of another kind.
     pub fn embedding(&self) -> Result<Manifest, ModelError> {
         let manifest = self.manifest()?;
-        match manifest.identity.task {
-            Task::Embed => Ok(manifest),
-            Task::Rescore => Err(ModelError::Rescorer {
-                name: manifest.name,
-            }),
-        }
+        manifest.check_primary()?;
+        Ok(manifest)
     }
 
     /// Reads the manifest, and verifies the tokenizer, for those who do not run the model.

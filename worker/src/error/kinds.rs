@@ -2,6 +2,7 @@
 
 use contract::digest::Digest;
 use contract::job::JobError;
+use contract::model::ModelError;
 use contract::names::{CollectionName, ModelName};
 use contract::tokenizer::TokenizerError;
 use points::collection::Mismatch;
@@ -21,6 +22,9 @@ pub enum Refusal {
         task: &'static str,
         kind: &'static str,
     },
+    /// Documents are written with the vectors of another kind of model.
+    #[error(transparent)]
+    NotPrimary(#[from] ModelError),
     #[error(
         "collection `{collection}` is not one of those that this worker may write to by --collections (EBB_COLLECTIONS): {allowed}"
     )]

@@ -5,7 +5,7 @@ use contract::tokenizer::{Tokenizer, TokenizerError};
 use contract::topology::Task;
 
 use super::LoadError;
-use super::prove::{Tolerance, compare, pair, tensor};
+use super::prove::{Tolerance, compare, nothing, pair, tensor};
 use crate::batch::Tensor;
 use crate::session::Engine;
 
@@ -46,7 +46,7 @@ impl Canary {
         let golden = Golden {
             query: None,
             text: String::new(),
-            vector: vector.to_vec(),
+            vector: vector.to_vec().into(),
         };
         let tolerance = Tolerance::usual(contract::model::Dtype::Fp32);
         Self {
@@ -64,6 +64,7 @@ impl Canary {
         let Some((golden, tolerance, task)) = &self.golden else {
             return Ok(());
         };
-        compare(*tolerance, *task, 0, golden, now.unwrap_or_default()).map(drop)
+        let now = now.unwrap_or_else(nothing);
+        compare(*tolerance, *task, 0, golden, now).map(drop)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use contract::embedding::Embedding;
 use contract::model::{Dtype, Golden, Identity, Invariance, Manifest};
 use contract::tokenizer::{Tokenizer, TokenizerError};
 use contract::topology::Task;
@@ -39,9 +40,14 @@ pub fn run_text(
     identity: &Identity,
     query: Option<&str>,
     text: &str,
-) -> Result<Vec<f32>, LoadError> {
+) -> Result<Embedding, LoadError> {
     let vectors = session.run(&tensor(tokenizer, identity, query, text)?)?;
-    Ok(vectors.into_iter().next().unwrap_or_default())
+    Ok(vectors.into_iter().next().unwrap_or_else(nothing))
+}
+
+/// The result of an engine that gives none.
+pub(super) fn nothing() -> Embedding {
+    Embedding::Dense(Vec::new())
 }
 
 /// How many tokens at the start of a text belong to its prefix, where pooling leaves them out; else none.
@@ -133,30 +139,12 @@ pub(super) fn compare(
     task: Task,
     index: usize,
     golden: &Golden,
-    now: Vec<f32>,
+    now: Embedding,
 ) -> Result<f32, LoadError> {
     match task {
         Task::Embed => tolerance.vector(index, golden, &now),
-        Task::Rescore => tolerance.scores(index, golden, now),
+        Task::Rescore => tolerance.scores(index, golden, &now),
     }
-}
-
-/// Cosine of the angle between two vectors; NaN if their lengths differ or one is zero.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the result is wanted in 32 bits"
-)]
-pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    if a.len() != b.len() {
-        return f32::NAN;
-    }
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum()
-    };
-    (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) as f32
 }
 
 /// How much the results of golden texts may differ from those that were recorded. Devices and precisions change the last
@@ -202,8 +190,8 @@ impl Tolerance {
         Self { cosine, difference }
     }
 
-    fn vector(self, index: usize, golden: &Golden, now: &[f32]) -> Result<f32, LoadError> {
-        let (cosine, expected) = (cosine(now, &golden.vector), self.cosine);
+    fn vector(self, index: usize, golden: &Golden, now: &Embedding) -> Result<f32, LoadError> {
+        let (cosine, expected) = (now.cosine(&golden.vector), self.cosine);
         if cosine.is_nan() || cosine < expected {
             return Err(LoadError::Golden {
                 index,
@@ -215,16 +203,16 @@ impl Tolerance {
     }
 
     /// A single score has no direction, so the numbers themselves are compared.
-    fn scores(self, index: usize, golden: &Golden, now: Vec<f32>) -> Result<f32, LoadError> {
-        let expected = &golden.vector;
+    fn scores(self, index: usize, golden: &Golden, now: &Embedding) -> Result<f32, LoadError> {
+        let (now, expected) = (now.values(), golden.vector.values());
         let differ = |(now, then): (&f32, &f32)| (now - then).abs() / then.abs().max(1.0);
         let differences: Vec<f32> = now.iter().zip(expected).map(differ).collect();
         let close = |difference: &f32| *difference <= self.difference;
         if now.len() != expected.len() || !differences.iter().all(close) {
             return Err(LoadError::GoldenScore {
                 index,
-                found: now,
-                expected: expected.clone(),
+                found: now.to_vec(),
+                expected: expected.to_vec(),
             });
         }
         Ok(differences.into_iter().fold(0.0, f32::max))
@@ -240,10 +228,10 @@ mod tests {
         let golden = Golden {
             query: Some("q".to_owned()),
             text: "t".to_owned(),
-            vector: vec![0.5, 100.0],
+            vector: Embedding::Dense(vec![0.5, 100.0]),
         };
         let fp32 = Tolerance::usual(Dtype::Fp32);
-        let close = fp32.scores(0, &golden, vec![0.51, 101.0]).unwrap();
+        let close = fp32.scores(0, &golden, &vec![0.51, 101.0].into()).unwrap();
         assert!((close - 0.01).abs() < 1e-6, "{close}");
         for other in [
             vec![0.53, 100.0],
@@ -251,7 +239,7 @@ mod tests {
             vec![f32::NAN, 100.0],
             vec![0.5],
         ] {
-            assert!(fp32.scores(0, &golden, other).is_err());
+            assert!(fp32.scores(0, &golden, &other.into()).is_err());
         }
     }
 

@@ -25,7 +25,10 @@ pub(super) async fn answer(context: &Context, vectors: &Vectors) -> Result<(), A
         let outcome = match &decoded.job {
             Job::Embed(embed) if embed.queries.is_empty() => continue,
             Job::Embed(_) => AnswerOutcome::Vectors(rows.clone()),
-            Job::Rescore(_) => AnswerOutcome::Scores(rows.clone()),
+            Job::Rescore(_) => {
+                let scores = rows.iter().map(|scores| scores.values().to_vec());
+                AnswerOutcome::Scores(scores.collect())
+            }
             Job::Delete(_) | Job::Attach(_) => continue,
         };
         let answer = answer_of(&context.manifest, reply, outcome);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use contract::embedding::Embedding;
 use contract::model::Pooling;
 use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayView2, ArrayView3, ArrayViewD, Ix2, Ix3};
@@ -78,7 +79,7 @@ impl Output {
         outputs: &SessionOutputs<'_>,
         tensor: &Tensor,
         head: (Recipe, &Layers),
-    ) -> Result<Vec<Vec<f32>>, EmbedError> {
+    ) -> Result<Vec<Embedding>, EmbedError> {
         let value = &outputs[self.name.as_str()];
         let failed = |source| run_error(tensor, source);
         let single: ArrayD<f32> = match self.element {
@@ -117,7 +118,7 @@ fn pool_output(
     output: ArrayViewD<'_, f32>,
     tensor: &Tensor,
     head: (Recipe, &Layers),
-) -> Result<Vec<Vec<f32>>, EmbedError> {
+) -> Result<Vec<Embedding>, EmbedError> {
     let found = format!("{:?}", output.shape());
     let (rows, tokens) = tensor.input_ids.dim();
     let expected = || EmbedError::Output {

@@ -1,6 +1,7 @@
 //! An engine for tests, with little memory.
 
-use contract::model::{Activation, Pooling};
+use contract::embedding::Embedding;
+use contract::model::{Activation, OutputKind, Pooling};
 
 use super::Engine;
 use crate::batch::Tensor;
@@ -11,11 +12,11 @@ use crate::pool::Recipe;
 pub(crate) struct Small(pub(crate) usize);
 
 impl Engine for Small {
-    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
         if tensor.padded_tokens() > self.0 {
             return Err(failed(tensor, "no memory"));
         }
-        Ok(vec![vec![1.0]; tensor.rows.len()])
+        Ok(vec![Embedding::Dense(vec![1.0]); tensor.rows.len()])
     }
 
     fn recipe(&self) -> Recipe {
@@ -24,6 +25,7 @@ impl Engine for Small {
             dimensions: 1,
             normalize: false,
             activation: Activation::Raw,
+            kind: OutputKind::Dense,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contract::model::{
-    Golden, Identity, Layer, Manifest, Measured, SpecialTokens, StagedFile, TOKENIZER,
+    Golden, Identity, Layer, Manifest, Measured, Output, SpecialTokens, StagedFile, TOKENIZER,
 };
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
@@ -38,7 +38,9 @@ pub(super) fn describe(
     };
     let (golden, measured) = run(config, layout, &identity, (directory, &tokenizer, recipe))?;
     if let Some(file) = identity.head.layers.iter().find_map(Layer::weights) {
-        let fits = golden.iter().all(|golden| !golden.vector.is_empty());
+        let fits = golden
+            .iter()
+            .all(|golden| !golden.vector.values().is_empty());
         anyhow::ensure!(
             fits,
             "`{file}` takes vectors of another width than those that graph `{}` gives after pooling; are both of one model?",
@@ -80,6 +82,7 @@ fn identity(
         labels: layout.labels.clone(),
         head: layout.head.clone(),
         special_tokens,
+        output: Output::Dense,
     }
 }
 

@@ -107,7 +107,9 @@ pub(super) fn check_golden(
     golden: &[Golden],
     recipe: Recipe,
 ) -> anyhow::Result<usize> {
-    let dimensions = golden.first().map_or(0, |golden| golden.vector.len());
+    let dimensions = golden
+        .first()
+        .map_or(0, |golden| golden.vector.values().len());
     if let Some(wanted) = config.dimensions {
         anyhow::ensure!(
             wanted == dimensions,

@@ -6,7 +6,7 @@ use contract::topology::Task;
 
 use super::golden::{GOLDEN_QUERY, GOLDEN_TEXTS};
 use crate::batch::RowKey;
-use crate::load::{cosine, row};
+use crate::load::row;
 use crate::plan::{Row, fill};
 use crate::session::{Engine as _, Session};
 
@@ -34,10 +34,12 @@ pub(super) fn invariance(
     let (mut least, mut largest) = (1.0_f32, 0.0_f32);
     for (row, beside) in rows.iter().zip(&together) {
         let alone = session.run(&fill(std::slice::from_ref(row), padding))?;
-        let alone = alone.into_iter().next().unwrap_or_default();
-        least = least.min(cosine(&alone, beside));
+        let Some(alone) = alone.into_iter().next() else {
+            continue;
+        };
+        least = least.min(alone.cosine(beside));
         let differ = |(a, b): (&f32, &f32)| (a - b).abs() / a.abs().max(1.0);
-        let differences = alone.iter().zip(beside).map(differ);
+        let differences = alone.values().iter().zip(beside.values()).map(differ);
         largest = differences.fold(largest, f32::max);
     }
     Ok(match identity.task {

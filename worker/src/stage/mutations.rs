@@ -222,6 +222,7 @@ fn no_graph_makes_a_panic() {
             dimensions: 8,
             normalize: true,
             activation: identity.activation,
+            kind: contract::model::OutputKind::Dense,
         };
         pool(&mut model.clone(), recipe).ok();
         model.encode(&path).ok();

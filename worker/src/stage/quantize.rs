@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use contract::embedding::Embedding;
 use contract::model::{Dtype, Golden, Identity, Layer, Manifest, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
@@ -26,9 +27,9 @@ use crate::batch::RowKey;
 use crate::config::Provider;
 use crate::graph::{Model, fp16, int8};
 use crate::layout::Layout;
-use crate::load::{cosine, prompt_tokens, recipe};
+use crate::load::{prompt_tokens, recipe};
 use crate::plan::{Row, plan};
-use crate::pool::Layers;
+use crate::pool::{Layers, normalize};
 use crate::session::{Engine as _, Session, Sessions};
 use crate::staging_dir::write_durably;
 
@@ -139,12 +140,12 @@ pub(super) fn check_quality(
 fn log_golden(task: Task, before: &[Golden], after: &[Golden]) {
     let pairs = before.iter().zip(after);
     if task == Task::Rescore {
-        let scores = pairs.flat_map(|(a, b)| a.vector.iter().zip(&b.vector));
+        let scores = pairs.flat_map(|(a, b)| a.vector.values().iter().zip(b.vector.values()));
         let largest = scores.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         tracing::info!(largest_difference = largest, "scores of the golden pairs");
         return;
     }
-    let cosines: Vec<_> = pairs.map(|(a, b)| cosine(&a.vector, &b.vector)).collect();
+    let cosines: Vec<_> = pairs.map(|(a, b)| a.vector.cosine(&b.vector)).collect();
     let least = cosines.iter().copied().fold(1.0, f32::min);
     let mean = cosines.iter().sum::<f32>() / cosines.len() as f32;
     tracing::info!(least, mean, "cosines of the golden texts to their origin");
@@ -189,21 +190,21 @@ impl Subject<'_> {
         let documents = self.embed(&prefixes.document, documents)?;
         let queries = set.topics.iter().map(|it| it.text.as_str());
         let queries = self.embed(&prefixes.query, queries)?;
-        let ndcg = |(topic, query): (&Topic, &Vec<f32>)| {
+        let ndcg = |(topic, query): (&Topic, &Embedding)| {
             let ids = set.documents.iter().map(|it| it.id.clone());
-            let scores = documents.iter().map(|it| dot(query, it));
+            let scores = documents.iter().map(|it| query.score(it));
             ndcg(topic, ids.zip(scores).collect())
         };
         let sum: f64 = set.topics.iter().zip(&queries).map(ndcg).sum();
         Ok(sum / queries.len() as f64)
     }
 
-    /// Vectors of texts in their order, each of length 1 for an exact search by cosine.
+    /// Vectors of texts in their order; a dense one of length 1, for an exact search by cosine.
     fn embed<'t>(
         &mut self,
         prefix: &str,
         texts: impl Iterator<Item = &'t str>,
-    ) -> anyhow::Result<Vec<Vec<f32>>> {
+    ) -> anyhow::Result<Vec<Embedding>> {
         let prompt = prompt_tokens(self.tokenizer, self.identity, prefix)?;
         let rows = texts.enumerate().map(|(row, text)| {
             let mut ids = self.tokenizer.encode(&format!("{prefix}{text}"))?;
@@ -216,7 +217,7 @@ impl Subject<'_> {
             })
         });
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
-        let mut vectors = vec![Vec::new(); rows.len()];
+        let mut vectors = vec![Embedding::Dense(Vec::new()); rows.len()];
         // All rows of a tensor share the scales of int8, so the tensors are as large as those of a worker.
         let tokens = self.provider.tensor_tokens();
         let shapes = self.provider.shapes(tokens, self.identity.max_tokens);
@@ -235,13 +236,10 @@ fn ndcg(topic: &Topic, scores: HashMap<String, f32>) -> f64 {
     measure(&ranking, &topic.ideal, CUTOFF).ndcg
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// Scales a vector to length 1: models that do not normalize are searched by cosine, too.
-fn of_length_1(mut vector: Vec<f32>) -> Vec<f32> {
-    let length = dot(&vector, &vector).sqrt();
-    vector.iter_mut().for_each(|value| *value /= length);
-    vector
+/// Scales a dense vector to length 1: models that do not normalize are searched by cosine, too.
+fn of_length_1(mut embedding: Embedding) -> Embedding {
+    if let Embedding::Dense(vector) = &mut embedding {
+        normalize(vector);
+    }
+    embedding
 }

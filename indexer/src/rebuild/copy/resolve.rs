@@ -183,7 +183,8 @@ impl Copier<'_> {
         chunk: &Chunk,
         known: Known,
     ) -> CopiedPoint {
-        let mut point = point::chunk_point(stamp, document, chunk, self.version, known.vector);
+        let mut point =
+            point::chunk_point(stamp, document, chunk, self.version, known.vector.into());
         let scores = known.scores.map(|scores| (SCORES.to_owned(), scores));
         point.payload.extend(scores);
         let guard = Guard {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::FORMAT;
+use super::{FORMAT, OutputKind};
 use crate::digest::Digest;
 use crate::names::ModelName;
 
@@ -79,6 +79,17 @@ pub enum ModelError {
     Rescorer {
         /// Its name.
         name: ModelName,
+    },
+    /// The model makes vectors that stand beside those of another model.
+    #[error(
+        "model `{name}` makes {kind} vectors; the primary vector of a collection is dense: use a dense model for its \
+         documents, and add this one with `indexer attach`"
+    )]
+    NotDense {
+        /// Its name.
+        name: ModelName,
+        /// The kind of its vectors.
+        kind: OutputKind,
     },
     /// A signature is asked for, and there is none.
     #[error(

@@ -279,6 +279,7 @@ fn manifest() -> Manifest {
         labels: Vec::new(),
         head: Head::default(),
         special_tokens: SpecialTokens::Token,
+        output: contract::model::Output::Dense,
     };
     Manifest::new("m".parse().unwrap(), identity, Vec::new())
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use contract::digest::Digest;
+use contract::embedding::Embedding;
 use contract::job::{Chunk, Document};
 use futures::FutureExt as _;
 use qdrant_client::qdrant::{PointId, PointStruct, UpdateStatus};
@@ -37,7 +38,7 @@ impl Job {
             Delete(version) => (version, 0),
         };
         let document = document(chunks);
-        let vectors = vec![vec![0.6, 0.8]; chunks as usize];
+        let vectors = vec![Embedding::Dense(vec![0.6, 0.8]); chunks as usize];
         let kind = match self {
             Write(..) => Kind::Write {
                 document: &document,
@@ -151,7 +152,7 @@ fn of_two_documents_of_one_version_in_a_batch_the_later_one_is_whole() {
     for (first, second, size) in [(1, 6, 6), (6, 1, 6), (3, 3, 3), (2, 7, 3), (7, 2, 3)] {
         for store in stores() {
             let documents = [slices(first, size), slices(second, size)].concat();
-            let vectors = vec![vec![0.6, 0.8]; size];
+            let vectors = vec![Embedding::Dense(vec![0.6, 0.8]); size];
             let change = |document| Change {
                 doc_id: "d",
                 version: 4,
@@ -322,7 +323,7 @@ fn the_steps_are_asked_in_their_order() {
 fn versions_of_one_document_in_one_batch_end_with_the_newest() {
     for store in stores() {
         let documents: Vec<_> = [2, 5, 1].map(document).into();
-        let vectors = vec![vec![0.6, 0.8]; 5];
+        let vectors = vec![Embedding::Dense(vec![0.6, 0.8]); 5];
         let changes = documents
             .iter()
             .zip([7, 5, 6])
@@ -349,7 +350,7 @@ fn a_slice_without_the_head_removes_nothing() {
     Write(1, 5).run(&store).unwrap();
     let mut document = document(5);
     document.chunks = document.chunks.split_off(3);
-    let vectors = vec![vec![0.6, 0.8]; 2];
+    let vectors = vec![Embedding::Dense(vec![0.6, 0.8]); 2];
     let change = Change {
         doc_id: "d",
         version: 2,
@@ -413,7 +414,7 @@ fn taken(job: Job) -> Vec<Taken> {
         Write(version, chunks) => {
             let document = document(chunks);
             let point = |chunk| {
-                crate::point::chunk_point(&stamp, &document, chunk, version, vec![0.6, 0.8])
+                crate::point::chunk_point(&stamp, &document, chunk, version, vec![0.6, 0.8].into())
             };
             document.chunks.iter().map(point).collect()
         }

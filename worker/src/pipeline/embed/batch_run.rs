@@ -6,6 +6,8 @@
 
 use std::vec;
 
+use contract::embedding::Embedding;
+
 use super::without_rows::without_rows;
 use crate::batch::{DecodedJob, Inputs, RowKey, Tensor, Vectors};
 use crate::error::{EmbedError, Refusal};
@@ -15,8 +17,8 @@ use crate::pool::{Recipe, is_sound};
 #[derive(Debug)]
 pub(super) struct BatchRun {
     jobs: Vec<DecodedJob>,
-    /// As in [`Vectors`]; empty for a row that was not run yet.
-    vectors: Vec<Vec<Vec<f32>>>,
+    /// As in [`Vectors`]; a dense one without dimensions for a row that was not run yet.
+    vectors: Vec<Vec<Embedding>>,
     waiting: vec::IntoIter<Tensor>,
     running: usize,
     failed: Option<EmbedError>,
@@ -34,7 +36,7 @@ pub(super) struct RowFailure {
 }
 
 /// The result of a tensor that was run: a vector or a failure for each row.
-pub(super) type RowResults = Vec<Result<Vec<f32>, RowFailure>>;
+pub(super) type RowResults = Vec<Result<Embedding, RowFailure>>;
 
 /// What became of a batch. Positions are those in the batch, in ascending order.
 #[derive(Debug)]
@@ -48,7 +50,9 @@ pub(super) struct BatchResult {
 impl BatchRun {
     pub(super) fn new(inputs: Inputs) -> Self {
         let rows = inputs.rows.iter();
-        let mut vectors: Vec<_> = rows.map(|rows| vec![Vec::new(); *rows]).collect();
+        let mut vectors: Vec<_> = rows
+            .map(|rows| vec![Embedding::Dense(Vec::new()); *rows])
+            .collect();
         metrics::chunks_reused(inputs.known.len());
         for (key, vector) in inputs.known {
             vectors[key.job][key.row] = vector;
@@ -148,7 +152,7 @@ impl BatchRun {
 /// The rows of a job that have no vector which may be written, why the first has none, and whether that may pass.
 fn missing(
     failures: &[(usize, &RowFailure)],
-    vectors: &[Vec<f32>],
+    vectors: &[Embedding],
     recipe: Recipe,
 ) -> Option<(Vec<usize>, Refusal, bool)> {
     let failed = |row: usize| failures.iter().find(|(failed, _)| *failed == row);
@@ -170,7 +174,7 @@ fn missing(
 #[cfg(test)]
 mod tests {
     use contract::job::Job;
-    use contract::model::{Activation, Pooling};
+    use contract::model::{Activation, OutputKind, Pooling};
     use ndarray::{Array2, Axis};
 
     use super::*;
@@ -180,6 +184,7 @@ mod tests {
         dimensions: 1,
         normalize: false,
         activation: Activation::Raw,
+        kind: OutputKind::Dense,
     };
 
     /// Gives each row its first token id as a vector of one dimension; id 13 gives a value that is not a number.
@@ -187,7 +192,11 @@ mod tests {
         let number = |id: &i64| f32::from(u8::try_from(*id).unwrap());
         let value = |id: &i64| if *id == 13 { f32::NAN } else { number(id) };
         let ids = tensor.input_ids.column(0);
-        ids.iter().map(|id| Ok(vec![value(id)])).collect()
+        ids.iter().map(|id| Ok(one(value(id)))).collect()
+    }
+
+    fn one(value: f32) -> Embedding {
+        Embedding::Dense(vec![value])
     }
 
     fn run(inputs: Inputs) -> Result<(Vectors, Vec<(usize, Refusal)>), EmbedError> {
@@ -241,7 +250,7 @@ mod tests {
         let (vectors, refused) = finished.unwrap();
         assert_eq!(
             vectors.vectors,
-            [vec![vec![1.0], vec![2.0]], vec![], vec![vec![3.0]]]
+            [vec![one(1.0), one(2.0)], vec![], vec![one(3.0)]]
         );
         assert!(refused.is_empty());
     }
@@ -251,12 +260,9 @@ mod tests {
         let mut inputs = inputs(&[&[1], &[2], &[]]);
         inputs.rows = vec![2, 1, 1];
         let key = |job, row| RowKey { job, row };
-        inputs.known = vec![(key(0, 1), vec![7.0]), (key(2, 0), vec![f32::INFINITY])];
+        inputs.known = vec![(key(0, 1), one(7.0)), (key(2, 0), one(f32::INFINITY))];
         let (vectors, refused) = run(inputs).unwrap();
-        assert_eq!(
-            vectors.vectors,
-            [vec![vec![1.0], vec![7.0]], vec![vec![2.0]]]
-        );
+        assert_eq!(vectors.vectors, [vec![one(1.0), one(7.0)], vec![one(2.0)]]);
         assert!(
             matches!(refused[..], [(2, Refusal::UnsoundVector { row: 0 })]),
             "{refused:?}"
@@ -267,7 +273,7 @@ mod tests {
     fn a_vector_that_is_not_a_number_takes_only_its_own_job_out() {
         let finished = run(inputs(&[&[1], &[2, 13], &[3]]));
         let (vectors, refused) = finished.unwrap();
-        assert_eq!(vectors.vectors, [vec![vec![1.0]], vec![vec![3.0]]]);
+        assert_eq!(vectors.vectors, [vec![one(1.0)], vec![one(3.0)]]);
         assert_eq!(vectors.jobs.len(), 2);
         assert!(
             matches!(refused[..], [(1, Refusal::UnsoundVector { row: 1 })]),
@@ -302,7 +308,7 @@ mod tests {
         }
         assert!(batch.is_done());
         let result = batch.finish(RECIPE, |_| true).unwrap();
-        assert_eq!(result.vectors.vectors, [[[1.0], [2.0], [3.0]]]);
+        assert_eq!(result.vectors.vectors, [[one(1.0), one(2.0), one(3.0)]]);
     }
 
     #[test]
@@ -343,7 +349,7 @@ mod tests {
             batch
         };
         let result = batch(false).finish(RECIPE, |_| false).unwrap();
-        assert_eq!(result.vectors.vectors, [[[1.0]]], "the document one");
+        assert_eq!(result.vectors.vectors, [[one(1.0)]], "the document one");
         let incomplete = result.vectors.jobs[0].incomplete.as_ref().unwrap();
         assert!(matches!(incomplete, Refusal::RowFailed { row: 1, .. }));
         let result = batch(true).finish(RECIPE, |_| false).unwrap();

@@ -71,6 +71,7 @@ fn isolate(engine: &mut impl Engine, tensor: &Tensor) -> Result<RowResults, Embe
 
 #[cfg(test)]
 mod tests {
+    use contract::embedding::Embedding;
     use ndarray::Array2;
 
     use super::*;
@@ -85,13 +86,14 @@ mod tests {
     }
 
     impl Engine for Fragile {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
             self.calls += 1;
             let value = |id: &i64| match (self.broken, *id) {
                 (true, _) | (_, 13) => f32::NAN,
                 _ => 1.0,
             };
-            Ok(tensor.input_ids.iter().map(|id| vec![value(id)]).collect())
+            let one = |id| Embedding::Dense(vec![value(id)]);
+            Ok(tensor.input_ids.iter().map(one).collect())
         }
 
         fn recipe(&self) -> Recipe {
@@ -128,13 +130,14 @@ mod tests {
     }
 
     impl Engine for Choosy {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
             self.calls += 1;
             if self.calls >= self.dies_at || tensor.input_ids.iter().any(|id| *id == 99) {
                 return Err(failed(tensor, self.words));
             }
             let value = |id: &i64| f32::from(i16::try_from(*id).unwrap());
-            Ok(tensor.input_ids.iter().map(|id| vec![value(id)]).collect())
+            let one = |id| Embedding::Dense(vec![value(id)]);
+            Ok(tensor.input_ids.iter().map(one).collect())
         }
 
         fn recipe(&self) -> Recipe {
@@ -159,7 +162,7 @@ mod tests {
         let expected = [1.0, 2.0, 0.0, 4.0, 5.0, 6.0, 7.0, 8.0];
         for (at, row) in found.iter().enumerate() {
             match row {
-                Ok(vector) => assert_eq!(vector, &[expected[at]]),
+                Ok(vector) => assert_eq!(vector.values(), [expected[at]]),
                 Err(failure) => assert_eq!((at, failure.may_pass), (2, false)),
             }
         }
@@ -187,7 +190,11 @@ mod tests {
             calls: 0,
         };
         let ran = run(&mut engine, &tensor(13), &canary).unwrap().unwrap();
-        assert!(ran[0].as_ref().is_ok_and(|vector| vector[0].is_nan()));
+        assert!(
+            ran[0]
+                .as_ref()
+                .is_ok_and(|vector| vector.values()[0].is_nan())
+        );
         assert_eq!(engine.calls, 2);
         run(&mut engine, &tensor(5), &canary).unwrap().unwrap();
         assert_eq!(engine.calls, 3, "sound vectors cost nothing more");

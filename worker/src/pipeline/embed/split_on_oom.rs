@@ -4,6 +4,7 @@
 //! A size that has run before may fail when other processes take memory of the device, or when the arena is fragmented.
 //! The vectors are the same, so that nobody outside of this process notices.
 
+use contract::embedding::Embedding;
 use ndarray::{Array2, Axis, Slice};
 
 use crate::batch::Tensor;
@@ -28,7 +29,7 @@ impl<E: Engine> SplitOnOom<E> {
         }
     }
 
-    fn run_halves(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+    fn run_halves(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
         let Some((first, second)) = halves(tensor) else {
             return self.engine.run(tensor);
         };
@@ -39,7 +40,7 @@ impl<E: Engine> SplitOnOom<E> {
 }
 
 impl<E: Engine> Engine for SplitOnOom<E> {
-    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+    fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
         let (one, tokens) = (tensor.rows.len() < 2, tensor.padded_tokens());
         if tokens >= self.too_large && !one {
             return self.run_halves(tensor);
@@ -81,7 +82,7 @@ fn part(tensor: &Tensor, start: usize, end: usize) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use contract::model::{Activation, Pooling};
+    use contract::model::{Activation, OutputKind, Pooling};
 
     use super::*;
     use crate::batch::RowKey;
@@ -95,13 +96,13 @@ mod tests {
     }
 
     impl Engine for Small {
-        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Vec<f32>>, EmbedError> {
+        fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
             self.calls.push(tensor.rows.len());
             if tensor.padded_tokens() > self.most {
                 return Err(failed(tensor, self.message));
             }
             let first = tensor.input_ids.column(0);
-            let value = |id: &i64| vec![f32::from(i16::try_from(*id).unwrap())];
+            let value = |id: &i64| Embedding::Dense(vec![f32::from(i16::try_from(*id).unwrap())]);
             Ok(first.iter().map(value).collect())
         }
 
@@ -111,6 +112,7 @@ mod tests {
                 dimensions: 1,
                 normalize: false,
                 activation: Activation::Raw,
+                kind: OutputKind::Dense,
             }
         }
     }
@@ -140,7 +142,8 @@ mod tests {
     fn rows_keep_their_order_and_the_size_is_remembered() {
         let mut engine = small(NO_MEMORY);
         let vectors = engine.run(&tensor(5)).unwrap();
-        assert_eq!(vectors, [[0.0], [1.0], [2.0], [3.0], [4.0]]);
+        let found: Vec<_> = vectors.iter().flat_map(Embedding::values).collect();
+        assert_eq!(found, [&0.0, &1.0, &2.0, &3.0, &4.0]);
         assert_eq!(engine.engine.calls, [5, 2, 3, 1, 2]);
         engine.engine.calls.clear();
         engine.run(&tensor(4)).unwrap();

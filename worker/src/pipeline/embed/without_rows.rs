@@ -1,5 +1,6 @@
 //! A job without the rows that have no vector: the documents or items that are whole.
 
+use contract::embedding::Embedding;
 use contract::job::{Item, Job};
 
 use crate::batch::DecodedJob;
@@ -8,9 +9,9 @@ use crate::batch::DecodedJob;
 /// answer would get one with holes.
 pub(super) fn without_rows(
     mut decoded: DecodedJob,
-    vectors: Vec<Vec<f32>>,
+    vectors: Vec<Embedding>,
     rows: &[usize],
-) -> Option<(DecodedJob, Vec<Vec<f32>>)> {
+) -> Option<(DecodedJob, Vec<Embedding>)> {
     let kept = match &mut decoded.job {
         Job::Embed(job) if job.queries.is_empty() && job.reply.is_none() => {
             let mut at = 0;
@@ -57,8 +58,12 @@ mod tests {
         }
     }
 
-    fn vectors(rows: u8) -> Vec<Vec<f32>> {
-        (0..rows).map(|row| vec![f32::from(row)]).collect()
+    fn vectors(rows: u8) -> Vec<Embedding> {
+        (0..rows).map(f32::from).map(one).collect()
+    }
+
+    fn one(value: f32) -> Embedding {
+        Embedding::Dense(vec![value])
     }
 
     const DOCUMENTS: &str = r#"{"version":"1.0","kind":"embed","collection":"docs","documents":[
@@ -74,7 +79,7 @@ mod tests {
         };
         let ids: Vec<_> = job.documents.iter().map(|it| it.id.to_string()).collect();
         assert_eq!(ids, ["two", "three"]);
-        assert_eq!(rest, [[2.0], [3.0], [4.0]]);
+        assert_eq!(rest, [2.0, 3.0, 4.0].map(one));
         assert!(without_rows(decoded(DOCUMENTS), vectors(5), &[0, 2, 4]).is_none());
     }
 
@@ -83,7 +88,7 @@ mod tests {
         let items = r#""items":[{"point":"1","text":"a"},{"point":"2","text":"b"}]}"#;
         let scored = format!(r#"{{"version":"1.0","kind":"rescore","collection":"docs",{items}"#);
         let (left, rest) = without_rows(decoded(&scored), vectors(2), &[0]).unwrap();
-        assert_eq!(rest, [[1.0]]);
+        assert_eq!(rest, [one(1.0)]);
         assert!(matches!(&left.job, Job::Rescore(job) if job.items.len() == 1));
         let asked = r#"{"version":"1.0","kind":"embed","queries":["a","b"],"reply":"r"}"#;
         assert!(without_rows(decoded(asked), vectors(2), &[0]).is_none());

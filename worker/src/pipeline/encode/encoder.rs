@@ -4,6 +4,7 @@
 //! with its reason, and the others go on.
 
 use contract::digest::Digest;
+use contract::embedding::Embedding;
 use contract::job::{Chunk, Embed, Job, KnownVector, MAX_JOB_BYTES};
 use contract::model::Manifest;
 use contract::names::CollectionName;
@@ -100,7 +101,7 @@ pub(super) enum Encoded {
     /// The model is to be run on these tokens, of which so many at the start belong to a prompt.
     Tokens(Tokens, usize),
     /// The vector came with the job.
-    Known(Vec<f32>),
+    Known(Embedding),
 }
 
 impl Encoder {
@@ -185,13 +186,17 @@ impl Encoder {
             Job::Embed(_) | Job::Delete(_) | Job::Attach(_) => task == Task::Embed,
             Job::Rescore(_) => task == Task::Rescore,
         };
-        if fits {
-            Ok(())
-        } else {
-            Err(Refusal::WrongTask {
+        if !fits {
+            return Err(Refusal::WrongTask {
                 task: task.as_str(),
                 kind: job.kind(),
-            })
+            });
+        }
+        match job {
+            Job::Embed(embed) if !embed.documents.is_empty() => {
+                Ok(self.manifest.check_primary()?)
+            }
+            Job::Embed(_) | Job::Rescore(_) | Job::Delete(_) | Job::Attach(_) => Ok(()),
         }
     }
 
@@ -243,7 +248,7 @@ impl Encoder {
         let is_used = self.rules.given_vectors == GivenVectors::Use
             && embed.fingerprint.as_ref() == Some(&self.manifest.fingerprint);
         if let Some(KnownVector(vector)) = chunk.vector.as_ref().filter(|_| is_used) {
-            return Ok(Encoded::Known(vector.clone()));
+            return Ok(Encoded::Known(Embedding::Dense(vector.clone())));
         }
         let same_tokens = embed.tokenization.as_ref() == Some(&self.tokenization);
         let tokens = if same_tokens && !chunk.token_ids.is_empty() {
@@ -332,7 +337,7 @@ impl Encoder {
 }
 
 /// Separates the rows that the model is to be run on from those that came with their vectors.
-fn separate(jobs: Vec<Rows>) -> (Vec<Row>, Vec<(RowKey, Vec<f32>)>) {
+fn separate(jobs: Vec<Rows>) -> (Vec<Row>, Vec<(RowKey, Embedding)>) {
     let (mut to_run, mut known) = (Vec::new(), Vec::new());
     for (job, rows) in jobs.into_iter().enumerate() {
         for (row, encoded) in rows.into_iter().enumerate() {

@@ -44,6 +44,7 @@ fn manifest(task: Task, dimensions: usize) -> Manifest {
         labels: Vec::new(),
         head: Head::default(),
         special_tokens: SpecialTokens::Token,
+        output: contract::model::Output::Dense,
     };
     Manifest::new("m".parse().unwrap(), identity, Vec::new())
 }
@@ -176,7 +177,7 @@ fn a_vector_that_came_with_its_chunk_is_used_if_it_is_of_the_same_model_and_allo
     let same = with(job.clone(), &json!({ "fingerprint": fingerprint }));
     let (inputs, _) = encode(&embedder(rules()), std::slice::from_ref(&same));
     let key = |row| RowKey { job: 0, row };
-    assert_eq!(inputs.known, [(key(1), vec![1.0])]);
+    assert_eq!(inputs.known, [(key(1), vec![1.0].into())]);
     assert_eq!((inputs.rows[0], ids(&inputs).len()), (2, 1));
     let distrustful = Rules {
         given_vectors: GivenVectors::Embed,

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use contract::embedding::Embedding;
 use contract::job::{Item, Job};
 use contract::model::Manifest;
 use contract::names::{CollectionName, VectorName};
 use contract::score::ScoreField;
 use points::additions::{Addition, Made};
-use qdrant_client::qdrant::Vector;
+use points::point::vector_of;
 use serde_json::json;
 
 use crate::batch::Vectors;
@@ -26,7 +27,7 @@ pub(super) fn additions<'a>(
         let Some((place, items)) = target(&decoded.job) else {
             continue;
         };
-        let addition = |(item, row): (&'a Item, &Vec<f32>)| {
+        let addition = |(item, row): (&'a Item, &Embedding)| {
             Some(Addition {
                 point: item.point.as_deref()?,
                 version: item.version,
@@ -50,11 +51,11 @@ fn target(job: &Job) -> Option<(Place<'_>, &[Item])> {
 }
 
 /// What the output of a row is.
-fn made((_, vector): Place<'_>, job: &Job, row: &[f32], manifest: &Manifest) -> Made {
+fn made((_, vector): Place<'_>, job: &Job, row: &Embedding, manifest: &Manifest) -> Made {
     if let Some(name) = vector {
         return Made::Vector {
             name: name.to_string(),
-            vector: Vector::from(row.to_vec()),
+            vector: vector_of(row.clone()),
         };
     }
     let field = match job {
@@ -63,7 +64,7 @@ fn made((_, vector): Place<'_>, job: &Job, row: &[f32], manifest: &Manifest) -> 
     };
     Made::Score {
         field: field.unwrap_or_else(|| ScoreField::of(&manifest.name)),
-        value: value(&manifest.identity.labels, row),
+        value: value(&manifest.identity.labels, row.values()),
     }
 }
 
