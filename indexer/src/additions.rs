@@ -4,6 +4,7 @@
 //! on condition that these still have the version that was read. A run keeps its cursor, so that one that was interrupted
 //! goes on from there: what it publishes again is the same, byte by byte, and JetStream recognises it.
 
+pub mod fill;
 pub mod pack;
 pub mod record;
 pub mod scroll;
@@ -219,7 +220,7 @@ impl Order<'_> {
                 filter: self.filter.clone(),
             },
             measure: Measure {
-                tokenizer: self.manifest.tokenizer(&self.model.model)?,
+                tokenizer: Some(self.manifest.tokenizer(&self.model.model)?),
                 prefixes: identity.prefixes.clone(),
                 max_tokens: identity.max_tokens,
                 query: self.query.clone(),

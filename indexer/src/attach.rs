@@ -395,6 +395,10 @@ impl Attaching<'_> {
         let created = attachment::create(collection, name, attached.kind, attached.model);
         let created = site.qdrant.create_vector_name(created).await;
         created.with_context(|| failed("make"))?;
+        if let Some(update) = attachment::without_graph(collection, name, attached.kind) {
+            let updated = site.qdrant.update_collection(update).await;
+            updated.with_context(|| failed("take away the graph of"))?;
+        }
         failpoint::pass("attach-created");
         lock.check()?;
         let vectors = site.vectors().await?;

@@ -38,6 +38,7 @@ pub use dry_run::dry_run;
 use plan::{Planned, Planning};
 pub use report::Report;
 
+mod attached;
 mod balance;
 mod config;
 mod copy;

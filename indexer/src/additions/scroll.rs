@@ -20,6 +20,9 @@ const PAGE: u32 = 128;
 /// A text of more bytes than this per token that the model takes is too long, without a tokenizer being asked.
 const MAX_BYTES_PER_TOKEN: usize = 64;
 
+/// Bytes of a token, where nobody has counted them.
+const BYTES_PER_TOKEN: usize = 4;
+
 /// A job, with the points that were passed over before the one after it.
 pub type Ready = (Packed, Counts);
 
@@ -32,7 +35,8 @@ pub struct Selection {
 /// Makes rows of points.
 #[derive(Clone, Debug)]
 pub struct Measure {
-    pub tokenizer: Tokenizer,
+    /// `None` where the model is not at hand: then tokens are estimated.
+    pub tokenizer: Option<Tokenizer>,
     pub prefixes: Prefixes,
     pub max_tokens: usize,
     pub query: Option<String>,
@@ -110,6 +114,18 @@ impl Scroll {
 }
 
 impl Measure {
+    /// A point for a model that is not at hand.
+    pub fn untokenized(point: &RetrievedPoint) -> Option<Row> {
+        let measure = Self {
+            tokenizer: None,
+            prefixes: Prefixes::default(),
+            max_tokens: usize::MAX / MAX_BYTES_PER_TOKEN,
+            query: None,
+            with_heads: true,
+        };
+        measure.row(point)
+    }
+
     /// Tokenizing is work for threads that may be busy.
     async fn rows(self, points: Vec<RetrievedPoint>) -> anyhow::Result<Vec<Option<Row>>> {
         let rows = move || points.par_iter().map(|point| self.row(point)).collect();
@@ -146,13 +162,16 @@ impl Measure {
         if text.len() > self.max_tokens * MAX_BYTES_PER_TOKEN {
             return too_long;
         }
+        let Some(tokenizer) = &self.tokenizer else {
+            return (text.len() / BYTES_PER_TOKEN).max(1);
+        };
         let tokens = match &item.query {
             Some(query) => {
                 let query = format!("{}{query}", self.prefixes.query);
-                let tokens = self.tokenizer.encode_pair(&query, &text);
+                let tokens = tokenizer.encode_pair(&query, &text);
                 tokens.map(|tokens| tokens.ids.len())
             }
-            None => self.tokenizer.encode(&text).map(|ids| ids.len()),
+            None => tokenizer.encode(&text).map(|ids| ids.len()),
         };
         tokens.unwrap_or(too_long)
     }

@@ -4,7 +4,7 @@
 //! the stream itself: look for the first message that is one of them, and look again until it is gone. Sequences only
 //! grow, so that what was passed over need never be looked at again.
 //!
-//! Attach jobs are none of these: they write no document, and a model whose workers never come must not hold up the others.
+//! Attach jobs are told apart: they write no document, and a model whose workers never come must not hold up the others.
 
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -36,6 +36,8 @@ pub enum JobsOf<'a> {
     Run(&'a str),
     /// It names this collection or alias.
     Collection(&'a str),
+    /// It gives points an attached vector, and was published by this run.
+    Attaching(&'a str),
 }
 
 #[derive(Deserialize)]
@@ -56,12 +58,11 @@ impl JobsOf<'_> {
         let Ok(job) = serde_json::from_slice::<JobHead>(payload) else {
             return false;
         };
-        if job.kind.as_deref() == Some(ATTACH) {
-            return false;
-        }
+        let attaches = job.kind.as_deref() == Some(ATTACH);
         match self {
-            Self::Run(run) => job.run.as_deref() == Some(run),
-            Self::Collection(name) => job.collection.as_deref() == Some(name),
+            Self::Run(run) => !attaches && job.run.as_deref() == Some(run),
+            Self::Collection(name) => !attaches && job.collection.as_deref() == Some(name),
+            Self::Attaching(run) => attaches && job.run.as_deref() == Some(run),
         }
     }
 }
@@ -215,6 +216,8 @@ mod tests {
         let attach = br#"{"kind":"attach","run":"r","collection":"docs"}"#;
         assert!(!JobsOf::Run("r").takes_payload(attach));
         assert!(!JobsOf::Collection("docs").takes_payload(attach));
+        assert!(JobsOf::Attaching("r").takes_payload(attach));
+        assert!(!JobsOf::Attaching("r").takes_payload(job));
     }
 
     #[test]

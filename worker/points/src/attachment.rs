@@ -8,13 +8,16 @@
 use contract::model::OutputKind;
 use contract::names::CollectionName;
 use qdrant_client::qdrant::create_vector_name_request::VectorConfig;
+use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
-    CreateVectorNameRequest, DeleteVectorNameRequest, DenseVectorCreationConfig, Distance,
-    MultiVectorComparator, MultiVectorConfig, SparseVectorCreationConfig, UpdateCollection,
+    CreateCollection, CreateVectorNameRequest, DeleteVectorNameRequest, DenseVectorCreationConfig,
+    Distance, HnswConfigDiff, MultiVectorComparator, MultiVectorConfig, SparseVectorCreationConfig,
+    SparseVectorParams, UpdateCollection, VectorParams, VectorParamsDiff, VectorParamsDiffMap,
+    VectorsConfigDiff, vectors_config_diff,
 };
 use serde_json::json;
 
-use crate::vectors::{CollectionVectors, MakerModel, OtherVector, RESERVED, VECTORS};
+use crate::vectors::{Attached, CollectionVectors, MakerModel, OtherVector, RESERVED, VECTORS};
 
 /// First version of Qdrant that gives a collection another vector in place.
 pub const IN_PLACE_SINCE: &str = "1.18";
@@ -39,9 +42,7 @@ pub fn create(
         OutputKind::Dense => dense(None),
         // The weights are the model's own: nothing is known of how rare a term is.
         OutputKind::Sparse => VectorConfig::SparseConfig(SparseVectorCreationConfig::default()),
-        OutputKind::Multi => dense(Some(MultiVectorConfig {
-            comparator: MultiVectorComparator::MaxSim.into(),
-        })),
+        OutputKind::Multi => dense(Some(max_sim())),
     };
     CreateVectorNameRequest {
         collection_name: collection.to_string(),
@@ -49,6 +50,76 @@ pub fn create(
         vector_name: name.to_owned(),
         vector_config: Some(config),
         ..CreateVectorNameRequest::default()
+    }
+}
+
+/// A search by a multivector looks at all points that an earlier stage has found, so that a graph would be of no use: takes
+/// it away. `None` where the vector keeps it.
+#[must_use]
+pub fn without_graph(
+    collection: &CollectionName,
+    name: &str,
+    kind: OutputKind,
+) -> Option<UpdateCollection> {
+    let diff = VectorParamsDiff {
+        hnsw_config: Some(no_graph()),
+        ..VectorParamsDiff::default()
+    };
+    let map = VectorParamsDiffMap {
+        map: [(name.to_owned(), diff)].into(),
+    };
+    (kind == OutputKind::Multi).then(|| UpdateCollection {
+        collection_name: collection.to_string(),
+        vectors_config: Some(VectorsConfigDiff {
+            config: Some(vectors_config_diff::Config::ParamsMap(map)),
+        }),
+        ..UpdateCollection::default()
+    })
+}
+
+/// Adds the vector of an attached model to the request that creates a collection. A dense one lies where `like` does.
+pub(crate) fn add_to(request: &mut CreateCollection, vector: Attached<'_>, like: &VectorParams) {
+    let Attached { name, kind, model } = vector;
+    let dense = VectorParams {
+        size: model.dimensions,
+        distance: distance(model).into(),
+        ..VectorParams::default()
+    };
+    let params = match kind {
+        OutputKind::Dense => VectorParams {
+            size: dense.size,
+            distance: dense.distance,
+            hnsw_config: None,
+            ..*like
+        },
+        OutputKind::Sparse => {
+            let sparse = request.sparse_vectors_config.get_or_insert_default();
+            let params = SparseVectorParams::default();
+            sparse.map.insert(name.to_owned(), params);
+            return;
+        }
+        OutputKind::Multi => VectorParams {
+            hnsw_config: Some(no_graph()),
+            multivector_config: Some(max_sim()),
+            ..dense
+        },
+    };
+    let vectors = request.vectors_config.as_mut();
+    if let Some(Config::ParamsMap(map)) = vectors.and_then(|vectors| vectors.config.as_mut()) {
+        map.map.insert(name.to_owned(), params);
+    }
+}
+
+fn no_graph() -> HnswConfigDiff {
+    HnswConfigDiff {
+        m: Some(0),
+        ..HnswConfigDiff::default()
+    }
+}
+
+fn max_sim() -> MultiVectorConfig {
+    MultiVectorConfig {
+        comparator: MultiVectorComparator::MaxSim.into(),
     }
 }
 
