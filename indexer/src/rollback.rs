@@ -20,7 +20,9 @@ use contract::topology::JOBS;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
+use crate::additions::fill::Fill;
 use crate::config::{Servers, failpoint_fault};
+use crate::generation::carry_over::carrier;
 use crate::generation::collection::{documents, look_up};
 use crate::generation::lock::{Lock, Purpose, silence_fault, skew_fault};
 use crate::generation::move_alias::{Move, next_time};
@@ -68,6 +70,11 @@ pub struct RolledBack {
     pub carried: u64,
     /// Texts that the model of the collection had to embed again.
     pub embedded: u64,
+    /// Attached vectors that the collection does not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_attached: Vec<String>,
+    /// Points that were published for the workers of attached models.
+    pub attaching: u64,
     /// Texts that it could not embed: they are dead letters of the run `carried-<run>`.
     pub left: u64,
 }
@@ -89,11 +96,16 @@ impl Outcome for RolledBack {
     /// generation further back.
     fn complaints(&self) -> Vec<String> {
         let (from, to, left) = (&self.from, &self.to, self.left);
+        let lost = self.not_attached.iter().map(|name| {
+            format!(
+                "`{to}` does not have vector `{name}`, which was attached to `{from}`; `indexer attach` computes it again"
+            )
+        });
         let complaint = format!(
             "{left} texts of `{from}` were written since and are not in `{to}`, whose model could not embed them; they \
              are dead letters, see `indexer dlq ls`"
         );
-        (left > 0).then_some(complaint).into_iter().collect()
+        (left > 0).then_some(complaint).into_iter().chain(lost).collect()
     }
 }
 
@@ -136,6 +148,7 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let moved = Lock::holding(bucket, Purpose::Change, &config.alias, silence, begin);
     let (stored, resumed) = moved.await?;
     let mut report = rolled_back(stored.record.clone(), resumed, false);
+    let run = carrier(&stored.record.run);
     let carried = context.end_rollback(stored).await;
     let carried = carried.with_context(|| {
         format!(
@@ -149,6 +162,18 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
         "alias `{}` points to `{serves}` again",
         report.alias
     );
+    let vectors = async |name| anyhow::Ok(context.points(name).schema().await?.vectors);
+    let (from, to) = (vectors(&report.from).await?, vectors(&report.to).await?);
+    let lost = from.attached().filter(|it| to.attached_as(it.name).is_none());
+    report.not_attached = lost.map(|it| it.name.to_owned()).collect();
+    let fill = Fill {
+        context,
+        from: Some(context.points(&report.from)),
+        to: context.points(&report.to),
+        run: &run,
+        addressed: context.alias,
+    };
+    report.attaching = fill.all().await?.values().map(|filled| filled.published).sum();
     (report.carried, report.left) = (carried.carried, carried.left);
     report.embedded = carried.published;
     Ok(report)
@@ -163,6 +188,8 @@ fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {
         dry_run,
         carried: 0,
         embedded: 0,
+        not_attached: Vec::new(),
+        attaching: 0,
         left: 0,
     }
 }
