@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::JOBS;
+use points::attachment;
 use runtime::settings::ConfigFault;
 use serde::Serialize;
 
@@ -162,10 +163,7 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
         "alias `{}` points to `{serves}` again",
         report.alias
     );
-    let vectors = async |name| anyhow::Ok(context.points(name).schema().await?.vectors);
-    let (from, to) = (vectors(&report.from).await?, vectors(&report.to).await?);
-    let lost = from.attached().filter(|it| to.attached_as(it.name).is_none());
-    report.not_attached = lost.map(|it| it.name.to_owned()).collect();
+    report.not_attached = reserve_lost(context, &report).await?;
     let fill = Fill {
         context,
         from: Some(context.points(&report.from)),
@@ -177,6 +175,29 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     (report.carried, report.left) = (carried.carried, carried.left);
     report.embedded = carried.published;
     Ok(report)
+}
+
+/// The attached vectors that the collection does not have. Their names are reserved there, so that workers of their models
+/// which still have jobs find nothing to do, and refuse nothing.
+async fn reserve_lost(
+    context: AliasContext<'_>,
+    report: &RolledBack,
+) -> anyhow::Result<Vec<String>> {
+    let from = context.points(&report.from).schema().await?.vectors;
+    let mut lost = Vec::new();
+    for vector in from.others() {
+        let to = context.points(&report.to).schema().await?.vectors;
+        if vector.attached().is_none() || to.attached_as(&vector.name).is_some() {
+            continue;
+        }
+        lost.push(vector.name.clone());
+        if to.owner(&vector.name).is_none() {
+            let request = attachment::reserve(&report.to, &to, vector);
+            let reserved = context.qdrant.update_collection(request).await;
+            reserved.with_context(|| format!("failed to reserve vector `{}`", vector.name))?;
+        }
+    }
+    Ok(lost)
 }
 
 fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {

@@ -105,19 +105,16 @@ async fn another_primary_model_keeps_what_others_have_made_of_the_texts() -> any
     rebuild(&scene.bed, &source, &[]).await?.done();
     assert!(second.process.terminate().await?.success());
     scene.indexer(&["provision", "--lanes", "--model", &scene.third]).await?;
-    let third = ["--model", &scene.third, "--collections", "nothing-yet"];
-    drop(third);
     let alias = scene.bed.stack.collection.clone();
-    let generation = ["--model", &scene.third];
-    let mut from = without_source(&scene.bed, &["--from-collection", &alias]);
-    from.args(generation);
-    let rebuilding = tokio::spawn(ended(from));
-    let worker = scene.third_worker().await?;
-    let report = rebuilding.await??;
+    let generation = format!("{alias}--new");
+    let third = ["--model", &scene.third, "--collections", &generation];
+    let worker = scene.bed.stack.worker("third", &third).await?;
+    let from = ["--from-collection", &alias, "--run-id", "new", "--model", &scene.third];
+    let report = ended(without_source(&scene.bed, &from)).await?;
     let found = gate(report.done(), "vector second");
     assert!(found.starts_with("8 points reused, 0 published, 0 lack it"), "{found}");
     for worker in [primary, worker] {
-        drop(worker.process.terminate().await);
+        assert!(worker.process.terminate().await?.success());
     }
     scene.bed.end().await
 }
@@ -142,7 +139,7 @@ async fn a_rollback_to_a_generation_without_the_vector_says_so() -> anyhow::Resu
     // Jobs that still name the alias find nothing to do.
     scene.write_documents(1).await?;
     scene.bed.drained().await?;
-    scene.drain_second_after_rollback().await?;
+    scene.drain_second().await?;
     assert!(scene.bed.dead_letters().await?.is_empty());
     assert!(primary.process.terminate().await?.success());
     scene.bed.end().await
