@@ -81,7 +81,7 @@ async fn a_text_that_the_attached_model_does_not_take_is_a_dead_letter_and_its_n
 -> anyhow::Result<()> {
     let scene = Scene::start().await?;
     scene.attach(&[]).await?;
-    let long = "word ".repeat(100);
+    let long = "a ".repeat(40);
     scene
         .bed
         .publish_document("d", 1, &["a short text", &long, "another one"])

@@ -55,7 +55,7 @@ impl Scene {
     }
 
     pub(crate) async fn on(bed: Bed, provision: &[&str]) -> anyhow::Result<Self> {
-        let second = stage("second", &["--max-tokens", "64"]).await?;
+        let second = stage("second", &["--max-tokens", "32"]).await?;
         let third = stage("third", &["--document-prompt", "passage: "]).await?;
         let lanes = ["provision", "--lanes", "--model", &second];
         bed.stack.indexer(&[&lanes, provision].concat()).await?;

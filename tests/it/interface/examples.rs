@@ -29,6 +29,9 @@ async fn publish(bed: &Bed, example: &Value) -> anyhow::Result<()> {
     if job["collection"].is_string() {
         job["collection"] = json!(bed.stack.collection);
     }
+    if job["kind"] == "attach" {
+        job["fingerprint"] = json!(bed.manifest.fingerprint);
+    }
     let mut headers = HeaderMap::new();
     for (name, value) in example["headers"].as_object().into_iter().flatten() {
         headers.insert(name.as_str(), value.as_str().unwrap_or_default());
