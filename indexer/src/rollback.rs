@@ -106,7 +106,11 @@ impl Outcome for RolledBack {
             "{left} texts of `{from}` were written since and are not in `{to}`, whose model could not embed them; they \
              are dead letters, see `indexer dlq ls`"
         );
-        (left > 0).then_some(complaint).into_iter().chain(lost).collect()
+        (left > 0)
+            .then_some(complaint)
+            .into_iter()
+            .chain(lost)
+            .collect()
     }
 }
 
@@ -171,7 +175,12 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
         run: &run,
         addressed: context.alias,
     };
-    report.attaching = fill.all().await?.values().map(|filled| filled.published).sum();
+    report.attaching = fill
+        .all()
+        .await?
+        .values()
+        .map(|filled| filled.published)
+        .sum();
     (report.carried, report.left) = (carried.carried, carried.left);
     report.embedded = carried.published;
     Ok(report)

@@ -8,9 +8,9 @@ use async_nats::jetstream::{self, consumer::PullConsumer};
 use contract::field;
 use contract::job::Job;
 use contract::topology::{DLQ, JOBS, Lane, header};
+use points::payload::vector;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{RetrievedPoint, ScrollPointsBuilder, point_id::PointIdOptions};
-use points::payload::vector;
 use tests::{flag, integer, terms, text};
 
 use crate::message::COLLECTION;
@@ -197,10 +197,7 @@ fn value(headers: &HeaderMap, name: &str) -> String {
 ///
 /// # Errors
 /// If JetStream refuses.
-pub(crate) async fn jobs(
-    jetstream: &jetstream::Context,
-    lanes: &[Lane],
-) -> anyhow::Result<Jobs> {
+pub(crate) async fn jobs(jetstream: &jetstream::Context, lanes: &[Lane]) -> anyhow::Result<Jobs> {
     let stream = jetstream.get_stream(JOBS).await?;
     let state = &stream.cached_info().state;
     let mut jobs = Jobs {

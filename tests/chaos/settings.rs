@@ -90,7 +90,11 @@ impl Settings {
 
     /// Worker processes, those of the attached model included, which come last.
     pub(crate) fn processes(&self) -> usize {
-        let attached = if self.attached { self.workers.div_ceil(2) } else { 0 };
+        let attached = if self.attached {
+            self.workers.div_ceil(2)
+        } else {
+            0
+        };
         self.workers + attached
     }
 

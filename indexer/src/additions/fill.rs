@@ -160,7 +160,9 @@ impl Filling<'_> {
         let Some(from) = self.from else {
             return Ok(known);
         };
-        let digests = page.iter().filter_map(|it| Some((id(it), text(it, field::DIGEST)?)));
+        let digests = page
+            .iter()
+            .filter_map(|it| Some((id(it), text(it, field::DIGEST)?)));
         let digests: HashMap<_, _> = digests.collect();
         let found = from.get(digests.keys().map(String::as_str), &[field::DIGEST], true);
         for point in found.await? {

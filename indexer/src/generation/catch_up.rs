@@ -226,12 +226,12 @@ impl CatchUp<'_> {
                 return None;
             }
             let primary = NamedVectors::default().add_vector(name, vector(point, name)?);
-            attached.iter().fold(primary, |vectors, name| {
-                match named_vector(point, name) {
+            attached
+                .iter()
+                .fold(primary, |vectors, name| match named_vector(point, name) {
                     Some(vector) => vectors.add_vector(name, vector),
                     None => vectors,
-                }
-            })
+                })
         };
         let vectors = Vectors {
             vectors_options: Some(VectorsOptions::Vectors(vectors)),

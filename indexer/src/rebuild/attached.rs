@@ -4,8 +4,6 @@
 //! known. When the ledger is even they are put in service, what the serving collection has made of the same texts is copied,
 //! and the rest is published and awaited. What is carried over later brings its vectors along, or gets them by the last look.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context as _;
 use contract::field;
 use contract::names::ModelName;
@@ -58,10 +56,10 @@ impl Rebuild<'_> {
             return Ok(());
         }
         self.await_attached(&models).await?;
-        let filled = self.fill().await?;
+        self.fill().await?;
         failpoint::pass("rebuild-attaching");
         self.await_attached(&models).await?;
-        for (name, filled) in filled {
+        for (name, filled) in self.filled.clone() {
             let gate = self.attached_gate(&name, filled).await?;
             self.judge(gate)?;
         }
@@ -69,7 +67,7 @@ impl Rebuild<'_> {
     }
 
     /// Fills in what points of the generation lack.
-    pub async fn fill(&self) -> anyhow::Result<BTreeMap<String, Filled>> {
+    pub async fn fill(&mut self) -> anyhow::Result<()> {
         let record = self.record();
         let fill = Fill {
             context: self.context,
@@ -78,13 +76,17 @@ impl Rebuild<'_> {
             run: &record.run,
             addressed: &record.generation,
         };
-        let filled = fill.all().await?;
-        for (name, Filled { reused, published, .. }) in &filled {
-            if reused + published > 0 {
-                note(&format!("vector {name}: {reused} points reused, {published} published"));
+        let found = fill.all().await?;
+        for (name, found) in found {
+            if found.reused + found.published > 0 {
+                note(&format!(
+                    "vector {name}: {} points reused, {} published",
+                    found.reused, found.published
+                ));
             }
+            self.filled.entry(name).or_default().add(found);
         }
-        Ok(filled)
+        Ok(())
     }
 
     async fn put_in_service(&self) -> anyhow::Result<()> {
@@ -135,14 +137,21 @@ impl Rebuild<'_> {
     pub async fn attached_gate(&self, name: &str, filled: Filled) -> anyhow::Result<Gate> {
         let lacking = self.lacking_of_run(name).await?;
         let limit = self.config.limits.max_dead_letters;
-        let Filled { reused, published, .. } = filled;
+        let Filled {
+            reused, published, ..
+        } = filled;
         let run = &self.record().run;
         let finding = format!(
             "{reused} points reused, {published} published, {lacking} lack it, {limit} are allowed \
              (--max-dead-letters); see `indexer dlq ls --run {run}`, replay them and run the rebuild again"
         );
         let gate = format!("vector {name}");
-        Ok(Gate::at_most(&gate, as_double(lacking), as_double(limit), finding))
+        Ok(Gate::at_most(
+            &gate,
+            as_double(lacking),
+            as_double(limit),
+            finding,
+        ))
     }
 }
 

@@ -205,7 +205,10 @@ impl Planning<'_> {
         let target = self.context.target().await?;
         let vectors = self.context.points(&target).schema().await?.vectors;
         let others = vectors.others().iter();
-        Ok(others.filter(|it| it.attached().is_some()).cloned().collect())
+        Ok(others
+            .filter(|it| it.attached().is_some())
+            .cloned()
+            .collect())
     }
 
     /// Digest of everything that shapes the generation: the content of the sources, how they are cut, the model.

@@ -11,7 +11,9 @@ use crate::rebuild::{corpus, ended, qdrant, rebuild, serving, without_source};
 fn gate<'a>(report: &'a Value, name: &str) -> &'a str {
     let gates = report["gates"].as_array().expect("a report has gates");
     let found = gates.iter().find(|gate| gate["name"] == name);
-    found.expect("the gate was asked")["finding"].as_str().unwrap_or_default()
+    found.expect("the gate was asked")["finding"]
+        .as_str()
+        .unwrap_or_default()
 }
 
 impl Scene {
@@ -22,8 +24,8 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a_rebuild_reuses_attached_vectors_and_computes_only_the_missing_ones()
--> anyhow::Result<()> {
+async fn a_rebuild_reuses_attached_vectors_and_computes_only_the_missing_ones() -> anyhow::Result<()>
+{
     let scene = Scene::start().await?;
     scene.attach(&[]).await?;
     let primary = scene.bed.stack.worker("primary", &[]).await?;
@@ -32,7 +34,10 @@ async fn a_rebuild_reuses_attached_vectors_and_computes_only_the_missing_ones()
     let mut source = corpus(30);
     let report = rebuild(&scene.bed, &source, &[]).await?;
     let found = gate(report.done(), "vector second");
-    assert!(found.starts_with("0 points reused, 30 published, 0 lack it"), "{found}");
+    assert!(
+        found.starts_with("0 points reused, 30 published, 0 lack it"),
+        "{found}"
+    );
     let all = scene.count().await?;
     scene.assert_complete(all).await?;
     assert!(attached.process.terminate().await?.success());
@@ -40,7 +45,10 @@ async fn a_rebuild_reuses_attached_vectors_and_computes_only_the_missing_ones()
     // Nobody serves the attached model: what were to be computed would not come.
     let report = rebuild(&scene.bed, &source, &["--run-id", "again"]).await?;
     let found = gate(report.done(), "vector second");
-    assert!(found.starts_with("30 points reused, 0 published, 0 lack it"), "{found}");
+    assert!(
+        found.starts_with("30 points reused, 0 published, 0 lack it"),
+        "{found}"
+    );
     scene.assert_complete(all).await?;
 
     // A text that has moved brings its vector along; a new one, and one whose vector is gone, are computed.
@@ -81,7 +89,10 @@ async fn a_rebuild_without_workers_of_the_attached_model_stops_and_goes_on_later
     let mut command = crate::rebuild::command(&scene.bed, &source, &["--stall-limit", "2s"])?;
     let stalled = command.output().await?;
     let said = String::from_utf8_lossy(&stalled.stderr).into_owned();
-    assert!(!stalled.status.success() && said.contains("is a worker running?"), "{said}");
+    assert!(
+        !stalled.status.success() && said.contains("is a worker running?"),
+        "{said}"
+    );
     assert_eq!(serving(&scene.bed).await?, before, "the alias still serves");
     let second = ["--model", &scene.second];
     let attached = scene.bed.stack.worker("second", &second).await?;
@@ -100,19 +111,35 @@ async fn another_primary_model_keeps_what_others_have_made_of_the_texts() -> any
     let scene = Scene::start().await?;
     scene.attach(&[]).await?;
     let primary = scene.bed.stack.worker("primary", &[]).await?;
-    let second = scene.bed.stack.worker("second", &["--model", &scene.second]).await?;
+    let second = scene
+        .bed
+        .stack
+        .worker("second", &["--model", &scene.second])
+        .await?;
     let source = corpus(8);
     rebuild(&scene.bed, &source, &[]).await?.done();
     assert!(second.process.terminate().await?.success());
-    scene.indexer(&["provision", "--lanes", "--model", &scene.third]).await?;
+    scene
+        .indexer(&["provision", "--lanes", "--model", &scene.third])
+        .await?;
     let alias = scene.bed.stack.collection.clone();
     let generation = format!("{alias}--new");
     let third = ["--model", &scene.third, "--collections", &generation];
     let worker = scene.bed.stack.worker("third", &third).await?;
-    let from = ["--from-collection", &alias, "--run-id", "new", "--model", &scene.third];
+    let from = [
+        "--from-collection",
+        &alias,
+        "--run-id",
+        "new",
+        "--model",
+        &scene.third,
+    ];
     let report = ended(without_source(&scene.bed, &from)).await?;
     let found = gate(report.done(), "vector second");
-    assert!(found.starts_with("8 points reused, 0 published, 0 lack it"), "{found}");
+    assert!(
+        found.starts_with("8 points reused, 0 published, 0 lack it"),
+        "{found}"
+    );
     for worker in [primary, worker] {
         assert!(worker.process.terminate().await?.success());
     }
@@ -125,7 +152,9 @@ async fn a_rollback_to_a_generation_without_the_vector_says_so() -> anyhow::Resu
     let primary = scene.bed.stack.worker("primary", &[]).await?;
     let source = corpus(4);
     rebuild(&scene.bed, &source, &[]).await?.done();
-    rebuild(&scene.bed, &source, &["--run-id", "second"]).await?.done();
+    rebuild(&scene.bed, &source, &["--run-id", "second"])
+        .await?
+        .done();
     scene.attach(&[]).await?;
     let mut rollback = scene.bed.stack.program("indexer");
     let alias = scene.bed.stack.collection.clone();
@@ -135,7 +164,10 @@ async fn a_rollback_to_a_generation_without_the_vector_says_so() -> anyhow::Resu
     let report: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!(report["not_attached"], json!([NAME]), "{report}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("`indexer attach` computes it again"), "{said}");
+    assert!(
+        said.contains("`indexer attach` computes it again"),
+        "{said}"
+    );
     // Jobs that still name the alias find nothing to do.
     scene.write_documents(1).await?;
     scene.bed.drained().await?;

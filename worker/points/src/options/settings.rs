@@ -23,8 +23,8 @@ use qdrant_client::qdrant::{
 use super::fields::{Changes, FIELDS, field};
 use super::index::PayloadIndex;
 use super::{INDEX, NO_INDEX, OWN_METADATA, Record, Retrieval, quantization};
-use crate::collection::{self, MODEL, PAYLOAD_INDEXES, SEARCH};
 use crate::attachment;
+use crate::collection::{self, MODEL, PAYLOAD_INDEXES, SEARCH};
 use crate::vectors::{CollectionVectors, OtherVector, RESERVED};
 
 /// Links of a node of the graph where nobody says: the server's default.
