@@ -7,7 +7,7 @@ use contract::embedding::Embedding;
 use contract::tokenizer::Tokenizer;
 use fixtures::stack::Tools;
 use runtime::model_dir::ModelDir;
-use worker::batch::RowKey;
+use worker::batch::{Reading, RowKey};
 use worker::config::{ModelConfig, Provider, SessionConfig};
 use worker::load::load;
 use worker::plan::{Row, fill};
@@ -45,7 +45,7 @@ impl Reference {
         let loaded = load(&model, &session, Instant::now())?;
         Ok(Self {
             session: loaded.session,
-            tokenizer: loaded.tokenizer,
+            tokenizer: loaded.texts.tokenizer,
             prefix: loaded.manifest.identity.prefixes.document,
         })
     }
@@ -62,7 +62,7 @@ impl Reference {
                 key,
                 token_ids,
                 type_ids: Vec::new(),
-                prompt: 0,
+                reading: Reading::default(),
             }],
             self.tokenizer.padding_id(),
         );

@@ -20,6 +20,7 @@ mod encryption;
 mod evaluation;
 mod hybrid;
 mod interface;
+mod kinds;
 mod leases;
 mod logins;
 mod manifests;

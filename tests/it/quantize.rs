@@ -14,7 +14,7 @@ use contract::tokenizer::Tokenizer;
 use runtime::model_dir::ModelDir;
 use serde_json::Value;
 use tests::tools;
-use worker::batch::{RowKey, Tensor};
+use worker::batch::{Reading, RowKey, Tensor};
 use worker::config::{ModelConfig, Provider, SessionConfig};
 use worker::graph::proto::{EXTERNAL, StringStringEntryProto};
 use worker::graph::{Graph, Model};
@@ -124,7 +124,7 @@ fn tensors(tokenizer: &Tokenizer, texts: &[String], longest: usize) -> anyhow::R
             key: RowKey { job: 0, row },
             token_ids,
             type_ids: Vec::new(),
-            prompt: 0,
+            reading: Reading::default(),
         })
     });
     let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
@@ -163,7 +163,7 @@ fn loaded(model: &Path, session: &SessionConfig) -> anyhow::Result<Loaded> {
 async fn embed(model: &Path, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>> {
     let mut loaded = loaded(model, &device().await?)?;
     let longest = loaded.manifest.identity.max_tokens;
-    let tensors = tensors(&loaded.tokenizer, texts, longest)?;
+    let tensors = tensors(&loaded.texts.tokenizer, texts, longest)?;
     run(&mut loaded.session, &tensors)
 }
 

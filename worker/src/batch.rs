@@ -2,10 +2,12 @@
 //! chunks (document by document), of its queries or of its items. The vector of an item is its scores, a dense one with a
 //! number for each label of the model.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use contract::embedding::Embedding;
 use contract::job::Job;
-use ndarray::Array2;
+use ndarray::{Array2, Axis, Slice};
 
 use crate::error::Refusal;
 
@@ -47,12 +49,23 @@ pub struct Tensor {
     pub rows: Vec<RowKey>,
     /// Tokens of each row without padding.
     pub lengths: Vec<usize>,
-    /// Tokens at the start of each row that belong to a prompt, as far as pooling asks for them; empty where all are 0.
-    pub prompts: Vec<usize>,
+    /// How each row is read; empty where all are read as a document without a prompt.
+    pub readings: Vec<Reading>,
     /// Token ids `[rows, longest row]`, padded on the right.
     pub input_ids: Array2<i64>,
     /// Token types of the same shape; `None` where all are 0, as for single texts.
     pub type_ids: Option<Array2<i64>>,
+}
+
+/// What attention and pooling have to know of a row beside its tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Tokens at its start that belong to a prompt, where pooling leaves them out.
+    pub prompt: usize,
+    /// Tokens at its end that a query was filled up with, and to which no other token attends.
+    pub unattended: usize,
+    /// Whether it is a query, of which every token has a vector; of a document some may have none.
+    pub is_query: bool,
 }
 
 /// Names a row: job in the batch, row in the job.
@@ -98,6 +111,36 @@ impl Tensor {
     /// Tokens that are computed.
     pub fn padded_tokens(&self) -> usize {
         self.input_ids.len()
+    }
+
+    /// How a row is read.
+    pub fn reading(&self, row: usize) -> Reading {
+        self.readings.get(row).copied().unwrap_or_default()
+    }
+
+    /// Tokens of a row to which others attend.
+    pub fn attended(&self, row: usize) -> usize {
+        self.lengths[row].saturating_sub(self.reading(row).unattended)
+    }
+
+    /// Its two halves, unless it has a single row.
+    pub fn halves(&self) -> Option<(Self, Self)> {
+        let (middle, end) = (self.rows.len() / 2, self.rows.len());
+        (middle > 0).then(|| (self.part(0..middle), self.part(middle..end)))
+    }
+
+    /// Some rows of it, as long as all of them.
+    fn part(&self, rows: Range<usize>) -> Self {
+        let lines = Slice::from(rows.clone());
+        let cut = |matrix: &Array2<i64>| matrix.slice_axis(Axis(0), lines).to_owned();
+        let readings = self.readings.get(rows.clone());
+        Self {
+            rows: self.rows[rows.clone()].to_vec(),
+            lengths: self.lengths[rows].to_vec(),
+            readings: readings.unwrap_or_default().to_vec(),
+            input_ids: cut(&self.input_ids),
+            type_ids: self.type_ids.as_ref().map(cut),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use runtime::settings::ConfigFault;
 
-use crate::batch::{RowKey, Tensor};
-use crate::calibration::{Calibration, Measured, device};
+use crate::batch::{Reading, RowKey, Tensor};
+use crate::calibration::{Calibration, TensorSpeed, device};
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::load::load;
@@ -64,7 +64,7 @@ pub fn calibrate(config: &CalibrateConfig) -> anyhow::Result<Calibration> {
     let trial = Trial {
         provider,
         longest,
-        padding_id: loaded.tokenizer.padding_id(),
+        padding_id: loaded.texts.tokenizer.padding_id(),
         duration: config.duration,
     };
     let others = (1..config.session.sessions()).map(|_| loaded.factory.load());
@@ -93,7 +93,7 @@ struct Trial {
 
 impl Trial {
     /// Measures the best rate of each size that the device can take.
-    fn measure(self, engines: &mut [impl Engine + Send]) -> Result<Vec<Measured>, EmbedError> {
+    fn measure(self, engines: &mut [impl Engine + Send]) -> Result<Vec<TensorSpeed>, EmbedError> {
         let deadline = Instant::now() + self.duration;
         let tokens = self.affordable(engines)?;
         let sizes = self.sizes().iter().copied().filter(|size| *size <= tokens);
@@ -115,7 +115,7 @@ impl Trial {
             }
             sizes = kept;
         }
-        let measured = sizes.into_iter().map(|(tensor_tokens, _, best)| Measured {
+        let measured = sizes.into_iter().map(|(tensor_tokens, _, best)| TensorSpeed {
             tensor_tokens,
             tokens_per_second: best,
         });
@@ -155,7 +155,7 @@ impl Trial {
             key: RowKey { job: 0, row },
             token_ids: vec![self.padding_id; tokens],
             type_ids: Vec::new(),
-            prompt: 0,
+            reading: Reading::default(),
         };
         let lengths = lengths(tokens, self.longest).into_iter().enumerate();
         let shapes = self.provider.shapes(size, self.longest);
@@ -226,7 +226,7 @@ pub fn run_all<E: Send>(
 }
 
 /// Chooses the default, unless another size is clearly better; then the smallest that is about as good as the best.
-fn choose(measured: &[Measured], default: usize) -> Measured {
+fn choose(measured: &[TensorSpeed], default: usize) -> TensorSpeed {
     let best = measured.iter().map(|it| it.tokens_per_second);
     let best = best.fold(0.0, f64::max);
     let default = measured.iter().find(|it| it.tensor_tokens == default);
@@ -279,7 +279,7 @@ mod tests {
     fn of_sizes_that_are_as_good_the_smallest_is_taken() {
         let of = |rates: [f64; 3]| {
             let sizes = [256, 512, 1_024].into_iter().zip(rates);
-            let measured = sizes.map(|(tensor_tokens, tokens_per_second)| Measured {
+            let measured = sizes.map(|(tensor_tokens, tokens_per_second)| TensorSpeed {
                 tensor_tokens,
                 tokens_per_second,
             });

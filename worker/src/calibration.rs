@@ -33,11 +33,11 @@ pub struct Calibration {
     /// Tokens per second with this size.
     pub tokens_per_second: f64,
     /// All sizes that were tried.
-    pub measured: Vec<Measured>,
+    pub measured: Vec<TensorSpeed>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct TensorSpeed {
     /// Padded tokens of one call of the model.
     pub tensor_tokens: usize,
     /// Tokens per second.

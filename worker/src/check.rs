@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Instant;
 
 use clap::Args;
-use contract::model::{Manifest, SpecialTokens};
+use contract::model::{Identity, Manifest, Output, SpecialTokens};
 use contract::names::CollectionName;
 use contract::topology::{JOBS, Lane, Task};
 use points::connect::{OLDEST, QdrantConfig};
@@ -107,7 +107,7 @@ fn described(manifest: &Manifest) -> String {
     let prefixes = &identity.prefixes;
     let mut parts = vec![
         format!("fingerprint {}", fingerprint.short()),
-        format!("{} dimensions", identity.dimensions),
+        kind(identity),
         format!("at most {} tokens", identity.max_tokens),
         format!("query prompt {:?}", prefixes.query),
         format!("document prompt {:?}", prefixes.document),
@@ -124,6 +124,37 @@ fn described(manifest: &Manifest) -> String {
         parts.push(format!("beside other texts {}", measured.invariance));
     }
     parts.join(", ")
+}
+
+/// Which kind of vectors a model makes, and how.
+fn kind(identity: &Identity) -> String {
+    let dimensions = identity.dimensions;
+    match &identity.output {
+        Output::Dense => format!("{dimensions} dimensions"),
+        Output::Sparse(terms) => {
+            let queries = match &terms.query_weights {
+                Some(file) => format!("the table `{file}`"),
+                None => "the model".to_owned(),
+            };
+            format!(
+                "sparse vectors of at most {} of {dimensions} terms above {}, {} special tokens left out, queries by {queries}",
+                terms.most,
+                terms.threshold,
+                terms.excluded.len()
+            )
+        }
+        Output::Multi(late) => {
+            let expansion = match late.expansion {
+                Some(_) => "filled up",
+                None => "not filled up",
+            };
+            format!(
+                "multivectors of {dimensions} dimensions, queries of {} tokens, {expansion}, {} tokens skipped in documents",
+                late.query_tokens,
+                late.skipped.len()
+            )
+        }
+    }
 }
 
 async fn check_nats(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding> {

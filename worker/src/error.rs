@@ -90,6 +90,20 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether one text is to blame, and others of the same job may be done without it.
+    pub fn is_of_row(&self) -> bool {
+        matches!(
+            self,
+            Self::Tokenizer(_)
+                | Self::TooLong { .. }
+                | Self::UnknownToken { .. }
+                | Self::UnsoundVector { .. }
+                | Self::RowFailed { .. }
+        )
+    }
+}
+
 /// A job that this worker may not do is given back, because another one may: while the settings of a fleet are being
 /// changed, old workers run beside new ones. It is given up at this delivery, after about a quarter of an hour, which
 /// leaves it some more for outages.

@@ -1,7 +1,8 @@
 //! The graph: reads and edits ONNX files without a runtime.
 //!
 //! [`proto`] has the messages of the file. [`int8`] and [`fp16`] quantize a [`Model`] when it is staged; [`pooling`] puts
-//! the pooling into it when it is loaded onto a GPU. [`products`] counts its matrix products.
+//! the pooling into it when it is loaded onto a GPU, and [`terms`] the maximum over the logits of a masked language model on any
+//! device. [`products`] counts its matrix products.
 
 pub mod fp16;
 pub mod int8;
@@ -9,10 +10,13 @@ pub mod model;
 mod node;
 pub mod pooling;
 pub mod products;
+pub mod projection;
 pub mod proto;
 mod tensor;
 mod tensors;
+pub mod terms;
 mod types;
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -79,6 +83,10 @@ pub enum EditError {
     Weight { weight: String, problem: String },
     #[error("it has no output with token vectors `[rows, tokens, hidden]`")]
     NoTokenVectors,
+    #[error(
+        "it has no output `logits` `[rows, tokens, vocabulary]`; export it for the task fill-mask"
+    )]
+    NoLogits,
     #[error("it would have {bytes} bytes, one file holds less than 2 GiB")]
     TooLarge { bytes: usize },
 }

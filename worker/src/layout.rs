@@ -5,6 +5,7 @@
 
 mod error;
 mod graphs;
+mod kinds;
 mod limits;
 mod modules;
 mod prompts;
@@ -12,7 +13,7 @@ mod scores;
 
 use std::path::{Path, PathBuf};
 
-use contract::model::{Activation, Dtype, Head, Pooling, Prefixes, TOKENIZER};
+use contract::model::{Activation, Dtype, Head, OutputKind, Pooling, Prefixes, TOKENIZER};
 use contract::topology::Task;
 use serde_json::Value;
 
@@ -20,6 +21,8 @@ use crate::graph::Graph;
 pub use error::LayoutError;
 use graphs::find_graph;
 pub(crate) use graphs::{external_data, graphs};
+pub(crate) use kinds::{ARTIFACT, QUERY_WEIGHTS};
+pub use kinds::{Stated, StatedTerms, StatedTokens};
 pub(crate) use modules::module_files;
 pub use prompts::usual;
 use scores::{activation, labels};
@@ -69,6 +72,8 @@ pub struct Layout {
     pub activation: Activation,
     /// Names of the labels of a rescorer, in order; empty where there is only one.
     pub labels: Vec<String>,
+    /// Which kind of vectors the model makes.
+    pub stated: Stated,
 }
 
 /// What options say in place of a directory.
@@ -78,6 +83,7 @@ pub struct Given<'a> {
     pub onnx: Option<&'a str>,
     pub max_tokens: Option<usize>,
     pub pooling: Option<Pooling>,
+    pub kind: Option<OutputKind>,
 }
 
 impl Layout {
@@ -86,13 +92,19 @@ impl Layout {
         let onnx = find_graph(directory, given.onnx)?;
         let config = json(directory, CONFIG)?.ok_or_else(|| missing(directory, CONFIG))?;
         let task = task(&config);
-        let modules = read_modules(directory, task, given.pooling)?;
+        let stated = stated(directory, (&config, task), given)?;
+        let modules = read_modules(directory, (task, &stated), given.pooling)?;
         let graph = Graph::read(&directory.join(&onnx))?;
         let transformer = modules::transformer(directory)?;
-        let limit = limits::limit(directory, (&config, &transformer), given.max_tokens)?;
+        let limit = match (&stated, given.max_tokens) {
+            (Stated::Multi(late), None) if late.document_tokens.is_some() => {
+                limits::document(&config, late.document_tokens.unwrap_or_default())
+            }
+            (_, given) => limits::limit(directory, (&config, &transformer), given)?,
+        };
         let prompts = prompts::prompts(directory)?;
         Ok(Self {
-            files: files(directory, &onnx, &graph, &modules.head)?,
+            files: files(directory, &onnx, &graph, (&modules.head, &stated))?,
             dtype: graph.dtype,
             directory: directory.to_owned(),
             onnx,
@@ -104,7 +116,9 @@ impl Layout {
             other_prompts: prompts.others,
             max_tokens: limit.tokens,
             limit_stated_by: limit.stated_by,
-            says_normalize: task == Task::Rescore || !modules::is_plain(directory),
+            says_normalize: task == Task::Rescore
+                || stated.kind() != OutputKind::Dense
+                || !modules::is_plain(directory),
             counts_from_padding: limits::counts_from_padding(&config),
             lowercases: lowercases(directory, &transformer)?,
             original_name: config["_name_or_path"]
@@ -113,19 +127,45 @@ impl Layout {
                 .to_owned(),
             activation: activation(&config, task),
             labels: labels(&config, task),
+            stated,
         })
+    }
+}
+
+fn stated(
+    directory: &Path,
+    (config, task): (&Value, Task),
+    given: Given<'_>,
+) -> Result<Stated, LayoutError> {
+    match (task, given.kind) {
+        (Task::Rescore, None) => Ok(Stated::Dense),
+        (Task::Rescore, Some(given)) => Err(LayoutError::RescorerKind { given }),
+        (Task::Embed, _) => {
+            let stated = Stated::read(directory, config, given.kind)?;
+            let says_nothing = given.kind.is_none() && given.pooling.is_none();
+            if stated == Stated::Dense
+                && says_nothing
+                && kinds::predicts_words(config)
+                && modules::pools_nothing(directory)
+            {
+                return Err(kinds::unsaid(directory));
+            }
+            Ok(stated)
+        }
     }
 }
 
 /// A rescorer has no modules: its graph gives scores.
 fn read_modules(
     directory: &Path,
-    task: Task,
+    (task, stated): (Task, &Stated),
     given: Option<Pooling>,
 ) -> Result<modules::Modules, LayoutError> {
-    match task {
-        Task::Embed => modules::modules(directory, given),
-        Task::Rescore => Ok(modules::Modules {
+    match (task, stated) {
+        (Task::Embed, Stated::Dense) => modules::modules(directory, given),
+        (Task::Embed, Stated::Sparse(_)) => modules::of_terms(directory),
+        (Task::Embed, Stated::Multi(_)) => modules::of_tokens(directory),
+        (Task::Rescore, _) => Ok(modules::Modules {
             pooling: given.unwrap_or(Pooling::Graph),
             normalize: false,
             head: Head::default(),
@@ -135,7 +175,7 @@ fn read_modules(
 
 /// Whether texts are written in small letters before they are tokenized.
 fn lowercases(directory: &Path, transformer: &str) -> Result<bool, LayoutError> {
-    let file = modules::beside_transformer(transformer, "sentence_bert_config.json");
+    let file = modules::join(transformer, "sentence_bert_config.json");
     Ok(json(directory, &file)?.is_some_and(|it| it["do_lower_case"] == true))
 }
 
@@ -146,17 +186,20 @@ fn missing(directory: &Path, what: &str) -> LayoutError {
     }
 }
 
-/// The graph, the files that hold its weights and those of the layers, and the tokenizer.
+/// The graph, the files that hold its weights and those of the layers, the tokenizer, and a table of weights for queries.
 fn files(
     directory: &Path,
     onnx: &str,
     graph: &Graph,
-    head: &Head,
+    (head, stated): (&Head, &Stated),
 ) -> Result<Vec<String>, LayoutError> {
     let mut files = vec![TOKENIZER.to_owned(), onnx.to_owned()];
     files.extend(graphs::beside(onnx, graph));
     let layers = head.layers.iter().filter_map(|layer| layer.weights());
     files.extend(layers.map(str::to_owned));
+    if let Stated::Sparse(terms) = stated {
+        files.extend(terms.query_weights.clone());
+    }
     match files.iter().find(|file| !directory.join(file).is_file()) {
         Some(file) => Err(missing(directory, file)),
         None => Ok(files),

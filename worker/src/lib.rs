@@ -29,6 +29,7 @@ pub mod config;
 pub mod connect;
 pub mod consumers;
 pub mod error;
+pub mod frame;
 pub mod graph;
 pub mod hardware;
 pub mod health;

@@ -10,19 +10,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use contract::digest::Digest;
-use contract::model::{Dtype, Identity, Manifest, ModelError};
-use contract::tokenizer::{Tokenizer, TokenizerError};
+use contract::model::{Dtype, Identity, Manifest, ModelError, QueryWeights};
+use contract::tokenizer::TokenizerError;
 use thiserror::Error;
 
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
+use crate::frame::{Frame, Texts};
 use crate::memory;
 use crate::metrics;
 use crate::pool::{Layers, LayersError, Recipe};
 use crate::session::{Session, SessionError, Sessions};
 pub use canary::Canary;
 use prove::prove;
-pub use prove::{Agreement, prompt_tokens, row, run_text};
+pub use prove::{Agreement, row, run_text};
 use runtime::failpoint::{self, Verdict};
 pub use warm_up::load_and_warm_up;
 
@@ -30,7 +31,7 @@ pub use warm_up::load_and_warm_up;
 #[derive(Debug)]
 pub struct Loaded<E = Session> {
     pub manifest: Manifest,
-    pub tokenizer: Tokenizer,
+    pub texts: Texts,
     pub session: E,
     /// Loads further sessions of the model.
     pub factory: SessionFactory<E>,
@@ -156,8 +157,9 @@ pub fn load(
     let tokenizer = manifest.tokenizer(directory)?;
     metrics::startup_phase("tokenizer", since.elapsed());
     let graph = directory.join(&manifest.identity.onnx);
-    let layers = Arc::new(Layers::load(directory, &manifest.identity.head)?);
-    let sessions = Sessions::of(&graph, session, recipe(&manifest.identity))?;
+    let identity = &manifest.identity;
+    let layers = Arc::new(Layers::load(directory, &identity.head, &identity.output)?);
+    let sessions = Sessions::of(&graph, session, recipe(identity))?;
     let mut sessions = sessions.with_layers(layers);
     let (session, golden) = proved(&mut sessions, |session| {
         metrics::startup_phase("session", since.elapsed());
@@ -167,10 +169,15 @@ pub fn load(
         Ok(golden)
     })?;
     let canary = Canary::of(&manifest, &tokenizer)?;
+    let texts = Texts {
+        frame: Frame::of(&tokenizer, identity)?,
+        query_weights: QueryWeights::load(&manifest, directory, &tokenizer)?,
+        tokenizer,
+    };
     Ok(Loaded {
         factory: factory(sessions, canary.clone()),
         manifest,
-        tokenizer,
+        texts,
         session,
         golden,
         canary,

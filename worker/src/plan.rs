@@ -8,7 +8,7 @@ mod cut;
 
 use ndarray::Array2;
 
-use crate::batch::{RowKey, Tensor};
+use crate::batch::{Reading, RowKey, Tensor};
 
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -17,8 +17,7 @@ pub struct Row {
     pub token_ids: Vec<u32>,
     /// Its token types; empty for a single text, where all are 0.
     pub type_ids: Vec<u32>,
-    /// Tokens at its start that belong to a prompt, where pooling asks for them.
-    pub prompt: usize,
+    pub reading: Reading,
 }
 
 /// Which shapes tensors may have.
@@ -75,7 +74,7 @@ fn fill_to(length: usize, rows: &[Row], padding_id: u32) -> Tensor {
         type_ids: typed.then(|| matrix(shape, 0, types)),
         rows: rows.iter().map(|row| row.key).collect(),
         lengths: rows.iter().map(|row| row.token_ids.len()).collect(),
-        prompts: rows.iter().map(|row| row.prompt).collect(),
+        readings: rows.iter().map(|row| row.reading).collect(),
     }
 }
 
@@ -116,7 +115,7 @@ mod tests {
             token_ids: (1..=u32::try_from(*length).unwrap()).collect(),
             // Every third row is of a pair.
             type_ids: vec![1; if row % 3 == 0 { *length } else { 0 }],
-            prompt: 0,
+            reading: Reading::default(),
         };
         lengths.iter().enumerate().map(row).collect()
     }

@@ -1,14 +1,16 @@
-//! Pool: turns the output of a graph into one vector per text, or into the scores of its labels.
+//! Pool: turns the output of a graph into one vector per text, into the scores of its labels, into weights of terms, or into a
+//! vector for each token.
 //!
 //! Pooling, further layers, Matryoshka truncation, normalization and activation are done here in 32-bit floats, whatever the
 //! graph computes in.
 
 mod layers;
+mod terms;
 
 use std::ops::Range;
 
 use contract::embedding::Embedding;
-use contract::model::{Activation, OutputKind, Pooling};
+use contract::model::{Activation, Output, OutputKind, Pooling};
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
 
 use crate::batch::Tensor;
@@ -35,8 +37,11 @@ pub fn pool_tokens(
 ) -> Vec<Embedding> {
     let rows = hidden.axis_iter(Axis(0)).enumerate();
     let pooled = rows.map(|(row, tokens)| {
+        if recipe.kind == OutputKind::Multi {
+            return token_vectors(tokens, (tensor, row), (recipe, layers));
+        }
         let length = tensor.lengths[row].min(tokens.nrows());
-        let prompt = tensor.prompts.get(row).copied().unwrap_or(0);
+        let prompt = tensor.reading(row).prompt;
         // A text that was cut within its prompt is pooled whole.
         let start = if layers.exclude_prompt && prompt < length {
             prompt
@@ -57,10 +62,34 @@ pub fn finish_rows(
     pooled: ArrayView2<'_, f32>,
     (recipe, layers): (Recipe, &Layers),
 ) -> Vec<Embedding> {
-    pooled
-        .axis_iter(Axis(0))
-        .map(|row| Embedding::Dense(finish(layers.apply(row.to_vec()), recipe)))
-        .collect()
+    let rows = pooled.axis_iter(Axis(0));
+    let finished = rows.map(|row| match &layers.output {
+        Output::Sparse(rules) => terms::terms(row, rules),
+        Output::Dense | Output::Multi(_) => {
+            Embedding::Dense(finish(layers.apply(row.to_vec()), recipe))
+        }
+    });
+    finished.collect()
+}
+
+/// The vectors of the tokens of a row that have one: all of a query, those that are no punctuation of a document.
+fn token_vectors(
+    tokens: ArrayView2<'_, f32>,
+    (tensor, row): (&Tensor, usize),
+    (recipe, layers): (Recipe, &Layers),
+) -> Embedding {
+    let length = tensor.lengths[row].min(tokens.nrows());
+    let is_query = tensor.reading(row).is_query;
+    let (mut dim, mut values) = (recipe.dimensions, Vec::new());
+    for place in 0..length {
+        if !is_query && layers.skips(tensor.input_ids[[row, place]]) {
+            continue;
+        }
+        let vector = finish(layers.apply(tokens.row(place).to_vec()), recipe);
+        dim = vector.len();
+        values.extend(vector);
+    }
+    Embedding::Multi { dim, values }
 }
 
 /// Pools the tokens of a row that count. The first and the last token are those of the whole row.
@@ -216,10 +245,11 @@ pub fn is_sound(embedding: &Embedding, recipe: Recipe) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use contract::model::Head;
+    use contract::model::{Head, TokenVectors};
     use ndarray::{Array3, array};
 
     use super::*;
+    use crate::batch::Reading;
 
     fn tokens() -> Array3<f32> {
         array![
@@ -240,10 +270,14 @@ mod tests {
             activation: Activation::Raw,
             kind: OutputKind::Dense,
         };
+        let prompt = Reading {
+            prompt: 1,
+            ..Reading::default()
+        };
         let tensor = Tensor {
             rows: Vec::new(),
             lengths: vec![2, 3],
-            prompts: vec![1, 1],
+            readings: vec![prompt; 2],
             input_ids: ndarray::Array2::zeros((2, 3)),
             type_ids: None,
         };
@@ -257,7 +291,7 @@ mod tests {
 
     /// A head without layers, which needs no files.
     fn of(head: Head) -> Layers {
-        Layers::load(std::path::Path::new(""), &head).unwrap()
+        Layers::load(std::path::Path::new(""), &head, &Output::Dense).unwrap()
     }
 
     #[test]
@@ -280,6 +314,45 @@ mod tests {
         assert_eq!(pooled_by(Pooling::Mean, &layers), [[3.0, 6.0], [3.5, 0.5]]);
         assert_eq!(pooled_by(Pooling::Max, &layers), [[3.0, 6.0], [7.0, 1.0]]);
         assert_eq!(pooled_by(Pooling::Cls, &layers), pooled(Pooling::Cls));
+    }
+
+    #[test]
+    fn a_document_has_no_vector_for_its_punctuation_and_a_query_has_all() {
+        let output = Output::Multi(TokenVectors {
+            query_marker: None,
+            document_marker: None,
+            query_tokens: 3,
+            expansion: None,
+            attend_to_expansion: false,
+            skipped: vec![9],
+        });
+        let layers = Layers::of(&output);
+        let recipe = Recipe {
+            pooling: Pooling::Graph,
+            dimensions: 2,
+            normalize: true,
+            activation: Activation::Raw,
+            kind: OutputKind::Multi,
+        };
+        let query = Reading {
+            is_query: true,
+            ..Reading::default()
+        };
+        let tensor = Tensor {
+            rows: Vec::new(),
+            lengths: vec![3, 3],
+            readings: vec![Reading::default(), query],
+            input_ids: array![[1, 9, 2], [1, 9, 2]],
+            type_ids: None,
+        };
+        let hidden = array![
+            [[0.0, 2.0], [3.0, 4.0], [5.0, 0.0]],
+            [[0.0, 2.0], [3.0, 4.0], [5.0, 0.0]]
+        ];
+        let found = pool_tokens(hidden.view(), &tensor, (recipe, &layers));
+        assert_eq!(found[0].values(), [0.0, 1.0, 1.0, 0.0]);
+        assert_eq!(found[1].values(), [0.0, 1.0, 0.6, 0.8, 1.0, 0.0]);
+        assert!(found.iter().all(|it| is_sound(it, recipe)));
     }
 
     #[test]

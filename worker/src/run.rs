@@ -131,7 +131,7 @@ impl<E> Parts<E> {
             pull: PullStage::new(&context.queue, self.lanes, size, controls, self.since),
             encode: EncodeStage {
                 context: context.clone(),
-                encoder: Encoder::new(loaded.tokenizer, loaded.manifest, rules, shapes),
+                encoder: Encoder::new(loaded.texts, loaded.manifest, rules, shapes),
             },
             embed: EmbedStage {
                 context: context.clone(),

@@ -31,6 +31,8 @@ use thiserror::Error;
 use crate::batch::Tensor;
 use crate::config::{Provider, SessionConfig};
 use crate::error::EmbedError;
+use crate::graph::GraphError;
+use crate::graph::terms::Reduced;
 use crate::metrics;
 use crate::pool::{Layers, Recipe};
 use input::Input;
@@ -79,9 +81,22 @@ pub enum SessionError {
         pooling: Pooling,
         needed: usize,
     },
+    #[error(
+        "output `{output}` of graph `{graph}` has {rank} dimensions, multivectors need one of 3: `[rows, tokens, hidden]`"
+    )]
+    NoTokenVectors {
+        graph: PathBuf,
+        output: String,
+        rank: usize,
+    },
+    #[error(transparent)]
+    Edit(#[from] GraphError),
     #[error("provider cuda was asked for, but {problem}")]
     NotOnCuda { problem: String },
 }
+
+/// Most logits that are in memory at once: 128 MB.
+const MOST_LOGITS: usize = 32 << 20;
 
 /// Where token vectors become one vector.
 ///
@@ -112,6 +127,8 @@ pub struct Session {
     output: Output,
     recipe: Recipe,
     layers: Arc<Layers>,
+    /// How the logits of a masked language model are reduced.
+    reduced: Option<Reduced>,
     /// Asks for the output alone, where a graph has others that nobody reads.
     wanted: RunOptions<HasSelectedOutputs>,
     provider: Provider,
@@ -159,6 +176,23 @@ impl Session {
         outputs.map_err(|source| run_error(tensor, source))
     }
 
+    /// How many terms a masked language model has.
+    pub fn terms(&self) -> Option<usize> {
+        self.reduced.map(|reduced| reduced.terms)
+    }
+
+    /// Most tokens whose logits are in memory at once, where a graph has to hold them all.
+    fn most_tokens(&self) -> Option<usize> {
+        let reduced = self.reduced.filter(|it| it.at_once == it.terms)?;
+        Some(MOST_LOGITS / reduced.terms.max(1))
+    }
+
+    fn run_whole(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
+        let (output, recipe) = (self.output.clone(), self.recipe);
+        let layers = self.layers.clone();
+        output.vectors(&self.forward(tensor)?, tensor, (recipe, &layers))
+    }
+
     /// Whether the graph is given the places of tokens, and does not count them by itself.
     pub fn takes_places(&self) -> bool {
         input::takes_places(&self.inputs)
@@ -182,9 +216,15 @@ fn run<'a>(
 
 impl Engine for Session {
     fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
-        let (output, recipe) = (self.output.clone(), self.recipe);
-        let layers = self.layers.clone();
-        output.vectors(&self.forward(tensor)?, tensor, (recipe, &layers))
+        let most = self.most_tokens().unwrap_or(usize::MAX);
+        match tensor.halves() {
+            Some((first, second)) if tensor.padded_tokens() > most => {
+                let mut embeddings = self.run(&first)?;
+                embeddings.extend(self.run(&second)?);
+                Ok(embeddings)
+            }
+            Some(_) | None => self.run_whole(tensor),
+        }
     }
 
     fn recipe(&self) -> Recipe {

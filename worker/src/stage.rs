@@ -17,6 +17,7 @@ mod invariance;
 #[cfg(test)]
 mod mutations;
 mod oci;
+mod output;
 mod publish;
 mod quantize;
 mod source;
@@ -41,6 +42,8 @@ use ends::with_ends;
 use fetch::{SourceFiles, fetch};
 pub use oci::Image;
 use oci::write_image;
+pub use output::QueryTerms;
+use output::check_options;
 use publish::{find_pinned, publish, sign};
 pub use quantize::Quantization;
 use quantize::{check_quality, quantize};
@@ -159,8 +162,10 @@ fn make(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Res
         onnx: config.onnx.as_deref(),
         max_tokens: config.max_tokens,
         pooling: config.pooling,
+        kind: config.kind,
     };
     let mut layout = Layout::read(source.directory(), given)?;
+    check_options(config, &layout)?;
     advise(config, &layout);
     if let Some(tokenizer) = with_ends(source.directory())? {
         write_durably(&model.join(TOKENIZER), &tokenizer)?;
@@ -176,7 +181,7 @@ fn make(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Res
         }
         files.insert(file.clone(), StagedFile::of(&there)?);
     }
-    let manifest = describe(config, &layout, files, model)?;
+    let manifest = describe(config, &mut layout, files, model)?;
     if config.quantize.is_some() {
         check_quality(config, source.directory(), model, &manifest)?;
     }

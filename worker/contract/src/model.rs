@@ -6,6 +6,7 @@
 mod error;
 mod head;
 mod output;
+mod query_weights;
 mod signature;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::topology::Task;
 pub use error::ModelError;
 pub use head::{Curve, Head, Invariance, Layer, Measured, SpecialTokens};
 pub use output::{Output, OutputKind, TermWeight, Terms, TokenVectors};
+pub use query_weights::{QueryWeights, read as read_query_weights};
 pub use signature::{SIGNATURE, check_signature};
 
 /// File name of the manifest.

@@ -256,6 +256,16 @@ impl Tokenizer {
         })
     }
 
+    /// Ids of all special tokens, ascending.
+    #[must_use]
+    pub fn special_ids(&self) -> Vec<u32> {
+        let added = self.inner.get_added_tokens_decoder().into_iter();
+        let special = added.filter(|(_, token)| token.special);
+        let mut ids: Vec<_> = special.map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// How many tokens at the start of a text belong to a prefix: those of the prefix alone, with the special tokens before
     /// it and without one at its end. None for no prefix.
     ///

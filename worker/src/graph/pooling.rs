@@ -65,13 +65,13 @@ pub fn pool(model: &mut Model, recipe: Recipe) -> Result<(), EditError> {
 }
 
 /// An output with token vectors.
-struct Hidden {
-    name: String,
+pub(super) struct Hidden {
+    pub(super) name: String,
     element: i32,
-    dims: Vec<DimensionProto>,
+    pub(super) dims: Vec<DimensionProto>,
 }
 
-fn find_hidden(graph: &GraphProto) -> Result<Hidden, EditError> {
+pub(super) fn find_hidden(graph: &GraphProto) -> Result<Hidden, EditError> {
     let outputs: Vec<_> = graph.output.iter().filter_map(token_vectors).collect();
     let named = |name: &&str| outputs.iter().position(|output| output.name == **name);
     let best = TOKEN_VECTORS.iter().find_map(named).unwrap_or(0);

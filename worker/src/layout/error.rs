@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use contract::model::OutputKind;
 use thiserror::Error;
 
 use crate::graph::GraphError;
@@ -53,6 +54,22 @@ pub enum LayoutError {
         found: String,
         taken: &'static str,
     },
+    #[error(
+        "--kind {given} does not fit `{directory}`: by {by} its model makes {found} vectors; leave --kind out"
+    )]
+    Kind {
+        given: OutputKind,
+        directory: PathBuf,
+        found: OutputKind,
+        by: String,
+    },
+    #[error(
+        "`{path}` is that of a masked language model, and nothing says what its logits are for; give --kind sparse if it was \
+         trained for terms (SPLADE), or export its encoder alone for dense vectors"
+    )]
+    UnsaidKind { path: PathBuf },
+    #[error("a rescorer makes scores and not {given} vectors; leave --kind out")]
+    RescorerKind { given: OutputKind },
     #[error(
         "`{directory}` does not say how many tokens the model takes \
          (sentence_bert_config.json, tokenizer_config.json, config.json); give --max-tokens"

@@ -71,6 +71,7 @@ fn no_graph(directory: &Path, wanted: &str) -> LayoutError {
 fn export_task(directory: &Path) -> &'static str {
     let config = json(directory, CONFIG).ok().flatten().unwrap_or_default();
     match super::task(&config) {
+        Task::Embed if super::kinds::makes_terms(directory, &config) => "fill-mask",
         Task::Embed => "feature-extraction",
         Task::Rescore => "text-classification",
     }

@@ -35,6 +35,33 @@ const PLACES: [&str; 3] = [
 /// Models with relative places, whose configuration counts those that they were trained with.
 const RELATIVE: [&str; 6] = ["t5", "mt5", "umt5", "xlnet", "longt5", "transfo-xl"];
 
+/// Models that compute places instead of looking them up: their configuration counts those that they were trained with.
+const COMPUTED: [&str; 21] = [
+    "bloom",
+    "eurobert",
+    "falcon",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "gpt_neox",
+    "gte",
+    "jina_bert_v3",
+    "llama",
+    "mistral",
+    "modernbert",
+    "mpt",
+    "new",
+    "nomic_bert",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "roformer",
+    "stablelm",
+    "xlm-roberta-flash",
+];
+/// Ways to count places that know no last one.
+const WITHOUT_END: [&str; 4] = ["alibi", "rope", "rotary", "rotary_embedding"];
+
 /// A limit, and what states it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Limit {
@@ -43,7 +70,7 @@ pub(super) struct Limit {
 }
 
 /// The smallest of all limits that are stated and possible, unless `given` is. What the model has places for cannot be
-/// exceeded by an option either.
+/// exceeded by an option either, unless it computes them: then staging runs a row of that length.
 pub(super) fn limit(
     directory: &Path,
     (config, transformer): (&Value, &str),
@@ -52,7 +79,7 @@ pub(super) fn limit(
     let places = places(config);
     if let Some(given) = given {
         return match places {
-            Some(places) if given > places.tokens => Err(LayoutError::BeyondLimit {
+            Some(places) if given > places.tokens && !computes_places(config) => Err(LayoutError::BeyondLimit {
                 given,
                 most: places.tokens,
                 source_of_limit: places.stated_by,
@@ -70,7 +97,7 @@ pub(super) fn limit(
             stated_by: format!("`{key}` of {file}"),
         }))
     };
-    let sentence = super::modules::beside_transformer(transformer, "sentence_bert_config.json");
+    let sentence = super::modules::join(transformer, "sentence_bert_config.json");
     let stated = [
         of(&sentence, "max_seq_length")?,
         of("tokenizer_config.json", "model_max_length")?,
@@ -79,6 +106,15 @@ pub(super) fn limit(
     let least = stated.into_iter().flatten().min_by_key(|it| it.tokens);
     least.ok_or_else(|| LayoutError::NoLimit {
         directory: directory.to_owned(),
+    })
+}
+
+/// The length that a directory states for documents, or what the model has places for, if that is less.
+pub(super) fn document(config: &Value, stated: usize) -> Limit {
+    let places = places(config).filter(|places| places.tokens < stated);
+    places.unwrap_or_else(|| Limit {
+        tokens: stated,
+        stated_by: "the length of documents".to_owned(),
     })
 }
 
@@ -119,6 +155,18 @@ fn places(config: &Value) -> Option<Limit> {
     };
     // Models that also see have the part that reads within.
     of(config).or_else(|| of(&config["text_config"]))
+}
+
+/// Whether a model computes the places of tokens and has no table of them. DeBERTa has one only where it adds it to the words.
+fn computes_places(config: &Value) -> bool {
+    let of = |config: &Value| {
+        let kind = config["model_type"].as_str().unwrap_or_default();
+        let way = config["position_embedding_type"].as_str().unwrap_or_default();
+        COMPUTED.contains(&kind)
+            || WITHOUT_END.contains(&way)
+            || (kind.starts_with("deberta") && config["position_biased_input"] == false)
+    };
+    of(config) || of(&config["text_config"])
 }
 
 fn offset(config: &Value, kind: &str) -> usize {
@@ -195,6 +243,29 @@ mod tests {
             json!({ "max_seq_length": 600 }),
         );
         assert_eq!(stated(&[length], &relative), 600);
+    }
+
+    #[test]
+    fn an_option_may_ask_for_more_where_places_are_computed() {
+        let none = directory(&[]);
+        let given = |config: Value| limit(none.path(), (&config, ""), Some(4096));
+        for (kind, more) in [
+            ("deberta-v2", json!({ "position_biased_input": false })),
+            ("bert", json!({ "position_embedding_type": "alibi" })),
+            ("modernbert", json!({})),
+            ("nomic_bert", json!({})),
+        ] {
+            let mut config = json!({ "model_type": kind, "max_position_embeddings": 512 });
+            let more = more.as_object().cloned().unwrap_or_default();
+            config.as_object_mut().unwrap().extend(more);
+            assert_eq!(given(config).unwrap().tokens, 4096, "{kind}");
+        }
+        for config in [
+            json!({ "model_type": "deberta-v2", "max_position_embeddings": 512 }),
+            json!({ "model_type": "bert", "max_position_embeddings": 512 }),
+        ] {
+            assert!(given(config.clone()).is_err(), "{config}");
+        }
     }
 
     #[test]

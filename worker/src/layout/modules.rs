@@ -2,17 +2,22 @@
 
 use std::path::Path;
 
-use contract::model::{Curve, Head, Layer, Pooling};
+use contract::model::{Curve, Head, Layer, OutputKind, Pooling};
 use serde_json::Value;
 
 use super::error::LayoutError;
 use super::json;
 
 const FILE: &str = "modules.json";
+const ROUTER: &str = "router_config.json";
 const SUPPORTED: &str = "those of sentence_transformers: Transformer, Pooling, Dense, LayerNorm, Normalize and Dropout, in \
                          this order but for those after Pooling, which may have any";
 /// Modules that are known. Classes of other packages may do anything, whatever they are called.
 const PACKAGE: &str = "sentence_transformers.";
+/// The projection of a model of late interaction.
+const LATE_DENSE: &str = "pylate.models.Dense.Dense";
+/// Modules that make token vectors or logits.
+const TRANSFORMERS: [&str; 2] = ["Transformer", "MLMTransformer"];
 /// File of the weights of a module.
 const WEIGHTS: &str = "model.safetensors";
 
@@ -28,6 +33,8 @@ pub(super) struct Modules {
 struct Module<'a> {
     kind: &'a str,
     path: &'a str,
+    /// Whether it is a projection of token vectors.
+    is_late: bool,
 }
 
 /// The list of modules; `None` for a plain model.
@@ -50,7 +57,7 @@ impl List {
             .map(|module| {
                 let class = module["type"].as_str().unwrap_or_default();
                 let kind = class.rsplit('.').next().unwrap_or_default();
-                if !class.starts_with(PACKAGE) {
+                if !class.starts_with(PACKAGE) && class != LATE_DENSE {
                     return Err(unsupported(directory, module["type"].to_string()));
                 }
                 let path = module["path"].as_str().unwrap_or_default();
@@ -60,7 +67,12 @@ impl List {
                 if !inside {
                     return Err(unsupported(directory, format!("{kind} in `{path}`")));
                 }
-                Ok(Module { kind, path })
+                let is_late = class == LATE_DENSE;
+                Ok(Module {
+                    kind,
+                    path,
+                    is_late,
+                })
             })
             .collect()
     }
@@ -74,12 +86,65 @@ fn unsupported(directory: &Path, found: String) -> LayoutError {
     }
 }
 
-/// Path of a file of the module that makes token vectors.
-pub(super) fn beside_transformer(folder: &str, file: &str) -> String {
-    join(folder, file)
+/// The kind of vectors that the list of modules tells, and the module that tells it.
+pub(super) fn kind(directory: &Path) -> Result<Option<(OutputKind, String)>, LayoutError> {
+    let list = List::read(directory)?;
+    let modules = list.modules(directory)?;
+    let tells = |module: &Module<'_>| match module.kind {
+        "SpladePooling" | "Router" => Some(OutputKind::Sparse),
+        "Pooling" => Some(OutputKind::Dense),
+        _ if module.is_late => Some(OutputKind::Multi),
+        _ => None,
+    };
+    let told = modules.iter().find_map(|it| Some((tells(it)?, it.kind)));
+    Ok(told.map(|(kind, module)| (kind, module.to_owned())))
 }
 
-fn join(folder: &str, file: &str) -> String {
+/// The description of the module that makes terms of logits, if there is one.
+pub(super) fn splade_config(directory: &Path) -> Result<Option<String>, LayoutError> {
+    let list = List::read(directory)?;
+    let modules = list.modules(directory)?;
+    if modules.iter().any(|module| module.kind == "Router") {
+        return routed(directory).map(Some);
+    }
+    let pooling = modules.iter().find(|it| it.kind == "SpladePooling");
+    Ok(pooling.map(|it| join(it.path, "config.json")))
+}
+
+/// The description of what makes terms of documents, where queries and documents go two ways. Of queries only a table is known.
+fn routed(directory: &Path) -> Result<String, LayoutError> {
+    let config = json(directory, ROUTER)?.unwrap_or_default();
+    let names = |route: &str| -> Vec<String> {
+        let listed = config["structure"][route].as_array().into_iter().flatten();
+        listed
+            .filter_map(|it| it.as_str().map(str::to_owned))
+            .collect()
+    };
+    let (query, document) = (names("query"), names("document"));
+    let kinds: Vec<_> = query
+        .iter()
+        .chain(&document)
+        .map(|it| last_word(it))
+        .collect();
+    match (&kinds[..], document.get(1)) {
+        (["SparseStaticEmbedding", "MLMTransformer", "SpladePooling"], Some(pooling)) => {
+            Ok(join(pooling, "config.json"))
+        }
+        _ => Err(LayoutError::Value {
+            path: directory.join(ROUTER),
+            found: format!("has the routes {}", config["structure"]),
+            taken: "a query by SparseStaticEmbedding and a document by MLMTransformer and SpladePooling are taken",
+        }),
+    }
+}
+
+/// The kind of a routed module, whose name is like `document_1_SpladePooling`.
+fn last_word(name: &str) -> &str {
+    name.rsplit('_').next().unwrap_or(name)
+}
+
+/// Path of a file in a folder of the directory.
+pub(super) fn join(folder: &str, file: &str) -> String {
     let folder = folder.trim_end_matches('/');
     if folder.is_empty() {
         file.to_owned()
@@ -92,7 +157,9 @@ fn join(folder: &str, file: &str) -> String {
 pub(super) fn transformer(directory: &Path) -> Result<String, LayoutError> {
     let list = List::read(directory)?;
     let modules = list.modules(directory)?;
-    let first = modules.iter().find(|module| module.kind == "Transformer");
+    let first = modules
+        .iter()
+        .find(|module| TRANSFORMERS.contains(&module.kind));
     Ok(first.map(|it| it.path.to_owned()).unwrap_or_default())
 }
 
@@ -107,10 +174,14 @@ pub(crate) fn module_files(directory: &Path) -> Result<Vec<String>, LayoutError>
         return Ok(vec![join(PLAIN_POOLING, "config.json")]);
     }
     let files = modules.iter().flat_map(|module| match module.kind {
-        "Transformer" if !module.path.is_empty() => {
+        "Transformer" | "MLMTransformer" if !module.path.is_empty() => {
             vec![join(module.path, "sentence_bert_config.json")]
         }
-        "Pooling" => vec![join(module.path, "config.json")],
+        "Pooling" | "SpladePooling" => vec![join(module.path, "config.json")],
+        "Router" => vec![
+            ROUTER.to_owned(),
+            "document_1_SpladePooling/config.json".to_owned(),
+        ],
         "Dense" | "LayerNorm" => {
             vec![join(module.path, "config.json"), join(module.path, WEIGHTS)]
         }
@@ -122,17 +193,51 @@ pub(crate) fn module_files(directory: &Path) -> Result<Vec<String>, LayoutError>
 /// Where the description of the pooling is without a list of modules.
 const PLAIN_POOLING: &str = "1_Pooling";
 
+/// Reads the modules of a model of terms, which has no others than those that make them.
+pub(super) fn of_terms(directory: &Path) -> Result<Modules, LayoutError> {
+    let list = List::read(directory)?;
+    let allowed = ["MLMTransformer", "Transformer", "SpladePooling", "Router"];
+    for (at, module) in list.modules(directory)?.iter().enumerate() {
+        if !allowed.contains(&module.kind) {
+            return Err(unsupported(
+                directory,
+                format!("{} at place {at}", module.kind),
+            ));
+        }
+    }
+    Ok(Modules {
+        pooling: Pooling::Graph,
+        normalize: false,
+        head: Head::default(),
+    })
+}
+
+/// Reads the modules of a model of late interaction: projections of token vectors, whose length is 1 at the end.
+pub(super) fn of_tokens(directory: &Path) -> Result<Modules, LayoutError> {
+    let list = List::read(directory)?;
+    let mut found = Found::new(directory, None);
+    for (at, module) in list.modules(directory)?.iter().enumerate() {
+        match (module.kind, at) {
+            ("Transformer", 0) | ("Normalize" | "Dropout", 1..) => {}
+            ("Dense", 1..) => found.dense(module.path)?,
+            (kind, _) => return Err(unsupported(directory, format!("{kind} at place {at}"))),
+        }
+    }
+    Ok(Modules {
+        pooling: Pooling::Graph,
+        normalize: true,
+        head: Head {
+            layers: found.layers,
+            ..Head::default()
+        },
+    })
+}
+
 /// Reads the modules behind the one that makes token vectors. `given` is a pooling in place of theirs.
 pub(super) fn modules(directory: &Path, given: Option<Pooling>) -> Result<Modules, LayoutError> {
     let list = List::read(directory)?;
     let listed = list.modules(directory)?;
-    let mut found = Found {
-        directory,
-        given,
-        pooling: None,
-        exclude_prompt: false,
-        layers: Vec::new(),
-    };
+    let mut found = Found::new(directory, given);
     if list.0.is_none() {
         found.pooling(PLAIN_POOLING)?;
     }
@@ -172,7 +277,17 @@ struct Found<'a> {
     layers: Vec<Layer>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn new(directory: &'a Path, given: Option<Pooling>) -> Self {
+        Self {
+            directory,
+            given,
+            pooling: None,
+            exclude_prompt: false,
+            layers: Vec::new(),
+        }
+    }
+
     fn add(&mut self, at: usize, module: &Module<'_>) -> Result<(), LayoutError> {
         let pooled = self.pooling.is_some() || self.given.is_some();
         match (module.kind, at) {
@@ -221,6 +336,10 @@ impl Found<'_> {
             found,
             taken,
         };
+        if config["use_residual"] == true {
+            let found = "has `use_residual` true".to_owned();
+            return Err(value(found, "a projection without one is taken"));
+        }
         for key in ["module_input_name", "module_output_name"] {
             let name = config[key].as_str().unwrap_or("sentence_embedding");
             if name != "sentence_embedding" {
@@ -324,6 +443,11 @@ fn poolings(config: &Value) -> Result<Vec<Pooling>, String> {
     }
     let active = MODES.iter().filter(|(_, name, _)| on.contains(name));
     Ok(active.map(|(_, _, pooling)| *pooling).collect())
+}
+
+/// Whether nothing in the directory says how token vectors become one vector.
+pub(super) fn pools_nothing(directory: &Path) -> bool {
+    is_plain(directory) && !directory.join(join(PLAIN_POOLING, "config.json")).is_file()
 }
 
 /// Whether the directory has no list of modules, so that nothing says whether its vectors are normalized.

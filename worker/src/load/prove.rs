@@ -8,7 +8,8 @@ use contract::tokenizer::{Tokenizer, TokenizerError};
 use contract::topology::Task;
 
 use super::LoadError;
-use crate::batch::{RowKey, Tensor};
+use crate::batch::{Reading, RowKey, Tensor};
+use crate::frame::{Frame, Framed};
 use crate::plan::{Row, fill};
 use crate::session::{Engine, Session};
 
@@ -30,7 +31,8 @@ impl fmt::Display for Agreement {
     }
 }
 
-/// Runs one text alone, as a chunk of a document or as the passage of a pair. Returns its vector or its scores.
+/// Runs one text alone: as a chunk of a document, as a query, or for a rescorer as the passage of a pair. Returns its vector or
+/// its scores.
 ///
 /// # Errors
 /// If the tokenizer or the session fails.
@@ -50,22 +52,6 @@ pub(super) fn nothing() -> Embedding {
     Embedding::Dense(Vec::new())
 }
 
-/// How many tokens at the start of a text belong to its prefix, where pooling leaves them out; else none.
-///
-/// # Errors
-/// If the tokenizer fails on the prefix.
-pub fn prompt_tokens(
-    tokenizer: &Tokenizer,
-    identity: &Identity,
-    prefix: &str,
-) -> Result<usize, TokenizerError> {
-    if identity.head.exclude_prompt {
-        tokenizer.prompt_tokens(prefix)
-    } else {
-        Ok(0)
-    }
-}
-
 pub(super) fn pair(golden: &Golden) -> (Option<&str>, &str) {
     (golden.query.as_deref(), &golden.text)
 }
@@ -81,7 +67,7 @@ pub(super) fn tensor(
     Ok(fill(&[row], tokenizer.padding_id()))
 }
 
-/// The row of one text, as a chunk of a document, or of a pair.
+/// The row of one text: as a chunk of a document, as a query, or for a rescorer of a pair.
 ///
 /// # Errors
 /// If the tokenizer fails on it.
@@ -91,24 +77,32 @@ pub fn row(
     query: Option<&str>,
     text: &str,
 ) -> Result<Row, TokenizerError> {
-    let (prefixes, max) = (&identity.prefixes, identity.max_tokens);
+    let (prefixes, frame) = (&identity.prefixes, Frame::of(tokenizer, identity)?);
+    let cut = |text: &str, max: usize| {
+        let mut ids = tokenizer.encode(text)?;
+        tokenizer.truncate(&mut ids, max);
+        Ok::<_, TokenizerError>(ids.into())
+    };
     let text = format!("{}{text}", prefixes.document);
-    let tokens = match query {
-        Some(query) => {
+    let framed = match (query, identity.task) {
+        (Some(query), Task::Rescore) => {
             let query = format!("{}{query}", prefixes.query);
-            tokenizer.encode_pair_within(&query, &text, max)?
+            Framed {
+                tokens: tokenizer.encode_pair_within(&query, &text, identity.max_tokens)?,
+                reading: Reading::default(),
+            }
         }
-        None => {
-            let mut ids = tokenizer.encode(&text)?;
-            tokenizer.truncate(&mut ids, max);
-            ids.into()
+        (Some(query), Task::Embed) => {
+            let query = format!("{}{query}", prefixes.query);
+            frame.query(cut(&query, frame.query_tokens())?)
         }
+        (None, _) => frame.document(cut(&text, frame.document_tokens())?),
     };
     Ok(Row {
         key: RowKey { job: 0, row: 0 },
-        token_ids: tokens.ids,
-        type_ids: tokens.types,
-        prompt: prompt_tokens(tokenizer, identity, &prefixes.document)?,
+        token_ids: framed.tokens.ids,
+        type_ids: framed.tokens.types,
+        reading: framed.reading,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use thiserror::Error;
 
 use super::{Loaded, SessionFactory, load};
-use crate::batch::RowKey;
+use crate::batch::{Reading, RowKey};
 use crate::calibration::shapes;
 use crate::config::{Provider, RunConfig};
 use crate::error::EmbedError;
@@ -37,7 +37,7 @@ pub fn load_and_warm_up(config: &RunConfig, since: Instant) -> anyhow::Result<Lo
     if config.session.provider == Provider::Cuda {
         let (model, batch) = (&config.model.staged.model, &config.batch);
         let shapes = shapes(model, &loaded.manifest, batch, &config.session);
-        let padding = loaded.tokenizer.padding_id();
+        let padding = loaded.texts.tokenizer.padding_id();
         warm_up(&mut loaded.session, shapes, padding)?;
         metrics::startup_phase("warm", since.elapsed());
         let factory = loaded.factory.clone();
@@ -58,7 +58,7 @@ fn warm_up(engine: &mut impl Engine, shapes: Shapes, padding_id: u32) -> Result<
         key: RowKey { job: 0, row },
         token_ids: vec![padding_id; tokens],
         type_ids: Vec::new(),
-        prompt: 0,
+        reading: Reading::default(),
     };
     let all: Vec<_> = (0..rows).map(row).collect();
     let ran = engine.run(&fill(&all, padding_id));

@@ -4,6 +4,7 @@
 //! Before a batch is decoded it is admitted to the model: a job that may have crashed a worker before must be alone there.
 
 mod attach;
+mod documents;
 mod encoder;
 mod rescore;
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use contract::model::{Curve, Head, Layer, Pooling};
+use contract::model::{Curve, Head, Layer, Output, Pooling};
 use half::{bf16, f16};
-use ndarray::{Array1, Array2, ArrayView1};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
 
@@ -31,6 +31,7 @@ pub enum LayersError {
 pub struct Layers {
     pub(super) concatenated: Vec<Pooling>,
     pub(super) exclude_prompt: bool,
+    pub(super) output: Output,
     layers: Vec<Loaded>,
 }
 
@@ -50,11 +51,19 @@ enum Loaded {
 }
 
 impl Layers {
+    /// No layers, and what a model makes of its output.
+    pub fn of(output: &Output) -> Self {
+        Self {
+            output: output.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Loads the weights of a head from the directory of its model.
     ///
     /// # Errors
     /// [`LayersError`], also for layers that do not fit one behind the other.
-    pub fn load(directory: &Path, head: &Head) -> Result<Self, LayersError> {
+    pub fn load(directory: &Path, head: &Head, output: &Output) -> Result<Self, LayersError> {
         let mut layers = Vec::new();
         let mut width = None;
         for layer in &head.layers {
@@ -73,6 +82,7 @@ impl Layers {
         Ok(Self {
             concatenated: head.concatenated.clone(),
             exclude_prompt: head.exclude_prompt,
+            output: output.clone(),
             layers,
         })
     }
@@ -80,6 +90,34 @@ impl Layers {
     /// Dimensions of a pooled vector that they take, if that is fixed.
     pub fn takes(&self) -> Option<usize> {
         self.layers.iter().find_map(|layer| layer.widths().0)
+    }
+
+    /// Whether a token of a document has no vector.
+    pub(super) fn skips(&self, id: i64) -> bool {
+        let skipped = self.output.token_vectors().map(|it| &it.skipped);
+        skipped.is_some_and(|skipped| {
+            u32::try_from(id).is_ok_and(|id| skipped.binary_search(&id).is_ok())
+        })
+    }
+
+    /// The matrix that every token vector is multiplied with, `[hidden, dimensions]`, where that is all that there is.
+    pub(crate) fn projection(&self) -> Option<ArrayView2<'_, f32>> {
+        match &self.layers[..] {
+            [
+                Loaded::Dense {
+                    weight,
+                    bias: None,
+                    curve: Curve::Identity,
+                },
+            ] => Some(weight.t()),
+            _ => None,
+        }
+    }
+
+    /// The same without that matrix, for a graph that has it.
+    #[must_use]
+    pub(crate) fn without_projection(&self) -> Self {
+        Self::of(&self.output)
     }
 
     /// Whether the graph may pool in their place, and leave the layers to them.
@@ -341,7 +379,7 @@ mod tests {
         ];
         write(folder.path(), "n", &tensors);
         let apply = |layers: Vec<Layer>| {
-            let layers = Layers::load(folder.path(), &head(layers)).unwrap();
+            let layers = Layers::load(folder.path(), &head(layers), &Output::Dense).unwrap();
             layers.apply(vec![3.0, 4.0])
         };
         close(&apply(vec![dense("d", Curve::Identity)]), &[3.0, 8.5, -3.0]);
@@ -386,7 +424,7 @@ mod tests {
         std::fs::write(folder.path().join("torn"), b"{").unwrap();
         let load = |files: &[&str]| {
             let layers = files.iter().map(|it| dense(it, Curve::Tanh)).collect();
-            Layers::load(folder.path(), &head(layers))
+            Layers::load(folder.path(), &head(layers), &Output::Dense)
                 .unwrap_err()
                 .to_string()
         };
@@ -400,7 +438,12 @@ mod tests {
             let error = load(files);
             assert!(error.contains(word), "{error}");
         }
-        let good = Layers::load(folder.path(), &head(vec![dense("good", Curve::Tanh)])).unwrap();
+        let good = Layers::load(
+            folder.path(),
+            &head(vec![dense("good", Curve::Tanh)]),
+            &Output::Dense,
+        )
+        .unwrap();
         assert_eq!(good.apply(vec![0.0; 3]), Vec::<f32>::new());
     }
 }

@@ -133,7 +133,7 @@ impl Input {
         let shape = tensor.input_ids.raw_dim();
         match self.content {
             Content::AttentionMask => {
-                Array2::from_shape_fn(shape, |(row, at)| i64::from(at < tensor.lengths[row]))
+                Array2::from_shape_fn(shape, |(row, at)| i64::from(at < tensor.attended(row)))
             }
             Content::TokenTypeIds => tensor
                 .type_ids

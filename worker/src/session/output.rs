@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use contract::embedding::Embedding;
-use contract::model::Pooling;
+use contract::model::{OutputKind, Pooling};
 use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayView2, ArrayView3, ArrayViewD, Ix2, Ix3};
 use ort::session::{Session as OrtSession, SessionOutputs};
@@ -33,13 +33,18 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Finds the output that suits the pooling: token vectors for the worker to pool, or rows that the graph has pooled.
+    /// Finds the output that suits the pooling: token vectors for the worker to pool or to keep, or rows that the graph has
+    /// pooled.
     pub(super) fn read(
         graph: &Path,
         session: &OrtSession,
-        pooling: Pooling,
+        (pooling, kind): (Pooling, OutputKind),
     ) -> Result<Self, SessionError> {
-        let needed = if pooling == Pooling::Graph { 2 } else { 3 };
+        let needed = match (kind, pooling) {
+            (OutputKind::Multi, _) => 3,
+            (OutputKind::Dense | OutputKind::Sparse, Pooling::Graph) => 2,
+            (OutputKind::Dense | OutputKind::Sparse, _) => 3,
+        };
         let usable: Vec<_> = session.outputs().iter().filter_map(usable_output).collect();
         let fitting: Vec<_> = usable
             .iter()
@@ -51,6 +56,11 @@ impl Output {
             usable.first(),
         ) {
             (Some(output), _) => Ok((*output).clone()),
+            (None, Some(other)) if kind == OutputKind::Multi => Err(SessionError::NoTokenVectors {
+                graph: graph.to_owned(),
+                output: other.name.clone(),
+                rank: other.rank,
+            }),
             (None, Some(other)) => Err(SessionError::Pooling {
                 graph: graph.to_owned(),
                 output: other.name.clone(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::model::Pooling;
+use contract::model::{OutputKind, Pooling};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession};
 
 use super::device::Source;
@@ -14,6 +14,8 @@ use super::weights::Weights;
 use super::{PoolOn, Session, SessionError, device, input};
 use crate::config::{Provider, SessionConfig};
 use crate::graph::pooling::pool;
+use crate::graph::projection::project;
+use crate::graph::terms::{Reduced, largest_logits};
 use crate::graph::{GraphError, Model};
 use crate::pool::{Layers, Recipe};
 
@@ -31,11 +33,25 @@ pub struct Sessions {
     weights: WeightsFrom,
 }
 
+/// Terms that all tokens of a tensor are multiplied with at once: few on a CPU, whose caches are small, and many on a GPU, which
+/// is idle between products.
+const TERMS_ON_CPU: usize = 1_024;
+const TERMS_ON_CUDA: usize = 8_192;
+
+/// A graph as it is to be loaded, and what is left to do with its output.
+struct Edited {
+    /// The graph, where it is another one than that in the file or in the shared weights.
+    bytes: Option<Vec<u8>>,
+    pooling: Pooling,
+    layers: Arc<Layers>,
+    reduced: Option<Reduced>,
+}
+
 /// Where sessions have their weights from.
 #[derive(Debug)]
 enum WeightsFrom {
-    /// All share these.
-    Shared(Weights),
+    /// All share these; and what the graph was changed to, if it had to be.
+    Shared(Weights, Option<Reduced>),
     /// Each reads a copy of its own.
     Copies,
 }
@@ -47,10 +63,10 @@ impl Sessions {
     /// [`SessionError::Load`] if the runtime cannot be loaded.
     pub fn of(graph: &Path, config: &SessionConfig, recipe: Recipe) -> Result<Self, SessionError> {
         let sharing = config.provider == Provider::Cpu && config.sessions() > 1;
-        let lent = sharing.then(|| shared_weights(graph, config)).transpose()?;
-        let weights = lent
-            .flatten()
-            .map_or(WeightsFrom::Copies, WeightsFrom::Shared);
+        let lent = sharing
+            .then(|| shared_weights(graph, config, recipe))
+            .transpose()?;
+        let weights = lent.flatten().unwrap_or(WeightsFrom::Copies);
         Ok(Self::with(weights, graph, config, recipe))
     }
 
@@ -74,7 +90,7 @@ impl Sessions {
     /// Nothing, if each has a copy already.
     pub fn with_copies(&self) -> Option<Self> {
         match self.weights {
-            WeightsFrom::Shared(_) => {
+            WeightsFrom::Shared(..) => {
                 let (graph, config, recipe) = (&self.graph, &self.config, self.recipe);
                 let copies = Self::with(WeightsFrom::Copies, graph, config, recipe);
                 Some(copies.with_layers(self.layers.clone()))
@@ -104,20 +120,23 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`]: with [`Provider::Cuda`] also when the graph would run on the CPU.
     pub fn load_pooling(&self, pool_on: PoolOn) -> Result<Session, SessionError> {
-        let edited = self.edited(pool_on);
-        let inner = device::load(&self.graph, self.source(edited.as_deref()), &self.config)?;
+        let Edited {
+            bytes,
+            pooling,
+            layers,
+            reduced,
+        } = self.edited(pool_on)?;
+        let inner = device::load(&self.graph, self.source(bytes.as_deref()), &self.config)?;
+        drop(bytes);
         let inputs = input::read_inputs(&self.graph, &inner)?;
-        let pooling = match edited {
-            Some(_) => Pooling::Graph,
-            None => self.recipe.pooling,
-        };
-        let output = Output::read(&self.graph, &inner, pooling)?;
+        let output = Output::read(&self.graph, &inner, (pooling, self.recipe.kind))?;
         Ok(Session {
             inputs,
             wanted: wanted(&output).map_err(device::failed("select the output", &self.graph))?,
             output,
             recipe: self.recipe,
-            layers: self.layers.clone(),
+            layers,
+            reduced,
             provider: self.config.provider,
             memory: self.memory(&inner, pool_on),
             inner,
@@ -133,8 +152,62 @@ impl Sessions {
         }
     }
 
+    /// The graph as it is to be loaded.
+    fn edited(&self, pool_on: PoolOn) -> Result<Edited, SessionError> {
+        let plain = Edited {
+            bytes: None,
+            pooling: self.recipe.pooling,
+            layers: self.layers.clone(),
+            reduced: None,
+        };
+        match (self.recipe.kind, &self.weights) {
+            (OutputKind::Sparse, WeightsFrom::Shared(_, reduced)) => Ok(Edited {
+                reduced: *reduced,
+                pooling: Pooling::Graph,
+                ..plain
+            }),
+            (OutputKind::Sparse, WeightsFrom::Copies) => {
+                let mut model = Model::read(&self.graph)?;
+                let reduced = reduce(&mut model, &self.graph, self.config.provider)?;
+                Ok(Edited {
+                    bytes: Some(model.encode(&self.graph)?),
+                    reduced: Some(reduced),
+                    pooling: Pooling::Graph,
+                    ..plain
+                })
+            }
+            (OutputKind::Multi, _) => Ok(match self.with_projection(pool_on)? {
+                Some(bytes) => Edited {
+                    bytes: Some(bytes),
+                    layers: Arc::new(self.layers.without_projection()),
+                    ..plain
+                },
+                None => plain,
+            }),
+            (OutputKind::Dense, _) => Ok(match self.pooling_inside(pool_on) {
+                Some(bytes) => Edited {
+                    bytes: Some(bytes),
+                    pooling: Pooling::Graph,
+                    ..plain
+                },
+                None => plain,
+            }),
+        }
+    }
+
+    /// The graph with the projection of token vectors inside, where that is wanted and possible.
+    fn with_projection(&self, pool_on: PoolOn) -> Result<Option<Vec<u8>>, SessionError> {
+        let (PoolOn::Device, Some(matrix)) = (pool_on, self.layers.projection()) else {
+            return Ok(None);
+        };
+        let mut model = Model::read(&self.graph)?;
+        let edit = |model: &mut Model| project(model, matrix);
+        model.edit("put the projection into", &self.graph, edit)?;
+        Ok(Some(model.encode(&self.graph)?))
+    }
+
     /// The graph with pooling inside, where that is wanted and possible.
-    fn edited(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
+    fn pooling_inside(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
         let poolings = [Pooling::Cls, Pooling::Mean, Pooling::LastToken];
         let possible =
             poolings.contains(&self.recipe.pooling) && self.layers.are_behind_one_pooling();
@@ -155,7 +228,7 @@ impl Sessions {
     fn source<'a>(&'a self, edited: Option<&'a [u8]>) -> Source<'a> {
         match (edited, &self.weights) {
             (Some(edited), _) => Source::Edited(edited),
-            (None, WeightsFrom::Shared(weights)) => Source::SharedWeights(weights),
+            (None, WeightsFrom::Shared(weights, _)) => Source::SharedWeights(weights),
             (None, WeightsFrom::Copies) => Source::File,
         }
     }
@@ -183,7 +256,7 @@ impl fmt::Display for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let graph = self.graph.display();
         match &self.weights {
-            WeightsFrom::Shared(_) => write!(f, "`{graph}` with weights that all sessions share"),
+            WeightsFrom::Shared(..) => write!(f, "`{graph}` with weights that all sessions share"),
             WeightsFrom::Copies => {
                 write!(f, "`{graph}` with a copy of the weights for each session")
             }
@@ -192,12 +265,35 @@ impl fmt::Display for Sessions {
 }
 
 /// The weights of a graph that sessions can share. One that cannot be read is an error when the graph is loaded.
-fn shared_weights(graph: &Path, config: &SessionConfig) -> Result<Option<Weights>, SessionError> {
+fn shared_weights(
+    graph: &Path,
+    config: &SessionConfig,
+    recipe: Recipe,
+) -> Result<Option<WeightsFrom>, SessionError> {
     device::environment(&config.onnxruntime, graph)?;
-    let weights = Weights::read(graph).inspect_err(|error| {
+    let read = || -> anyhow::Result<_> {
+        let mut model = Model::read_whole(graph)?;
+        let reduced = match recipe.kind {
+            OutputKind::Sparse => Some(reduce(&mut model, graph, config.provider)?),
+            OutputKind::Dense | OutputKind::Multi => None,
+        };
+        Ok(WeightsFrom::Shared(Weights::of(model, graph)?, reduced))
+    };
+    let weights = read().inspect_err(|error| {
         tracing::warn!("{error:#}; each session keeps a copy of its weights");
     });
     Ok(weights.ok())
+}
+
+/// Puts the maximum over the logits of each term into a graph.
+fn reduce(model: &mut Model, graph: &Path, provider: Provider) -> Result<Reduced, GraphError> {
+    let columns = match provider {
+        Provider::Cpu => TERMS_ON_CPU,
+        Provider::Cuda => TERMS_ON_CUDA,
+    };
+    model.edit("put the maximum over the logits into", graph, |model| {
+        largest_logits(model, columns)
+    })
 }
 
 /// The graph with its pooling inside, if that is possible. One that cannot be read is an error when it is loaded.

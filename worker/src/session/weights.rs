@@ -30,9 +30,8 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Takes the weights out of a graph. Those that cannot be shared stay in it.
-    pub(super) fn read(graph: &Path) -> anyhow::Result<Self> {
-        let mut model = Model::read_whole(graph)?;
+    /// Takes the weights out of a model that has all of them, of the file `graph`. Those that cannot be shared stay in it.
+    pub(super) fn of(mut model: Model, graph: &Path) -> anyhow::Result<Self> {
         let shareable = shareable(model.graph());
         let mut values = Vec::new();
         for weight in &mut model.graph_mut().initializer {

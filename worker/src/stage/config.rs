@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use contract::digest::Digest;
-use contract::model::{Activation, Pooling, SpecialTokens};
+use contract::model::{Activation, OutputKind, Pooling, SpecialTokens};
 use contract::names::ModelName;
 use runtime::settings::{ConfigFault, identifier, unreadable};
 use runtime::wait::WaitConfig;
 
+use super::output::QueryTerms;
 use super::quantize::Quantization;
 use super::source::Source;
 use crate::config::SessionConfig;
@@ -67,6 +68,21 @@ pub struct StageConfig {
     /// Most nDCG@10 that a smaller embedding model may lose, 0 to 1
     #[arg(long, requires = "quantize", default_value_t = 0.01)]
     pub max_ndcg_loss: f64,
+    /// Which kind of vectors the model makes, where the directory does not say
+    #[arg(long, value_enum)]
+    pub kind: Option<OutputKind>,
+    /// Sparse vectors: a term has to weigh more than this
+    #[arg(long)]
+    pub term_threshold: Option<f32>,
+    /// Sparse vectors: most terms of a text, of which the heaviest are kept; by default 1024
+    #[arg(long)]
+    pub max_terms: Option<usize>,
+    /// Sparse vectors: what makes the terms of queries; by default the table where the directory has `idf.json`, else the model
+    #[arg(long, value_enum)]
+    pub query_terms: Option<QueryTerms>,
+    /// Multivectors: most tokens of a query, in place of what the directory says
+    #[arg(long)]
+    pub query_tokens: Option<usize>,
     /// How token vectors become one vector, in place of what the directory says
     #[arg(long, value_enum)]
     pub pooling: Option<Pooling>,
@@ -119,6 +135,17 @@ impl StageConfig {
             let problem = format!("`{}` is not a directory", set.display());
             faults.push(ConfigFault::new("--golden-set", problem));
         }
+        let threshold = self.term_threshold;
+        if threshold.is_some_and(|it| !it.is_finite() || it < 0.0) {
+            let problem = format!(
+                "`{}` is no number of at least 0",
+                threshold.unwrap_or_default()
+            );
+            faults.push(ConfigFault::new("--term-threshold", problem));
+        }
+        if self.max_terms == Some(0) {
+            faults.push(ConfigFault::new("--max-terms", "must be at least 1"));
+        }
         if self.dimensions == Some(0) {
             faults.push(ConfigFault::new("--dimensions", "must be at least 1"));
         }
@@ -134,6 +161,11 @@ impl StageConfig {
         let changes = [
             ("--onnx", self.onnx.is_some()),
             ("--quantize", self.quantize.is_some()),
+            ("--kind", self.kind.is_some()),
+            ("--term-threshold", self.term_threshold.is_some()),
+            ("--max-terms", self.max_terms.is_some()),
+            ("--query-terms", self.query_terms.is_some()),
+            ("--query-tokens", self.query_tokens.is_some()),
             ("--pooling", self.pooling.is_some()),
             ("--normalize", self.normalize.is_some()),
             ("--activation", self.activation.is_some()),

@@ -15,6 +15,7 @@ use super::StageConfig;
 use super::advise::{check_letters, check_places};
 use super::golden::{check_golden, check_labels, record, run_longest};
 use super::invariance::invariance;
+use super::output::{check_size, output};
 use crate::layout::Layout;
 use crate::load::recipe;
 use crate::memory;
@@ -24,7 +25,7 @@ use crate::session::Sessions;
 /// Makes the manifest of the model whose files are in `directory`.
 pub(super) fn describe(
     config: &StageConfig,
-    layout: &Layout,
+    layout: &mut Layout,
     files: BTreeMap<String, StagedFile>,
     directory: &Path,
 ) -> anyhow::Result<Manifest> {
@@ -32,11 +33,16 @@ pub(super) fn describe(
     let path = directory.join(TOKENIZER);
     let tokenizer = Tokenizer::load_with(&path, identity.special_tokens)?;
     check_letters(layout, &tokenizer)?;
+    identity.output = output(config, layout, &tokenizer)?;
     let recipe = Recipe {
         dimensions: config.dimensions.unwrap_or(usize::MAX),
         ..recipe(&identity)
     };
-    let (golden, measured) = run(config, layout, &identity, (directory, &tokenizer, recipe))?;
+    let Ran {
+        golden,
+        measured,
+        terms,
+    } = run(config, layout, &identity, (directory, &tokenizer, recipe))?;
     if let Some(file) = identity.head.layers.iter().find_map(Layer::weights) {
         let fits = golden
             .iter()
@@ -47,8 +53,9 @@ pub(super) fn describe(
             layout.onnx
         );
     }
-    identity.dimensions = check_golden(config, &golden, recipe)?;
+    identity.dimensions = check_golden(config, &golden, (recipe, terms))?;
     check_labels(&identity)?;
+    check_size(&identity)?;
     let mut manifest = Manifest::new(config.name.clone(), identity, golden);
     manifest.measured = Some(measured);
     Ok(manifest)
@@ -86,14 +93,22 @@ fn identity(
     }
 }
 
+/// What running the model has shown.
+struct Ran {
+    golden: Vec<Golden>,
+    measured: Measured,
+    /// How many terms there are, where it makes terms.
+    terms: Option<usize>,
+}
+
 /// Runs the model: on the golden texts, on a row of full length, and on texts beside each other.
 fn run(
     config: &StageConfig,
     layout: &Layout,
     identity: &Identity,
     (directory, tokenizer, recipe): (&Path, &Tokenizer, Recipe),
-) -> anyhow::Result<(Vec<Golden>, Measured)> {
-    let layers = Arc::new(Layers::load(directory, &identity.head)?);
+) -> anyhow::Result<Ran> {
+    let layers = Arc::new(Layers::load(directory, &identity.head, &identity.output)?);
     let before = memory::resident();
     let graph = directory.join(&layout.onnx);
     let sessions = Sessions::of(&graph, &config.session.single(), recipe)?;
@@ -115,5 +130,9 @@ fn run(
         memory_bytes,
         invariance,
     };
-    Ok((golden, measured))
+    Ok(Ran {
+        golden,
+        measured,
+        terms: session.terms(),
+    })
 }

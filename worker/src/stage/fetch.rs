@@ -10,7 +10,9 @@ use contract::model::{MANIFEST, Manifest, SIGNATURE, TOKENIZER};
 use super::StageConfig;
 use super::download::Download;
 use super::source::{Remote, Source};
-use crate::layout::{CONFIG, DESCRIPTIONS, external_data, graphs, module_files};
+use crate::layout::{
+    ARTIFACT, CONFIG, DESCRIPTIONS, QUERY_WEIGHTS, external_data, graphs, module_files,
+};
 use crate::staging_dir::StagingDir;
 
 /// The files of a source, in a local directory.
@@ -42,6 +44,9 @@ fn download(config: &StageConfig, remote: &Remote, to: &Path) -> anyhow::Result<
     }
     download.need(TOKENIZER)?;
     for file in DESCRIPTIONS {
+        download.get(file)?;
+    }
+    for file in [ARTIFACT, QUERY_WEIGHTS] {
         download.get(file)?;
     }
     for file in module_files(to)? {

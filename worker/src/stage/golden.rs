@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use contract::model::{Golden, Identity, TOKENIZER};
+use contract::embedding::Embedding;
+use contract::model::{Golden, Identity, OutputKind, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 
 use super::StageConfig;
-use crate::batch::RowKey;
+use crate::batch::{Reading, RowKey};
 use crate::load::run_text;
 use crate::memory;
 use crate::plan::{Row, fill};
@@ -25,7 +26,7 @@ pub(super) const GOLDEN_TEXTS: [&str; 5] = [
     "fn main() { println!(\"{}\", 6 * 7); } // 42, 3.14, 1e-9, user@example.org, https://example.org/a?b=c",
 ];
 
-/// The query for which a rescorer scores the golden texts.
+/// The query for which a rescorer scores the golden texts, and that is recorded with a model that reads queries in another way.
 pub(super) const GOLDEN_QUERY: &str = "When do the machines go home?";
 
 pub(super) fn record(
@@ -34,15 +35,19 @@ pub(super) fn record(
     identity: &Identity,
 ) -> anyhow::Result<Vec<Golden>> {
     let query = (identity.task == Task::Rescore).then_some(GOLDEN_QUERY);
-    let run = |text: &&str| {
+    let texts = GOLDEN_TEXTS.iter().map(|text| (query, *text));
+    // A model of late interaction reads queries in another way.
+    let asks = identity.output.kind() == OutputKind::Multi;
+    let asked = asks.then_some((Some(GOLDEN_QUERY), ""));
+    let run = |(query, text): (Option<&str>, &str)| {
         let vector = run_text(session, tokenizer, identity, query, text)?;
         Ok(Golden {
             query: query.map(str::to_owned),
-            text: (*text).to_owned(),
+            text: text.to_owned(),
             vector,
         })
     };
-    GOLDEN_TEXTS.iter().map(run).collect()
+    texts.chain(asked).map(run).collect()
 }
 
 /// Checks that several scores have distinct labels, under whose names they are written.
@@ -82,7 +87,7 @@ pub(super) fn run_longest(
         key: RowKey { job: 0, row: 0 },
         token_ids: words.into_iter().cycle().take(max_tokens).collect(),
         type_ids: Vec::new(),
-        prompt: 0,
+        reading: Reading::default(),
     };
     let is_reset = memory::forget_peak();
     let run = session.run(&fill(&[row], tokenizer.padding_id()));
@@ -105,11 +110,13 @@ pub(super) fn run_longest(
 pub(super) fn check_golden(
     config: &StageConfig,
     golden: &[Golden],
-    recipe: Recipe,
+    (recipe, terms): (Recipe, Option<usize>),
 ) -> anyhow::Result<usize> {
-    let dimensions = golden
-        .first()
-        .map_or(0, |golden| golden.vector.values().len());
+    let dimensions = match golden.first().map(|golden| &golden.vector) {
+        Some(Embedding::Dense(values)) => values.len(),
+        Some(Embedding::Multi { dim, .. }) => *dim,
+        Some(Embedding::Sparse { .. }) | None => terms.unwrap_or_default(),
+    };
     if let Some(wanted) = config.dimensions {
         anyhow::ensure!(
             wanted == dimensions,

@@ -1,9 +1,11 @@
 //! OCI: writes a staged model as an image in the layout of the Open Container Initiative.
 //!
 //! A volume of Kubernetes can be such an image, which nodes pull and keep like any other, read-only and by its digest. Each file
-//! is a layer of its own, so that two models which share a file share its layer. Nothing is added that depends on a clock or a
+//! is a layer of its own, so that two models which share a file share its layer; of a model with very many files several share one,
+//! because image stores take no more than about 127 layers. Nothing is added that depends on a clock or a
 //! machine: the same staged directory gives the same digest. There is no program in it, so that it serves all platforms.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Most layers with files of the model, the manifest and its signature aside.
+const MOST_LAYERS: usize = 100;
 /// Platforms of the nodes that may mount it.
 const PLATFORMS: [&str; 2] = ["amd64", "arm64"];
 
@@ -68,7 +72,7 @@ struct Layer {
     digest: String,
 }
 
-/// One layer for each file of the model: `<name>/<file>`, as on a shared volume.
+/// The layers of the model, with each file at `<name>/<file>`, as on a shared volume.
 fn layers(
     layout: &Blobs,
     model: &Path,
@@ -76,15 +80,23 @@ fn layers(
     name: &str,
 ) -> anyhow::Result<Vec<Layer>> {
     let signed = model.join(SIGNATURE).is_file().then_some(SIGNATURE);
-    let files = manifest.identity.files.keys().map(String::as_str);
+    let files: Vec<_> = manifest.identity.files.keys().map(String::as_str).collect();
     // What changes most often comes last.
-    let files = files.chain([MANIFEST]).chain(signed);
-    files
-        .map(|file| {
-            let layer = layout.layer(&model.join(file), &format!("{name}/{file}"));
-            layer.with_context(|| format!("failed to pack `{file}`"))
+    let last = [MANIFEST].into_iter().chain(signed);
+    let groups = files.chunks(files_of_a_layer(files.len())).map(<[_]>::to_vec);
+    groups
+        .chain(last.map(|file| vec![file]))
+        .map(|files| {
+            let paths = files.iter().map(|file| (model.join(file), format!("{name}/{file}")));
+            let layer = layout.layer(&paths.collect::<Vec<_>>());
+            layer.with_context(|| format!("failed to pack `{}`", files.join("`, `")))
         })
         .collect()
+}
+
+/// How many files share a layer.
+fn files_of_a_layer(files: usize) -> usize {
+    files.div_ceil(MOST_LAYERS).max(1)
 }
 
 /// The folder with all parts of a layout by their digests.
@@ -136,11 +148,11 @@ impl Blobs {
         Ok(descriptor)
     }
 
-    /// Packs a file into an archive of its own.
-    fn layer(&self, file: &Path, path: &str) -> anyhow::Result<Layer> {
+    /// Packs files into one archive, each at its path.
+    fn layer(&self, files: &[(PathBuf, String)]) -> anyhow::Result<Layer> {
         let packed = self.root.join("blobs/layer");
         let mut writer = BufWriter::new(File::create(&packed)?);
-        pack(&mut writer, file, path)?;
+        pack(&mut writer, files)?;
         writer.flush()?;
         writer.get_ref().sync_all()?;
         let size = fs::metadata(&packed)?.len();
@@ -152,19 +164,21 @@ impl Blobs {
     }
 }
 
-/// Writes the folders and the file. All users may read them, and nothing tells when and where they were made.
-fn pack(writer: impl Write, file: &Path, path: &str) -> anyhow::Result<()> {
+/// Writes the folders and the files. All users may read them, and nothing tells when and where they were made.
+fn pack(writer: impl Write, files: &[(PathBuf, String)]) -> anyhow::Result<()> {
     let mut archive = tar::Builder::new(writer);
-    let parents = Path::new(path).ancestors().skip(1);
-    let mut parents: Vec<_> = parents.filter(|it| !it.as_os_str().is_empty()).collect();
-    parents.reverse();
+    let parents = files.iter().flat_map(|(_, path)| Path::new(path).ancestors().skip(1));
+    // A folder is in order before all that is in it.
+    let parents: BTreeSet<_> = parents.filter(|it| !it.as_os_str().is_empty()).collect();
     for parent in parents {
         let mut folder = header(EntryType::Directory, 0o755, 0);
         archive.append_data(&mut folder, parent, io::empty())?;
     }
-    let content = File::open(file)?;
-    let bytes = content.metadata()?.len();
-    archive.append_data(&mut header(EntryType::Regular, 0o644, bytes), path, content)?;
+    for (file, path) in files {
+        let content = File::open(file)?;
+        let bytes = content.metadata()?.len();
+        archive.append_data(&mut header(EntryType::Regular, 0o644, bytes), path, content)?;
+    }
     archive.into_inner()?;
     Ok(())
 }
@@ -206,7 +220,8 @@ mod tests {
         fs::write(&file, b"weights").unwrap();
         let pack = |at: &str| {
             let layout = Blobs::create(&folder.path().join(at)).unwrap();
-            let layer = layout.layer(&file, "m-1/onnx/model.onnx").unwrap();
+            let files = [(file.clone(), "m-1/onnx/model.onnx".to_owned())];
+            let layer = layout.layer(&files).unwrap();
             let digest = layer.digest.replace("sha256:", "");
             (layout.root.join("blobs/sha256").join(&digest), digest)
         };
@@ -225,6 +240,26 @@ mod tests {
             .map(|(path, mode, content)| (path.trim_end_matches('/'), *mode, &content[..]))
             .collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn very_many_files_share_layers_and_few_do_not() {
+        for (files, each) in [(0, 1), (3, 1), (100, 1), (101, 2), (1_000, 10), (1_001, 11)] {
+            assert_eq!(files_of_a_layer(files), each);
+            assert!(files.div_ceil(each) <= MOST_LAYERS, "{files}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Blobs::create(&folder.path().join("image")).unwrap();
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, name).unwrap();
+            (path, format!("m-1/{name}"))
+        };
+        let layer = layout.layer(&[file("a"), file("b")]).unwrap();
+        let blob = layer.digest.replace("sha256:", "");
+        let found = unpacked(&layout.root.join("blobs/sha256").join(blob));
+        let paths: Vec<_> = found.iter().map(|(path, ..)| path.trim_end_matches('/')).collect();
+        assert_eq!(paths, ["m-1", "m-1/a", "m-1/b"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::batch::RowKey;
 use crate::config::Provider;
 use crate::graph::{Model, fp16, int8};
 use crate::layout::Layout;
-use crate::load::{prompt_tokens, recipe};
+use crate::load::{recipe, row};
 use crate::plan::{Row, plan};
 use crate::pool::{Layers, normalize};
 use crate::session::{Engine as _, Session, Sessions};
@@ -117,7 +117,7 @@ pub(super) fn check_quality(
     let outcome = |directory: &Path| -> anyhow::Result<Outcome> {
         let identity = &manifest.identity;
         let graph = directory.join(&identity.onnx);
-        let layers = Arc::new(Layers::load(staged, &identity.head)?);
+        let layers = Arc::new(Layers::load(staged, &identity.head, &identity.output)?);
         let sessions = Sessions::of(&graph, &config.session.single(), recipe(identity))?;
         let session = sessions.with_layers(layers).load()?;
         let mut subject = Subject {
@@ -185,11 +185,10 @@ impl Subject<'_> {
             !set.topics.is_empty(),
             "no query of the golden set has a relevant document in its corpus; do both belong together?"
         );
-        let prefixes = &self.identity.prefixes;
         let documents = set.documents.iter().map(|it| it.text.as_str());
-        let documents = self.embed(&prefixes.document, documents)?;
+        let documents = self.embed(false, documents)?;
         let queries = set.topics.iter().map(|it| it.text.as_str());
-        let queries = self.embed(&prefixes.query, queries)?;
+        let queries = self.embed(true, queries)?;
         let ndcg = |(topic, query): (&Topic, &Embedding)| {
             let ids = set.documents.iter().map(|it| it.id.clone());
             let scores = documents.iter().map(|it| query.score(it));
@@ -202,18 +201,19 @@ impl Subject<'_> {
     /// Vectors of texts in their order; a dense one of length 1, for an exact search by cosine.
     fn embed<'t>(
         &mut self,
-        prefix: &str,
+        is_query: bool,
         texts: impl Iterator<Item = &'t str>,
     ) -> anyhow::Result<Vec<Embedding>> {
-        let prompt = prompt_tokens(self.tokenizer, self.identity, prefix)?;
-        let rows = texts.enumerate().map(|(row, text)| {
-            let mut ids = self.tokenizer.encode(&format!("{prefix}{text}"))?;
-            self.tokenizer.truncate(&mut ids, self.identity.max_tokens);
+        let rows = texts.enumerate().map(|(at, text)| {
+            let (query, text) = if is_query {
+                (Some(text), "")
+            } else {
+                (None, text)
+            };
+            let key = RowKey { job: 0, row: at };
             anyhow::Ok(Row {
-                key: RowKey { job: 0, row },
-                token_ids: ids,
-                type_ids: Vec::new(),
-                prompt,
+                key,
+                ..row(self.tokenizer, self.identity, query, text)?
             })
         });
         let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;

@@ -91,6 +91,16 @@ pub enum ModelError {
         /// The kind of its vectors.
         kind: OutputKind,
     },
+    /// The table of weights for queries cannot be used.
+    #[error(
+        "`{path}` is no table of tokens and their weights in queries, numbers of at least 0: {problem}"
+    )]
+    QueryWeights {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A signature is asked for, and there is none.
     #[error(
         "`{path}` is not signed: with the public key `{key}` configured, only signed models are used; sign it with \

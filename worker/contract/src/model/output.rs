@@ -7,6 +7,8 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::embedding::Embedding;
+
 /// Which kind of vectors a model makes of texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -75,6 +77,25 @@ pub struct TokenVectors {
     pub attend_to_expansion: bool,
     /// Tokens of documents that have no vector: punctuation, in ascending order.
     pub skipped: Vec<u32>,
+}
+
+impl Terms {
+    /// A sparse vector of these terms, which come in the order of their ids: without those that are no terms or have no
+    /// weight, and of the others the heaviest. Of terms of the same weight those with smaller ids are kept, so that a text has
+    /// the same terms each time.
+    #[must_use]
+    pub fn embedding(&self, mut found: Vec<(u32, f32)>) -> Embedding {
+        found.retain(|(id, weight)| *weight > 0.0 && self.excluded.binary_search(id).is_err());
+        if found.len() > self.most {
+            found.sort_unstable_by(|(id, weight), (other, others)| {
+                others.total_cmp(weight).then(id.cmp(other))
+            });
+            found.truncate(self.most);
+            found.sort_unstable_by_key(|(id, _)| *id);
+        }
+        let (indices, values) = found.into_iter().unzip();
+        Embedding::Sparse { indices, values }
+    }
 }
 
 impl Output {

@@ -7,6 +7,7 @@
 use std::vec;
 
 use contract::embedding::Embedding;
+use contract::job::Job;
 
 use super::without_rows::without_rows;
 use crate::batch::{DecodedJob, Inputs, RowKey, Tensor, Vectors};
@@ -50,10 +51,12 @@ pub(super) struct BatchResult {
 impl BatchRun {
     pub(super) fn new(inputs: Inputs) -> Self {
         let rows = inputs.rows.iter();
+        // The vector of a query may be looked up, which reuses nothing.
+        let of_chunk = |(key, _): &&(RowKey, Embedding)| matches!(&inputs.jobs[key.job].job, Job::Embed(job) if job.queries.is_empty());
+        metrics::chunks_reused(inputs.known.iter().filter(of_chunk).count());
         let mut vectors: Vec<_> = rows
             .map(|rows| vec![Embedding::Dense(Vec::new()); *rows])
             .collect();
-        metrics::chunks_reused(inputs.known.len());
         for (key, vector) in inputs.known {
             vectors[key.job][key.row] = vector;
         }
@@ -138,7 +141,7 @@ impl BatchRun {
             }
             match without_rows(job, vectors, &rows) {
                 Some((mut job, vectors)) => {
-                    job.incomplete = Some(refusal);
+                    job.incomplete.get_or_insert(refusal);
                     result.vectors.jobs.push(job);
                     result.vectors.vectors.push(vectors);
                 }
@@ -173,7 +176,6 @@ fn missing(
 
 #[cfg(test)]
 mod tests {
-    use contract::job::Job;
     use contract::model::{Activation, OutputKind, Pooling};
     use ndarray::{Array2, Axis};
 
@@ -231,7 +233,7 @@ mod tests {
         let input_ids = Array2::from_shape_vec((ids.len(), 1), ids).unwrap();
         let tensor = Tensor {
             lengths: vec![1; rows.len()],
-            prompts: Vec::new(),
+            readings: Vec::new(),
             rows,
             input_ids,
             type_ids: None,
@@ -288,7 +290,7 @@ mod tests {
         let row = |row: usize| Tensor {
             rows: vec![tensor.rows[row]],
             lengths: vec![1],
-            prompts: Vec::new(),
+            readings: Vec::new(),
             input_ids: tensor.input_ids.select(Axis(0), &[row]),
             type_ids: None,
         };

@@ -155,7 +155,7 @@ mod tests {
             let tensor = |at| Tensor {
                 rows: Vec::new(),
                 lengths: vec![number, at],
-                prompts: Vec::new(),
+                readings: Vec::new(),
                 input_ids: Array2::zeros((0, 0)),
                 type_ids: None,
             };

@@ -4,7 +4,6 @@
 //! without it: the tensor is halved until the row is alone.
 
 use super::batch_run::{RowFailure, RowResults};
-use super::split_on_oom::halves;
 use crate::batch::Tensor;
 use crate::error::{EmbedError, chain};
 use crate::load::Canary;
@@ -47,7 +46,7 @@ pub(super) fn run(
 
 /// Runs the parts of a tensor that has failed. A single row is run once more.
 fn isolate(engine: &mut impl Engine, tensor: &Tensor) -> Result<RowResults, EmbedError> {
-    let parts = match halves(tensor) {
+    let parts = match tensor.halves() {
         Some((first, second)) => vec![first, second],
         None => vec![tensor.clone()],
     };
@@ -105,7 +104,7 @@ mod tests {
         Tensor {
             rows: vec![RowKey { job: 0, row: 0 }],
             lengths: vec![1],
-            prompts: Vec::new(),
+            readings: Vec::new(),
             input_ids: Array2::from_elem((1, 1), id),
             type_ids: None,
         }
@@ -116,7 +115,7 @@ mod tests {
         Tensor {
             rows: (0..ids.len()).map(|row| RowKey { job: 0, row }).collect(),
             lengths: vec![1; ids.len()],
-            prompts: Vec::new(),
+            readings: Vec::new(),
             input_ids: Array2::from_shape_vec((ids.len(), 1), ids.to_vec()).unwrap(),
             type_ids: None,
         }

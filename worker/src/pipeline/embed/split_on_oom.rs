@@ -5,7 +5,6 @@
 //! The vectors are the same, so that nobody outside of this process notices.
 
 use contract::embedding::Embedding;
-use ndarray::{Array2, Axis, Slice};
 
 use crate::batch::Tensor;
 use crate::error::EmbedError;
@@ -30,7 +29,7 @@ impl<E: Engine> SplitOnOom<E> {
     }
 
     fn run_halves(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
-        let Some((first, second)) = halves(tensor) else {
+        let Some((first, second)) = tensor.halves() else {
             return self.engine.run(tensor);
         };
         let mut vectors = self.run(&first)?;
@@ -61,28 +60,10 @@ impl<E: Engine> Engine for SplitOnOom<E> {
     }
 }
 
-/// The two halves of a tensor, unless it has a single row.
-pub(super) fn halves(tensor: &Tensor) -> Option<(Tensor, Tensor)> {
-    let (middle, end) = (tensor.rows.len() / 2, tensor.rows.len());
-    (middle > 0).then(|| (part(tensor, 0, middle), part(tensor, middle, end)))
-}
-
-/// Some rows of a tensor, as long as all of them.
-fn part(tensor: &Tensor, start: usize, end: usize) -> Tensor {
-    let rows = Slice::from(start..end);
-    let cut = |matrix: &Array2<i64>| matrix.slice_axis(Axis(0), rows).to_owned();
-    Tensor {
-        rows: tensor.rows[start..end].to_vec(),
-        lengths: tensor.lengths[start..end].to_vec(),
-        prompts: tensor.prompts.get(start..end).unwrap_or_default().to_vec(),
-        input_ids: cut(&tensor.input_ids),
-        type_ids: tensor.type_ids.as_ref().map(cut),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use contract::model::{Activation, OutputKind, Pooling};
+    use ndarray::Array2;
 
     use super::*;
     use crate::batch::RowKey;
@@ -130,7 +111,7 @@ mod tests {
         Tensor {
             rows: (0..rows).map(|row| RowKey { job: 0, row }).collect(),
             lengths: vec![10; rows],
-            prompts: Vec::new(),
+            readings: Vec::new(),
             input_ids: Array2::from_shape_fn((rows, 10), |(row, _)| i64::try_from(row).unwrap()),
             type_ids: None,
         }

@@ -2,17 +2,17 @@
 
 use contract::job::Attach;
 
-use super::encoder::{Encoded, Encoder, LongTexts, Rows};
+use super::encoder::{Encoded, Encoder, LongTexts, Taken};
 use crate::error::Refusal;
 
 impl Encoder {
-    /// A text that this model does not take whole was cut for another one, as all of its neighbours were: it leaves the job
-    /// alone, which becomes a dead letter when the rest of it is written.
+    /// The rows of the items that fit; takes the others out of the job. Their texts were cut for another model, so that one
+    /// which does not fit says nothing against its neighbours.
     pub(super) fn attach_rows(
         &self,
         attach: &mut Attach,
         long: &mut LongTexts,
-    ) -> Result<(Rows, Option<Refusal>), Refusal> {
+    ) -> Result<Taken, Refusal> {
         let ours = &self.manifest.fingerprint;
         if attach.fingerprint != *ours {
             return Err(Refusal::OtherModel {
@@ -21,20 +21,22 @@ impl Encoder {
             });
         }
         let prefix = &self.manifest.identity.prefixes.document;
-        let (mut rows, mut kept, mut refused) = (Vec::new(), Vec::new(), None);
-        for (row, item) in attach.items.drain(..).enumerate() {
-            match self.tokenize(row, &format!("{prefix}{}", item.text), long) {
+        let mut taken = Taken::whole(Vec::new());
+        let mut kept = Vec::new();
+        for (row, item) in std::mem::take(&mut attach.items).into_iter().enumerate() {
+            let text = format!("{prefix}{}", item.text);
+            match self.tokenize(row, &text, (self.frame.document_tokens(), long)) {
                 Ok(tokens) => {
-                    rows.push(Encoded::Tokens(tokens, self.prompts.document));
+                    taken.rows.push(Encoded::Tokens(self.frame.document(tokens)));
                     kept.push(item);
                 }
-                Err(refusal) => refused = refused.or(Some(refusal)),
+                Err(refusal) if refusal.is_of_row() => {
+                    taken.left_out.get_or_insert(refusal);
+                }
+                Err(refusal) => return Err(refusal),
             }
         }
         attach.items = kept;
-        match refused {
-            Some(refusal) if attach.items.is_empty() => Err(refusal),
-            refused => Ok((rows, refused)),
-        }
+        taken.or_refuse()
     }
 }

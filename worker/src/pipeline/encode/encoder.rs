@@ -5,8 +5,8 @@
 
 use contract::digest::Digest;
 use contract::embedding::Embedding;
-use contract::job::{Chunk, Embed, Job, KnownVector, MAX_JOB_BYTES};
-use contract::model::Manifest;
+use contract::job::{Embed, Job, MAX_JOB_BYTES};
+use contract::model::{Manifest, Output, QueryWeights};
 use contract::names::CollectionName;
 use contract::tokenizer::{MAX_BYTES_PER_TOKEN, Tokenizer, Tokens};
 use contract::topology::Task;
@@ -15,28 +15,26 @@ use serde::Deserialize;
 use crate::batch::{Batch, DecodedJob, Inputs, RawJob, RowKey};
 use crate::config::{GivenVectors, TooLong};
 use crate::error::Refusal;
-use crate::load::prompt_tokens;
+use crate::frame::{Frame, Framed, Texts};
 use crate::metrics;
 use crate::plan::{Row, Shapes, plan};
 
 /// Bytes of a vector's element in an answer: nine digits, a sign, a point, a comma, an exponent at times.
 const ANSWER_BYTES_PER_ELEMENT: usize = 14;
 
+/// Bytes of the id of a term in an answer: seven digits and a comma.
+const ANSWER_BYTES_PER_INDEX: usize = 8;
+
 #[derive(Debug)]
 pub struct Encoder {
     pub(super) tokenizer: Tokenizer,
-    pub(super) prompts: Prompts,
-    tokenization: Digest,
+    pub(super) frame: Frame,
+    /// What makes vectors of queries in place of the model.
+    query_weights: Option<QueryWeights>,
+    pub(super) tokenization: Digest,
     pub(super) manifest: Manifest,
-    rules: Rules,
+    pub(super) rules: Rules,
     shapes: Shapes,
-}
-
-/// How many tokens the prefixes have, where pooling leaves them out; else none.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Prompts {
-    query: usize,
-    pub(super) document: usize,
 }
 
 /// What the installation allows.
@@ -98,27 +96,43 @@ impl LongTexts {
 pub(super) type Rows = Vec<Encoded>;
 
 pub(super) enum Encoded {
-    /// The model is to be run on these tokens, of which so many at the start belong to a prompt.
-    Tokens(Tokens, usize),
-    /// The vector came with the job.
+    /// The model is to be run on these tokens.
+    Tokens(Framed),
+    /// The model need not run: the vector came with the job, or is looked up.
     Known(Embedding),
 }
 
+/// What the model can do of a job.
+pub(super) struct Taken {
+    pub(super) rows: Rows,
+    /// Why the first of the documents or items that were left out does not fit the model.
+    pub(super) left_out: Option<Refusal>,
+}
+
+impl Taken {
+    pub(super) fn whole(rows: Rows) -> Self {
+        Self {
+            rows,
+            left_out: None,
+        }
+    }
+
+    /// A job of which nothing is left is refused as a whole.
+    pub(super) fn or_refuse(self) -> Result<Self, Refusal> {
+        match self.left_out {
+            Some(refusal) if self.rows.is_empty() => Err(refusal),
+            left_out => Ok(Self { left_out, ..self }),
+        }
+    }
+}
+
 impl Encoder {
-    pub fn new(tokenizer: Tokenizer, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
-        // A prefix that cannot be tokenized fails the golden texts before.
-        let tokens = |prefix: &str| {
-            prompt_tokens(&tokenizer, &manifest.identity, prefix).unwrap_or_default()
-        };
-        let prefixes = &manifest.identity.prefixes;
-        let prompts = Prompts {
-            query: tokens(&prefixes.query),
-            document: tokens(&prefixes.document),
-        };
+    pub fn new(texts: Texts, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
         Self {
             tokenization: manifest.tokenization(),
-            prompts,
-            tokenizer,
+            frame: texts.frame,
+            query_weights: texts.query_weights,
+            tokenizer: texts.tokenizer,
             manifest,
             rules,
             shapes,
@@ -158,25 +172,23 @@ impl Encoder {
             self.check_collection(collection)?;
         }
         let mut long = LongTexts::of(&self.rules, &job);
-        let mut incomplete = None;
-        let rows = match &mut job {
-            Job::Embed(embed) => self.embed_rows(embed, &mut long)?,
-            Job::Rescore(rescore) => self.rescore_rows(rescore, &mut long)?,
-            Job::Delete(_) => Vec::new(),
-            Job::Attach(attach) => {
-                let (rows, refused) = self.attach_rows(attach, &mut long)?;
-                incomplete = refused;
-                rows
+        let taken = match &mut job {
+            Job::Embed(embed) if embed.queries.is_empty() => {
+                self.document_rows(embed, &mut long)?
             }
+            Job::Embed(embed) => Taken::whole(self.query_rows(embed, &mut long)?),
+            Job::Rescore(rescore) => self.rescore_rows(rescore, &mut long)?,
+            Job::Delete(_) => Taken::whole(Vec::new()),
+            Job::Attach(attach) => self.attach_rows(attach, &mut long)?,
         };
         Ok((
             DecodedJob {
                 job,
                 default_version,
                 truncated: long.cut,
-                incomplete,
+                incomplete: taken.left_out,
             },
-            rows,
+            taken.rows,
         ))
     }
 
@@ -222,63 +234,48 @@ impl Encoder {
         })
     }
 
-    fn embed_rows(&self, embed: &Embed, long: &mut LongTexts) -> Result<Rows, Refusal> {
-        let prefixes = &self.manifest.identity.prefixes;
+    fn query_rows(&self, embed: &Embed, long: &mut LongTexts) -> Result<Rows, Refusal> {
+        let prefix = &self.manifest.identity.prefixes.query;
         self.check_answer(embed.queries.len())?;
-        let chunks = embed.documents.iter().flat_map(|document| &document.chunks);
-        let mut rows = Vec::new();
-        for (row, chunk) in chunks.enumerate() {
-            rows.push(self.chunk_row(embed, row, chunk, long)?);
-        }
+        let (mut rows, most) = (Vec::new(), self.frame.query_tokens());
         for (row, text) in embed.queries.iter().enumerate() {
-            let tokens = self.tokenize(row, &format!("{}{text}", prefixes.query), long)?;
-            rows.push(Encoded::Tokens(tokens, self.prompts.query));
+            let tokens = self.tokenize(row, &format!("{prefix}{text}"), (most, long))?;
+            rows.push(match &self.query_weights {
+                Some(weights) => Encoded::Known(weights.embedding(&tokens.ids)),
+                None => Encoded::Tokens(self.frame.query(tokens)),
+            });
         }
         Ok(rows)
     }
 
-    /// Vectors and token ids that were made for another model are ignored: the text is tokenized again.
-    fn chunk_row(
-        &self,
-        embed: &Embed,
-        row: usize,
-        chunk: &Chunk,
-        long: &mut LongTexts,
-    ) -> Result<Encoded, Refusal> {
-        let is_used = self.rules.given_vectors == GivenVectors::Use
-            && embed.fingerprint.as_ref() == Some(&self.manifest.fingerprint);
-        if let Some(KnownVector(vector)) = chunk.vector.as_ref().filter(|_| is_used) {
-            return Ok(Encoded::Known(Embedding::Dense(vector.clone())));
-        }
-        let same_tokens = embed.tokenization.as_ref() == Some(&self.tokenization);
-        let tokens = if same_tokens && !chunk.token_ids.is_empty() {
-            self.check_ids(row, &chunk.token_ids)?.to_vec().into()
-        } else {
-            let prefix = &self.manifest.identity.prefixes.document;
-            let input = Chunk::model_input(prefix, chunk.context.as_deref(), &chunk.text);
-            self.tokenize(row, &input, long)?
-        };
-        Ok(Encoded::Tokens(tokens, self.prompts.document))
-    }
-
     /// One vector or one row of scores for each query or item must fit a message.
     pub(super) fn check_answer(&self, queries: usize) -> Result<(), Refusal> {
-        let most =
-            MAX_JOB_BYTES / (self.manifest.identity.dimensions * ANSWER_BYTES_PER_ELEMENT).max(1);
+        let identity = &self.manifest.identity;
+        let bytes = match &identity.output {
+            Output::Dense => identity.dimensions * ANSWER_BYTES_PER_ELEMENT,
+            Output::Sparse(terms) => {
+                let most = terms.most.min(identity.dimensions);
+                most * (ANSWER_BYTES_PER_ELEMENT + ANSWER_BYTES_PER_INDEX)
+            }
+            Output::Multi(late) => {
+                late.query_tokens * identity.dimensions * ANSWER_BYTES_PER_ELEMENT
+            }
+        };
+        let most = MAX_JOB_BYTES / bytes.max(1);
         if queries > most {
             return Err(Refusal::TooManyQueries { queries, most });
         }
         Ok(())
     }
 
+    /// The tokens of a text, which may be at most so many.
     pub(super) fn tokenize(
         &self,
         row: usize,
         text: &str,
-        long: &mut LongTexts,
+        (max, long): (usize, &mut LongTexts),
     ) -> Result<Tokens, Refusal> {
-        let max = self.manifest.identity.max_tokens;
-        let text = self.bound(row, text, long)?;
+        let text = self.bound(row, text, (max, long))?;
         let mut ids = self.tokenizer.encode(text)?;
         if ids.len() > max {
             long.refuse_or_count(row, ids.len(), max)?;
@@ -292,9 +289,9 @@ impl Encoder {
         &self,
         row: usize,
         text: &'a str,
-        long: &mut LongTexts,
+        (max, long): (usize, &mut LongTexts),
     ) -> Result<&'a str, Refusal> {
-        let (short, max) = (self.within_bytes(text), self.manifest.identity.max_tokens);
+        let short = self.within_bytes(text);
         if short.len() < text.len() {
             long.refuse_or_count(row, self.least_tokens(text.len()), max)?;
         }
@@ -311,29 +308,6 @@ impl Encoder {
     pub(super) fn least_tokens(&self, bytes: usize) -> usize {
         (bytes / MAX_BYTES_PER_TOKEN).max(self.manifest.identity.max_tokens + 1)
     }
-
-    /// Ids from a job are input like any other: one unknown id would fail the tensor of all its neighbours.
-    fn check_ids<'a>(&self, row: usize, ids: &'a [u32]) -> Result<&'a [u32], Refusal> {
-        let (max, vocabulary) = (
-            self.manifest.identity.max_tokens,
-            self.tokenizer.vocabulary(),
-        );
-        if ids.len() > max {
-            return Err(Refusal::TooLong {
-                row,
-                tokens: ids.len(),
-                max,
-            });
-        }
-        match ids.iter().find(|id| **id as usize >= vocabulary) {
-            Some(id) => Err(Refusal::UnknownToken {
-                row,
-                id: *id,
-                vocabulary,
-            }),
-            None => Ok(ids),
-        }
-    }
 }
 
 /// Separates the rows that the model is to be run on from those that came with their vectors.
@@ -343,11 +317,11 @@ fn separate(jobs: Vec<Rows>) -> (Vec<Row>, Vec<(RowKey, Embedding)>) {
         for (row, encoded) in rows.into_iter().enumerate() {
             let key = RowKey { job, row };
             match encoded {
-                Encoded::Tokens(tokens, prompt) => to_run.push(Row {
+                Encoded::Tokens(framed) => to_run.push(Row {
                     key,
-                    token_ids: tokens.ids,
-                    type_ids: tokens.types,
-                    prompt,
+                    token_ids: framed.tokens.ids,
+                    type_ids: framed.tokens.types,
+                    reading: framed.reading,
                 }),
                 Encoded::Known(vector) => known.push((key, vector)),
             }

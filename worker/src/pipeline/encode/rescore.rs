@@ -3,23 +3,39 @@
 use contract::job::{Item, Rescore};
 use contract::tokenizer::Tokens;
 
-use super::encoder::{Encoded, Encoder, LongTexts, Rows};
+use super::encoder::{Encoded, Encoder, LongTexts, Taken};
+use crate::batch::Reading;
 use crate::error::Refusal;
+use crate::frame::Framed;
 
 impl Encoder {
+    /// The rows of the items that fit. Takes the others out of the job, unless somebody waits for an answer, which has no holes.
     pub(super) fn rescore_rows(
         &self,
-        rescore: &Rescore,
+        rescore: &mut Rescore,
         long: &mut LongTexts,
-    ) -> Result<Rows, Refusal> {
-        if rescore.reply.is_some() {
+    ) -> Result<Taken, Refusal> {
+        let answers = rescore.reply.is_some();
+        if answers {
             self.check_answer(rescore.items.len())?;
         }
-        let items = rescore.items.iter().enumerate();
-        let tokens = items.map(|(row, item)| self.item(row, item, long));
-        tokens
-            .map(|row| row.map(|tokens| Encoded::Tokens(tokens, 0)))
-            .collect()
+        let mut taken = Taken::whole(Vec::new());
+        let mut kept = Vec::new();
+        for (row, item) in std::mem::take(&mut rescore.items).into_iter().enumerate() {
+            match self.item(row, &item, long) {
+                Ok(tokens) => {
+                    let reading = Reading::default();
+                    taken.rows.push(Encoded::Tokens(Framed { tokens, reading }));
+                    kept.push(item);
+                }
+                Err(refusal) if refusal.is_of_row() && !answers => {
+                    taken.left_out.get_or_insert(refusal);
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        rescore.items = kept;
+        taken.or_refuse()
     }
 
     fn item(&self, row: usize, item: &Item, long: &mut LongTexts) -> Result<Tokens, Refusal> {
@@ -30,7 +46,7 @@ impl Encoder {
                 let query = format!("{}{query}", prefixes.query);
                 self.pair(row, (&query, &text), long)
             }
-            None => self.tokenize(row, &text, long),
+            None => self.tokenize(row, &text, (self.manifest.identity.max_tokens, long)),
         }
     }
 

@@ -3,9 +3,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 use contract::digest::Digest;
+use contract::job::{Job, MAX_JOB_BYTES};
 use contract::model::{
-    Activation, Dtype, Head, Identity, Manifest, Pooling, Prefixes, SpecialTokens, StagedFile,
-    TOKENIZER,
+    Activation, Dtype, Head, Identity, Manifest, Output, Pooling, Prefixes, SpecialTokens,
+    StagedFile, TOKENIZER, TermWeight, Terms, TokenVectors,
 };
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
@@ -15,6 +16,7 @@ use super::{Encoder, Rules};
 use crate::batch::{Inputs, RawJob, RowKey};
 use crate::config::{GivenVectors, TooLong};
 use crate::error::Refusal;
+use crate::frame::{Frame, Texts};
 use crate::plan::Shapes;
 
 fn rules() -> Rules {
@@ -57,7 +59,12 @@ fn encoder(model: &str, manifest: Manifest, rules: Rules) -> Encoder {
         step: 1,
         longest: 16,
     };
-    Encoder::new(tokenizer, manifest, rules, shapes)
+    let texts = Texts {
+        frame: Frame::of(&tokenizer, &manifest.identity).unwrap(),
+        query_weights: None,
+        tokenizer,
+    };
+    Encoder::new(texts, manifest, rules, shapes)
 }
 
 fn embedder(rules: Rules) -> Encoder {
@@ -135,6 +142,93 @@ fn a_refused_job_leaves_the_batch_and_the_others_keep_their_rows() {
     };
     let alone: Vec<_> = alone.into_iter().map(|(key, ids)| (key.row, ids)).collect();
     assert_eq!((of(0), of(1)), (alone.clone(), alone));
+}
+
+#[test]
+fn a_text_that_does_not_fit_takes_its_document_and_leaves_the_others_of_its_job() {
+    let job = json!({
+        "version": "1.0", "kind": "embed", "collection": "docs", "documents": [
+            { "id": "one", "chunks": [{ "text": "about all" }] },
+            { "id": "long", "chunks": [{ "text": "about" }, { "text": "about ".repeat(40) }] },
+            { "id": "other", "chunks": [{ "text": "also" }, { "text": "about" }] },
+        ],
+    });
+    let (inputs, refused) = encode(&embedder(rules()), &[job]);
+    assert!(refused.is_empty(), "{refused:?}");
+    let decoded = &inputs.jobs[0];
+    let Job::Embed(embed) = &decoded.job else {
+        panic!("another job")
+    };
+    let left: Vec<_> = embed.documents.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(left, ["one", "other"]);
+    assert_eq!(inputs.rows, [3]);
+    let reason = decoded.incomplete.as_ref().unwrap();
+    assert!(matches!(reason, Refusal::TooLong { row: 2, .. }), "{reason}");
+    let items = json!({
+        "version": "1.0", "kind": "rescore", "collection": "docs", "items": [
+            { "point": "1", "query": "about", "text": "about ".repeat(40) },
+            { "point": "2", "query": "about", "text": "all" },
+        ],
+    });
+    let (inputs, _) = encode(&rescorer(TooLong::Refuse, 1), std::slice::from_ref(&items));
+    assert_eq!((inputs.rows[0], inputs.jobs[0].incomplete.is_some()), (1, true));
+    // An answer has no holes.
+    let asked = with(items, &json!({ "reply": "r" }));
+    let (_, refused) = encode(&rescorer(TooLong::Refuse, 1), &[asked]);
+    assert_eq!(refused[0].1.cause(), "too_long");
+}
+
+#[test]
+fn only_a_dense_model_takes_documents_and_any_takes_queries() {
+    let mut manifest = manifest(Task::Embed, 1_000);
+    manifest.identity.output = Output::Sparse(Terms {
+        weight: TermWeight::Log,
+        threshold: 0.0,
+        most: 10,
+        excluded: Vec::new(),
+        query_weights: None,
+    });
+    let encoder = encoder("tiny-splade", manifest, rules());
+    let query = |count: usize| {
+        json!({
+            "version": "1.0", "kind": "embed", "queries": vec!["about"; count], "reply": "r"
+        })
+    };
+    let jobs = [document(&json!([{ "text": "about" }])), query(3), query(1_024)];
+    let (inputs, refused) = encode(&encoder, &jobs);
+    assert_eq!(inputs.rows, [3, 1_024], "its answers are small");
+    assert_eq!(refused[0].1.cause(), "wrong_task");
+    assert!(refused[0].1.to_string().contains("indexer attach"));
+}
+
+#[test]
+fn a_query_of_late_interaction_is_framed_and_its_answer_is_bounded() {
+    let mut manifest = manifest(Task::Embed, 128);
+    manifest.identity.output = Output::Multi(TokenVectors {
+        query_marker: Some(7),
+        document_marker: Some(8),
+        query_tokens: 6,
+        expansion: Some(4),
+        attend_to_expansion: false,
+        skipped: Vec::new(),
+    });
+    let encoder = encoder("tiny-embed", manifest, rules());
+    let query = |queries: &[&str]| {
+        json!({ "version": "1.0", "kind": "embed", "queries": queries, "reply": "r" })
+    };
+    let (inputs, _) = encode(&encoder, &[query(&["about"])]);
+    assert_eq!(ids(&inputs)[0].1, [2, 7, 61, 3, 4, 4]);
+    let tensor = &inputs.tensors[0];
+    assert_eq!((tensor.lengths[0], tensor.attended(0)), (6, 4));
+    assert!(tensor.reading(0).is_query);
+    // 6 vectors of 128 numbers, with 14 bytes each.
+    let most = MAX_JOB_BYTES / (6 * 128 * 14);
+    let (_, refused) = encode(&encoder, &[query(&vec!["about"; most]), query(&vec!["about"; most + 1])]);
+    let causes: Vec<_> = refused.iter().map(|(at, it)| (*at, it.cause())).collect();
+    assert_eq!(causes, [(1, "too_many_queries")]);
+    let long = "about ".repeat(5);
+    let (_, refused) = encode(&encoder, &[query(&[&long])]);
+    assert!(matches!(refused[0].1, Refusal::TooLong { max: 5, .. }));
 }
 
 #[test]
