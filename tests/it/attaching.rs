@@ -63,6 +63,13 @@ async fn every_point_gets_the_vector_of_the_attached_model_and_so_does_what_is_w
     scene.drain_second().await?;
     scene.assert_complete(points).await?;
     assert_eq!(scene.lacking().await?, 0);
+    let worker = scene.bed.stack.worker("asked", &["--model", &scene.second]).await?;
+    let search = ["search", "chunk 1 of 7 at 1", "--mode", "dense", "--json", "--model"];
+    let by = [&search[..], &[&scene.second, "--vector", NAME, "--collection"]].concat();
+    let found = scene.indexer(&[&by[..], &[&scene.bed.stack.collection]].concat()).await?;
+    let found: Value = serde_json::from_str(&found)?;
+    assert_eq!(found["hits"][0]["text"], "chunk 1 of 7 at 1", "{found}");
+    assert!(worker.process.terminate().await?.success());
 
     scene
         .bed
