@@ -5,7 +5,7 @@ use qdrant_client::qdrant::{Filter, VectorsSelector};
 use serde_json::{Value, json};
 
 use super::scene::{NAME, Scene};
-use crate::rebuild::{corpus, ended, qdrant, rebuild, serving, without_source};
+use crate::rebuild::{corpus, ended, qdrant, rebuild, serving, without_source, write};
 
 /// A gate of a report.
 fn gate<'a>(report: &'a Value, name: &str) -> &'a str {
@@ -86,8 +86,12 @@ async fn a_rebuild_without_workers_of_the_attached_model_stops_and_goes_on_later
     let before = serving(&scene.bed).await?;
     let primary = scene.bed.stack.worker("primary", &[]).await?;
     let source = corpus(6);
-    let mut command = crate::rebuild::command(&scene.bed, &source, &["--stall-limit", "2s"])?;
-    let stalled = command.output().await?;
+    let sources = write(&scene.bed, &source)?.display().to_string();
+    let mut command = scene.bed.stack.program("indexer");
+    command.args(["rebuild", &sources, "--stall-limit", "2s", "--lease", "3s"]);
+    command.args(["--clock-skew", "0s", "--poll", "20ms"]);
+    let alias = scene.bed.stack.collection.clone();
+    let stalled = command.args(["--alias", &alias]).output().await?;
     let said = String::from_utf8_lossy(&stalled.stderr).into_owned();
     assert!(
         !stalled.status.success() && said.contains("is a worker running?"),
