@@ -228,7 +228,10 @@ impl SearchConfig {
             None => collection::check(&self.collection, info, &manifest)?,
         }
         let primary = || manifest.name.to_string();
-        let name = self.vector.as_ref().map_or_else(primary, VectorName::to_string);
+        let name = self
+            .vector
+            .as_ref()
+            .map_or_else(primary, VectorName::to_string);
         Ok((name, manifest))
     }
 
@@ -243,7 +246,11 @@ impl SearchConfig {
         let vectors = CollectionVectors::of(info)?;
         let attached = vectors.attached_as(vector.as_str()).with_context(|| {
             let names: Vec<_> = vectors.attached().map(|it| it.name).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let names = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
             format!("`{collection}` has no attached vector `{vector}`; attached are: {names}")
         })?;
         anyhow::ensure!(

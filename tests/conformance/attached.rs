@@ -45,7 +45,13 @@ async fn fill(player: &mut Player<'_>, name: &CollectionName) -> anyhow::Result<
     let request = CreateCollectionBuilder::new(name.as_str()).vectors_config(vectors);
     player.qdrant.create_collection(request).await?;
     let points = ["a", "b", "c"].map(|id| write(point(id, 0, VERSION), VERSION));
-    update(player, name.as_str(), "points without the vector", points.to_vec()).await;
+    update(
+        player,
+        name.as_str(),
+        "points without the vector",
+        points.to_vec(),
+    )
+    .await;
     let buried = write(tombstone("d", VERSION), VERSION);
     update(player, name.as_str(), "a tombstone", vec![buried]).await;
     Ok(())
@@ -69,7 +75,12 @@ async fn create(player: &mut Player<'_>, name: &CollectionName) -> anyhow::Resul
         ("a sparse one of its name", OTHER, Sparse, 0),
         ("a sparse vector in place", "terms", Sparse, 0),
         ("a dense one of that name", "terms", Dense, 2),
-        ("the vector that the collection began with", VECTOR, Dense, 2),
+        (
+            "the vector that the collection began with",
+            VECTOR,
+            Dense,
+            2,
+        ),
     ] {
         let made = attachment::create(name, vector, kind, &model(dimensions));
         let made = player.qdrant.create_vector_name(made).await;
@@ -84,28 +95,41 @@ async fn create(player: &mut Player<'_>, name: &CollectionName) -> anyhow::Resul
 
 async fn names(player: &mut Player<'_>, name: &CollectionName, request: &str) {
     let info = player.qdrant.collection_info(name.as_str()).await;
-    let names = answer(info, |info| json!(vector_names(&info.result.unwrap_or_default())));
+    let names = answer(info, |info| {
+        json!(vector_names(&info.result.unwrap_or_default()))
+    });
     player.note(request, names);
 }
 
 async fn write_vectors(player: &mut Player<'_>, name: &CollectionName) {
     for (request, operations) in [
         ("vector of the version", vec![vector(&["a"], VERSION)]),
-        ("vector of another version", vec![vector(&["b"], VERSION + 1)]),
+        (
+            "vector of another version",
+            vec![vector(&["b"], VERSION + 1)],
+        ),
         ("vector for a tombstone", vec![vector(&["d"], VERSION)]),
-        ("vector for a point that is not there", vec![vector(&["x"], VERSION)]),
+        (
+            "vector for a point that is not there",
+            vec![vector(&["x"], VERSION)],
+        ),
         (
             "vectors for one that is there and one that is not",
             vec![vector(&["c", "y"], VERSION)],
         ),
         (
             "a write, and the vector of its version",
-            vec![write(point("b", 0, VERSION + 1), VERSION + 1), vector(&["b"], VERSION + 1)],
+            vec![
+                write(point("b", 0, VERSION + 1), VERSION + 1),
+                vector(&["b"], VERSION + 1),
+            ],
         ),
     ] {
         update(player, name.as_str(), request, operations).await;
         let has = Filter::must([Condition::has_vector(OTHER)]);
-        let count = CountPointsBuilder::new(name.as_str()).filter(has).exact(true);
+        let count = CountPointsBuilder::new(name.as_str())
+            .filter(has)
+            .exact(true);
         let count = player.qdrant.count(count).await;
         let count = answer(count, |count| json!(count.result.map(|it| it.count)));
         player.note(&format!("{request}, and how many have it"), count);
@@ -117,7 +141,11 @@ fn vector(doc_ids: &[&str], version: u64) -> Operation {
     let version = i64::try_from(version).unwrap_or(i64::MAX);
     let of = |doc_id: &&str| PointVectors {
         id: Some(point_id(doc_id, 0).to_string().into()),
-        vectors: Some(NamedVectors::default().add_vector(OTHER, vec![0.6, 0.8]).into()),
+        vectors: Some(
+            NamedVectors::default()
+                .add_vector(OTHER, vec![0.6, 0.8])
+                .into(),
+        ),
     };
     Operation::UpdateVectors(UpdateVectors {
         points: doc_ids.iter().map(of).collect(),

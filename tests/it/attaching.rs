@@ -63,13 +63,6 @@ async fn every_point_gets_the_vector_of_the_attached_model_and_so_does_what_is_w
     scene.drain_second().await?;
     scene.assert_complete(points).await?;
     assert_eq!(scene.lacking().await?, 0);
-    let worker = scene.bed.stack.worker("asked", &["--model", &scene.second]).await?;
-    let search = ["search", "chunk 1 of 7 at 1", "--mode", "dense", "--json", "--model"];
-    let by = [&search[..], &[&scene.second, "--vector", NAME, "--collection"]].concat();
-    let found = scene.indexer(&[&by[..], &[&scene.bed.stack.collection]].concat()).await?;
-    let found: Value = serde_json::from_str(&found)?;
-    assert_eq!(found["hits"][0]["text"], "chunk 1 of 7 at 1", "{found}");
-    assert!(worker.process.terminate().await?.success());
 
     scene
         .bed
@@ -92,6 +85,43 @@ async fn every_point_gets_the_vector_of_the_attached_model_and_so_does_what_is_w
     let tombstone = &all[&("d1".to_owned(), 0)];
     assert!(flag(tombstone, "deleted") && scene::attached(tombstone).is_none());
     assert!(scene.bed.dead_letters().await?.is_empty());
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_search_may_be_by_an_attached_vector() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.write_documents(12).await?;
+    scene.bed.drain().await?;
+    scene.attach(&[]).await?;
+    scene.drain_second().await?;
+    let worker = scene
+        .bed
+        .stack
+        .worker("asked", &["--model", &scene.second])
+        .await?;
+    let search = [
+        "search",
+        "chunk 1 of 7 at 1",
+        "--mode",
+        "dense",
+        "--json",
+        "--model",
+    ];
+    let by = [
+        &search[..],
+        &[&scene.second, "--vector", NAME, "--collection"],
+    ]
+    .concat();
+    let found = scene
+        .indexer(&[&by[..], &[&scene.bed.stack.collection]].concat())
+        .await?;
+    let found: Value = serde_json::from_str(&found)?;
+    assert_eq!(found["hits"][0]["text"], "chunk 1 of 7 at 1", "{found}");
+    assert!(worker.process.terminate().await?.success());
+    let unknown = [&search[..], &[&scene.second, "--vector", "nothing"]].concat();
+    let unknown = scene.refused(&unknown).await?;
+    assert!(unknown.contains("attached are: second"), "{unknown}");
     scene.bed.end().await
 }
 

@@ -27,7 +27,9 @@ impl Encoder {
             let text = format!("{prefix}{}", item.text);
             match self.tokenize(row, &text, (self.frame.document_tokens(), long)) {
                 Ok(tokens) => {
-                    taken.rows.push(Encoded::Tokens(self.frame.document(tokens)));
+                    taken
+                        .rows
+                        .push(Encoded::Tokens(self.frame.document(tokens)));
                     kept.push(item);
                 }
                 Err(refusal) if refusal.is_of_row() => {
