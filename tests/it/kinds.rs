@@ -69,20 +69,14 @@ fn loaded(model: &Path, session: &SessionConfig) -> anyhow::Result<Loaded> {
 
 fn texts(golden: &Value) -> Vec<String> {
     let texts = golden["texts"].as_array().into_iter().flatten();
-    texts
-        .filter_map(|text| text["text"].as_str().map(str::to_owned))
-        .collect()
+    texts.filter_map(|text| text["text"].as_str().map(str::to_owned)).collect()
 }
 
 /// Rows of documents, or of queries.
 fn rows(loaded: &Loaded, texts: &[String], is_query: bool) -> anyhow::Result<Vec<Row>> {
     let identity = &loaded.manifest.identity;
     let row = |(at, text): (usize, &String)| {
-        let (query, text) = if is_query {
-            (Some(text.as_str()), "")
-        } else {
-            (None, text.as_str())
-        };
+        let (query, text) = if is_query { (Some(text.as_str()), "") } else { (None, text.as_str()) };
         let key = RowKey { job: 0, row: at };
         let row = row(&loaded.texts.tokenizer, identity, query, text)?;
         Ok(Row { key, ..row })
@@ -103,12 +97,9 @@ fn run(session: &mut Session, rows: &[Row], padding: u32) -> anyhow::Result<[Vec
 fn check_terms(found: &[Embedding], golden: &Value) -> anyhow::Result<()> {
     let expected = golden["texts"].as_array().into_iter().flatten();
     for (found, expected) in found.iter().zip(expected) {
-        let (text, expected) = (
-            &expected["text"],
-            json!({
-                "indices": expected["indices"], "values": expected["values"],
-            }),
-        );
+        let (text, expected) = (&expected["text"], json!({
+            "indices": expected["indices"], "values": expected["values"],
+        }));
         let expected: Embedding = serde_json::from_value(expected)?;
         let ids = |embedding: &Embedding| match embedding {
             Embedding::Sparse { indices, .. } => indices.clone(),
@@ -117,10 +108,7 @@ fn check_terms(found: &[Embedding], golden: &Value) -> anyhow::Result<()> {
         assert_eq!(found.kind(), OutputKind::Sparse);
         assert_eq!(ids(found), ids(&expected), "{text}");
         for (found, expected) in found.values().iter().zip(expected.values()) {
-            assert!(
-                (found - expected).abs() < 1e-4,
-                "{text}: {found} for {expected}"
-            );
+            assert!((found - expected).abs() < 1e-4, "{text}: {found} for {expected}");
         }
     }
     Ok(())
@@ -188,10 +176,7 @@ async fn a_graph_whose_last_product_is_not_found_gives_the_same_terms() -> anyho
     let golden = golden("terms-tiny-splade.json")?;
     let texts = texts(&golden);
     let directory = tempfile::tempdir()?;
-    let (source, models) = (
-        directory.path().join("source"),
-        directory.path().join("models"),
-    );
+    let (source, models) = (directory.path().join("source"), directory.path().join("models"));
     with_a_hidden_product(&source)?;
     let model = staged(&source, &models, &[]).await?;
     let mut loaded = loaded(&model, &device(1).await?)?;
@@ -222,21 +207,14 @@ async fn a_threshold_and_a_most_number_of_terms_make_another_model() -> anyhow::
         assert!(embedding.values().iter().all(|weight| *weight > 0.5));
     }
     // `.` has no term above the threshold.
-    assert!(
-        found
-            .iter()
-            .any(|it| it.values().is_empty() || it.values().len() < 3)
-    );
+    assert!(found.iter().any(|it| it.values().is_empty() || it.values().len() < 3));
     Ok(())
 }
 
 #[tokio::test]
 async fn queries_have_the_weights_of_a_table_where_there_is_one() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let (source, models) = (
-        directory.path().join("source"),
-        directory.path().join("models"),
-    );
+    let (source, models) = (directory.path().join("source"), directory.path().join("models"));
     copy(&tiny("tiny-splade"), &source)?;
     let table = json!({ "stream": 2.5, "worker": 1.5, "the": 0.0, "[CLS]": 9.0, "nowhere": 1.0 });
     std::fs::write(source.join("idf.json"), table.to_string())?;
@@ -245,22 +223,14 @@ async fn queries_have_the_weights_of_a_table_where_there_is_one() -> anyhow::Res
     let tokenizer = manifest.tokenizer(&model)?;
     let weights = QueryWeights::load(&manifest, &model, &tokenizer)?.expect("a table");
     let query = weights.embedding(&tokenizer.encode("the stream the worker worker")?);
-    let mut terms = [
-        (tokenizer.id_of("stream"), 2.5),
-        (tokenizer.id_of("worker"), 1.5),
-    ];
+    let mut terms = [(tokenizer.id_of("stream"), 2.5), (tokenizer.id_of("worker"), 1.5)];
     terms.sort_unstable_by_key(|(id, _)| *id);
     let expected = Embedding::Sparse {
         indices: terms.iter().filter_map(|(id, _)| *id).collect(),
         values: terms.iter().map(|(_, weight)| *weight).collect(),
     };
     assert_eq!(query, expected);
-    assert!(
-        weights
-            .embedding(&tokenizer.encode("?!")?)
-            .values()
-            .is_empty()
-    );
+    assert!(weights.embedding(&tokenizer.encode("?!")?).values().is_empty());
     // The model may make them all the same, and is another one then.
     let by_model = staged(&source, &models, &["--query-terms", "model"]).await?;
     assert_ne!(by_model, model);
@@ -278,18 +248,14 @@ async fn scores_of_token_vectors_equal_those_computed_without_onnx_runtime() -> 
     let mut loaded = loaded(&model, &device(1).await?)?;
     assert_eq!(loaded.manifest.identity.output.kind(), OutputKind::Multi);
     let queries = golden["queries"].as_object().into_iter().flatten();
-    let queries: Vec<String> = queries
-        .filter_map(|(_, it)| it.as_str().map(str::to_owned))
-        .collect();
+    let queries: Vec<String> = queries.filter_map(|(_, it)| it.as_str().map(str::to_owned)).collect();
     let (queries, texts) = (rows(&loaded, &queries, true)?, texts(&golden));
     let documents = rows(&loaded, &texts, false)?;
     let identity = loaded.manifest.identity.clone();
     let layers = Layers::load(&model, &identity.head, &identity.output)?;
     let graph = model.join(&identity.onnx);
     let sessions = Sessions::of(&graph, &device(1).await?, recipe(&identity))?;
-    let in_graph = sessions
-        .with_layers(layers.into())
-        .load_pooling(PoolOn::Device)?;
+    let in_graph = sessions.with_layers(layers.into()).load_pooling(PoolOn::Device)?;
     let padding = loaded.texts.tokenizer.padding_id();
     // Rows of queries and documents may share a tensor.
     let all = [queries.clone(), documents].concat();
@@ -299,20 +265,11 @@ async fn scores_of_token_vectors_equal_those_computed_without_onnx_runtime() -> 
             assert!(queries.iter().all(|query| query.rows().count() == 16));
             for (at, document) in documents.iter().enumerate() {
                 let expected = &golden["texts"][at];
-                assert_eq!(
-                    document.rows().count() as u64,
-                    expected["vectors"],
-                    "{}",
-                    texts[at]
-                );
+                assert_eq!(document.rows().count() as u64, expected["vectors"], "{}", texts[at]);
                 let scores: Vec<f32> = serde_json::from_value(expected["scores"].clone())?;
                 for (query, expected) in queries.iter().zip(scores) {
                     let score = query.score(document);
-                    assert!(
-                        (score - expected).abs() < 1e-3,
-                        "{}: {score} for {expected}",
-                        texts[at]
-                    );
+                    assert!((score - expected).abs() < 1e-3, "{}: {score} for {expected}", texts[at]);
                 }
             }
         }
@@ -324,18 +281,12 @@ async fn scores_of_token_vectors_equal_those_computed_without_onnx_runtime() -> 
 async fn what_does_not_fit_the_kind_of_a_model_is_refused_by_its_name() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let models = directory.path().join("models");
-    let (plain, short) = (
-        directory.path().join("plain"),
-        directory.path().join("short"),
-    );
+    let (plain, short) = (directory.path().join("plain"), directory.path().join("short"));
     copy(&tiny("tiny-splade"), &plain)?;
     std::fs::remove_file(plain.join("modules.json"))?;
     copy(&tiny("tiny-colbert"), &short)?;
     let said = json!({ "query_prefix": "[Query] ", "document_prefix": "[D] " });
-    std::fs::write(
-        short.join("config_sentence_transformers.json"),
-        said.to_string(),
-    )?;
+    std::fs::write(short.join("config_sentence_transformers.json"), said.to_string())?;
     let (splade, colbert) = (tiny("tiny-splade"), tiny("tiny-colbert"));
     let cases: [(&Path, &[&str], &str); 10] = [
         (&splade, &["--kind", "multi"], "--kind multi"),
@@ -345,11 +296,7 @@ async fn what_does_not_fit_the_kind_of_a_model_is_refused_by_its_name() -> anyho
         (&splade, &["--query-terms", "table"], "idf.json"),
         (&colbert, &["--max-terms", "8"], "--max-terms does not fit"),
         (&colbert, &["--query-tokens", "64"], "--query-tokens"),
-        (
-            &tests::tiny_embed(),
-            &["--kind", "sparse"],
-            "Pooling of modules.json",
-        ),
+        (&tests::tiny_embed(), &["--kind", "sparse"], "Pooling of modules.json"),
         (&plain, &[], "--kind sparse"),
         (&short, &[], "[Query]"),
     ];
@@ -360,10 +307,7 @@ async fn what_does_not_fit_the_kind_of_a_model_is_refused_by_its_name() -> anyho
         assert!(log.contains(word), "{options:?}: {log}");
     }
     let said = staged(&plain, &models, &["--kind", "sparse"]).await?;
-    assert_eq!(
-        Manifest::load(&said)?.identity.output.kind(),
-        OutputKind::Sparse
-    );
+    assert_eq!(Manifest::load(&said)?.identity.output.kind(), OutputKind::Sparse);
     Ok(())
 }
 
@@ -373,28 +317,16 @@ async fn only_a_dense_model_writes_documents_and_others_are_to_be_attached() -> 
     let models = bed.directory.path().join("models");
     for (name, shown) in [
         ("tiny-splade", "sparse vectors of at most 1024 of"),
-        (
-            "tiny-colbert",
-            "multivectors of 24 dimensions, queries of 16 tokens",
-        ),
+        ("tiny-colbert", "multivectors of 24 dimensions, queries of 16 tokens"),
     ] {
         let model = staged(&tiny(name), &models, &[]).await?;
         let mut provision = bed.stack.program("indexer");
-        provision
-            .args(["provision", "--alias", "other", "--model"])
-            .arg(&model);
+        provision.args(["provision", "--alias", "other", "--model"]).arg(&model);
         let refused = provision.output().await?;
         let log = String::from_utf8_lossy(&refused.stderr);
-        assert!(
-            !refused.status.success() && log.contains("indexer attach"),
-            "{log}"
-        );
+        assert!(!refused.status.success() && log.contains("indexer attach"), "{log}");
         let mut check = bed.stack.program("worker");
-        let checked = check
-            .args(["check", "--model"])
-            .arg(&model)
-            .output()
-            .await?;
+        let checked = check.args(["check", "--model"]).arg(&model).output().await?;
         let report = String::from_utf8(checked.stdout)?;
         assert!(report.contains(shown), "{report}");
         assert!(report.contains("indexer attach"), "{report}");

@@ -115,12 +115,10 @@ impl Trial {
             }
             sizes = kept;
         }
-        let measured = sizes
-            .into_iter()
-            .map(|(tensor_tokens, _, best)| TensorSpeed {
-                tensor_tokens,
-                tokens_per_second: best,
-            });
+        let measured = sizes.into_iter().map(|(tensor_tokens, _, best)| TensorSpeed {
+            tensor_tokens,
+            tokens_per_second: best,
+        });
         Ok(measured.collect())
     }
 

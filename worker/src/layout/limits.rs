@@ -79,13 +79,11 @@ pub(super) fn limit(
     let places = places(config);
     if let Some(given) = given {
         return match places {
-            Some(places) if given > places.tokens && !computes_places(config) => {
-                Err(LayoutError::BeyondLimit {
-                    given,
-                    most: places.tokens,
-                    source_of_limit: places.stated_by,
-                })
-            }
+            Some(places) if given > places.tokens && !computes_places(config) => Err(LayoutError::BeyondLimit {
+                given,
+                most: places.tokens,
+                source_of_limit: places.stated_by,
+            }),
             Some(_) | None => Ok(Limit {
                 tokens: given,
                 stated_by: "--max-tokens".to_owned(),
@@ -163,9 +161,7 @@ fn places(config: &Value) -> Option<Limit> {
 fn computes_places(config: &Value) -> bool {
     let of = |config: &Value| {
         let kind = config["model_type"].as_str().unwrap_or_default();
-        let way = config["position_embedding_type"]
-            .as_str()
-            .unwrap_or_default();
+        let way = config["position_embedding_type"].as_str().unwrap_or_default();
         COMPUTED.contains(&kind)
             || WITHOUT_END.contains(&way)
             || (kind.starts_with("deberta") && config["position_biased_input"] == false)

@@ -171,9 +171,7 @@ fn no_description_of_a_model_makes_a_panic() {
         if let Ok(layout) = &layout {
             assert!(listed.is_ok());
             assert!(layout.max_tokens >= 3 && layout.max_tokens <= 10_000_000);
-            taken += usize::from(
-                Layers::load(directory, &layout.head, &contract::model::Output::Dense).is_ok(),
-            );
+            taken += usize::from(Layers::load(directory, &layout.head, &contract::model::Output::Dense).is_ok());
         }
     });
     assert!(taken > 0, "some changes do not matter");

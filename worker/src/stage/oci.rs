@@ -83,15 +83,11 @@ fn layers(
     let files: Vec<_> = manifest.identity.files.keys().map(String::as_str).collect();
     // What changes most often comes last.
     let last = [MANIFEST].into_iter().chain(signed);
-    let groups = files
-        .chunks(files_of_a_layer(files.len()))
-        .map(<[_]>::to_vec);
+    let groups = files.chunks(files_of_a_layer(files.len())).map(<[_]>::to_vec);
     groups
         .chain(last.map(|file| vec![file]))
         .map(|files| {
-            let paths = files
-                .iter()
-                .map(|file| (model.join(file), format!("{name}/{file}")));
+            let paths = files.iter().map(|file| (model.join(file), format!("{name}/{file}")));
             let layer = layout.layer(&paths.collect::<Vec<_>>());
             layer.with_context(|| format!("failed to pack `{}`", files.join("`, `")))
         })
@@ -171,9 +167,7 @@ impl Blobs {
 /// Writes the folders and the files. All users may read them, and nothing tells when and where they were made.
 fn pack(writer: impl Write, files: &[(PathBuf, String)]) -> anyhow::Result<()> {
     let mut archive = tar::Builder::new(writer);
-    let parents = files
-        .iter()
-        .flat_map(|(_, path)| Path::new(path).ancestors().skip(1));
+    let parents = files.iter().flat_map(|(_, path)| Path::new(path).ancestors().skip(1));
     // A folder is in order before all that is in it.
     let parents: BTreeSet<_> = parents.filter(|it| !it.as_os_str().is_empty()).collect();
     for parent in parents {
@@ -264,10 +258,7 @@ mod tests {
         let layer = layout.layer(&[file("a"), file("b")]).unwrap();
         let blob = layer.digest.replace("sha256:", "");
         let found = unpacked(&layout.root.join("blobs/sha256").join(blob));
-        let paths: Vec<_> = found
-            .iter()
-            .map(|(path, ..)| path.trim_end_matches('/'))
-            .collect();
+        let paths: Vec<_> = found.iter().map(|(path, ..)| path.trim_end_matches('/')).collect();
         assert_eq!(paths, ["m-1", "m-1/a", "m-1/b"]);
     }
 

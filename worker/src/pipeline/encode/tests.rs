@@ -163,10 +163,7 @@ fn a_text_that_does_not_fit_takes_its_document_and_leaves_the_others_of_its_job(
     assert_eq!(left, ["one", "other"]);
     assert_eq!(inputs.rows, [3]);
     let reason = decoded.incomplete.as_ref().unwrap();
-    assert!(
-        matches!(reason, Refusal::TooLong { row: 2, .. }),
-        "{reason}"
-    );
+    assert!(matches!(reason, Refusal::TooLong { row: 2, .. }), "{reason}");
     let items = json!({
         "version": "1.0", "kind": "rescore", "collection": "docs", "items": [
             { "point": "1", "query": "about", "text": "about ".repeat(40) },
@@ -174,10 +171,7 @@ fn a_text_that_does_not_fit_takes_its_document_and_leaves_the_others_of_its_job(
         ],
     });
     let (inputs, _) = encode(&rescorer(TooLong::Refuse, 1), std::slice::from_ref(&items));
-    assert_eq!(
-        (inputs.rows[0], inputs.jobs[0].incomplete.is_some()),
-        (1, true)
-    );
+    assert_eq!((inputs.rows[0], inputs.jobs[0].incomplete.is_some()), (1, true));
     // An answer has no holes.
     let asked = with(items, &json!({ "reply": "r" }));
     let (_, refused) = encode(&rescorer(TooLong::Refuse, 1), &[asked]);
@@ -200,11 +194,7 @@ fn only_a_dense_model_takes_documents_and_any_takes_queries() {
             "version": "1.0", "kind": "embed", "queries": vec!["about"; count], "reply": "r"
         })
     };
-    let jobs = [
-        document(&json!([{ "text": "about" }])),
-        query(3),
-        query(1_024),
-    ];
+    let jobs = [document(&json!([{ "text": "about" }])), query(3), query(1_024)];
     let (inputs, refused) = encode(&encoder, &jobs);
     assert_eq!(inputs.rows, [3, 1_024], "its answers are small");
     assert_eq!(refused[0].1.cause(), "wrong_task");
@@ -223,7 +213,9 @@ fn a_query_of_late_interaction_is_framed_and_its_answer_is_bounded() {
         skipped: Vec::new(),
     });
     let encoder = encoder("tiny-embed", manifest, rules());
-    let query = |queries: &[&str]| json!({ "version": "1.0", "kind": "embed", "queries": queries, "reply": "r" });
+    let query = |queries: &[&str]| {
+        json!({ "version": "1.0", "kind": "embed", "queries": queries, "reply": "r" })
+    };
     let (inputs, _) = encode(&encoder, &[query(&["about"])]);
     assert_eq!(ids(&inputs)[0].1, [2, 7, 61, 3, 4, 4]);
     let tensor = &inputs.tensors[0];
@@ -231,10 +223,7 @@ fn a_query_of_late_interaction_is_framed_and_its_answer_is_bounded() {
     assert!(tensor.reading(0).is_query);
     // 6 vectors of 128 numbers, with 14 bytes each.
     let most = MAX_JOB_BYTES / (6 * 128 * 14);
-    let (_, refused) = encode(
-        &encoder,
-        &[query(&vec!["about"; most]), query(&vec!["about"; most + 1])],
-    );
+    let (_, refused) = encode(&encoder, &[query(&vec!["about"; most]), query(&vec!["about"; most + 1])]);
     let causes: Vec<_> = refused.iter().map(|(at, it)| (*at, it.cause())).collect();
     assert_eq!(causes, [(1, "too_many_queries")]);
     let long = "about ".repeat(5);
