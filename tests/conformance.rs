@@ -8,6 +8,7 @@
 //! code: a small one, one whose segments are indexed, and one that is being optimized while the requests come.
 
 mod answer;
+mod attached;
 mod collections;
 mod hybrid;
 mod reads;
@@ -94,6 +95,8 @@ pub async fn play(qdrant: &Qdrant, prefix: &str) -> anyhow::Result<Answers> {
     collections::play(&mut player, prefix).await?;
     "hybrid".clone_into(&mut player.scene);
     hybrid::play(&mut player, prefix).await?;
+    "attached".clone_into(&mut player.scene);
+    attached::play(&mut player, prefix).await?;
     for state in State::ALL {
         let collection = state.create(qdrant, prefix).await?;
         player.scene = state.name().to_owned();

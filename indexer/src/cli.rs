@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::attach::{AttachConfig, DetachConfig, attach, detach};
 use crate::delete::{DeleteConfig, delete};
 use crate::dlq::{DlqConfig, dlq};
 use crate::doctor::{DoctorConfig, doctor};
@@ -67,6 +68,10 @@ pub enum Verb {
     Delete(Box<DeleteConfig>),
     /// Score the points of a collection with a cross-encoder or a classifier
     Rescore(Box<RescoreConfig>),
+    /// Compute another vector for every point of an alias, by another model, while the alias goes on serving
+    Attach(Box<AttachConfig>),
+    /// Remove a vector that was attached
+    Detach(Box<DetachConfig>),
     /// Search a collection by its vectors, its words or both; the query is embedded through the queue
     Search(Box<SearchConfig>),
     /// Measure a search by queries whose relevant documents are known; compare, and gate
@@ -105,6 +110,8 @@ impl Verb {
             Self::Extract(config) => config.faults(),
             Self::Delete(config) => config.faults(),
             Self::Rescore(config) => config.faults(),
+            Self::Attach(config) => config.faults(),
+            Self::Detach(config) => config.faults(),
             Self::Search(config) => config.faults(),
             Self::Eval(config) => config.faults(),
             Self::Sync(config) => config.faults(),
@@ -128,6 +135,8 @@ impl Verb {
             Self::Extract(config) => extract(&config, out).await,
             Self::Delete(config) => print(&delete(&config).await?, config.json, out),
             Self::Rescore(config) => print(&rescore(&config).await?, config.json, out),
+            Self::Attach(config) => print(&attach(&config).await?, config.json, out),
+            Self::Detach(config) => print(&detach(&config).await?, config.json, out),
             Self::Search(config) => print(&search(&config).await?, config.json, out),
             Self::Eval(config) => print(&eval(&config).await?, config.json, out),
             Self::Sync(config) if config.dry_run => {

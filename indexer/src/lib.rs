@@ -12,6 +12,7 @@
 //! | [`rebuild`] | fills a new generation of an alias, proves it, and switches the alias to it |
 //! | [`rollback`] | points an alias to the generation before |
 //! | [`gc`] | drops generations that nobody needs |
+//! | [`attach`] | computes another vector for every point of an alias; `detach` takes one away |
 //! | [`rescore`] | scores the points of a collection with another model |
 //! | [`search`] | embeds a query through the queue and searches a collection |
 //! | [`eval`] | measures a search by queries whose relevant documents are known |
@@ -28,6 +29,7 @@
 //! |---|---|
 //! | [`jobs`] | how much a job holds, what fills it, and its way into JetStream |
 //! | `corpus` | runs the crate [`documents`] and the packing of jobs in parallel with bounded memory; which documents were seen |
+//! | `additions` | publishes points as jobs for a model that adds something to them |
 //! | `generation` | the life of an alias: its records, locks and moves, and what is carried over |
 //! | `streams` | messages are read in order, found and removed; jobs that nobody reads |
 //! | `plan` | the amount of work, and what it costs |
@@ -47,6 +49,8 @@
     reason = "`pub` is what other modules may use, whether or not the crate shows the module"
 )]
 
+mod additions;
+pub mod attach;
 pub mod cli;
 mod clock;
 mod config;

@@ -30,6 +30,10 @@ pub struct ProvisionConfig {
     /// Change nothing; exit with 1 if anything would change
     #[arg(long)]
     pub check: bool,
+    /// Make the streams and the lanes of the model alone, and look at no collection: for a model that is to be attached
+    /// to the collections of another one
+    #[arg(long)]
+    pub lanes: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -235,13 +239,13 @@ impl Installation {
 /// Compares, and unless `--check` is given, creates and updates.
 pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> {
     let manifest = config.model.manifest()?;
-    if manifest.identity.task == Task::Embed {
+    if manifest.identity.task == Task::Embed && !config.lanes {
         manifest.check_primary()?;
     }
     let jetstream = config.servers.jetstream().await?;
     let mut steps = streams::provision(config, &jetstream, &manifest).await?;
     // A rescorer has no vectors: its scores go to the points of others.
-    if manifest.identity.task != Task::Rescore {
+    if manifest.identity.task != Task::Rescore && !config.lanes {
         config.installation.options.options().suit(&manifest)?;
         let qdrant = config.servers.qdrant_to_write().await?;
         config.search.check_server(&qdrant).await?;

@@ -16,6 +16,7 @@
 //! over; what lands there after the last look, because a worker was in the middle of a write, is carried over when the
 //! jobs that were in flight at the switch are settled (`finish`).
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use contract::model::Manifest;
@@ -25,6 +26,7 @@ use contract::topology::JOBS;
 use points::Points;
 use runtime::failpoint;
 
+use crate::additions::fill::Filled;
 use crate::config::save_report;
 use crate::corpus::seen::Chunks;
 use crate::corpus::wait_for_stores;
@@ -38,6 +40,7 @@ pub use dry_run::dry_run;
 use plan::{Planned, Planning};
 pub use report::Report;
 
+mod attached;
 mod balance;
 mod config;
 mod copy;
@@ -59,6 +62,8 @@ struct Rebuild<'a> {
     /// Chunks of each document of the source; known in the process that has read it.
     source: Option<Chunks>,
     dropped: Vec<CollectionName>,
+    /// What this process has done for each attached vector.
+    filled: BTreeMap<String, Filled>,
 }
 
 /// Rebuilds an alias. A run that a gate stopped is reported as failed; it is no `Err`.
@@ -104,6 +109,7 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
             stored,
             source: None,
             dropped: Vec::new(),
+            filled: BTreeMap::new(),
         };
         let ended = rebuild.perform_all(wanted).await;
         Ok((ended, Report::of(&rebuild.stored.record, rebuild.dropped)))

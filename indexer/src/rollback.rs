@@ -17,11 +17,14 @@ use anyhow::Context as _;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::JOBS;
+use points::attachment;
 use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::additions::fill::Fill;
 use crate::config::{Servers, failpoint_fault};
+use crate::generation::carry_over::carrier;
 use crate::generation::collection::{documents, look_up};
 use crate::generation::lock::{Lock, Purpose, silence_fault, skew_fault};
 use crate::generation::move_alias::{Move, next_time};
@@ -69,6 +72,11 @@ pub struct RolledBack {
     pub carried: u64,
     /// Texts that the model of the collection had to embed again.
     pub embedded: u64,
+    /// Attached vectors that the collection does not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_attached: Vec<String>,
+    /// Points that were published for the workers of attached models.
+    pub attaching: u64,
     /// Texts that it could not embed: they are dead letters of the run `carried-<run>`.
     pub left: u64,
 }
@@ -90,11 +98,20 @@ impl Outcome for RolledBack {
     /// generation further back.
     fn complaints(&self) -> Vec<String> {
         let (from, to, left) = (&self.from, &self.to, self.left);
+        let lost = self.not_attached.iter().map(|name| {
+            format!(
+                "`{to}` does not have vector `{name}`, which was attached to `{from}`; `indexer attach` computes it again"
+            )
+        });
         let complaint = format!(
             "{left} texts of `{from}` were written since and are not in `{to}`, whose model could not embed them; they \
              are dead letters, see `indexer dlq ls`"
         );
-        (left > 0).then_some(complaint).into_iter().collect()
+        (left > 0)
+            .then_some(complaint)
+            .into_iter()
+            .chain(lost)
+            .collect()
     }
 }
 
@@ -137,6 +154,7 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let moved = Lock::holding(bucket, Purpose::Change, &config.alias, silence, begin);
     let (stored, resumed) = moved.await?;
     let mut report = rolled_back(stored.record.clone(), resumed, false);
+    let run = carrier(&stored.record.run);
     let carried = context.end_rollback(stored).await;
     let carried = carried.with_context(|| {
         format!(
@@ -150,9 +168,46 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
         "alias `{}` points to `{serves}` again",
         report.alias
     );
+    report.not_attached = reserve_lost(context, &report).await?;
+    let fill = Fill {
+        context,
+        from: Some(context.points(&report.from)),
+        to: context.points(&report.to),
+        run: &run,
+        addressed: context.alias,
+    };
+    report.attaching = fill
+        .all()
+        .await?
+        .values()
+        .map(|filled| filled.published)
+        .sum();
     (report.carried, report.left) = (carried.carried, carried.left);
     report.embedded = carried.published;
     Ok(report)
+}
+
+/// The attached vectors that the collection does not have. Their names are reserved there, so that workers of their models
+/// which still have jobs find nothing to do, and refuse nothing.
+async fn reserve_lost(
+    context: AliasContext<'_>,
+    report: &RolledBack,
+) -> anyhow::Result<Vec<String>> {
+    let from = context.points(&report.from).schema().await?.vectors;
+    let mut lost = Vec::new();
+    for vector in from.others() {
+        let to = context.points(&report.to).schema().await?.vectors;
+        if vector.attached().is_none() || to.attached_as(&vector.name).is_some() {
+            continue;
+        }
+        lost.push(vector.name.clone());
+        if to.owner(&vector.name).is_none() {
+            let request = attachment::reserve(&report.to, &to, vector);
+            let reserved = context.qdrant.update_collection(request).await;
+            reserved.with_context(|| format!("failed to reserve vector `{}`", vector.name))?;
+        }
+    }
+    Ok(lost)
 }
 
 fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {
@@ -164,6 +219,8 @@ fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {
         dry_run,
         carried: 0,
         embedded: 0,
+        not_attached: Vec::new(),
+        attaching: 0,
         left: 0,
     }
 }

@@ -14,12 +14,13 @@ use anyhow::Context as _;
 use clap::Args;
 use contract::field;
 use contract::job::Location;
-use contract::model::Manifest;
-use contract::names::CollectionName;
+use contract::model::{Manifest, OutputKind};
+use contract::names::{CollectionName, VectorName};
 use contract::topology::Task;
 use points::collection;
 use points::limits::Limits;
 use points::options::Settings;
+use points::vectors::CollectionVectors;
 use qdrant_client::qdrant::{CollectionInfo, ScoredPoint, Value};
 use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
@@ -45,6 +46,9 @@ pub struct SearchConfig {
     pub mode: Option<Mode>,
     #[command(flatten)]
     pub fusion: FusionChoice,
+    /// Search by this attached vector in the place of the collection's own, with the model that makes it as --model
+    #[arg(long, value_name = "NAME")]
+    pub vector: Option<VectorName>,
     /// Hits of each part that a hybrid search fuses; by default 1000, or as many as are looked for
     #[arg(long, value_name = "HITS")]
     pub prefetch: Option<u64>,
@@ -214,14 +218,55 @@ impl SearchConfig {
         })
     }
 
-    /// The model that the collection is for.
-    fn manifest(&self, mode: Mode, info: &CollectionInfo) -> anyhow::Result<Manifest> {
+    /// The model that the collection is for, or the one that makes the vector which is searched by, and the name of that.
+    fn manifest(&self, mode: Mode, info: &CollectionInfo) -> anyhow::Result<(String, Manifest)> {
         let model = self.model_dir().with_context(|| {
             format!("mode {mode} needs the model of the collection; give --model, or --mode sparse")
         })?;
         let manifest = model.manifest()?;
-        collection::check(&self.collection, info, &manifest)?;
-        Ok(manifest)
+        match &self.vector {
+            Some(vector) => self.check_vector(vector, info, &manifest)?,
+            None => collection::check(&self.collection, info, &manifest)?,
+        }
+        let primary = || manifest.name.to_string();
+        let name = self
+            .vector
+            .as_ref()
+            .map_or_else(primary, VectorName::to_string);
+        Ok((name, manifest))
+    }
+
+    /// Whether the collection has this attached vector by this model.
+    fn check_vector(
+        &self,
+        vector: &VectorName,
+        info: &CollectionInfo,
+        manifest: &Manifest,
+    ) -> anyhow::Result<()> {
+        let (collection, name) = (&self.collection, &manifest.name);
+        let vectors = CollectionVectors::of(info)?;
+        let attached = vectors.attached_as(vector.as_str()).with_context(|| {
+            let names: Vec<_> = vectors.attached().map(|it| it.name).collect();
+            let names = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
+            format!("`{collection}` has no attached vector `{vector}`; attached are: {names}")
+        })?;
+        anyhow::ensure!(
+            attached.model.fingerprint == manifest.fingerprint,
+            "vector `{vector}` of `{collection}` is of model `{}` ({}), --model is `{name}` ({})",
+            attached.model.name,
+            attached.model.fingerprint,
+            manifest.fingerprint
+        );
+        anyhow::ensure!(
+            attached.kind == OutputKind::Dense,
+            "vector `{vector}` of `{collection}` is {}; a search by --vector takes a dense one",
+            attached.kind
+        );
+        Ok(())
     }
 
     /// The cross-encoder, if one is asked for. It must give one score, because hits are ordered by it.
@@ -263,13 +308,19 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     if search.mode.has_dense() {
         manifest = Some(config.manifest(search.mode, &info)?);
     }
+    anyhow::ensure!(
+        manifest.is_some() || config.vector.is_none(),
+        "a search by words alone uses no vector of a model; leave out --vector, or give --mode dense or hybrid"
+    );
     let limits = Limits::of(&info);
     config.check_limit(limits)?;
     if manifest.is_some() || rescorer.is_some() {
         asker = Some(Asker::connect(&config.servers, config.timeout).await?);
     }
     let vectors = match (&manifest, &asker) {
-        (Some(manifest), Some(asker)) => asker.ask(manifest, vec![config.query.clone()], 0).await?,
+        (Some((_, manifest)), Some(asker)) => {
+            asker.ask(manifest, vec![config.query.clone()], 0).await?
+        }
         (Some(_) | None, Some(_) | None) => QueryVectors::default(),
     };
     let finder = Finder {
@@ -281,7 +332,7 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
         dense: manifest
             .as_ref()
             .zip(vectors.vectors.first())
-            .map(|(manifest, vector)| (manifest.name.as_str(), vector.as_slice())),
+            .map(|((name, _), vector)| (name.as_str(), vector.as_slice())),
         bm25: searched.bm25.as_ref(),
     };
     let (mut hits, request) = finder.find(config.candidates(), config.offset).await?;

@@ -1,6 +1,7 @@
 //! Check: compares what is there with what was published. A pure function, so that it can be shown to find what it is
 //! there to find.
 
+mod attached;
 mod documents;
 mod expected;
 mod letters;
@@ -22,6 +23,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) fingerprint: &'a str,
     /// Length of a vector.
     pub(crate) dimensions: usize,
+    /// Whether points have the vector of another model, which gives texts the same vectors.
+    pub(crate) attached: bool,
     /// Vector of a text where nothing fails.
     pub(crate) reference: &'a mut dyn FnMut(&str) -> Vec<f32>,
 }
@@ -31,6 +34,9 @@ pub(crate) fn check(records: &[Record], found: &Found, rules: &mut Rules<'_>) ->
     let mut violations = letters::check(records, &found.letters);
     violations.extend(documents::check(records, &found.points));
     violations.extend(vectors::check(&found.points, rules));
+    if rules.attached {
+        violations.extend(attached::check(found, rules));
+    }
     violations.extend(replicas::check(&found.points, &found.elsewhere));
     violations.extend(drained(&found.jobs));
     violations

@@ -79,7 +79,7 @@ type Drawn = (f64, Duration, Fault);
 fn unit_cards(settings: &Settings, mut storm: Vec<Fault>, rng: &mut Rng) -> Vec<Drawn> {
     let mut cards = Vec::new();
     for turn in 0..KILLS_PER_UNIT {
-        let worker = rng.usize(..settings.workers);
+        let worker = rng.usize(..settings.processes());
         cards.push((
             slot(turn, KILLS_PER_UNIT, 1.0, rng),
             Duration::ZERO,
@@ -87,7 +87,7 @@ fn unit_cards(settings: &Settings, mut storm: Vec<Fault>, rng: &mut Rng) -> Vec<
         ));
     }
     for part in [rng.f64() * STORM_END, LATE + rng.f64() * (0.99 - LATE)] {
-        let worker = rng.usize(..settings.workers);
+        let worker = rng.usize(..settings.processes());
         cards.push((part, Duration::ZERO, Fault::Term { worker }));
     }
     storm.extend([Fault::Restart(Server::Nats), Fault::Restart(Server::Qdrant)]);
@@ -153,7 +153,7 @@ fn rare_hands(settings: &Settings, rng: &mut Rng) -> Vec<Vec<Fault>> {
         .map(|rule| Fault::Qdrant { rule })
         .collect();
     for _ in 0..UNITS_PER_RARE_DECK {
-        let worker = rng.usize(..settings.workers);
+        let worker = rng.usize(..settings.processes());
         rare.push(Fault::Stop { worker });
     }
     for server in [Server::Nats, Server::Qdrant] {
@@ -166,7 +166,7 @@ fn rare_hands(settings: &Settings, rng: &mut Rng) -> Vec<Vec<Fault>> {
             Trouble::LostAnswers,
         ];
         for trouble in troubles {
-            let one = rng.usize(..settings.workers);
+            let one = rng.usize(..settings.processes());
             let worker = (rng.u32(..100) >= ALL_PERCENT).then_some(one);
             rare.push(Fault::Network {
                 server,

@@ -33,7 +33,7 @@ const GIVEN_BACK: Duration = Duration::from_secs(5);
 /// If JetStream refuses, or the sweep fails.
 pub(crate) async fn drain(
     servers: &Servers,
-    lanes: &[Lane; 2],
+    lanes: &[Lane],
     ack_wait: Duration,
 ) -> anyhow::Result<(Jobs, Duration)> {
     let begin = Instant::now();
@@ -72,12 +72,12 @@ async fn sweep(servers: &Servers) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If JetStream refuses.
-pub(crate) async fn take_all(servers: &Servers, lanes: &[Lane; 2]) -> anyhow::Result<(u64, u64)> {
+pub(crate) async fn take_all(servers: &Servers, lanes: &[Lane]) -> anyhow::Result<(u64, u64)> {
     let left = found::jobs(&servers.jetstream, lanes).await?.pending;
-    let both = lanes.each_ref().map(|lane| take(servers, lane));
+    let all = lanes.iter().map(|lane| take(servers, lane));
     let mut came = 0;
     let mut taken = Vec::new();
-    for messages in future::join_all(both).await {
+    for messages in future::join_all(all).await {
         let messages = messages?;
         came += u64::try_from(messages.len())?;
         taken.extend(messages);

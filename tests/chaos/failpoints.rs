@@ -8,7 +8,7 @@ use crate::settings::{Plant, Settings};
 use crate::worker::SOUND_LIVES;
 
 /// Steps between which a process may die. Each is reached about once a batch.
-const DEADLY: [&str; 12] = [
+const DEADLY: [&str; 15] = [
     "before-encode",
     "after-encode",
     "before-embed",
@@ -17,6 +17,9 @@ const DEADLY: [&str; 12] = [
     "after-head",
     "after-body",
     "after-upsert",
+    "before-hand-on",
+    "after-hand-on",
+    "after-additions",
     "before-ack",
     "after-ack",
     "before-dead-letter",
@@ -67,6 +70,9 @@ fn planted(plant: Plant) -> Option<&'static str> {
         Plant::TombstoneVector => Some("tombstone-vectors=skip"),
         Plant::WrongVector => Some("vector=skip"),
         Plant::WeakOrdering => Some("replicas=skip"),
+        Plant::AckBeforeHandOn => Some("hand-on=skip@10"),
+        // Some batches have to come late for the guard to have anything to hold back.
+        Plant::NoAttachGuard => Some("addition-guard=skip;before-upsert=stall:1500@10"),
         // The runner kills where it should ask, and whoever is killed must have something in hand.
         Plant::LostSigterm => Some("before-upsert=stall:500"),
     }

@@ -1,18 +1,21 @@
 //! Found: what is there when all is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use contract::field;
+use contract::job::Job;
 use contract::topology::{DLQ, JOBS, Lane, header};
+use points::payload::vector;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{RetrievedPoint, ScrollPointsBuilder, point_id::PointIdOptions};
-use tests::{flag, integer, terms, text, vector};
+use tests::{flag, integer, terms, text};
 
 use crate::message::COLLECTION;
 use crate::publish::NUMBER;
+use crate::servers::{ATTACHED, MODEL};
 
 const POINTS_PER_REQUEST: u32 = 2_000;
 /// So many messages that were left are looked at.
@@ -25,8 +28,10 @@ pub(crate) struct Found {
     pub(crate) points: Vec<Point>,
     /// All points as each other node of a cluster has them.
     pub(crate) elsewhere: Vec<Vec<Point>>,
-    /// All dead letters.
+    /// All dead letters, but for those of the attached model.
     pub(crate) letters: Vec<Letter>,
+    /// Points, by their ids, that dead letters were to give the attached vector, with the version that they read.
+    pub(crate) unattached: BTreeSet<(String, u64)>,
     /// Jobs.
     pub(crate) jobs: Jobs,
 }
@@ -56,6 +61,8 @@ pub(crate) struct Point {
     /// Run of the job that has written it.
     pub(crate) run: String,
     pub(crate) vector: Option<Vec<f32>>,
+    /// The vector of the attached model.
+    pub(crate) attached: Option<Vec<f32>>,
     /// Whether it has the vector of its words.
     pub(crate) has_words: bool,
 }
@@ -79,19 +86,36 @@ pub(crate) struct Letter {
 pub(crate) async fn find(
     jetstream: &jetstream::Context,
     nodes: &[Qdrant],
-    lanes: &[Lane; 2],
+    lanes: &[Lane],
 ) -> anyhow::Result<Found> {
     let mut listings = Vec::new();
     for node in nodes {
         listings.push(points(node).await?);
     }
     let mut listings = listings.into_iter();
+    let (letters, unattached) = sorted(letters(jetstream).await?);
     Ok(Found {
         points: listings.next().unwrap_or_default(),
         elsewhere: listings.collect(),
-        letters: letters(jetstream).await?,
+        letters,
+        unattached,
         jobs: jobs(jetstream, lanes).await?,
     })
+}
+
+/// Dead letters of what was published, and the points of those that workers have handed on.
+fn sorted(all: Vec<Letter>) -> (Vec<Letter>, BTreeSet<(String, u64)>) {
+    let (mut letters, mut unattached) = (Vec::new(), BTreeSet::new());
+    for letter in all {
+        match Job::decode(&letter.payload) {
+            Ok(Job::Attach(job)) => {
+                let points = job.items.into_iter();
+                unattached.extend(points.filter_map(|item| Some((item.point?, item.version?))));
+            }
+            Ok(_) | Err(_) => letters.push(letter),
+        }
+    }
+    (letters, unattached)
 }
 
 async fn points(qdrant: &Qdrant) -> anyhow::Result<Vec<Point>> {
@@ -135,7 +159,8 @@ fn point(point: &RetrievedPoint) -> Point {
         text: text(point, field::TEXT),
         fingerprint: text(point, field::FINGERPRINT),
         run: text(point, field::RUN),
-        vector: vector(point),
+        vector: vector(point, MODEL),
+        attached: vector(point, ATTACHED),
         has_words: terms(point).is_some(),
     }
 }
@@ -172,10 +197,7 @@ fn value(headers: &HeaderMap, name: &str) -> String {
 ///
 /// # Errors
 /// If JetStream refuses.
-pub(crate) async fn jobs(
-    jetstream: &jetstream::Context,
-    lanes: &[Lane; 2],
-) -> anyhow::Result<Jobs> {
+pub(crate) async fn jobs(jetstream: &jetstream::Context, lanes: &[Lane]) -> anyhow::Result<Jobs> {
     let stream = jetstream.get_stream(JOBS).await?;
     let state = &stream.cached_info().state;
     let mut jobs = Jobs {

@@ -105,7 +105,7 @@ impl Report {
             .iter()
             .flat_map(|record| record.sequences())
             .collect();
-        let logs = logs::logs(&self.directory, self.settings.workers);
+        let logs = logs::logs(&self.directory, self.settings.processes());
         for line in logs::about(&logs, &sequences, document.as_deref()) {
             text.push_str(&format!("  {line}\n"));
         }
@@ -124,6 +124,7 @@ impl Report {
             "messages": self.records.len(),
             "points": self.found.0,
             "dead_letters": self.found.1,
+            "attached": self.settings.attached,
             "violations": self.violations.len(),
             "process_kills": count("kill") + count("failpoint_kill"),
             "nats_restarts": count("nats_restart"),

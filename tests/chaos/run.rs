@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::model::Manifest;
 use contract::topology::{Lane, Task};
 use fixtures::wait::until;
 use tokio::sync::watch;
@@ -41,7 +42,8 @@ const MEMORY_LIMIT: u64 = 512 << 20;
 struct Scene {
     around: Surroundings,
     wires: Vec<[Arc<Wire>; 2]>,
-    lanes: [Lane; 2],
+    /// Of all models.
+    lanes: Vec<Lane>,
     history: Arc<History>,
     publisher: Publisher,
     workload: Workload,
@@ -64,7 +66,7 @@ impl Scene {
     async fn set(settings: Settings, directory: &Path) -> anyhow::Result<Self> {
         let servers = Arc::new(Servers::start(directory, &settings).await?);
         let mut wires = Vec::new();
-        for worker in 0..settings.workers {
+        for worker in 0..settings.processes() {
             let [nats, qdrant] = [
                 servers.address(Server::Nats, 0)?,
                 servers.address(Server::Qdrant, settings.node_of(worker))?,
@@ -74,15 +76,19 @@ impl Scene {
                 Arc::new(Wire::new(qdrant).await?),
             ]);
         }
-        let lanes = Lane::of(Task::Embed, &servers.manifest.name);
+        let primary = Lane::of(Task::Embed, &servers.manifest.name);
         let (history, tally) = (Arc::new(History::new()), Arc::new(Tally::default()));
         let publisher = Publisher {
             jetstream: servers.jetstream.clone(),
-            subjects: lanes.each_ref().map(Lane::subject),
+            subjects: primary.each_ref().map(Lane::subject),
             history: history.clone(),
             tally: tally.clone(),
         };
         let workload = Workload::new(settings.seed);
+        let mut lanes = primary.to_vec();
+        if let Some(attached) = &servers.attached {
+            lanes.extend(Lane::of(Task::Embed, &Manifest::load(attached)?.name));
+        }
         let around = Surroundings {
             settings: Arc::new(settings),
             servers,
@@ -211,7 +217,7 @@ impl Scene {
         } = self.around;
         let records = self.history.records();
         let mut violations = tally.violations();
-        violations.extend(logs::check(&logs::logs(&directory, settings.workers))?);
+        violations.extend(logs::check(&logs::logs(&directory, settings.processes()))?);
         if tally.peak_memory() > MEMORY_LIMIT {
             tally.violation(Kind::Memory, None, format!("{} bytes", tally.peak_memory()));
         }
@@ -224,6 +230,7 @@ impl Scene {
             let mut rules = Rules {
                 fingerprint: &fingerprint,
                 dimensions: servers.manifest.identity.dimensions,
+                attached: servers.attached.is_some(),
                 reference: &mut vector,
             };
             anyhow::Ok((check(&records, &found, &mut rules), records))

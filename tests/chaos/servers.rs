@@ -21,8 +21,10 @@ use crate::message::COLLECTION;
 use crate::nodes::Nodes;
 use crate::settings::Settings;
 
-/// Name of the staged model, the same as in the integration tests.
-const MODEL: &str = "tiny";
+/// Name of the staged model, the same as in the integration tests, and of its vector.
+pub(crate) const MODEL: &str = "tiny";
+/// Name of the attached model, and of its vector. It gives texts the vectors that the other gives them.
+pub(crate) const ATTACHED: &str = "attached";
 
 /// The servers of a run.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Servers {
     pub(crate) model: PathBuf,
     /// Its manifest.
     pub(crate) manifest: Manifest,
+    /// Where the attached model is, if one is attached.
+    pub(crate) attached: Option<PathBuf>,
     /// JetStream, without a proxy between.
     pub(crate) jetstream: jetstream::Context,
     nats: Mutex<NatsServer>,
@@ -72,7 +76,12 @@ impl Servers {
         let client = async_nats::connect(nats.url())
             .await
             .context("failed to connect to nats")?;
+        let attached = match settings.attached {
+            true => Some(stage_attached(&tools, &models).await?),
+            false => None,
+        };
         let servers = Self {
+            attached,
             manifest: Manifest::load(&model)?,
             jetstream: queue::nats::jetstream(client),
             nats_url: nats.url(),
@@ -88,7 +97,25 @@ impl Servers {
         provision.args(["provision", "--ack-wait", &wait]);
         provision.args(["--collections", COLLECTION]);
         output(provision).await?;
+        servers.attach(&wait).await?;
         Ok(servers)
+    }
+
+    /// Attaches the other model, if one is to be: all that is written from now on is handed on.
+    async fn attach(&self, ack_wait: &str) -> anyhow::Result<()> {
+        let Some(model) = &self.attached else {
+            return Ok(());
+        };
+        let verbs: [&[&str]; 2] = [
+            &["provision", "--lanes", "--ack-wait", ack_wait],
+            &["attach", "--alias", COLLECTION],
+        ];
+        for verb in verbs {
+            let mut indexer = self.program("indexer");
+            indexer.args(verb).env("EBB_MODEL", model);
+            output(indexer).await?;
+        }
+        Ok(())
     }
 
     /// A program of the workspace that works with the servers without a proxy between.
@@ -168,6 +195,15 @@ impl Servers {
         rules.active.retain(|(active, _)| *active != number);
         rules.write()
     }
+}
+
+/// Another prompt of queries makes another fingerprint, and no other vector of a text.
+async fn stage_attached(tools: &Tools, models: &Path) -> anyhow::Result<PathBuf> {
+    let mut stage = tools.program("worker");
+    stage.arg("stage").arg(tests::tiny_embed());
+    stage.args(["--name", ATTACHED, "--query-prompt", "query: "]);
+    stage.arg("--models").arg(models);
+    Ok(output(stage).await?.trim().into())
 }
 
 impl Rules {

@@ -41,6 +41,9 @@ pub(crate) struct Settings {
     /// Nodes that workers talk to: all of them by default, each worker one
     #[arg(long)]
     pub(crate) entry_nodes: Option<usize>,
+    /// Attach another vector to all points, by workers of its model: half as many more
+    #[arg(long)]
+    pub(crate) attached: bool,
     /// Defect to plant in the workers, so that the checker has something to find
     #[arg(long)]
     pub(crate) plant: Option<Plant>,
@@ -73,12 +76,31 @@ pub(crate) enum Plant {
     LostSigterm,
     /// What was written is not confirmed by all replicas
     WeakOrdering,
+    /// Some jobs are acknowledged before what they have written is handed on to the workers of the attached model
+    AckBeforeHandOn,
+    /// Attached vectors are written without a look at the version of their points
+    NoAttachGuard,
 }
 
 impl Settings {
     /// How long faults are injected.
     pub(crate) fn length(&self) -> Duration {
         Duration::from_secs_f64(self.minutes * 60.0)
+    }
+
+    /// Worker processes, those of the attached model included, which come last.
+    pub(crate) fn processes(&self) -> usize {
+        let attached = if self.attached {
+            self.workers.div_ceil(2)
+        } else {
+            0
+        };
+        self.workers + attached
+    }
+
+    /// Whether a worker serves the attached model.
+    pub(crate) fn is_of_attached(&self, worker: usize) -> bool {
+        worker >= self.workers
     }
 
     /// Whether faults of this kind are injected.

@@ -166,6 +166,11 @@ impl Keeper {
         let [nats, qdrant] = &self.wires;
         command.env("NATS_URL", format!("nats://{}", nats.address()));
         command.env("QDRANT_URL", format!("http://{}", qdrant.address()));
+        if let Some(model) = &self.around.servers.attached
+            && settings.is_of_attached(self.number)
+        {
+            command.env("EBB_MODEL", model);
+        }
         command.env("EBB_GRACE", format!("{}ms", settings.grace().as_millis()));
         // Two sessions, so that batches are divided between engines.
         command.env("EBB_THREADS", "2").env("EBB_BATCH_JOBS", "16");

@@ -43,8 +43,16 @@ async fn finds(plant: &str, kind: &str) -> anyhow::Result<()> {
     finds_with(plant, kind, ACK_WAIT).await
 }
 
+async fn finds_attached(plant: &str, kind: &str) -> anyhow::Result<()> {
+    found(plant, kind, &["--attached", "--ack-wait", ACK_WAIT]).await
+}
+
 async fn finds_with(plant: &str, kind: &str, ack_wait: &str) -> anyhow::Result<()> {
-    let arguments = ["--faults", "none", "--plant", plant, "--ack-wait", ack_wait];
+    found(plant, kind, &["--ack-wait", ack_wait]).await
+}
+
+async fn found(plant: &str, kind: &str, more: &[&str]) -> anyhow::Result<()> {
+    let arguments = [&["--faults", "none", "--plant", plant], more].concat();
     let (clean, summary) = run(&arguments).await?;
     assert!(!clean, "{plant} was not found");
     let found = summary[kind].as_u64().unwrap_or(0);
@@ -53,6 +61,28 @@ async fn finds_with(plant: &str, kind: &str, ack_wait: &str) -> anyhow::Result<(
         "{plant} shows as something else than {kind}: {summary}"
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn every_point_has_the_attached_vector_of_its_own_version_after_a_short_chaos()
+-> anyhow::Result<()> {
+    let faults = "kill,term,failpoint,cut,qdrant_restart,nats_restart";
+    let arguments = ["--attached", "--faults", faults, "--ack-wait", ACK_WAIT];
+    let (clean, summary) = run(&arguments).await?;
+    assert!(clean, "{summary}");
+    assert!(summary["process_kills"].as_u64() > Some(0), "{summary}");
+    assert!(summary["points"].as_u64() > Some(0), "{summary}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_acknowledgement_before_it_is_handed_on_is_found() -> anyhow::Result<()> {
+    finds_attached("ack-before-hand-on", "lost").await
+}
+
+#[tokio::test]
+async fn an_attached_vector_without_the_version_guard_is_found() -> anyhow::Result<()> {
+    finds_attached("no-attach-guard", "bad_vector").await
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! Runtime, and the programs of this workspace. Each is named as the statement that it checks.
 
 mod allow_lists;
+mod attaching;
 mod autoscaling;
 mod bad_configuration;
 mod bad_input;

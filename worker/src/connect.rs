@@ -124,6 +124,8 @@ fn may_pass(config: &RunConfig, error: &UpsertError) -> bool {
     let refused = refused.and_then(|error| config.qdrant.refused_login(error));
     match error {
         UpsertError::Mismatch(_)
+        | UpsertError::Attached { .. }
+        | UpsertError::Early { .. }
         | UpsertError::Points(PointsError::Vectors { .. })
         | UpsertError::Server(ServerError::TooOld { .. }) => false,
         UpsertError::Points(_) | UpsertError::Server(ServerError::Unknown(_)) => {

@@ -19,7 +19,7 @@ use points::store::PointsError;
 use qdrant_client::QdrantError;
 use runtime::failpoint;
 
-pub use kinds::{AnswerError, EmbedError, Refusal, Suspicion, UpsertError};
+pub use kinds::{AnswerError, EmbedError, HandOnError, Refusal, Suspicion, UpsertError};
 pub use runtime::wait::chain;
 
 /// What happens after an error.
@@ -49,7 +49,7 @@ pub enum Outcome {
 }
 
 /// Every cause that a worker writes into a dead letter, but for jobs that had their last delivery.
-pub const CAUSES: [&str; 18] = [
+pub const CAUSES: [&str; 19] = [
     "oversized",
     "malformed",
     "unknown_version",
@@ -57,6 +57,7 @@ pub const CAUSES: [&str; 18] = [
     "invalid",
     "wrong_task",
     "collection_not_allowed",
+    "other_model",
     "bad_version",
     "tokenizer",
     "too_long",
@@ -77,6 +78,7 @@ impl Refusal {
             Self::Job(error) => error.code(),
             Self::WrongTask { .. } | Self::NotPrimary(_) => "wrong_task",
             Self::CollectionNotAllowed { .. } => "collection_not_allowed",
+            Self::OtherModel { .. } => "other_model",
             Self::BadVersion => "bad_version",
             Self::Tokenizer(_) => "tokenizer",
             Self::TooLong { .. } => "too_long",
@@ -113,7 +115,10 @@ impl Refusal {
     /// Most refusals are about the job; one may be about this worker alone.
     pub fn outcome(&self, deliveries: i64, age: Duration) -> Outcome {
         let given_up = deliveries >= GIVE_UP_REFUSED && age >= REFUSED_AT_LEAST;
-        let of_this_worker = matches!(self, Self::CollectionNotAllowed { .. });
+        let of_this_worker = matches!(
+            self,
+            Self::CollectionNotAllowed { .. } | Self::OtherModel { .. }
+        );
         let is_patient = !failpoint::skips("refusal-patience");
         if of_this_worker && !given_up && deliveries < MAX_DELIVER && is_patient {
             return Outcome::Retry {
@@ -163,9 +168,12 @@ impl UpsertError {
             Self::Points(PointsError::Vectors { collection, .. }) if named(collection) => {
                 Outcome::Exit
             }
-            Self::Mismatch(_) | Self::Points(PointsError::Vectors { .. }) => Outcome::DeadLetter {
+            Self::Mismatch(_)
+            | Self::Attached { .. }
+            | Self::Points(PointsError::Vectors { .. }) => Outcome::DeadLetter {
                 cause: "collection_mismatch",
             },
+            Self::Early { .. } => Outcome::GiveBack,
             Self::Points(PointsError::Qdrant { collection, .. })
                 if self.is_not_found() && !named(collection) =>
             {
@@ -196,6 +204,8 @@ impl UpsertError {
                 | PointsError::Vectors { .. },
             )
             | Self::Mismatch(_)
+            | Self::Attached { .. }
+            | Self::Early { .. }
             | Self::Server(ServerError::TooOld { .. }) => None,
         }
     }

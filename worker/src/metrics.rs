@@ -52,13 +52,14 @@ const STAGES: [&str; 4] = ["encode", "embed", "upsert", "ack"];
 /// What Qdrant may refuse a write for that somebody has set up.
 const HOLDS: [&str; 4] = ["limit", "index", "full", "setup"];
 /// Kinds of requests to Qdrant.
-const REQUESTS: [&str; 6] = [
+const REQUESTS: [&str; 7] = [
     "collection_info",
     "get",
     "scroll",
     "upsert",
     "delete",
     "set_payload",
+    "update_vectors",
 ];
 
 /// Seconds; stages take from a millisecond (a query) to minutes (an outage).

@@ -5,7 +5,8 @@ use contract::names::CollectionName;
 use contract::topology::Task;
 use points::collection::Mismatch;
 use points::connect::{OLDEST, ServerError, check_version};
-use points::schema::LACKING_ADVICE;
+use points::schema::lacking_advice;
+use points::store::PointsError;
 use points::{Points, Qdrant};
 
 use super::drift::findings;
@@ -78,12 +79,17 @@ pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding>
 /// Vectors that some points lack. What cannot be asked has shown before.
 async fn incomplete(qdrant: &Qdrant, alias: &CollectionName) -> Vec<Finding> {
     let points = Points::new(qdrant, alias);
-    let lacking = async { points.lacking(&points.schema().await?.vectors).await };
-    let lacking = lacking.await.unwrap_or_default();
+    let lacking = async {
+        let vectors = points.schema().await?.vectors;
+        let lacking = points.lacking(&vectors).await?;
+        Ok::<_, PointsError>((vectors, lacking))
+    };
+    let (vectors, lacking) = lacking.await.unwrap_or_default();
     let finding = |(name, count): (String, u64)| {
+        let advice = lacking_advice(&vectors, &name);
         let what = format!("collection `{alias}`: vector `{name}`");
         let found = format!("{count} points lack it");
-        Finding::error(what, found, "every point has it", LACKING_ADVICE).into_warning()
+        Finding::error(what, found, "every point has it", advice).into_warning()
     };
     lacking.into_iter().map(finding).collect()
 }

@@ -3,6 +3,8 @@
 //! A job leaves its stream when it is settled and not before. So the question "is any of these jobs left" is answered by
 //! the stream itself: look for the first message that is one of them, and look again until it is gone. Sequences only
 //! grow, so that what was passed over need never be looked at again.
+//!
+//! Attach jobs are told apart: they write no document, and a model whose workers never come must not hold up the others.
 
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -22,6 +24,8 @@ use crate::streams::next_message;
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Kind of the jobs that make attached vectors.
+const ATTACH: &str = "attach";
 /// Time between two counts of what jobs have written.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(2);
 
@@ -32,10 +36,13 @@ pub enum JobsOf<'a> {
     Run(&'a str),
     /// It names this collection or alias.
     Collection(&'a str),
+    /// It gives points an attached vector, and was published by this run.
+    Attaching(&'a str),
 }
 
 #[derive(Deserialize)]
 struct JobHead {
+    kind: Option<String>,
     run: Option<String>,
     collection: Option<String>,
 }
@@ -51,9 +58,11 @@ impl JobsOf<'_> {
         let Ok(job) = serde_json::from_slice::<JobHead>(payload) else {
             return false;
         };
+        let attaches = job.kind.as_deref() == Some(ATTACH);
         match self {
-            Self::Run(run) => job.run.as_deref() == Some(run),
-            Self::Collection(name) => job.collection.as_deref() == Some(name),
+            Self::Run(run) => !attaches && job.run.as_deref() == Some(run),
+            Self::Collection(name) => !attaches && job.collection.as_deref() == Some(name),
+            Self::Attaching(run) => attaches && job.run.as_deref() == Some(run),
         }
     }
 }
@@ -204,6 +213,11 @@ mod tests {
         assert!(!JobsOf::Collection("docs--r").takes_payload(job));
         assert!(!JobsOf::Run("r").takes_payload(br#"{"queries":["r"]}"#));
         assert!(!JobsOf::Run("r").takes_payload(b"r"));
+        let attach = br#"{"kind":"attach","run":"r","collection":"docs"}"#;
+        assert!(!JobsOf::Run("r").takes_payload(attach));
+        assert!(!JobsOf::Collection("docs").takes_payload(attach));
+        assert!(JobsOf::Attaching("r").takes_payload(attach));
+        assert!(!JobsOf::Attaching("r").takes_payload(job));
     }
 
     #[test]

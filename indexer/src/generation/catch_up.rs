@@ -15,7 +15,7 @@ use contract::topology::DLQ_MAX_AGE;
 use points::Points;
 use points::change::Copied;
 use points::guard::{Guard, Head};
-use points::payload::{doc_id, id, is_deleted, number, text, vector};
+use points::payload::{doc_id, id, is_deleted, named_vector, number, text, vector};
 use points::schema::Schema;
 use qdrant_client::qdrant::{
     Condition, DatetimeRange, Filter, NamedVectors, PointStruct, Range, RetrievedPoint, Vectors,
@@ -98,12 +98,23 @@ impl CatchUp<'_> {
     /// Looks at all that has changed and carries over what is due.
     pub async fn scan(&self, publisher: &mut Publisher) -> anyhow::Result<Scan> {
         let schema = self.to.schema().await?;
+        let attached = self.attached(&schema).await?;
         let mut pages = self.from.pages(self.changed(), &LOOK, POINTS_PER_PAGE);
         let mut scan = Scan::default();
         while let Some(page) = pages.next().await? {
-            scan.add(self.page(&page, publisher, &schema).await?);
+            scan.add(self.page(&page, publisher, (&schema, &attached)).await?);
         }
         Ok(scan)
+    }
+
+    /// The attached vectors that both collections have by the same model.
+    async fn attached(&self, schema: &Schema) -> anyhow::Result<Vec<String>> {
+        let from = self.from.schema().await?.vectors;
+        let same = schema.vectors.attached().filter(|ours| {
+            let theirs = from.attached_as(ours.name);
+            theirs.is_some_and(|theirs| theirs.model.fingerprint == ours.model.fingerprint)
+        });
+        Ok(same.map(|ours| ours.name.to_owned()).collect())
     }
 
     fn changed(&self) -> Filter {
@@ -149,7 +160,7 @@ impl CatchUp<'_> {
         &self,
         found: &[RetrievedPoint],
         publisher: &mut Publisher,
-        schema: &Schema,
+        (schema, attached): (&Schema, &[String]),
     ) -> anyhow::Result<Scan> {
         let doc_ids: BTreeSet<_> = found.iter().filter_map(doc_id).collect();
         let doc_ids: Vec<_> = doc_ids.into_iter().collect();
@@ -160,7 +171,7 @@ impl CatchUp<'_> {
         let due = found.iter().filter(|point| is_due(point, &heads, &there));
         // Read once more, with everything: what has changed meanwhile is carried over as it is now.
         let points = self.from.get(due.map(id), &[], true).await?;
-        let scan = self.carry(points, publisher, schema).await?;
+        let scan = self.carry(points, publisher, (schema, attached)).await?;
         self.to.clean(&doc_ids, schema).await?;
         Ok(scan)
     }
@@ -169,13 +180,13 @@ impl CatchUp<'_> {
         &self,
         points: Vec<RetrievedPoint>,
         publisher: &mut Publisher,
-        schema: &Schema,
+        (schema, attached): (&Schema, &[String]),
     ) -> anyhow::Result<Scan> {
         let documents: BTreeSet<_> = points.iter().filter_map(doc_id).collect();
         let mut scan = Scan::default();
         let mut drafts = Vec::new();
         for point in points {
-            if let Some(draft) = self.draft(&point) {
+            if let Some(draft) = self.draft(&point, attached) {
                 drafts.push(draft);
                 continue;
             }
@@ -201,7 +212,7 @@ impl CatchUp<'_> {
     }
 
     /// The same point for the other collection; `None` if its text has to be embedded by another model.
-    fn draft(&self, point: &RetrievedPoint) -> Option<Copied> {
+    fn draft(&self, point: &RetrievedPoint, attached: &[String]) -> Option<Copied> {
         let deleted = is_deleted(point);
         let mut payload = point.payload.clone();
         let vectors = if deleted {
@@ -214,7 +225,13 @@ impl CatchUp<'_> {
             if !self.same_model || fingerprint != self.model.fingerprint {
                 return None;
             }
-            NamedVectors::default().add_vector(name, vector(point, name)?)
+            let primary = NamedVectors::default().add_vector(name, vector(point, name)?);
+            attached
+                .iter()
+                .fold(primary, |vectors, name| match named_vector(point, name) {
+                    Some(vector) => vectors.add_vector(name, vector),
+                    None => vectors,
+                })
         };
         let vectors = Vectors {
             vectors_options: Some(VectorsOptions::Vectors(vectors)),

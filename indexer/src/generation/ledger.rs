@@ -1,6 +1,6 @@
 //! Ledger: what a run has published, against what became of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
@@ -54,26 +54,58 @@ pub struct DeadChunk {
 
 /// The points that dead letters of a run were to make, or to make tombstones.
 pub async fn dead_points(jetstream: &jetstream::Context, run: &str) -> anyhow::Result<DeadPoints> {
+    let mut points = DeadPoints::new();
+    each_dead_job(jetstream, run, |job| match job {
+        Job::Embed(job) => points.extend(job.documents.iter().flat_map(chunks)),
+        Job::Delete(job) => points.extend(job.documents.iter().map(head)),
+        Job::Rescore(_) | Job::Attach(_) => {}
+    })
+    .await?;
+    Ok(points)
+}
+
+/// Points of attach jobs in dead letters, by their ids.
+pub type DeadAttached = HashSet<String>;
+
+/// The points that dead letters of a run were to give a vector.
+pub async fn dead_attached(
+    jetstream: &jetstream::Context,
+    run: &str,
+    vector: &str,
+) -> anyhow::Result<DeadAttached> {
+    let mut points = DeadAttached::new();
+    each_dead_job(jetstream, run, |job| {
+        if let Job::Attach(job) = job
+            && job.vector.as_str() == vector
+        {
+            points.extend(job.items.iter().filter_map(|item| item.point.clone()));
+        }
+    })
+    .await?;
+    Ok(points)
+}
+
+/// Reads the jobs in the dead letters of a run, one after the other.
+async fn each_dead_job(
+    jetstream: &jetstream::Context,
+    run: &str,
+    mut take: impl FnMut(&Job),
+) -> anyhow::Result<()> {
     let dlq = stream(jetstream, DLQ).await?;
     let selection = Selection {
         run: Some(run.to_owned()),
         ..Selection::default()
     };
     let mut selected = Selected::open(dlq.clone(), selection).await?;
-    let mut points = DeadPoints::new();
     while let Some(letter) = selected.next().await? {
         // Replayed or dropped meanwhile.
         let Some(message) = message_at(&dlq, letter.id).await? else {
             continue;
         };
         let job = Job::decode(&message.payload);
-        match job.with_context(|| format!("dead letter {} is not a job", letter.id))? {
-            Job::Embed(job) => points.extend(job.documents.iter().flat_map(chunks)),
-            Job::Delete(job) => points.extend(job.documents.iter().map(head)),
-            Job::Rescore(_) => {}
-        }
+        take(&job.with_context(|| format!("dead letter {} is not a job", letter.id))?);
     }
-    Ok(points)
+    Ok(())
 }
 
 /// How many of these points a collection does not have at `version` or newer. A job may have died after some of its

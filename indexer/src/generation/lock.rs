@@ -45,6 +45,8 @@ pub enum Purpose {
     Rebuild,
     /// Making an alias equal to its sources. A rebuild may go on meanwhile: it carries over what a sync writes.
     Sync,
+    /// Giving a collection another vector, or taking one away. No rebuild may go on meanwhile, so that they share a lock.
+    Attach,
     /// Pointing an alias to another collection, and dropping collections: held for moments.
     Change,
 }
@@ -110,7 +112,7 @@ impl Lock {
         alias: &CollectionName,
         silence: Duration,
     ) -> anyhow::Result<Self> {
-        let key = format!("{PREFIX}{}.{alias}", purpose.verb());
+        let key = format!("{PREFIX}{}.{alias}", purpose.key());
         let owner = Owner::this_process(purpose, silence);
         let dead = await_free(bucket, &key, silence).await?;
         let asked = SystemTime::now();
@@ -223,7 +225,16 @@ impl Purpose {
         match self {
             Self::Rebuild => "rebuild",
             Self::Sync => "sync",
+            Self::Attach => "attach",
             Self::Change => "change",
+        }
+    }
+
+    /// What its lock is called.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Rebuild | Self::Attach => Self::Rebuild.verb(),
+            Self::Sync | Self::Change => self.verb(),
         }
     }
 }

@@ -107,12 +107,15 @@ impl AliasContext<'_> {
     /// written into the generation of the run, which nobody looks at any more.
     pub async fn discard_jobs_of(&self, run: &RunRecord) -> anyhow::Result<u64> {
         let mut discarded = 0;
-        for lane in Lane::of(Task::Embed, &run.model) {
+        let of_model = Lane::of(Task::Embed, &run.model).map(|lane| (lane, JobsOf::Run(&run.run)));
+        let attaching = self.lanes().await?.into_iter();
+        let attaching = attaching.map(|lane| (lane, JobsOf::Attaching(&run.run)));
+        for (lane, of) in of_model.into_iter().chain(attaching) {
             let mut next = run.first_sequence + 1;
             while let Some(message) = next_message(self.jobs, &lane.subject(), next).await? {
                 self.check()?;
                 next = message.sequence + 1;
-                if JobsOf::Run(&run.run).takes(&message) {
+                if of.takes(&message) {
                     let removal = remove_message(self.jetstream, self.jobs, message.sequence);
                     discarded += u64::from(removal.await? == Removal::Removed);
                 }
@@ -143,7 +146,7 @@ fn addressed(payload: &Bytes, to: &CollectionName) -> Bytes {
             job.collection = to.clone();
             Job::Delete(job).encode().into()
         }
-        Ok(Job::Rescore(_)) | Err(_) => payload.clone(),
+        Ok(Job::Rescore(_) | Job::Attach(_)) | Err(_) => payload.clone(),
     }
 }
 

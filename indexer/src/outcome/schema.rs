@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use crate::cli::Cli;
 use crate::dlq::letter::StoredLetter;
 use crate::{
-    delete, dlq, doctor, eval, extract, generation, plan, provision, publish, rebuild, render,
-    rescore, rollback, search, status, sync,
+    attach, delete, dlq, doctor, eval, extract, generation, plan, provision, publish, rebuild,
+    render, rescore, rollback, search, status, sync,
 };
 
 /// One property for each verb: the object that it prints on one line. What is added later is optional; what is there
@@ -16,7 +16,9 @@ use crate::{
 #[derive(JsonSchema)]
 #[schemars(title = "What the verbs of indexer print with --json")]
 struct Outcomes {
+    attach: attach::Attachment,
     delete: delete::Deleted,
+    detach: attach::Detached,
     dlq: DeadLetters,
     doctor: doctor::Findings,
     eval: eval::Report,

@@ -4,10 +4,10 @@ use anyhow::Context as _;
 use contract::bm25::Bm25Options;
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use points::Qdrant;
 use points::collection::{self, PAYLOAD_INDEXES};
 use points::limits;
 use points::options::{self, Adjustment, Difference};
+use points::{Points, Qdrant};
 use qdrant_client::qdrant::{
     CollectionInfo, CreateCollection, CreateFieldIndexCollectionBuilder,
     DeleteFieldIndexCollectionBuilder, UpdateCollection,
@@ -41,6 +41,9 @@ pub async fn provision_alias(
     manifest: &Manifest,
     alias: &CollectionName,
 ) -> anyhow::Result<Vec<Step>> {
+    if let Some(attached) = attached(qdrant, manifest, alias).await? {
+        return Ok(vec![attached]);
+    }
     let mut steps = provision_collection(config, qdrant, manifest, alias).await?;
     steps.push(provision_indexes(config, qdrant, alias).await?);
     if let Some(info) = look_up(qdrant, alias).await? {
@@ -54,6 +57,27 @@ pub async fn provision_alias(
         steps.extend(option_steps(alias, adjustment));
     }
     Ok(steps)
+}
+
+/// What is there for a model that is attached to the collection of another one, or was: that is not its to provision.
+async fn attached(
+    qdrant: &Qdrant,
+    manifest: &Manifest,
+    alias: &CollectionName,
+) -> anyhow::Result<Option<Step>> {
+    let Some(info) = look_up(qdrant, alias).await? else {
+        return Ok(None);
+    };
+    let vectors = Points::new(qdrant, alias).schema_of(&info)?.vectors;
+    let is_primary = collection::check(alias, &info, manifest).is_ok();
+    let is_attached = !is_primary && vectors.knows(&manifest.fingerprint);
+    Ok(is_attached.then(|| Step {
+        subject: format!(
+            "collection `{alias}`, to which `{}` is attached",
+            manifest.name
+        ),
+        change: Change::None,
+    }))
 }
 
 /// The record comes last: whoever finds it finds what it says.

@@ -34,6 +34,7 @@ impl Rebuild<'_> {
             return Ok((Phase::Created, report));
         }
         self.judge(gate)?;
+        self.attach().await?;
         Ok((Phase::Balanced, report))
     }
 

@@ -20,7 +20,7 @@ use qdrant_client::qdrant::{
 use runtime::failpoint;
 use tokio::time::Instant;
 
-use super::Rebuild;
+use super::{Rebuild, attached};
 use crate::generation::collection::look_up;
 use crate::generation::record::{Phase, PhaseReport, SettingsReport};
 use crate::progress::note;
@@ -32,7 +32,11 @@ impl Rebuild<'_> {
     /// Settings that the serving collection has or that were asked for are there before the first point.
     pub async fn create(&mut self) -> anyhow::Result<PhaseReport> {
         let name = self.record().generation.clone();
-        let next = self.next_generation().await?;
+        let mut next = self.next_generation().await?;
+        let serving = self.serving().schema().await?.vectors;
+        let (model, fingerprint) = (&self.manifest.name, self.manifest.fingerprint.as_str());
+        let (attached, dropped) = attached::kept(&serving, model, fingerprint);
+        next.named.extend(dropped);
         let found = look_up(self.context.qdrant, &name).await?;
         if let Some(info) = &found {
             collection::check(&name, info, self.manifest)?;
@@ -40,6 +44,7 @@ impl Rebuild<'_> {
             let loading = next.settings.clone().for_bulk_load();
             let mut request = loading.create(&name, self.manifest);
             request.metadata.extend([next.record.entry()]);
+            loading.reserve_attached(&mut request, &attached);
             let created = self.context.qdrant.create_collection(request).await;
             created.with_context(|| format!("failed to create collection `{name}`"))?;
         }

@@ -3,6 +3,7 @@
 use contract::digest::Digest;
 use contract::model::Manifest;
 use contract::names::CollectionName;
+use points::vectors::OtherVector;
 use runtime::failpoint;
 
 use super::RebuildConfig;
@@ -199,6 +200,17 @@ impl Planning<'_> {
         }
     }
 
+    /// The attached vectors of what the alias points to: a run that began before one was attached has no place for it.
+    async fn attached(&self) -> anyhow::Result<Vec<OtherVector>> {
+        let target = self.context.target().await?;
+        let vectors = self.context.points(&target).schema().await?.vectors;
+        let others = vectors.others().iter();
+        Ok(others
+            .filter(|it| it.attached().is_some())
+            .cloned()
+            .collect())
+    }
+
     /// Digest of everything that shapes the generation: the content of the sources, how they are cut, the model.
     async fn source(&self) -> anyhow::Result<Digest> {
         let config = self.config.clone();
@@ -214,6 +226,10 @@ impl Planning<'_> {
         let search = config.search.asked();
         if search.is_set() {
             parts.push(format!("{search:?}"));
+        }
+        let attached = self.attached().await?;
+        if !attached.is_empty() {
+            parts.push(format!("{attached:?}"));
         }
         let options = config.options.options();
         if !options.is_empty() {

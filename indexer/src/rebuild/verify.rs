@@ -19,6 +19,7 @@ impl Rebuild<'_> {
         self.judge(complete)?;
         let vectors = self.vectors().await?;
         self.judge(vectors)?;
+        self.attach().await?;
         let shrink = self.shrink().await?;
         self.judge(shrink)?;
         let samples = self.samples().await?;
@@ -39,7 +40,10 @@ impl Rebuild<'_> {
     /// Every point has every vector: a worker of an older version writes points without those that it does not know.
     async fn vectors(&self) -> anyhow::Result<Gate> {
         let target = self.target();
-        let lacking = target.lacking(&target.schema().await?.vectors).await?;
+        let vectors = target.schema().await?.vectors;
+        let mut lacking = target.lacking(&vectors).await?;
+        // Dead letters of attached vectors were judged by themselves, and those of live writes come later.
+        lacking.retain(|name, _| vectors.attached_as(name).is_none());
         let named = lacking
             .iter()
             .map(|(name, points)| format!("{points} points lack vector `{name}`"));

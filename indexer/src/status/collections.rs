@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use contract::model::OutputKind;
 use contract::names::CollectionName;
 use points::guard::tombstones;
 use points::options::Record;
+use points::vectors::{Attached, CollectionVectors};
 use points::{Points, Qdrant};
 use qdrant_client::qdrant::{CollectionInfo, CollectionStatus as Health, Filter};
 use schemars::JsonSchema;
@@ -32,6 +34,9 @@ pub struct CollectionStatus {
     /// How many points lack each vector, where any do; tombstones have none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lacking: BTreeMap<String, u64>,
+    /// Vectors that other models make.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attached: Vec<AttachedStatus>,
     /// What Qdrant says of it: `green`, `yellow` while it builds indexes, `grey` until somebody writes, `red` where
     /// something failed.
     pub health: Option<&'static str>,
@@ -42,6 +47,19 @@ pub struct CollectionStatus {
     pub since: Option<String>,
     /// Where a rollback would lead, where there is a way back.
     pub rollback: Option<WayBack>,
+}
+
+/// A vector that another model makes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AttachedStatus {
+    pub vector: String,
+    pub kind: OutputKind,
+    /// The model whose workers make it.
+    pub model: String,
+    /// Points that have it.
+    pub complete: u64,
+    /// Points that lack it; tombstones have none.
+    pub lacking: u64,
 }
 
 /// The generation before.
@@ -100,7 +118,9 @@ impl CollectionStatus {
         self.describe(&info);
         self.points = Some(points.count(Filter::default()).await?);
         self.tombstones = Some(points.count(Filter::must([tombstones()])).await?);
-        self.lacking = points.lacking(&points.schema_of(&info)?.vectors).await?;
+        let vectors = points.schema_of(&info)?.vectors;
+        self.lacking = points.lacking(&vectors).await?;
+        self.attached = self.attached(&vectors);
         let Some(run) = self.generation.as_deref().and_then(|it| book.behind(it)) else {
             return Ok(());
         };
@@ -113,6 +133,22 @@ impl CollectionStatus {
             });
         }
         Ok(())
+    }
+
+    fn attached(&self, vectors: &CollectionVectors) -> Vec<AttachedStatus> {
+        let all = self.points.unwrap_or(0);
+        let live = all.saturating_sub(self.tombstones.unwrap_or(0));
+        let status = |attached: Attached<'_>| {
+            let lacking = self.lacking.get(attached.name).copied().unwrap_or(0);
+            AttachedStatus {
+                vector: attached.name.to_owned(),
+                kind: attached.kind,
+                model: attached.model.name.to_string(),
+                complete: live.saturating_sub(lacking),
+                lacking,
+            }
+        };
+        vectors.attached().map(status).collect()
     }
 
     fn describe(&mut self, info: &CollectionInfo) {

@@ -196,7 +196,9 @@ fn run(key: &str, stored: SystemTime, record: Record, owners: &Owners) -> Option
         let phase = if finished { "done" } else { "publishing" };
         phase.to_owned()
     });
-    let lease = alias.and_then(|alias| owners.get(&format!("{verb}.{alias}")));
+    // Both take the lease of rebuilds.
+    let lease = if verb == "attach" { "rebuild" } else { verb };
+    let lease = alias.and_then(|alias| owners.get(&format!("{lease}.{alias}")));
     // A rebuild that was killed does not hold the lease that a sync has taken since.
     let lease = lease.filter(|(_, owner)| owner.verb.is_empty() || owner.verb == verb);
     Some(RunStatus {

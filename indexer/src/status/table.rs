@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use points::schema::LACKING_ADVICE;
 
+use super::collections::AttachedStatus;
 use super::{CollectionStatus, LaneStatus, Rate, RunStatus, Status, Tokens};
 use crate::outcome::Outcome;
 
@@ -132,11 +133,28 @@ fn collection(f: &mut fmt::Formatter<'_>, found: &CollectionStatus) -> fmt::Resu
             back.generation
         )?;
     }
-    for (vector, points) in &found.lacking {
+    for attached in &found.attached {
+        let AttachedStatus {
+            vector,
+            model,
+            complete,
+            lacking,
+            ..
+        } = attached;
+        let all = complete + lacking;
         writeln!(
             f,
-            "  {points} points lack vector `{vector}`: {LACKING_ADVICE}"
+            "  vector `{vector}` by model {model}: {complete} of {all} points have it"
         )?;
+    }
+    let is_attached = |vector: &str| found.attached.iter().any(|it| it.vector == vector);
+    for (vector, points) in &found.lacking {
+        if !is_attached(vector) {
+            writeln!(
+                f,
+                "  {points} points lack vector `{vector}`: {LACKING_ADVICE}"
+            )?;
+        }
     }
     Ok(())
 }

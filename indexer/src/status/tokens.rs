@@ -81,7 +81,7 @@ fn tokens_of(message: &StreamMessage) -> Option<u64> {
         Job::Embed(embed) if !embed.queries.is_empty() => None,
         Job::Embed(embed) => embed.documents.iter().map(tokens_in).sum(),
         Job::Delete(_) => Some(0),
-        Job::Rescore(_) => None,
+        Job::Rescore(_) | Job::Attach(_) => None,
     })
 }
 

@@ -100,6 +100,7 @@ fn config(app: &App, asked: Asked) -> Result<SearchConfig, Refusal> {
         ),
     };
     let config = SearchConfig {
+        vector: None,
         query: asked.query,
         collection: asked.collection,
         mode: asked.mode,

@@ -82,6 +82,7 @@ pub(super) fn point(id: usize, version: u64, chunk: u32, chunks: u32) -> Point {
         fingerprint: FINGERPRINT.to_owned(),
         run: run_name(id),
         vector: Some(vec![0.6, 0.8]),
+        attached: Some(vec![0.6, 0.8]),
         has_words: true,
     }
 }
@@ -100,6 +101,7 @@ pub(super) fn tombstone(version: u64) -> Point {
         text: String::new(),
         run,
         vector: None,
+        attached: None,
         has_words: false,
         ..point(0, version, 0, 0)
     }
@@ -133,6 +135,7 @@ pub(super) fn checked(records: &[Record], found: &Found) -> Vec<Kind> {
     let mut rules = Rules {
         fingerprint: FINGERPRINT,
         dimensions: 2,
+        attached: true,
         reference: &mut |_text| vec![0.6, 0.8],
     };
     check(records, found, &mut rules)

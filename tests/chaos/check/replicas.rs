@@ -38,10 +38,13 @@ fn are_same(here: Option<&Point>, there: Option<&Point>) -> bool {
     // Two messages may write one version, and replicas keep the run of either.
     let rest = |point: &Point| Point {
         vector: None,
+        attached: None,
         run: String::new(),
         ..point.clone()
     };
-    rest(here) == rest(there) && are_close(here.vector.as_deref(), there.vector.as_deref())
+    rest(here) == rest(there)
+        && are_close(here.vector.as_deref(), there.vector.as_deref())
+        && are_close(here.attached.as_deref(), there.attached.as_deref())
 }
 
 fn are_close(here: Option<&[f32]>, there: Option<&[f32]>) -> bool {

@@ -215,3 +215,29 @@ fn jobs_that_are_left_are_named() {
     };
     assert_eq!(checked(&[write(1, 1, 1)], &found), [Kind::NotDrained]);
 }
+
+#[test]
+fn a_missing_or_foreign_attached_vector_is_found_unless_its_job_was_given_up() {
+    let records = [write(1, 2, 2)];
+    let with = |attached: Option<Vec<f32>>| {
+        let mut points = points(1, 2, 2);
+        points[1].attached = attached;
+        points
+    };
+    assert_eq!(kinds(&records, with(None), vec![]), [Kind::Lost]);
+    let foreign = with(Some(vec![0.8, 0.6]));
+    assert_eq!(kinds(&records, foreign, vec![]), [Kind::BadVector]);
+    let given_up = |version| Found {
+        points: with(None),
+        unattached: [(point_id("d1", 1).to_string(), version)].into(),
+        ..Found::default()
+    };
+    assert_eq!(checked(&records, &given_up(2)), []);
+    assert_eq!(checked(&records, &given_up(1)), [Kind::Lost]);
+    let buried = Point {
+        attached: Some(vec![0.6, 0.8]),
+        ..tombstone(1)
+    };
+    let records = [delete(1, 1)];
+    assert_eq!(kinds(&records, vec![buried], vec![]), [Kind::BadVector]);
+}

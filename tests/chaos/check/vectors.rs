@@ -7,7 +7,7 @@ use crate::violation::{Kind, Violation};
 /// How far from 1 a norm may be.
 const NORM_TOLERANCE: f64 = 1e-3;
 /// Batches change the last digits of a vector, and no more.
-const MIN_COSINE: f64 = 0.9999;
+pub(super) const MIN_COSINE: f64 = 0.9999;
 
 pub(super) fn check(points: &[Point], rules: &mut Rules<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -55,7 +55,7 @@ fn problem(point: &Point, rules: &mut Rules<'_>) -> Option<String> {
     far.then(|| format!("has the cosine {cosine} to its text's vector"))
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter()
         .zip(b)
         .map(|(a, b)| f64::from(*a) * f64::from(*b))

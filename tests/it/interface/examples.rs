@@ -29,13 +29,16 @@ async fn publish(bed: &Bed, example: &Value) -> anyhow::Result<()> {
     if job["collection"].is_string() {
         job["collection"] = json!(bed.stack.collection);
     }
+    if job["kind"] == "attach" {
+        job["fingerprint"] = json!(bed.manifest.fingerprint);
+    }
     let mut headers = HeaderMap::new();
     for (name, value) in example["headers"].as_object().into_iter().flatten() {
         headers.insert(name.as_str(), value.as_str().unwrap_or_default());
     }
     let (task, model) = match Job::decode(job.to_string().as_bytes())? {
         Job::Rescore(_) => (Task::Rescore, "tiny-rerank".parse()?),
-        Job::Embed(_) | Job::Delete(_) => (Task::Embed, bed.manifest.name.clone()),
+        Job::Embed(_) | Job::Delete(_) | Job::Attach(_) => (Task::Embed, bed.manifest.name.clone()),
     };
     let lane = Lane::new(task, model, Priority::Live);
     let sent =

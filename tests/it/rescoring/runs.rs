@@ -66,7 +66,7 @@ async fn a_run_that_was_killed_goes_on_at_its_cursor_and_publishes_nothing_twice
     // Saved twice before it dies: the second time it goes on from a cursor.
     for _ in 0..2 {
         let killed = scene
-            .command("nightly", "rescore-saved=kill")
+            .command("nightly", "addition-saved=kill")
             .output()
             .await?;
         assert_eq!(
@@ -104,7 +104,7 @@ async fn a_run_that_was_killed_goes_on_at_its_cursor_and_publishes_nothing_twice
 #[tokio::test]
 async fn a_process_whose_run_was_taken_over_ends() -> anyhow::Result<()> {
     let scene = scene().await?;
-    let mut slow = scene.command("shared", "rescore-stored=stall:500");
+    let mut slow = scene.command("shared", "addition-stored=stall:500");
     let slow = tokio::spawn(async move { slow.output().await });
     until("the slow process to publish", LIMIT, async || {
         Ok((scene.jobs().await? > 0).then_some(()))

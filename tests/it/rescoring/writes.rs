@@ -69,7 +69,7 @@ async fn a_score_of_an_older_version_goes_to_no_newer_one_and_creates_no_point()
 async fn jobs_of_a_rescorer_that_dies_are_scored_again_and_nothing_is_doubled() -> anyhow::Result<()>
 {
     let scene = Scene::impatient().await?.with_golden_documents().await?;
-    for point in ["before-embed", "after-scores", "before-ack"] {
+    for point in ["before-embed", "after-additions", "before-ack"] {
         scene.rescore(&["--query", QUERY]).await?;
         let mut command = scene.bed.stack.program("worker");
         command.args(["run", "--drain", "--grace", "3s", "--model", &scene.model]);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::names::{CollectionName, ReplyId};
+use crate::names::{CollectionName, ReplyId, VectorName};
 use crate::score::ScoreField;
 pub use decode::JobError;
 pub use validate::check_meta;
@@ -58,6 +58,8 @@ pub enum Job {
     Rescore(Rescore),
     /// Remove documents from a collection.
     Delete(Delete),
+    /// Give points another vector beside that of the model which embeds their documents.
+    Attach(Attach),
 }
 
 /// Embeds the chunks of documents into a collection, or texts as queries into a reply. Exactly one of
@@ -218,21 +220,44 @@ pub struct Rescore {
     pub truncate: bool,
 }
 
-/// One thing to score.
+/// Computes another vector for points that are there. Indexers and workers publish it to the embed lane of the model
+/// that makes the vector; the collection lists the vector with the fingerprint of that model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Attach {
+    /// Version of the job schema, `1.0`.
+    pub version: String,
+    /// Run that published the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Collection or alias that holds the points.
+    pub collection: CollectionName,
+    /// The vector of the points that is written. A collection that does not have it any more takes nothing.
+    pub vector: VectorName,
+    /// Fingerprint of the model that makes the vector: a worker with another one gives the job back.
+    pub fingerprint: Digest,
+    /// The points with their texts. Each names its point, and none has a query.
+    pub items: Vec<Item>,
+}
+
+/// One thing to score, or to make a vector of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Item {
-    /// Id of the point that takes the score, a UUID or an unsigned integer; required without `reply`. A point that is
-    /// not there, or deleted, takes none.
+    /// Id of the point that takes the score or the vector, a UUID or an unsigned integer; required without `reply`. A
+    /// point that is not there, or deleted, takes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
-    /// Version of the document that the text is from: a point of any other version does not take the score. Left out,
-    /// whatever the point has by then takes it.
+    /// Version of the document that the text is from: a point of any other version does not take the score or the vector.
+    /// Left out, whatever the point has by then takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Id of the point that is the head of its document, chunk 0. Where the point of an attach job is not there, it tells
+    /// whether that comes later or has been replaced. Left out, nothing is expected to come later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
     /// The query of a pair; left out for a classifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// The passage of a pair, or the text to classify.
+    /// The passage of a pair, or the text to classify or to make a vector of.
     pub text: String,
 }
 
@@ -268,13 +293,14 @@ impl Job {
         serde_json::to_vec(self).expect("a job has only string keys and finite numbers")
     }
 
-    /// `embed`, `rescore` or `delete`.
+    /// `embed`, `rescore`, `delete` or `attach`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Embed(_) => "embed",
             Self::Rescore(_) => "rescore",
             Self::Delete(_) => "delete",
+            Self::Attach(_) => "attach",
         }
     }
 
@@ -285,6 +311,7 @@ impl Job {
             Self::Embed(job) => job.run.as_deref(),
             Self::Rescore(job) => job.run.as_deref(),
             Self::Delete(job) => job.run.as_deref(),
+            Self::Attach(job) => job.run.as_deref(),
         }
     }
 
@@ -295,6 +322,7 @@ impl Job {
             Self::Embed(job) => job.collection.as_ref(),
             Self::Rescore(job) => job.collection.as_ref(),
             Self::Delete(job) => Some(&job.collection),
+            Self::Attach(job) => Some(&job.collection),
         }
     }
 }

@@ -81,6 +81,15 @@ name!(
 );
 
 name!(
+    /// Name of a vector of the points of a collection.
+    VectorName,
+    "vector name",
+    "1 to 48 lowercase letters, digits, `-` or `_`, starting with a letter or digit",
+    48,
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_')
+);
+
+name!(
     /// Name of a Qdrant collection or alias.
     CollectionName,
     "collection name",
@@ -97,6 +106,12 @@ name!(
     64,
     |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
 );
+
+impl From<ModelName> for VectorName {
+    fn from(name: ModelName) -> Self {
+        Self(name.0)
+    }
+}
 
 impl CollectionName {
     /// Name of a generation behind this alias.

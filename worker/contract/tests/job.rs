@@ -69,6 +69,7 @@ fn job() -> impl Strategy<Value = Job> {
     let rescore =
         prop::collection::vec((text(), prop::option::of(text())), 1..4).prop_map(|pairs| {
             let item = |(text, query)| Item {
+                head: None,
                 point: Some("6d1c27c8-3d5b-4b0e-9a35-0f6a51deb3c4".to_owned()),
                 version: Some(7),
                 query,

@@ -21,10 +21,11 @@ use qdrant_client::QdrantError;
 use qdrant_client::qdrant::{
     CollectionClusterInfoRequest, CollectionClusterInfoResponse, CollectionOperationResponse,
     CountPoints, CountResponse, CreateAlias, CreateCollection, CreateFieldIndexCollection,
-    DeleteFieldIndexCollection, GetCollectionInfoResponse, GetPoints, GetResponse,
-    HealthCheckReply, ListAliasesResponse, ListCollectionsResponse, PointsOperationResponse,
-    QueryBatchPoints, QueryBatchResponse, QueryPoints, QueryResponse, ScrollPoints, ScrollResponse,
-    UpdateBatchPoints, UpdateBatchResponse, UpdateCollection,
+    CreateVectorNameRequest, DeleteFieldIndexCollection, DeleteVectorNameRequest,
+    GetCollectionInfoResponse, GetPoints, GetResponse, HealthCheckReply, ListAliasesResponse,
+    ListCollectionsResponse, PointsOperationResponse, QueryBatchPoints, QueryBatchResponse,
+    QueryPoints, QueryResponse, ScrollPoints, ScrollResponse, UpdateBatchPoints,
+    UpdateBatchResponse, UpdateCollection,
 };
 use tokio::time::Instant;
 
@@ -230,6 +231,30 @@ impl Qdrant {
     ) -> Result<PointsOperationResponse, QdrantError> {
         let request = request.into();
         self.ask(|| self.0.client.delete_field_index(request.clone()))
+            .await
+    }
+
+    /// Gives a collection another vector. One that is there as it should be is no error.
+    ///
+    /// # Errors
+    /// [`QdrantError`].
+    pub async fn create_vector_name(
+        &self,
+        request: CreateVectorNameRequest,
+    ) -> Result<PointsOperationResponse, QdrantError> {
+        self.ask(|| self.0.client.create_vector_name(request.clone()))
+            .await
+    }
+
+    /// Removes a vector from a collection; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`QdrantError`].
+    pub async fn delete_vector_name(
+        &self,
+        request: DeleteVectorNameRequest,
+    ) -> Result<PointsOperationResponse, QdrantError> {
+        self.ask(|| self.0.client.delete_vector_name(request.clone()))
             .await
     }
 

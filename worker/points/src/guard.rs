@@ -114,6 +114,15 @@ pub fn tombstones_among(ids: impl IntoIterator<Item = PointId>) -> Filter {
     Filter::must([Condition::has_id(ids), tombstones()])
 }
 
+/// The points among these that have this version.
+pub(crate) fn of_version(ids: Vec<PointId>, version: u64) -> Filter {
+    let version = i64::try_from(version).unwrap_or(i64::MAX);
+    Filter::must([
+        Condition::has_id(ids),
+        Condition::matches(field::VERSION, version),
+    ])
+}
+
 /// All tombstones. No search may find one: it has no vector, but a server before 1.19 may keep that of the point that it
 /// replaced for the moment until its writer has removed it.
 #[must_use]

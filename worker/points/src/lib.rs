@@ -15,10 +15,14 @@
 //! | [`guard`] | heads, and the filters by which the newest version of a document wins |
 //! | [`change`] | what a job does to a document |
 //! | [`mod@write`] | the protocol: in which order points are written, checked and removed |
+//! | [`additions`] | scores and attached vectors, written to points that are there |
+//! | [`attachment`] | the requests that give a collection another vector, and take it away |
 //! | [`replicas`] | what the protocol asks of the replicas of a collection, and why that is enough |
 //! | [`pages`] | reading all points that a filter matches |
 //! | [`store`] | the requests to Qdrant, and what counts as done |
 
+pub mod additions;
+pub mod attachment;
 pub mod change;
 pub mod client;
 pub mod collection;

@@ -5,8 +5,8 @@ use contract::field;
 use qdrant_client::qdrant::point_id::PointIdOptions;
 use qdrant_client::qdrant::with_payload_selector::SelectorOptions;
 use qdrant_client::qdrant::{
-    PayloadIncludeSelector, PointId, RetrievedPoint, Value, WithPayloadSelector, vector_output,
-    vectors_output,
+    PayloadIncludeSelector, PointId, RetrievedPoint, Value, Vector, WithPayloadSelector, vector,
+    vector_output, vectors_output,
 };
 
 /// Asks for some fields of the payload.
@@ -73,6 +73,24 @@ pub fn vector(point: &RetrievedPoint, name: &str) -> Option<Vec<f32>> {
         vector_output::Vector::Dense(dense) => Some(dense.data),
         vector_output::Vector::Sparse(_) | vector_output::Vector::MultiDense(_) => None,
     }
+}
+
+/// The vector of that name, of whatever kind, to be written again.
+#[must_use]
+pub fn named_vector(point: &RetrievedPoint, name: &str) -> Option<Vector> {
+    let vectors = point.vectors.as_ref()?.vectors_options.as_ref()?;
+    let vectors_output::VectorsOptions::Vectors(named) = vectors else {
+        return None;
+    };
+    let vector = match named.vectors.get(name)?.clone().into_vector() {
+        vector_output::Vector::Dense(dense) => vector::Vector::Dense(dense),
+        vector_output::Vector::Sparse(sparse) => vector::Vector::Sparse(sparse),
+        vector_output::Vector::MultiDense(multi) => vector::Vector::MultiDense(multi),
+    };
+    Some(Vector {
+        vector: Some(vector),
+        ..Vector::default()
+    })
 }
 
 /// Whether a point that was read with its vectors has any.

@@ -8,11 +8,24 @@ use crate::Points;
 use crate::guard::tombstones;
 use crate::replicas::Replicas;
 use crate::store::{PointsError, Store};
-use crate::vectors::{CollectionVectors, UnknownVectors};
+use crate::vectors::{Attached, CollectionVectors, UnknownVectors};
 
 /// What to do about points that lack a vector.
 pub const LACKING_ADVICE: &str = "upgrade all workers before indexers, then rebuild the alias from \
                                   its sources or --from-collection; vectors that are there are reused";
+
+/// What to do about points that lack the vector of that name.
+#[must_use]
+pub fn lacking_advice(vectors: &CollectionVectors, name: &str) -> String {
+    match vectors.attached_as(name) {
+        Some(Attached { model, .. }) => format!(
+            "workers of model `{}` make it; where none of its jobs is left, look at `indexer dlq ls` and run `indexer \
+             attach` again, which publishes what lacks it",
+            model.name
+        ),
+        None => LACKING_ADVICE.to_owned(),
+    }
+}
 
 /// What a writer must know of a collection.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,12 +2,20 @@
 //!
 //! The primary vector is that of the model whose workers write the documents. The metadata of the collection list the
 //! others: a name, a kind, and who makes it. Whoever writes points reads that list, so that it need not be told.
+//!
+//! A vector that another model makes is *attached*: it is computed by jobs of its own, when the point is there
+//! ([`crate::additions`]), and a point that is written anew has none until its job is done. Its name belongs to one model for
+//! as long as the collection is there ([`CollectionVectors::owner`]): a worker that is late can then never write the vector
+//! of another model by that name.
 
 use std::collections::HashMap;
 
 use contract::bm25::{self, Bm25Options};
+use contract::digest::Digest;
 use contract::field;
 use contract::job::Chunk;
+use contract::model::{Manifest, OutputKind};
+use contract::names::{ModelName, VectorName};
 use qdrant_client::qdrant::vectors::VectorsOptions;
 use qdrant_client::qdrant::{
     CollectionInfo, Document, NamedVectors, PointStruct, Value, Vector, vectors_config::Config,
@@ -17,6 +25,8 @@ use thiserror::Error;
 
 /// Key of the list of vectors in the collection's metadata.
 pub const VECTORS: &str = "ebb_vectors";
+/// Key of the list of vectors that are about to be attached, or were detached: their names stay those of their models.
+pub const RESERVED: &str = "ebb_reserved_vectors";
 
 /// A vector beside the primary one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,17 +34,9 @@ pub struct OtherVector {
     /// Its name in the collection.
     pub name: String,
     /// What it looks like.
-    pub kind: Kind,
+    pub kind: OutputKind,
     /// Who makes it.
     pub maker: Maker,
-}
-
-/// What a vector looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Weights of terms.
-    Sparse,
 }
 
 /// Who makes a vector.
@@ -43,14 +45,33 @@ pub enum Kind {
 pub enum Maker {
     /// Qdrant, from the text, whenever a point is written.
     Bm25(Bm25Options),
+    /// A model, by jobs of its own, after a point was written.
+    Model(MakerModel),
+}
+
+/// The model that makes an attached vector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MakerModel {
+    /// Its name, and that of its lanes.
+    pub name: ModelName,
+    /// Its fingerprint.
+    pub fingerprint: Digest,
+    /// Length of a vector; 0 where it has none.
+    pub dimensions: u64,
+    /// Whether vectors have length 1.
+    pub normalize: bool,
 }
 
 /// Why the vectors of a collection are not known.
 #[derive(Debug, Error)]
 #[error(
-    "its metadata `{VECTORS}` cannot be read; a newer version of ebb may have written them, upgrade this program"
+    "its metadata `{key}` cannot be read; a newer version of ebb may have written them, upgrade this program"
 )]
-pub struct UnknownVectors(#[source] serde_json::Error);
+pub struct UnknownVectors {
+    key: &'static str,
+    #[source]
+    source: serde_json::Error,
+}
 
 /// The vectors of a collection, as its writers and its searchers have to know them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,15 +79,56 @@ pub struct CollectionVectors {
     /// Names of all, in their order.
     names: Vec<String>,
     others: Vec<OtherVector>,
+    /// Those that are not in service, whose names are taken all the same.
+    reserved: Vec<OtherVector>,
+}
+
+/// An attached vector with the model that makes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attached<'a> {
+    /// Its name in the collection.
+    pub name: &'a str,
+    /// What it looks like.
+    pub kind: OutputKind,
+    /// Who makes it.
+    pub model: &'a MakerModel,
 }
 
 impl OtherVector {
+    /// The vector that a model makes.
+    #[must_use]
+    pub fn by_model(name: &VectorName, manifest: &Manifest) -> Self {
+        Self {
+            name: name.to_string(),
+            kind: manifest.identity.output.kind(),
+            maker: Maker::Model(MakerModel {
+                name: manifest.name.clone(),
+                fingerprint: manifest.fingerprint.clone(),
+                dimensions: manifest.identity.dimensions as u64,
+                normalize: manifest.identity.normalize,
+            }),
+        }
+    }
+
+    /// As an attached vector; `None` if no model makes it.
+    #[must_use]
+    pub fn attached(&self) -> Option<Attached<'_>> {
+        let Maker::Model(model) = &self.maker else {
+            return None;
+        };
+        Some(Attached {
+            name: &self.name,
+            kind: self.kind,
+            model,
+        })
+    }
+
     /// The sparse vector of words.
     #[must_use]
     pub fn bm25(options: Bm25Options) -> Self {
         Self {
             name: bm25::VECTOR.to_owned(),
-            kind: Kind::Sparse,
+            kind: OutputKind::Sparse,
             maker: Maker::Bm25(options),
         }
     }
@@ -79,14 +141,16 @@ impl CollectionVectors {
     /// [`UnknownVectors`].
     pub fn of(info: &CollectionInfo) -> Result<Self, UnknownVectors> {
         let metadata = info.config.as_ref().map(|config| &config.metadata);
-        let listed = metadata.and_then(|metadata| metadata.get(VECTORS));
-        let others = match listed {
-            Some(listed) => serde_json::from_value(listed.clone().into()),
-            None => Ok(Vec::new()),
+        let listed = |key| {
+            let listed = metadata.and_then(|metadata| metadata.get(key));
+            let listed = listed.map(|listed| serde_json::from_value(listed.clone().into()));
+            let listed = listed.unwrap_or_else(|| Ok(Vec::new()));
+            listed.map_err(|source| UnknownVectors { key, source })
         };
         Ok(Self {
             names: vector_names(info),
-            others: others.map_err(UnknownVectors)?,
+            others: listed(VECTORS)?,
+            reserved: listed(RESERVED)?,
         })
     }
 
@@ -96,15 +160,53 @@ impl CollectionVectors {
         &self.names
     }
 
+    /// Those beside the primary one.
+    #[must_use]
+    pub fn others(&self) -> &[OtherVector] {
+        &self.others
+    }
+
+    /// Those that are about to be attached, or were detached.
+    #[must_use]
+    pub fn reserved(&self) -> &[OtherVector] {
+        &self.reserved
+    }
+
     /// The options of BM25, if the collection has that vector.
     #[must_use]
     pub fn bm25(&self) -> Option<&Bm25Options> {
         self.others
             .iter()
-            .map(|OtherVector { maker, .. }| match maker {
-                Maker::Bm25(options) => options,
+            .find_map(|OtherVector { maker, .. }| match maker {
+                Maker::Bm25(options) => Some(options),
+                Maker::Model(_) => None,
             })
-            .next()
+    }
+
+    /// The attached vectors, in the order in which they were attached.
+    pub fn attached(&self) -> impl Iterator<Item = Attached<'_>> {
+        self.others.iter().filter_map(OtherVector::attached)
+    }
+
+    /// The attached vector of that name.
+    #[must_use]
+    pub fn attached_as(&self, name: &str) -> Option<Attached<'_>> {
+        self.attached().find(|attached| attached.name == name)
+    }
+
+    /// The vector that this name is for, in service or not.
+    #[must_use]
+    pub fn owner(&self, name: &str) -> Option<&OtherVector> {
+        let mut all = self.others.iter().chain(&self.reserved);
+        all.find(|vector| vector.name == name)
+    }
+
+    /// Whether a model makes, or made, an attached vector of the collection.
+    #[must_use]
+    pub fn knows(&self, fingerprint: &Digest) -> bool {
+        let all = self.others.iter().chain(&self.reserved);
+        let mut attached = all.filter_map(OtherVector::attached);
+        attached.any(|attached| attached.model.fingerprint == *fingerprint)
     }
 
     /// Adds to a point what its writer does not make itself. A tombstone gets nothing.
@@ -203,6 +305,7 @@ mod tests {
         CollectionVectors {
             names: vec!["bm25".to_owned(), "m".to_owned()],
             others: vec![OtherVector::bm25(options.clone())],
+            reserved: Vec::new(),
         }
     }
 
@@ -244,6 +347,38 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_vector_stays_that_of_its_model_when_it_is_detached() {
+        let of = |name: &str| OtherVector {
+            name: name.to_owned(),
+            kind: OutputKind::Dense,
+            maker: Maker::Model(MakerModel {
+                name: "second".parse().unwrap(),
+                fingerprint: Digest::of(name.as_bytes()),
+                dimensions: 2,
+                normalize: true,
+            }),
+        };
+        let metadata = [
+            (VECTORS.to_owned(), json!([of("a")]).into()),
+            (RESERVED.to_owned(), json!([of("b")]).into()),
+        ];
+        let info = CollectionInfo {
+            config: Some(qdrant_client::qdrant::CollectionConfig {
+                metadata: metadata.into(),
+                ..Default::default()
+            }),
+            ..CollectionInfo::default()
+        };
+        let read = CollectionVectors::of(&info).unwrap();
+        let in_service: Vec<_> = read.attached().map(|attached| attached.name).collect();
+        assert_eq!(in_service, ["a"]);
+        assert_eq!(read.owner("b"), Some(&of("b")));
+        assert_eq!(read.owner("c"), None);
+        assert!(read.knows(&Digest::of(b"a")) && read.knows(&Digest::of(b"b")));
+        assert!(read.attached_as("b").is_none() && !read.knows(&Digest::of(b"c")));
+    }
+
+    #[test]
     fn a_collection_that_lists_what_is_not_known_is_not_written_to() {
         let info = |listed: serde_json::Value| CollectionInfo {
             config: Some(qdrant_client::qdrant::CollectionConfig {
@@ -256,7 +391,7 @@ mod tests {
         let known = json!([OtherVector::bm25(options.clone())]);
         let read = CollectionVectors::of(&info(known)).unwrap();
         assert_eq!(read.bm25(), Some(&options));
-        let newer = json!([{"name": "splade", "kind": "sparse", "maker": {"model": {}}}]);
+        let newer = json!([{"name": "words", "kind": "sparse", "maker": {"words": {}}}]);
         let error = CollectionVectors::of(&info(newer)).unwrap_err();
         assert!(
             error.to_string().contains("upgrade this program"),

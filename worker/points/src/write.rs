@@ -22,6 +22,10 @@
 //! Where a collection keeps several replicas, the last look reads back from all of them what was written, and a removal
 //! is counted on them: see [`crate::replicas`].
 //!
+//! A point that is written anew has none of its attached vectors: whoever has written it hands it on to the workers that
+//! make them. A server may leave those of the point that it replaces (see [`crate::point`]), which would be of another
+//! text, so that they are removed in the same request, on condition of the version.
+//!
 //! [`Points::copy`] writes points that are taken over from elsewhere one by one, not documents as a whole.
 //! [`Points::clean`] has to follow: it is the last step of the same protocol, by the heads as they are then.
 
@@ -30,12 +34,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use contract::field;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use qdrant_client::qdrant::points_update_operation::Operation;
-use qdrant_client::qdrant::{Condition, Filter};
+use qdrant_client::qdrant::vectors::VectorsOptions;
+use qdrant_client::qdrant::{Condition, Filter, PointId, PointStruct};
 use runtime::failpoint;
 
 use crate::Points;
 use crate::change::{Change, Draft, Part};
-use crate::guard::{Guard, Head, tombstones_among};
+use crate::guard::{Guard, Head, of_version, tombstones_among};
 use crate::limits::{CONDITIONS_OF_A_DOCUMENT, Limits};
 use crate::payload::doc_id;
 use crate::point::{Stamp, head_id};
@@ -257,9 +262,10 @@ impl<S: Store> Points<'_, S> {
         concurrent: usize,
     ) -> Result<(), PointsError> {
         let mut limits = self.limits().await?;
+        let strips = vectors.attached().next().is_some();
         loop {
             // Points are made when their request is due, so that only a few requests are in memory.
-            let written = stream::iter(requests(drafts, limits))
+            let written = stream::iter(requests(drafts, limits, strips))
                 .map(|request| self.update("upsert points into", operations(request, vectors)))
                 .buffered(concurrent)
                 .try_collect()
@@ -337,10 +343,11 @@ fn leave_out_repeated(changes: &mut Vec<Change<'_>>) {
 }
 
 /// Cuts drafts into requests by the number of points, and by their size for the few that are large.
-fn requests<D: Draft>(drafts: &[D], limits: Limits) -> Vec<Request<'_, D>> {
+/// `strips` says that vectors of what is replaced are removed.
+fn requests<D: Draft>(drafts: &[D], limits: Limits, strips: bool) -> Vec<Request<'_, D>> {
     let mut most = limits.upsert(POINTS_PER_REQUEST);
-    // The vectors of tombstones are removed by a condition on their ids.
-    if drafts.iter().any(|draft| draft.guard().deletes) {
+    // Vectors are removed by a condition on the ids of their points.
+    if strips || drafts.iter().any(|draft| draft.guard().deletes) {
         most = limits.selected(most);
     }
     let mut groups: BTreeMap<Guard, Vec<&D>> = BTreeMap::new();
@@ -381,7 +388,9 @@ fn operations<D: Draft>(request: Request<'_, D>, vectors: &CollectionVectors) ->
             points.iter_mut().for_each(|point| vectors.complete(point));
         }
         let ids: Vec<_> = points.iter().filter_map(|point| point.id.clone()).collect();
+        let strips = strips(&points, guard, vectors);
         operations.push(upsert(points, guard));
+        operations.extend(strips);
         if guard.deletes && !failpoint::skips("tombstone-vectors") {
             operations.push(delete_vectors(
                 vectors.names().to_vec(),
@@ -390,4 +399,30 @@ fn operations<D: Draft>(request: Request<'_, D>, vectors: &CollectionVectors) ->
         }
     }
     operations
+}
+
+/// Removes from points that are written the attached vectors that they do not bring, by the names of these vectors.
+fn strips(points: &[PointStruct], guard: Guard, vectors: &CollectionVectors) -> Vec<Operation> {
+    if guard.deletes || failpoint::skips("attached-vectors") {
+        return Vec::new();
+    }
+    let mut lacking: BTreeMap<Vec<String>, Vec<PointId>> = BTreeMap::new();
+    for point in points {
+        let names = vectors.attached().map(|attached| attached.name);
+        let names = names.filter(|name| !has_vector(point, name));
+        let names: Vec<_> = names.map(str::to_owned).collect();
+        if let (false, Some(id)) = (names.is_empty(), point.id.clone()) {
+            lacking.entry(names).or_default().push(id);
+        }
+    }
+    let strip = |(names, ids)| delete_vectors(names, of_version(ids, guard.version));
+    lacking.into_iter().map(strip).collect()
+}
+
+fn has_vector(point: &PointStruct, name: &str) -> bool {
+    let vectors = point.vectors.as_ref();
+    match vectors.and_then(|vectors| vectors.vectors_options.as_ref()) {
+        Some(VectorsOptions::Vectors(named)) => named.vectors.contains_key(name),
+        Some(VectorsOptions::Vector(_)) | None => false,
+    }
 }

@@ -1,8 +1,9 @@
 //! Kinds: what each stage can fail with.
 
+use contract::digest::Digest;
 use contract::job::JobError;
 use contract::model::ModelError;
-use contract::names::CollectionName;
+use contract::names::{CollectionName, ModelName};
 use contract::tokenizer::TokenizerError;
 use points::collection::Mismatch;
 use points::connect::ServerError;
@@ -31,6 +32,12 @@ pub enum Refusal {
         collection: CollectionName,
         allowed: String,
     },
+    /// Another worker may serve the model that it is for, while the workers of a fleet are being replaced.
+    #[error(
+        "the job is for vectors of model {expected}, this worker serves {found}; attach the model that is served, or serve \
+         the one that is attached"
+    )]
+    OtherModel { expected: Digest, found: Digest },
     #[error("header {header} is not a version", header = contract::topology::header::DOCUMENT_VERSION)]
     BadVersion,
     #[error(transparent)]
@@ -130,6 +137,29 @@ pub enum UpsertError {
     Mismatch(#[from] Mismatch),
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// A job with documents on the lane of a model that is only attached.
+    #[error(
+        "model `{model}` is attached to collection `{collection}` and does not embed its documents; publish them to the \
+         lane of the model that does"
+    )]
+    Attached {
+        collection: CollectionName,
+        model: ModelName,
+    },
+    /// The job has overtaken what it is about, or the document has been removed without a trace.
+    #[error("{points} points of `{collection}` are not there yet in the version that was read")]
+    Early {
+        collection: CollectionName,
+        points: usize,
+    },
+}
+
+#[derive(Debug, Error)]
+#[error("failed to hand on what was written to `{subject}`")]
+pub struct HandOnError {
+    pub subject: String,
+    #[source]
+    pub source: async_nats::Error,
 }
 
 #[derive(Debug, Error)]

@@ -29,7 +29,7 @@ pub(super) async fn answer(context: &Context, vectors: &Vectors) -> Result<(), A
                 let scores = rows.iter().map(|scores| scores.values().to_vec());
                 AnswerOutcome::Scores(scores.collect())
             }
-            Job::Delete(_) => continue,
+            Job::Delete(_) | Job::Attach(_) => continue,
         };
         let answer = answer_of(&context.manifest, reply, outcome);
         let truncated = decoded.truncated.clone();
@@ -121,7 +121,7 @@ fn writes_nothing(job: &Job) -> bool {
     match job {
         Job::Embed(embed) => embed.documents.is_empty(),
         Job::Rescore(rescore) => rescore.collection.is_none(),
-        Job::Delete(_) => false,
+        Job::Delete(_) | Job::Attach(_) => false,
     }
 }
 
@@ -129,7 +129,7 @@ fn reply_of(job: &Job) -> Option<&ReplyId> {
     match job {
         Job::Embed(embed) => embed.reply.as_ref(),
         Job::Rescore(rescore) => rescore.reply.as_ref(),
-        Job::Delete(_) => None,
+        Job::Delete(_) | Job::Attach(_) => None,
     }
 }
 

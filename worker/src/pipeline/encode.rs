@@ -3,6 +3,7 @@
 //! Takes a [`Batch`], gives [`Inputs`]. A job that is refused leaves its batch as a dead letter, and the others go on.
 //! Before a batch is decoded it is admitted to the model: a job that may have crashed a worker before must be alone there.
 
+mod attach;
 mod documents;
 mod encoder;
 mod rescore;

@@ -1,4 +1,5 @@
-//! Upsert: the last stage. Answers queries, writes points and scores, acknowledges.
+//! Upsert: the last stage. Answers queries, writes points, scores and attached vectors, hands on what others have to do
+//! with it, acknowledges.
 //!
 //! A write that may succeed later is repeated in place for a while, with the jobs kept. Then the stage waits for the end
 //! of the outage, so that it does not spend the deliveries of the backlog. Where Qdrant refuses for what somebody has set, like
@@ -8,8 +9,9 @@
 //! A batch is written in steps that wait for each other, and most of that time is spent waiting for answers. So a few
 //! batches are written side by side, as several workers would: versions decide between them, not their order.
 
+mod additions;
+mod hand_on;
 mod outage;
-mod scores;
 mod upserter;
 
 use std::time::{Duration, Instant};
@@ -242,11 +244,13 @@ impl UpsertStage {
         failpoint::pass("before-upsert");
         let written = self.upserter.write(vectors).await;
         self.context.health.busy(Stage::Upsert);
-        let written = written.map_err(|error| Failure {
+        let (written, handed) = written.map_err(|error| Failure {
             outcome: error.outcome(&self.collections, delivery_count),
             reason: chain(&error),
         })?;
         failpoint::pass("after-upsert");
+        let handed = hand_on::hand_on(&self.context.queue, handed).await;
+        handed.map_err(|error| retry(chain(&error)))?;
         metrics::batch_written(written.points, written.superseded);
         Ok(())
     }

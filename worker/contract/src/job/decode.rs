@@ -34,7 +34,7 @@ pub enum JobError {
         version: String,
     },
     /// Of a kind that this code does not know.
-    #[error("unknown job kind `{kind}`: expected embed, rescore or delete")]
+    #[error("unknown job kind `{kind}`: expected embed, rescore, delete or attach")]
     UnknownKind {
         /// The kind, cut to 32 characters.
         kind: String,
@@ -89,6 +89,7 @@ impl Job {
             "embed" => Self::Embed(parse(bytes, "an embed job")?),
             "rescore" => Self::Rescore(parse(bytes, "a rescore job")?),
             "delete" => Self::Delete(parse(bytes, "a delete job")?),
+            "attach" => Self::Attach(parse(bytes, "an attach job")?),
             other => return Err(JobError::UnknownKind { kind: cut(other) }),
         };
         job.number_chunks();
@@ -114,6 +115,7 @@ impl Job {
             Self::Embed(job) => job.validate(),
             Self::Rescore(job) => job.validate(),
             Self::Delete(job) => job.validate(),
+            Self::Attach(job) => job.validate(),
         };
         checked.map_err(|problem| JobError::Invalid {
             kind: self.kind(),

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::decode::cut;
 use super::{
-    Delete, Document, Embed, MAX_DOCUMENT_ID_BYTES, MAX_META_BYTES, MAX_META_COPIES_BYTES,
-    MAX_META_DEPTH, MAX_ROWS, MAX_RUN_BYTES, MAX_VERSION, Rescore,
+    Attach, Delete, Document, Embed, Item, MAX_DOCUMENT_ID_BYTES, MAX_META_BYTES,
+    MAX_META_COPIES_BYTES, MAX_META_DEPTH, MAX_ROWS, MAX_RUN_BYTES, MAX_VERSION, Rescore,
 };
 
 impl Embed {
@@ -80,10 +80,39 @@ impl Rescore {
             if self.reply.is_none() && item.point.is_none() {
                 return Err(format!("item {i} names no point and the job has no reply"));
             }
-            check_point(i, item.point.as_deref())?;
-            check_version(item.version)?;
+            item.check_target(i)?;
         }
         Ok(())
+    }
+}
+
+impl Attach {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        check_rows(self.items.len())?;
+        check_run(self.run.as_deref())?;
+        if self.items.is_empty() {
+            return Err("it has no items".to_owned());
+        }
+        for (i, item) in self.items.iter().enumerate() {
+            non_blank(&item.text).map_err(|problem| format!("item {i} {problem}"))?;
+            if item.query.is_some() {
+                return Err(format!("item {i} has a query, which makes no vector"));
+            }
+            if item.point.is_none() {
+                return Err(format!("item {i} names no point"));
+            }
+            item.check_target(i)?;
+        }
+        Ok(())
+    }
+}
+
+impl Item {
+    /// Checks where its score or its vector goes.
+    fn check_target(&self, position: usize) -> Result<(), String> {
+        check_point(position, self.point.as_deref())?;
+        check_point(position, self.head.as_deref())?;
+        check_version(self.version)
     }
 }
 

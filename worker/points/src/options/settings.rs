@@ -23,8 +23,9 @@ use qdrant_client::qdrant::{
 use super::fields::{Changes, FIELDS, field};
 use super::index::PayloadIndex;
 use super::{INDEX, NO_INDEX, OWN_METADATA, Record, Retrieval, quantization};
+use crate::attachment;
 use crate::collection::{self, MODEL, PAYLOAD_INDEXES, SEARCH};
-use crate::vectors::CollectionVectors;
+use crate::vectors::{CollectionVectors, OtherVector, RESERVED};
 
 /// Links of a node of the graph where nobody says: the server's default.
 pub(super) const DEFAULT_M: u64 = 16;
@@ -73,16 +74,15 @@ impl Settings {
         let params = config.params.unwrap_or_default();
         let mut left_out = Vec::new();
         let model = config.metadata.get(MODEL).and_then(Value::as_str).cloned();
-        let bm25 = CollectionVectors::of(info);
-        let bm25 = bm25.map(|vectors| vectors.bm25().cloned());
-        let bm25 = bm25.unwrap_or_else(|error| {
+        let vectors = CollectionVectors::of(info).unwrap_or_else(|error| {
             left_out.push(format!("vectors beside that of the model: {error}"));
-            None
+            CollectionVectors::default()
         });
+        let bm25 = vectors.bm25().cloned();
         let sparse = params.sparse_vectors_config.as_ref();
         let sparse = sparse.filter(|_| bm25.is_some());
         let sparse = sparse.and_then(|sparse| sparse.map.get(bm25::VECTOR).copied());
-        let vector = primary(&params, model.as_deref(), bm25.is_some(), &mut left_out);
+        let vector = primary(&params, model.as_deref(), &vectors, &mut left_out);
         if params.sharding_method() == ShardingMethod::Custom {
             left_out.push("sharding by keys: points are written without one".to_owned());
         }
@@ -278,6 +278,19 @@ impl Settings {
         }
     }
 
+    /// Adds attached vectors to the request that creates a collection, with their names reserved: nobody hands anything on for
+    /// them before they are in service. Dense ones lie where the primary one does.
+    pub fn reserve_attached(&self, request: &mut CreateCollection, attached: &[OtherVector]) {
+        if attached.is_empty() {
+            return;
+        }
+        for vector in attached.iter().filter_map(OtherVector::attached) {
+            attachment::add_to(request, vector, &self.vector);
+        }
+        let reserved = (RESERVED.to_owned(), serde_json::json!(attached).into());
+        request.metadata.extend([reserved]);
+    }
+
     /// The request that gives a collection which has `found` these settings, as far as they can be changed; `None` where
     /// nothing of it differs. Indexes are not part of it.
     #[must_use]
@@ -390,7 +403,7 @@ fn unknown(name: &str) -> String {
 fn primary(
     params: &CollectionParams,
     model: Option<&str>,
-    has_bm25: bool,
+    known: &CollectionVectors,
     left_out: &mut Vec<String>,
 ) -> VectorParams {
     let config = params.vectors_config.as_ref();
@@ -414,7 +427,8 @@ fn primary(
     }
     let sparse = params.sparse_vectors_config.iter();
     let sparse = sparse.flat_map(|sparse| sparse.map.keys());
-    others.extend(sparse.filter(|name| !(has_bm25 && *name == bm25::VECTOR)));
+    others.extend(sparse);
+    others.retain(|name| known.owner(name).is_none());
     others.sort();
     for name in others {
         left_out.push(format!("vector `{name}`: nobody here writes it"));

@@ -519,7 +519,7 @@ fn requests_are_cut_by_points_and_by_bytes_and_older_versions_come_first() {
         draft
     };
     let sizes = |drafts: &[Taken]| -> Vec<Vec<(u64, usize)>> {
-        let requests = requests(drafts, Limits::default()).into_iter();
+        let requests = requests(drafts, Limits::default(), false).into_iter();
         let operations = requests.map(|request| {
             let operations = request.into_iter();
             operations

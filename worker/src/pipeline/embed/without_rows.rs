@@ -1,7 +1,7 @@
 //! A job without the rows that have no vector: the documents or items that are whole.
 
 use contract::embedding::Embedding;
-use contract::job::Job;
+use contract::job::{Item, Job};
 
 use crate::batch::DecodedJob;
 
@@ -25,12 +25,8 @@ pub(super) fn without_rows(
             });
             kept
         }
-        Job::Rescore(job) if job.reply.is_none() => {
-            let kept: Vec<_> = (0..vectors.len()).map(|row| !rows.contains(&row)).collect();
-            let mut at = kept.iter();
-            job.items.retain(|_| at.next() == Some(&true));
-            kept
-        }
+        Job::Rescore(job) if job.reply.is_none() => without_items(&mut job.items, rows),
+        Job::Attach(job) => without_items(&mut job.items, rows),
         Job::Embed(_) | Job::Rescore(_) | Job::Delete(_) => return None,
     };
     let vectors: Vec<_> = vectors.into_iter().zip(kept).collect();
@@ -39,6 +35,14 @@ pub(super) fn without_rows(
         .filter_map(|(vector, kept)| kept.then_some(vector))
         .collect();
     (!vectors.is_empty()).then_some((decoded, vectors))
+}
+
+/// Takes items out; says of each row whether it stays.
+fn without_items(items: &mut Vec<Item>, rows: &[usize]) -> Vec<bool> {
+    let kept: Vec<_> = (0..items.len()).map(|row| !rows.contains(&row)).collect();
+    let mut at = kept.iter();
+    items.retain(|_| at.next() == Some(&true));
+    kept
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl LongTexts {
         let asks = match job {
             Job::Embed(embed) => embed.truncate && embed.documents.is_empty(),
             Job::Rescore(rescore) => rescore.truncate,
-            Job::Delete(_) => false,
+            Job::Delete(_) | Job::Attach(_) => false,
         };
         Self {
             policy: if asks {
@@ -179,6 +179,7 @@ impl Encoder {
             Job::Embed(embed) => Taken::whole(self.query_rows(embed, &mut long)?),
             Job::Rescore(rescore) => self.rescore_rows(rescore, &mut long)?,
             Job::Delete(_) => Taken::whole(Vec::new()),
+            Job::Attach(attach) => self.attach_rows(attach, &mut long)?,
         };
         Ok((
             DecodedJob {
@@ -194,7 +195,7 @@ impl Encoder {
     fn check_task(&self, job: &Job) -> Result<(), Refusal> {
         let task = self.manifest.identity.task;
         let fits = match job {
-            Job::Embed(_) | Job::Delete(_) => task == Task::Embed,
+            Job::Embed(_) | Job::Delete(_) | Job::Attach(_) => task == Task::Embed,
             Job::Rescore(_) => task == Task::Rescore,
         };
         if !fits {
@@ -207,7 +208,7 @@ impl Encoder {
             Job::Embed(embed) if !embed.documents.is_empty() => {
                 Ok(self.manifest.check_primary()?)
             }
-            Job::Embed(_) | Job::Rescore(_) | Job::Delete(_) => Ok(()),
+            Job::Embed(_) | Job::Rescore(_) | Job::Delete(_) | Job::Attach(_) => Ok(()),
         }
     }
 

@@ -1,6 +1,5 @@
-//! The upserter: writes the points of a batch by the protocol of [`points::write`], and scores beside them.
-//!
-//! A score goes to its point only while that has the version that was scored, and touches nothing else of it.
+//! The upserter: writes the points of a batch by the protocol of [`points::write`], and beside points that are there the
+//! scores and attached vectors by that of [`points::additions`].
 //!
 //! **Cost.** `cargo bench-ebb --only pipeline --profile` with 384 dimensions: a chunk takes about 35 us of a core here
 //! (making points, decoding jobs and HTTP/2 a third each), 10 us of nats-server and 80 us of the local store, of which
@@ -14,6 +13,7 @@ use contract::job::Job;
 use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::Task;
+use points::additions::{Added, Addition};
 use points::change::{Change, Kind};
 use points::connect::check_version;
 use points::limits::{self, Limits};
@@ -33,7 +33,8 @@ use qdrant_client::qdrant::{
 };
 use runtime::failpoint;
 
-use super::scores;
+use super::additions::{Place, additions};
+use super::hand_on::{HandedOn, handed_on};
 use crate::batch::Vectors;
 use crate::error::UpsertError;
 use crate::health::{Health, Stage};
@@ -62,24 +63,71 @@ impl Upserter {
         }
     }
 
-    /// Writes all documents of a batch. When it returns `Ok`, everything is durable.
+    /// Writes all documents of a batch. When it returns `Ok`, everything is durable; what is to be handed on to the workers
+    /// of attached models is not theirs yet.
     ///
     /// # Errors
     /// [`UpsertError`]; parts may have been written, and writing all of it again is harmless.
-    pub async fn write(&self, vectors: &Vectors) -> Result<Written, UpsertError> {
+    pub async fn write(&self, vectors: &Vectors) -> Result<(Written, Vec<HandedOn>), UpsertError> {
         let mut written = Written::default();
+        let mut handed = Vec::new();
         let stamp = self.stamp();
         for (collection, changes) in changes(vectors) {
-            let part = self.apply(collection, changes, &stamp).await?;
+            let (part, schema) = self.apply(collection, changes, &stamp).await?;
             written.points += part.points;
             written.superseded += part.superseded;
+            handed.extend(handed_on(vectors, collection, &schema.vectors));
         }
-        for (collection, scores) in scores::scores(vectors, &self.manifest) {
-            let schema = self.check(collection).await?;
-            written.points += scores.len();
-            scores::write(self.points(collection), &scores, schema.replicas).await?;
+        let mut early = None;
+        for (place, additions) in additions(vectors, &self.manifest) {
+            let added = self.add(place, &additions).await?;
+            written.points += added.written;
+            written.superseded += added.superseded;
+            if added.early > 0 {
+                early = Some(UpsertError::Early {
+                    collection: place.0.clone(),
+                    points: added.early,
+                });
+            }
         }
-        Ok(written)
+        match early {
+            Some(early) => Err(early),
+            None => Ok((written, handed)),
+        }
+    }
+
+    /// Writes scores, or the vectors of an attached model, to points that are there. A collection that does not have the
+    /// vector any more takes nothing: it was detached, or the alias has moved.
+    async fn add(
+        &self,
+        (collection, vector): Place<'_>,
+        additions: &[Addition<'_>],
+    ) -> Result<Added, UpsertError> {
+        let points = self.points(collection);
+        let mut looked_again = false;
+        loop {
+            let info = points.info().await?;
+            if let Some(vector) = vector {
+                let vectors = points.schema_of(&info)?.vectors;
+                let attached = vectors.attached_as(vector.as_str());
+                let ours = &self.manifest.fingerprint;
+                if attached.is_none_or(|attached| attached.model.fingerprint != *ours) {
+                    tracing::info!(%collection, %vector, "vectors are not attached any more");
+                    return Ok(Added {
+                        superseded: additions.len(),
+                        ..Added::default()
+                    });
+                }
+            }
+            let added = points.add(additions, Replicas::of(&info)).await;
+            match added {
+                // The vector may have been detached in this moment.
+                Err(error) if is_refused(&error) && vector.is_some() && !looked_again => {
+                    looked_again = true;
+                }
+                added => return Ok(added?),
+            }
+        }
     }
 
     /// Writes what belongs to one collection. Its name may be an alias that moves meanwhile to a collection with other
@@ -90,9 +138,9 @@ impl Upserter {
         collection: &CollectionName,
         changes: Vec<Change<'_>>,
         stamp: &Stamp,
-    ) -> Result<Written, UpsertError> {
+    ) -> Result<(Written, Schema), UpsertError> {
         let points = self.points(collection);
-        let mut schema = self.check(collection).await?;
+        let mut schema = self.check_documents(collection).await?;
         loop {
             let written = points.apply(changes.clone(), stamp, &schema).await;
             let written = match written {
@@ -101,9 +149,9 @@ impl Upserter {
                 written => written,
             };
             failpoint::pass("before-look-at-vectors");
-            let found = self.check(collection).await?;
+            let found = self.check_documents(collection).await?;
             if found == schema {
-                return Ok(written?);
+                return Ok((written?, schema));
             }
             schema = found;
         }
@@ -117,13 +165,25 @@ impl Upserter {
         Ok(check_version(&self.qdrant.qdrant).await?)
     }
 
-    /// Whether the collection is there, and is for this model; gives what a writer must know of it. Any collection takes
-    /// scores.
+    /// Whether the collection is there, and is for this model, whose vectors may also be attached to it, or have been. Gives
+    /// what a writer must know of it. Any collection takes scores.
     ///
     /// # Errors
     /// [`UpsertError::Points`] and [`UpsertError::Mismatch`].
     pub async fn check(&self, collection: &CollectionName) -> Result<Schema, UpsertError> {
         Ok(self.look_up(collection).await?.1)
+    }
+
+    /// The same for a collection that takes documents: the model is the one that embeds them.
+    async fn check_documents(&self, collection: &CollectionName) -> Result<Schema, UpsertError> {
+        let (info, schema) = self.look_up(collection).await?;
+        match collection::check(collection, &info, &self.manifest) {
+            Ok(()) => Ok(schema),
+            Err(_) => Err(UpsertError::Attached {
+                collection: collection.clone(),
+                model: self.manifest.name.clone(),
+            }),
+        }
     }
 
     /// The same; and what in the collection's limits leaves no room for what Ebb does.
@@ -145,8 +205,11 @@ impl Upserter {
         let info = points.info().await?;
         let schema = match self.manifest.identity.task {
             Task::Embed => {
-                collection::check(collection, &info, &self.manifest)?;
-                points.schema_of(&info)?
+                let schema = points.schema_of(&info)?;
+                if !schema.vectors.knows(&self.manifest.fingerprint) {
+                    collection::check(collection, &info, &self.manifest)?;
+                }
+                schema
             }
             // It touches no vector, and need not know all.
             Task::Rescore => Schema {
@@ -194,6 +257,9 @@ fn changes(vectors: &Vectors) -> BTreeMap<&CollectionName, Vec<Change<'_>>> {
         let Some(collection) = decoded.job.collection() else {
             continue;
         };
+        if matches!(decoded.job, Job::Rescore(_) | Job::Attach(_)) {
+            continue;
+        }
         let changes = by_collection.entry(collection).or_default();
         let run = decoded.job.run();
         let mut change = |doc_id, version: Option<u64>, kind| {
@@ -219,7 +285,7 @@ fn changes(vectors: &Vectors) -> BTreeMap<&CollectionName, Vec<Change<'_>>> {
                     change(&removal.id, removal.version, Kind::Delete);
                 }
             }
-            Job::Rescore(_) => {}
+            Job::Rescore(_) | Job::Attach(_) => {}
         }
     }
     by_collection
@@ -279,6 +345,7 @@ fn operation(request: &UpdateBatchPoints) -> &'static str {
     match first.and_then(|first| first.operation.as_ref()) {
         Some(Operation::Upsert(_)) => "upsert",
         Some(Operation::DeletePoints(_)) => "delete",
+        Some(Operation::UpdateVectors(_)) => "update_vectors",
         _ => "set_payload",
     }
 }

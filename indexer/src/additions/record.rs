@@ -27,6 +27,9 @@ pub struct Purpose {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
+    /// Id that the jobs carry.
+    #[serde(default)]
+    pub run: String,
     pub purpose: Purpose,
     /// Collection that the alias led to when the run started: a cursor is of no use in another one.
     pub generation: CollectionName,
@@ -47,6 +50,21 @@ pub struct HeldRecord {
     stored: Stored<Record>,
 }
 
+impl Record {
+    /// A run that is to begin.
+    pub fn new(run: &str, purpose: Purpose, generation: CollectionName) -> Self {
+        Self {
+            run: run.to_owned(),
+            purpose,
+            generation,
+            cursor: None,
+            counts: Counts::default(),
+            finished: false,
+            holder: format!("{}-{}", std::process::id(), now_micros()),
+        }
+    }
+}
+
 impl HeldRecord {
     /// Starts a run, or goes on with one.
     ///
@@ -59,14 +77,7 @@ impl HeldRecord {
         generation: CollectionName,
     ) -> anyhow::Result<Self> {
         let (bucket, key) = (Bucket::open(jetstream).await?, format!("rescore.{run}"));
-        let record = Record {
-            purpose,
-            generation,
-            cursor: None,
-            counts: Counts::default(),
-            finished: false,
-            holder: format!("{}-{}", std::process::id(), now_micros()),
-        };
+        let record = Record::new(run, purpose, generation);
         if let Some(stored) = bucket.create(&key, record.clone()).await? {
             return Ok(Self {
                 bucket,
@@ -81,7 +92,7 @@ impl HeldRecord {
             "run `{key}` was started with other settings: {}; give it another --run-id",
             differences(&stored.record.purpose, &record.purpose)
         );
-        stored.record.holder = record.holder;
+        (stored.record.holder, stored.record.run) = (record.holder, record.run);
         let mut held = Self {
             bucket,
             key,
@@ -90,6 +101,42 @@ impl HeldRecord {
         if !held.record().finished {
             held.write().await?;
         }
+        Ok(held)
+    }
+
+    /// Goes on with the unfinished run of this key, if it is about the same, or starts another one, of this id. Whoever calls
+    /// it holds the lock of the alias.
+    ///
+    /// # Errors
+    /// If NATS refuses.
+    pub async fn resume_or_start(
+        jetstream: &jetstream::Context,
+        key: String,
+        new: Record,
+    ) -> anyhow::Result<Self> {
+        let bucket = Bucket::open(jetstream).await?;
+        if let Some(stored) = bucket.create(&key, new.clone()).await? {
+            return Ok(Self {
+                bucket,
+                key,
+                stored,
+            });
+        }
+        let found = bucket.find::<Record>(&key).await?;
+        let mut stored = found.with_context(|| format!("failed to read `{key}`"))?;
+        let old = &mut stored.record;
+        let is_same = old.purpose == new.purpose && old.generation == new.generation;
+        if is_same && !old.finished {
+            old.holder = new.holder;
+        } else {
+            *old = new;
+        }
+        let mut held = Self {
+            bucket,
+            key,
+            stored,
+        };
+        held.write().await?;
         Ok(held)
     }
 

@@ -1,11 +1,12 @@
-//! Pack: puts the points to score into jobs of a roughly constant amount of work.
+//! Pack: puts points into jobs of a roughly constant amount of work.
 //!
 //! A point whose text is longer than the model takes gets a job of its own: an installation that refuses such texts
 //! refuses no other with it. Each job says from which point to scroll again to make it once more, so that a run that
 //! goes on packs the same jobs.
 
-use contract::job::{self, Item, Job, Rescore};
-use contract::names::CollectionName;
+use contract::digest::Digest;
+use contract::job::{self, Attach, Item, Job, Rescore};
+use contract::names::{CollectionName, ModelName, VectorName};
 use contract::score::ScoreField;
 
 use crate::jobs::packer::{Filled, Packer, Size, json_bytes};
@@ -15,7 +16,57 @@ use crate::jobs::packer::{Filled, Packer, Size, json_bytes};
 pub struct Template {
     pub run: Option<String>,
     pub collection: CollectionName,
-    pub field: Option<ScoreField>,
+    pub place: Place,
+}
+
+/// Where what a model makes of a point goes.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Into this payload field, or into that of the model.
+    Score(Option<ScoreField>),
+    /// Into an attached vector, which the model of this fingerprint makes.
+    Vector {
+        name: VectorName,
+        fingerprint: Digest,
+    },
+}
+
+impl Place {
+    /// What it is called in records and reports, where this model is at work.
+    pub fn name(&self, model: &ModelName) -> String {
+        match self {
+            Self::Score(field) => {
+                let field = field.clone();
+                field.unwrap_or_else(|| ScoreField::of(model)).to_string()
+            }
+            Self::Vector { name, .. } => format!("vector {name}"),
+        }
+    }
+}
+
+impl Template {
+    fn job(&self, items: Vec<Item>) -> Job {
+        let (version, run) = (job::VERSION.to_owned(), self.run.clone());
+        match &self.place {
+            Place::Score(field) => Job::Rescore(Rescore {
+                version,
+                run,
+                collection: Some(self.collection.clone()),
+                field: field.clone(),
+                items,
+                reply: None,
+                truncate: false,
+            }),
+            Place::Vector { name, fingerprint } => Job::Attach(Attach {
+                version,
+                run,
+                collection: self.collection.clone(),
+                vector: name.clone(),
+                fingerprint: fingerprint.clone(),
+                items,
+            }),
+        }
+    }
 }
 
 /// Limits of a job in tokens.
@@ -102,15 +153,7 @@ impl RowPacker {
         let Filled { items, size } = filled;
         let first = items.first()?.point.clone()?;
         let is_too_long = size.rows == 1 && size.tokens > self.row_tokens;
-        let job = Job::Rescore(Rescore {
-            version: job::VERSION.to_owned(),
-            run: self.template.run.clone(),
-            collection: Some(self.template.collection.clone()),
-            field: self.template.field.clone(),
-            items,
-            reply: None,
-            truncate: false,
-        });
+        let job = self.template.job(items);
         Some(Packed {
             job,
             first,
@@ -133,6 +176,7 @@ mod tests {
             item: Item {
                 point: Some(id.to_string()),
                 version: Some(7),
+                head: None,
                 query: Some("query".to_owned()),
                 text: text.to_owned(),
             },
@@ -144,7 +188,7 @@ mod tests {
         let template = Template {
             run: Some("r".to_owned()),
             collection: "docs".parse().unwrap(),
-            field: None,
+            place: Place::Score(None),
         };
         let limits = Limits {
             job_tokens,
@@ -204,7 +248,7 @@ mod tests {
         let template = Template {
             run: None,
             collection: "docs".parse().unwrap(),
-            field: None,
+            place: Place::Score(None),
         };
         let limits = Limits {
             job_tokens: 1,

@@ -1,4 +1,4 @@
-//! Scroll: reads the points to score page by page, and packs them. A page and a job are in memory at a time.
+//! Scroll: reads points page by page, and packs them. A page and a job are in memory at a time.
 
 use contract::field;
 use contract::job::{Chunk, Item};
@@ -6,8 +6,8 @@ use contract::model::Prefixes;
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use points::guard::tombstones;
-use points::payload::{id, number};
-use points::{Points, Qdrant};
+use points::payload::{doc_id, id, id_text, number};
+use points::{Points, Qdrant, head_id};
 use qdrant_client::qdrant::{Condition, Filter, PointId, RetrievedPoint, Value};
 use rayon::prelude::*;
 use tokio::sync::mpsc;
@@ -19,6 +19,9 @@ use super::pack::{Packed, Row, RowPacker};
 const PAGE: u32 = 128;
 /// A text of more bytes than this per token that the model takes is too long, without a tokenizer being asked.
 const MAX_BYTES_PER_TOKEN: usize = 64;
+
+/// Bytes of a token, where nobody has counted them.
+const BYTES_PER_TOKEN: usize = 4;
 
 /// A job, with the points that were passed over before the one after it.
 pub type Ready = (Packed, Counts);
@@ -32,10 +35,13 @@ pub struct Selection {
 /// Makes rows of points.
 #[derive(Clone, Debug)]
 pub struct Measure {
-    pub tokenizer: Tokenizer,
+    /// `None` where the model is not at hand: then tokens are estimated.
+    pub tokenizer: Option<Tokenizer>,
     pub prefixes: Prefixes,
     pub max_tokens: usize,
     pub query: Option<String>,
+    /// Whether the head of the document goes with each point.
+    pub with_heads: bool,
 }
 
 #[derive(Debug)]
@@ -56,7 +62,7 @@ impl Selection {
         Points::new(qdrant, &self.collection)
     }
 
-    /// A deleted document has nothing to score.
+    /// A deleted document has no text.
     fn all(&self) -> Filter {
         let wanted = self.filter.clone().map(Condition::from);
         Filter {
@@ -74,7 +80,7 @@ impl Scroll {
         qdrant: Qdrant,
         jobs: mpsc::Sender<Ready>,
     ) -> anyhow::Result<Counts> {
-        let fields = [field::VERSION, field::TEXT, field::CONTEXT];
+        let fields = [field::DOC_ID, field::VERSION, field::TEXT, field::CONTEXT];
         let points = self.selection.points(&qdrant);
         let pages = points.pages(self.selection.all(), &fields, PAGE);
         let mut pages = pages.starting_at(self.cursor.take().map(point_id));
@@ -108,6 +114,18 @@ impl Scroll {
 }
 
 impl Measure {
+    /// A point for a model that is not at hand.
+    pub fn untokenized(point: &RetrievedPoint) -> Option<Row> {
+        let measure = Self {
+            tokenizer: None,
+            prefixes: Prefixes::default(),
+            max_tokens: usize::MAX / MAX_BYTES_PER_TOKEN,
+            query: None,
+            with_heads: true,
+        };
+        measure.row(point)
+    }
+
     /// Tokenizing is work for threads that may be busy.
     async fn rows(self, points: Vec<RetrievedPoint>) -> anyhow::Result<Vec<Option<Row>>> {
         let rows = move || points.par_iter().map(|point| self.row(point)).collect();
@@ -123,11 +141,18 @@ impl Measure {
         let item = Item {
             point: Some(id(point)),
             version: Some(number(point, field::VERSION)).filter(|version| *version > 0),
+            head: self.head(point),
             query: self.query.clone(),
             text,
         };
         let tokens = self.tokens(&item);
         Some(Row { item, tokens })
+    }
+
+    /// A point that Ebb did not write has none.
+    fn head(&self, point: &RetrievedPoint) -> Option<String> {
+        let doc_id = doc_id(point).filter(|_| self.with_heads)?;
+        Some(id_text(&head_id(&doc_id)))
     }
 
     /// What cannot be tokenized counts as too long, so that it travels alone.
@@ -137,13 +162,16 @@ impl Measure {
         if text.len() > self.max_tokens * MAX_BYTES_PER_TOKEN {
             return too_long;
         }
+        let Some(tokenizer) = &self.tokenizer else {
+            return (text.len() / BYTES_PER_TOKEN).max(1);
+        };
         let tokens = match &item.query {
             Some(query) => {
                 let query = format!("{}{query}", self.prefixes.query);
-                let tokens = self.tokenizer.encode_pair(&query, &text);
+                let tokens = tokenizer.encode_pair(&query, &text);
                 tokens.map(|tokens| tokens.ids.len())
             }
-            None => self.tokenizer.encode(&text).map(|ids| ids.len()),
+            None => tokenizer.encode(&text).map(|ids| ids.len()),
         };
         tokens.unwrap_or(too_long)
     }

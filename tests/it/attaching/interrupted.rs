@@ -1,0 +1,96 @@
+//! Processes that are killed between any two steps.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use rustix::process::Signal;
+
+use super::scene::{NAME, Scene};
+
+#[tokio::test]
+async fn an_attach_that_is_killed_anywhere_and_run_again_completes_it() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.write_documents(40).await?;
+    scene.bed.drain().await?;
+    for point in [
+        "attach-reserved",
+        "attach-created",
+        "attach-listed",
+        "addition-stored",
+        "addition-saved",
+    ] {
+        let mut command = scene.bed.stack.program("indexer");
+        let alias = &scene.bed.stack.collection;
+        command.args(["attach", "--alias", alias, "--model", &scene.second]);
+        command.args(["--as", NAME, "--job-tokens", "1", "--lease", "1s"]);
+        command.env("EBB_FAILPOINTS", format!("{point}=kill"));
+        let killed = command.output().await?;
+        let signal = killed.status.signal();
+        assert_eq!(signal, Some(Signal::KILL.as_raw()), "{point}: {killed:?}");
+        // Meanwhile others write.
+        let version = 10 + point.len() as u64;
+        scene
+            .bed
+            .publish_document(point, version, &["written meanwhile"])
+            .await?;
+        scene.bed.drain().await?;
+    }
+    let report = scene
+        .attach(&["--job-tokens", "1", "--lease", "1s"])
+        .await?;
+    let count = |name: &str| report[name].as_u64().unwrap_or_default();
+    assert!(count("points") >= 80, "{report}");
+    assert!(count("duplicates") > 0, "it begins where it was: {report}");
+    scene.drain_second().await?;
+    scene.assert_complete(85).await?;
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_before_it_acknowledges_hands_on_what_it_has_written()
+-> anyhow::Result<()> {
+    let scene = Scene::impatient().await?;
+    scene.attach(&["--lease", "1s"]).await?;
+    let points = [
+        "after-upsert",
+        "before-hand-on",
+        "after-hand-on",
+        "before-ack",
+    ];
+    for (number, point) in points.into_iter().enumerate() {
+        scene.write_documents_at(4, 1 + number as u64).await?;
+        let status = scene
+            .bed
+            .run_with_failpoints(&format!("{point}=kill"))
+            .await?;
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{point}");
+        // What was handed on is done before it is handed on once more.
+        scene.drain_second().await?;
+        scene.bed.drain().await?;
+        scene.drain_second().await?;
+        scene.assert_complete(8).await?;
+    }
+    assert!(scene.bed.dead_letters().await?.is_empty());
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_worker_of_the_attached_model_that_dies_does_its_job_again() -> anyhow::Result<()> {
+    let scene = Scene::impatient().await?;
+    scene.write_documents(4).await?;
+    scene.bed.drain().await?;
+    scene.attach(&["--lease", "1s"]).await?;
+    for point in ["before-embed", "after-additions", "before-ack"] {
+        let mut command = scene.bed.stack.program("worker");
+        command.args(["run", "--drain", "--grace", "3s", "--model", &scene.second]);
+        command.env("EBB_FAILPOINTS", format!("{point}=kill"));
+        let killed = command.output().await?;
+        assert_eq!(
+            killed.status.signal(),
+            Some(Signal::KILL.as_raw()),
+            "{point}"
+        );
+    }
+    scene.drain_second().await?;
+    scene.assert_complete(8).await?;
+    scene.bed.end().await
+}

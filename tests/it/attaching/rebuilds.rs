@@ -1,0 +1,182 @@
+//! Attached vectors in the life of an alias: rebuilds reuse and complete them, rollbacks say what is missing.
+
+use qdrant_client::qdrant::DeletePointVectorsBuilder;
+use qdrant_client::qdrant::{Filter, VectorsSelector};
+use serde_json::{Value, json};
+
+use super::scene::{NAME, Scene};
+use crate::rebuild::{corpus, ended, qdrant, rebuild, serving, without_source, write};
+
+/// A gate of a report.
+fn gate<'a>(report: &'a Value, name: &str) -> &'a str {
+    let gates = report["gates"].as_array().expect("a report has gates");
+    let found = gates.iter().find(|gate| gate["name"] == name);
+    found.expect("the gate was asked")["finding"]
+        .as_str()
+        .unwrap_or_default()
+}
+
+impl Scene {
+    /// Points of what serves, whatever the alias points to.
+    async fn count(&self) -> anyhow::Result<u64> {
+        Ok(self.bed.points().await?.len() as u64)
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_reuses_attached_vectors_and_computes_only_the_missing_ones() -> anyhow::Result<()>
+{
+    let scene = Scene::start().await?;
+    scene.attach(&[]).await?;
+    let primary = scene.bed.stack.worker("primary", &[]).await?;
+    let second = ["--model", &scene.second];
+    let attached = scene.bed.stack.worker("second", &second).await?;
+    let mut source = corpus(30);
+    let report = rebuild(&scene.bed, &source, &[]).await?;
+    let found = gate(report.done(), "vector second");
+    assert!(
+        found.starts_with("0 points reused, 30 published, 0 lack it"),
+        "{found}"
+    );
+    let all = scene.count().await?;
+    scene.assert_complete(all).await?;
+    assert!(attached.process.terminate().await?.success());
+
+    // Nobody serves the attached model: what were to be computed would not come.
+    let report = rebuild(&scene.bed, &source, &["--run-id", "again"]).await?;
+    let found = gate(report.done(), "vector second");
+    assert!(
+        found.starts_with("30 points reused, 0 published, 0 lack it"),
+        "{found}"
+    );
+    scene.assert_complete(all).await?;
+
+    // A text that has moved brings its vector along; a new one, and one whose vector is gone, are computed.
+    let first = source.values().next().cloned().unwrap_or_default();
+    source.insert("moved".to_owned(), first);
+    let mut other = corpus(31);
+    let (id, text) = other.pop_last().expect("a corpus has documents");
+    source.insert(id, text);
+    let client = qdrant(&scene.bed)?;
+    let lose = DeletePointVectorsBuilder::new(serving(&scene.bed).await?)
+        .points_selector(Filter::must([qdrant_client::qdrant::Condition::matches(
+            "doc_id",
+            source.keys().next().cloned().unwrap_or_default(),
+        )]))
+        .vectors(VectorsSelector {
+            names: vec![NAME.to_owned()],
+        });
+    client.delete_vectors(lose.wait(true)).await?;
+    let attached = scene.bed.stack.worker("second", &second).await?;
+    let report = rebuild(&scene.bed, &source, &["--run-id", "changed"]).await?;
+    report.done();
+    let all = scene.count().await?;
+    scene.assert_complete(all).await?;
+    for worker in [primary, attached] {
+        assert!(worker.process.terminate().await?.success());
+    }
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_rebuild_without_workers_of_the_attached_model_stops_and_goes_on_later()
+-> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.attach(&[]).await?;
+    let before = serving(&scene.bed).await?;
+    let primary = scene.bed.stack.worker("primary", &[]).await?;
+    let source = corpus(6);
+    let sources = write(&scene.bed, &source)?.display().to_string();
+    let mut command = scene.bed.stack.program("indexer");
+    command.args(["rebuild", &sources, "--stall-limit", "2s", "--lease", "3s"]);
+    command.args(["--clock-skew", "0s", "--poll", "20ms"]);
+    let alias = scene.bed.stack.collection.clone();
+    let stalled = command.args(["--alias", &alias]).output().await?;
+    let said = String::from_utf8_lossy(&stalled.stderr).into_owned();
+    assert!(
+        !stalled.status.success() && said.contains("is a worker running?"),
+        "{said}"
+    );
+    assert_eq!(serving(&scene.bed).await?, before, "the alias still serves");
+    let second = ["--model", &scene.second];
+    let attached = scene.bed.stack.worker("second", &second).await?;
+    rebuild(&scene.bed, &source, &[]).await?.done();
+    assert_ne!(serving(&scene.bed).await?, before);
+    let all = scene.count().await?;
+    scene.assert_complete(all).await?;
+    for worker in [primary, attached] {
+        assert!(worker.process.terminate().await?.success());
+    }
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn another_primary_model_keeps_what_others_have_made_of_the_texts() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.attach(&[]).await?;
+    let primary = scene.bed.stack.worker("primary", &[]).await?;
+    let second = scene
+        .bed
+        .stack
+        .worker("second", &["--model", &scene.second])
+        .await?;
+    let source = corpus(8);
+    rebuild(&scene.bed, &source, &[]).await?.done();
+    assert!(second.process.terminate().await?.success());
+    scene
+        .indexer(&["provision", "--lanes", "--model", &scene.third])
+        .await?;
+    let alias = scene.bed.stack.collection.clone();
+    let generation = format!("{alias}--new");
+    let third = ["--model", &scene.third, "--collections", &generation];
+    let worker = scene.bed.stack.worker("third", &third).await?;
+    let from = [
+        "--from-collection",
+        &alias,
+        "--run-id",
+        "new",
+        "--model",
+        &scene.third,
+    ];
+    let report = ended(without_source(&scene.bed, &from)).await?;
+    let found = gate(report.done(), "vector second");
+    assert!(
+        found.starts_with("8 points reused, 0 published, 0 lack it"),
+        "{found}"
+    );
+    for worker in [primary, worker] {
+        assert!(worker.process.terminate().await?.success());
+    }
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_rollback_to_a_generation_without_the_vector_says_so() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    let primary = scene.bed.stack.worker("primary", &[]).await?;
+    let source = corpus(4);
+    rebuild(&scene.bed, &source, &[]).await?.done();
+    rebuild(&scene.bed, &source, &["--run-id", "second"])
+        .await?
+        .done();
+    scene.attach(&[]).await?;
+    let mut rollback = scene.bed.stack.program("indexer");
+    let alias = scene.bed.stack.collection.clone();
+    rollback.args(["rollback", "--alias", &alias, "--json"]);
+    let output = rollback.output().await?;
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(report["not_attached"], json!([NAME]), "{report}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("`indexer attach` computes it again"),
+        "{said}"
+    );
+    // Jobs that still name the alias find nothing to do.
+    scene.write_documents(1).await?;
+    scene.bed.drained().await?;
+    scene.drain_second().await?;
+    assert!(scene.bed.dead_letters().await?.is_empty());
+    assert!(primary.process.terminate().await?.success());
+    scene.bed.end().await
+}

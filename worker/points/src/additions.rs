@@ -1,0 +1,425 @@
+//! Additions: what models make of points that are there, scores and attached vectors, written beside their documents.
+//!
+//! An addition goes to its point only while that has the version that was read, and touches nothing else of it. A point of
+//! a newer version, or a tombstone, has superseded it. The point of a vector may also not be there *yet*, where its job has
+//! overtaken what it is about: the head of the document tells that apart, and whoever has the job gives it back for a
+//! while.
+//!
+//! Scores select their point by a filter, which matches nothing where it is missing. Vectors name it, and a server refuses
+//! a request that names a point which is not there: so points are looked at first, and once more where one has gone since.
+
+use std::collections::HashMap;
+
+use contract::field;
+use contract::score::ScoreField;
+use qdrant_client::qdrant::points_update_operation::{Operation, SetPayload, UpdateVectors};
+use qdrant_client::qdrant::{
+    Condition, Filter, NamedVectors, PointId, PointVectors, RetrievedPoint, Value, Vector, vector,
+};
+use runtime::failpoint;
+
+use crate::Points;
+use crate::guard::{Guard, tombstones};
+use crate::payload::{is_deleted, number};
+use crate::refusal::Refusal;
+use crate::replicas::Replicas;
+use crate::store::{PointsError, Store, selector};
+
+/// Points of one request.
+const POINTS_PER_REQUEST: usize = 128;
+/// Bytes of the vectors of one request: one of many tokens is large.
+const BYTES_PER_REQUEST: usize = 4 << 20;
+/// Looks at points that keep going while they are written.
+const MOST_LOOKS: usize = 8;
+
+/// What a model has made of one point.
+#[derive(Clone, Debug)]
+pub struct Addition<'a> {
+    /// Id of the point.
+    pub point: &'a str,
+    /// Version that was read; `None` where whatever the point has takes it.
+    pub version: Option<u64>,
+    /// Id of the point that is the head of the document, where something may come later.
+    pub head: Option<&'a str>,
+    /// What is written.
+    pub made: Made,
+}
+
+/// What is written, and where.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// A field of the payload.
+    Score {
+        /// Its path.
+        field: ScoreField,
+        /// A number, or one for each label.
+        value: serde_json::Value,
+    },
+    /// A vector.
+    Vector {
+        /// Its name.
+        name: String,
+        /// The vector.
+        vector: Vector,
+    },
+}
+
+/// What became of additions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// Sent to points that had the version, as far as that was looked at.
+    pub written: usize,
+    /// Not written, because something newer is there, or nothing any more.
+    pub superseded: usize,
+    /// Not written, because the version is not there yet.
+    pub early: usize,
+}
+
+/// How a point stands to what is to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Due,
+    Superseded,
+    Early,
+}
+
+impl<S: Store> Points<'_, S> {
+    /// Writes additions one request after the other: a later one of the same place wins. While Qdrant leaves a replica out,
+    /// the last question fails.
+    ///
+    /// # Errors
+    /// [`PointsError`]; a part may have been written, and writing all of it again is harmless.
+    pub async fn add(
+        self,
+        additions: &[Addition<'_>],
+        replicas: Replicas,
+    ) -> Result<Added, PointsError> {
+        let most = self.limits().await?.upsert(POINTS_PER_REQUEST);
+        let mut sum = Added::default();
+        let mut rest = additions;
+        while !rest.is_empty() {
+            let (part, others) = rest.split_at(first_request(rest, most));
+            let added = self.add_part(part).await?;
+            sum.written += added.written;
+            sum.superseded += added.superseded;
+            sum.early += added.early;
+            rest = others;
+            failpoint::pass("after-additions");
+        }
+        if replicas.are_several() {
+            self.ask_all_replicas().await?;
+        }
+        Ok(sum)
+    }
+
+    async fn add_part(self, part: &[Addition<'_>]) -> Result<Added, PointsError> {
+        let mut looks = 1;
+        loop {
+            let standings = self.standings(part).await?;
+            let due = part.iter().zip(&standings);
+            let due = due.filter(|(_, standing)| **standing == Standing::Due);
+            let due: Vec<_> = due.map(|(addition, _)| addition).collect();
+            let written = self.update("add to points of", operations(&due)).await;
+            match written {
+                Err(error) if error.refusal() == Some(Refusal::Missing) && looks < MOST_LOOKS => {
+                    looks += 1;
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    let count = |wanted| standings.iter().filter(|it| **it == wanted).count();
+                    return Ok(Added {
+                        written: due.len(),
+                        superseded: count(Standing::Superseded),
+                        early: count(Standing::Early),
+                    });
+                }
+            }
+        }
+    }
+
+    /// How the point of each addition stands. Those of scores are not looked at.
+    async fn standings(self, part: &[Addition<'_>]) -> Result<Vec<Standing>, PointsError> {
+        let looked_at = part.iter().filter(|it| it.is_looked_at());
+        let there = self.guards(looked_at.map(|it| it.point)).await?;
+        let unclear = part.iter().filter(|it| {
+            let found = there.get(&point_id(it.point));
+            it.is_looked_at() && it.standing(found, None) == Standing::Early
+        });
+        let heads = self.guards(unclear.filter_map(|it| it.head)).await?;
+        let standing = |it: &Addition<'_>| {
+            if !it.is_looked_at() {
+                return Standing::Due;
+            }
+            let head = it.head.and_then(|head| heads.get(&point_id(head)));
+            it.standing(there.get(&point_id(it.point)), head)
+        };
+        Ok(part.iter().map(standing).collect())
+    }
+
+    /// What could have written these points, of those that are there.
+    async fn guards(
+        self,
+        ids: impl Iterator<Item = &str>,
+    ) -> Result<HashMap<PointId, Guard>, PointsError> {
+        let fields = [field::VERSION, field::DELETED];
+        let points = self.get(ids.map(point_id), &fields, false).await?;
+        let guard = |point: RetrievedPoint| {
+            let guard = Guard {
+                version: number(&point, field::VERSION),
+                deletes: is_deleted(&point),
+            };
+            Some((point.id?, guard))
+        };
+        Ok(points.into_iter().filter_map(guard).collect())
+    }
+}
+
+impl Addition<'_> {
+    fn is_looked_at(&self) -> bool {
+        matches!(self.made, Made::Vector { .. })
+    }
+
+    /// How it stands to its point and the head of its document, where they are there.
+    fn standing(&self, there: Option<&Guard>, head: Option<&Guard>) -> Standing {
+        let wanted = self.version.map(|version| Guard {
+            version,
+            deletes: false,
+        });
+        match (there, wanted) {
+            (Some(found), _) if found.deletes && wanted.is_none() => Standing::Superseded,
+            (Some(_), None) => Standing::Due,
+            (Some(_), Some(_)) if failpoint::skips("addition-guard") => Standing::Due,
+            (Some(found), Some(wanted)) if *found == wanted => Standing::Due,
+            (Some(found), Some(wanted)) if *found > wanted => Standing::Superseded,
+            (_, Some(wanted)) if head.is_some_and(|head| *head > wanted) => Standing::Superseded,
+            (None, _) if self.head.is_none() => Standing::Superseded,
+            (Some(_) | None, _) => Standing::Early,
+        }
+    }
+
+    /// The versions that it may be written to.
+    fn versions(&self) -> Vec<Condition> {
+        if failpoint::skips("addition-guard") {
+            return Vec::new();
+        }
+        let version = self.version.map(|it| i64::try_from(it).unwrap_or(i64::MAX));
+        let version = version.map(|version| Condition::matches(field::VERSION, version));
+        version.into_iter().collect()
+    }
+
+    /// About how much memory it takes in a request.
+    fn bytes(&self) -> usize {
+        match &self.made {
+            Made::Score { .. } => 0,
+            Made::Vector { vector, .. } => match &vector.vector {
+                Some(vector::Vector::Dense(dense)) => size_of_val(dense.data.as_slice()),
+                Some(vector::Vector::Sparse(sparse)) => 2 * size_of_val(sparse.values.as_slice()),
+                Some(vector::Vector::MultiDense(multi)) => {
+                    let vectors = multi.vectors.iter();
+                    vectors.map(|it| size_of_val(it.data.as_slice())).sum()
+                }
+                Some(_) | None => 0,
+            },
+        }
+    }
+}
+
+/// How many additions at the beginning go into one request.
+fn first_request(additions: &[Addition<'_>], most: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |addition: &&Addition<'_>| {
+        bytes += addition.bytes();
+        bytes <= BYTES_PER_REQUEST
+    };
+    additions.iter().take(most).take_while(fits).count().max(1)
+}
+
+/// Vectors of one name and one version are one operation; so is each score.
+fn operations(additions: &[&Addition<'_>]) -> Vec<Operation> {
+    let mut operations: Vec<Operation> = Vec::new();
+    let mut last: Option<(&str, Option<u64>)> = None;
+    for addition in additions {
+        match &addition.made {
+            Made::Score { field, value } => {
+                operations.push(set_field(addition, field, value));
+                last = None;
+            }
+            Made::Vector { name, vector } => {
+                let point = PointVectors {
+                    id: Some(point_id(addition.point)),
+                    vectors: Some(
+                        NamedVectors::default()
+                            .add_vector(name, vector.clone())
+                            .into(),
+                    ),
+                };
+                let group = (name.as_str(), addition.version);
+                match operations.last_mut() {
+                    Some(Operation::UpdateVectors(update)) if last == Some(group) => {
+                        update.points.push(point);
+                    }
+                    _ => operations.push(Operation::UpdateVectors(UpdateVectors {
+                        points: vec![point],
+                        update_filter: Some(guarded(addition.versions())),
+                        ..UpdateVectors::default()
+                    })),
+                }
+                last = Some(group);
+            }
+        }
+    }
+    operations
+}
+
+/// Sets one field of the point and leaves the rest of its payload, and its vectors, alone. A selection by filter creates no
+/// point, and does not fail if the point is missing.
+fn set_field(addition: &Addition<'_>, field: &ScoreField, value: &serde_json::Value) -> Operation {
+    let (above, name) = field.split();
+    let mut must = vec![Condition::has_id([point_id(addition.point)])];
+    must.extend(addition.versions());
+    Operation::SetPayload(SetPayload {
+        payload: [(name.to_owned(), Value::from(value.clone()))].into(),
+        points_selector: Some(selector(guarded(must))),
+        key: above.map(str::to_owned),
+        ..SetPayload::default()
+    })
+}
+
+fn guarded(must: Vec<Condition>) -> Filter {
+    Filter {
+        must,
+        must_not: vec![tombstones()],
+        ..Filter::default()
+    }
+}
+
+/// Others than Ebb may have written a point, whose id may be a number.
+fn point_id(id: &str) -> PointId {
+    match id.parse::<u64>() {
+        Ok(number) => PointId::from(number),
+        Err(_) => PointId::from(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
+    use serde_json::json;
+
+    use super::*;
+
+    fn score(version: Option<u64>, field: &str) -> SetPayload {
+        let addition = Addition {
+            point: "7",
+            version,
+            head: None,
+            made: Made::Score {
+                field: field.parse().unwrap(),
+                value: json!(0.5),
+            },
+        };
+        let Some(Operation::SetPayload(set)) = operations(&[&addition]).pop() else {
+            panic!("a score sets a field");
+        };
+        set
+    }
+
+    fn vector(point: &'static str, version: Option<u64>) -> Addition<'static> {
+        Addition {
+            point,
+            version,
+            head: Some("1"),
+            made: Made::Vector {
+                name: "other".to_owned(),
+                vector: vec![1.0].into(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_score_asks_for_its_point_in_the_version_that_was_scored() {
+        let set = score(Some(5), "scores.m");
+        let expected = Filter {
+            must: vec![
+                Condition::has_id([PointId::from(7)]),
+                Condition::matches(field::VERSION, 5),
+            ],
+            must_not: vec![Condition::matches(field::DELETED, true)],
+            ..Filter::default()
+        };
+        let selector = set.points_selector.unwrap().points_selector_one_of;
+        assert_eq!(selector, Some(PointsSelectorOneOf::Filter(expected)));
+        assert_eq!(set.key.as_deref(), Some("scores"));
+        assert_eq!(set.payload["m"], Value::from(0.5));
+        assert_eq!(score(None, "relevance").key, None);
+    }
+
+    #[test]
+    fn vectors_of_one_version_travel_together_on_condition_of_it() {
+        let all = [
+            vector("1", Some(5)),
+            vector("2", Some(5)),
+            vector("3", Some(6)),
+        ];
+        let made = operations(&all.iter().collect::<Vec<_>>());
+        let made: Vec<_> = made
+            .into_iter()
+            .filter_map(|operation| {
+                let Operation::UpdateVectors(update) = operation else {
+                    return None;
+                };
+                Some((update.points.len(), update.update_filter.unwrap().must))
+            })
+            .collect();
+        let of = |version: i64| vec![Condition::matches(field::VERSION, version)];
+        assert_eq!(made, [(2, of(5)), (1, of(6))]);
+    }
+
+    #[test]
+    fn a_vector_is_due_superseded_or_early_by_its_point_and_the_head_of_its_document() {
+        use Standing::{Due, Early, Superseded};
+        let write = |version| Guard {
+            version,
+            deletes: false,
+        };
+        let delete = |version| Guard {
+            version,
+            deletes: true,
+        };
+        let it = vector("2", Some(5));
+        for (there, head, expected) in [
+            (Some(write(5)), None, Due),
+            (Some(write(6)), None, Superseded),
+            (Some(delete(5)), None, Superseded),
+            (Some(write(4)), None, Early),
+            (Some(delete(4)), None, Early),
+            (Some(write(4)), Some(write(6)), Superseded),
+            (None, None, Early),
+            (None, Some(write(5)), Early),
+            (None, Some(write(6)), Superseded),
+            (None, Some(delete(5)), Superseded),
+            (None, Some(write(4)), Early),
+        ] {
+            let found = it.standing(there.as_ref(), head.as_ref());
+            assert_eq!(found, expected, "{there:?} {head:?}");
+        }
+        let unexpected = Addition { head: None, ..it };
+        assert_eq!(unexpected.standing(None, None), Superseded);
+        assert_eq!(vector("2", None).standing(Some(&write(9)), None), Due);
+    }
+
+    #[test]
+    fn a_request_holds_what_fits_and_one_addition_at_least() {
+        let large = Addition {
+            made: Made::Vector {
+                name: "other".to_owned(),
+                vector: vec![0.0_f32; BYTES_PER_REQUEST / 3].into(),
+            },
+            ..vector("1", None)
+        };
+        let all = [large.clone(), vector("2", None), vector("3", None), large];
+        assert_eq!(first_request(&all, 128), 1, "too large for any other");
+        assert_eq!(first_request(&all[1..], 128), 2);
+        assert_eq!(first_request(&all[1..], 1), 1);
+    }
+}

@@ -1,0 +1,96 @@
+//! Additions of a batch: the scores of rescore jobs and the vectors of attach jobs, by the place that they go to. How they
+//! are written says [`points::additions`].
+
+use std::collections::BTreeMap;
+
+use contract::embedding::Embedding;
+use contract::job::{Item, Job};
+use contract::model::Manifest;
+use contract::names::{CollectionName, VectorName};
+use contract::score::ScoreField;
+use points::additions::{Addition, Made};
+use points::point::vector_of;
+use serde_json::json;
+
+use crate::batch::Vectors;
+
+/// Where additions go: a collection, and the attached vector that they are, if they are one.
+pub(super) type Place<'a> = (&'a CollectionName, Option<&'a VectorName>);
+
+/// The additions of a batch by their place, in the order of their jobs.
+pub(super) fn additions<'a>(
+    vectors: &'a Vectors,
+    manifest: &Manifest,
+) -> BTreeMap<Place<'a>, Vec<Addition<'a>>> {
+    let mut by_place: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (decoded, rows) in vectors.jobs.iter().zip(&vectors.vectors) {
+        let Some((place, items)) = target(&decoded.job) else {
+            continue;
+        };
+        let addition = |(item, row): (&'a Item, &Embedding)| {
+            Some(Addition {
+                point: item.point.as_deref()?,
+                version: item.version,
+                head: item.head.as_deref(),
+                made: made(place, &decoded.job, row, manifest),
+            })
+        };
+        let additions = items.iter().zip(rows).filter_map(addition);
+        by_place.entry(place).or_default().extend(additions);
+    }
+    by_place
+}
+
+/// Where what a job makes goes, and what it is made of.
+fn target(job: &Job) -> Option<(Place<'_>, &[Item])> {
+    match job {
+        Job::Rescore(job) => Some(((job.collection.as_ref()?, None), &job.items)),
+        Job::Attach(job) => Some(((&job.collection, Some(&job.vector)), &job.items)),
+        Job::Embed(_) | Job::Delete(_) => None,
+    }
+}
+
+/// What the output of a row is.
+fn made((_, vector): Place<'_>, job: &Job, row: &Embedding, manifest: &Manifest) -> Made {
+    if let Some(name) = vector {
+        return Made::Vector {
+            name: name.to_string(),
+            vector: vector_of(row.clone()),
+        };
+    }
+    let field = match job {
+        Job::Rescore(job) => job.field.clone(),
+        Job::Embed(_) | Job::Delete(_) | Job::Attach(_) => None,
+    };
+    Made::Score {
+        field: field.unwrap_or_else(|| ScoreField::of(&manifest.name)),
+        value: value(&manifest.identity.labels, row.values()),
+    }
+}
+
+/// A number, or one for each label.
+fn value(labels: &[String], scores: &[f32]) -> serde_json::Value {
+    match scores {
+        [score] => json!(score),
+        scores => labels
+            .iter()
+            .zip(scores)
+            .map(|(label, score)| (label.clone(), json!(score)))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_label_is_a_number_and_several_go_by_their_names() {
+        assert_eq!(value(&[], &[0.5]), json!(0.5));
+        let labels = ["good".to_owned(), "bad".to_owned()];
+        assert_eq!(
+            value(&labels, &[0.75, 0.25]),
+            json!({ "good": 0.75, "bad": 0.25 })
+        );
+    }
+}
