@@ -2,6 +2,7 @@
 
 mod interrupted;
 mod jobs;
+mod kinds;
 mod rebuilds;
 mod refused;
 mod scene;
