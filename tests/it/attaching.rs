@@ -2,6 +2,7 @@
 
 mod interrupted;
 mod jobs;
+mod kinds;
 mod rebuilds;
 mod refused;
 mod scene;
@@ -11,7 +12,8 @@ use serde_json::{Value, json};
 use tests::flag;
 
 use crate::rebuild::{qdrant, serving};
-pub(super) use scene::{NAME, Scene};
+pub(crate) use scene::stage_from;
+use scene::{NAME, Scene};
 
 /// What the metadata of the serving collection list beside the words.
 async fn listed(scene: &Scene, key: &str) -> anyhow::Result<Vec<Value>> {

@@ -1,6 +1,6 @@
 //! What the tests of attached vectors start from: servers with the tiny model, and two others that are made of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use contract::topology::{Lane, Task};
 use fixtures::install::cache_dir;
@@ -24,8 +24,13 @@ pub(crate) struct Scene {
 }
 
 async fn stage(name: &str, more: &[&str]) -> anyhow::Result<String> {
+    stage_from(&tiny_embed(), name, more).await
+}
+
+/// Stages another model of this project.
+pub(crate) async fn stage_from(source: &Path, name: &str, more: &[&str]) -> anyhow::Result<String> {
     let mut command = tools().await?.program("worker");
-    command.arg("stage").arg(tiny_embed());
+    command.arg("stage").arg(source);
     command.args(["--name", name, "--models"]);
     command.arg(cache_dir().join("models"));
     let output = command.args(more).output().await?;

@@ -218,7 +218,8 @@ fn indexer_consumers() -> BTreeSet<String> {
     all
 }
 
-const WORKER: [&str; 7] = [
+const WORKER: [&str; 8] = [
+    "jobs.embed.minilm.bulk",
     "dlq.JOBS.7.1795420221672003924",
     "$JS.API.STREAM.MSG.GET.DLQ",
     "results.r1",

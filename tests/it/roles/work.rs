@@ -198,6 +198,31 @@ async fn rescores(scene: &Scene) -> anyhow::Result<()> {
     scene.drain(&["--model", &model]).await
 }
 
+/// What a worker writes goes on to the workers of the attached model.
+async fn attaches(scene: &Scene) -> anyhow::Result<()> {
+    let source = fixtures::programs::workspace().join("fixtures/models/tiny-embed");
+    let model = crate::attaching::stage_from(&source, "second", &["--max-tokens", "32"]).await?;
+    let provision = [
+        "provision",
+        "--lanes",
+        "--model",
+        &model,
+        "--ack-wait",
+        "5s",
+    ];
+    scene.run("indexer", Role::Provision, &provision).await?;
+    let attached = scene.json(&["attach", "--model", &model]).await?;
+    assert!(attached["jobs"].as_u64() > Some(0), "{attached:#}");
+    scene.publish("handed on", "a text for both models").await?;
+    scene.drain(&[]).await?;
+    scene.drain(&["--model", &model]).await?;
+    let status = scene.json(&["status"]).await?;
+    let vector = &status["collections"][0]["attached"][0];
+    assert_eq!(vector["lacking"], 0, "{status:#}");
+    scene.json(&["detach", "--vector", "second"]).await?;
+    Ok(())
+}
+
 async fn every_role_can_do_its_work(form: AckForm) -> anyhow::Result<()> {
     let scene = Scene::start(form).await?;
     provisions(&scene).await?;
@@ -206,6 +231,7 @@ async fn every_role_can_do_its_work(form: AckForm) -> anyhow::Result<()> {
     indexes_and_searches(&scene).await?;
     diagnoses(&scene).await?;
     rescores(&scene).await?;
+    attaches(&scene).await?;
     scene.bed.end().await
 }
 

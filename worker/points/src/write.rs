@@ -50,6 +50,8 @@ use crate::store::{PointsError, Store, delete_vectors, upsert};
 use crate::vectors::CollectionVectors;
 
 #[cfg(test)]
+mod attached_tests;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod replicated;
