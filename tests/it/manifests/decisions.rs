@@ -1,6 +1,7 @@
 //! Decisions rendered by the real program, built by kubectl, and held against what should follow from them.
 
 mod files;
+mod models;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
