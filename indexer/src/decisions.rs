@@ -28,6 +28,12 @@ pub use text::{ObjectName, Quantity, Registry, Span};
 /// Most workers, unless an installation decides otherwise.
 pub const MAX_WORKERS: u32 = 8;
 
+/// Shards of a collection on three servers of Qdrant: each has an equal share of the work.
+const SHARDS_OF_THREE: u32 = 3;
+/// Replicas of each shard on three servers of Qdrant: searches go on without any one of them. A third replica would cost as
+/// much again, and nothing can be written without any of them in any case.
+const REPLICAS_OF_THREE: u32 = 2;
+
 /// What an installation of Ebb has to decide. `indexer render` derives everything else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decisions {
@@ -167,6 +173,21 @@ impl Decisions {
     pub fn alias(&self, serving: &Serving) -> CollectionName {
         let decided = serving.alias.as_ref().or(self.first.alias.as_ref());
         decided.cloned().unwrap_or_else(default_alias)
+    }
+}
+
+impl Decisions {
+    /// Options of the alias of a model: what was decided, and what follows from the number of servers.
+    pub fn options(&self, serving: &Serving) -> AliasOptions {
+        let mut options = serving.options.clone();
+        match (self.servers, serving.model.task) {
+            (Servers::Three, Task::Embed) => {
+                options.shards.get_or_insert(SHARDS_OF_THREE);
+                options.replication.get_or_insert(REPLICAS_OF_THREE);
+            }
+            (Servers::Three, Task::Rescore) | (Servers::One, _) => {}
+        }
+        options
     }
 }
 

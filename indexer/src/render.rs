@@ -7,6 +7,8 @@
 //! The same decisions make the same files, byte for byte. A file that somebody else wrote, or changed, is never
 //! overwritten.
 
+#[cfg(test)]
+mod chart;
 mod overlay;
 mod relative;
 mod write;

@@ -68,7 +68,7 @@ as_text!(
     schemars::json_schema!({
         "type": "string",
         "description": "A span of time with its units, like `90s`, `30m` or `1h 30m`",
-        "pattern": "^([0-9]+ *[a-zA-Z]+ *)+$",
+        "pattern": "^([0-9]+ *(s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hr|hrs|hour|hours|d|day|days|w|week|weeks) *)+$",
     })
 );
 

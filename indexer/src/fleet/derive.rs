@@ -29,13 +29,13 @@ use crate::jobs::JOB_TOKENS;
 use crate::plan::jobs_within;
 
 /// Live work is to be picked up within this time once workers run: people wait for it.
-const LIVE_TARGET: Duration = Duration::from_secs(60);
+pub const LIVE_TARGET: Duration = Duration::from_secs(60);
 /// Batches that are finished at a shutdown: one in the model, one on its way to Qdrant.
-const STARTED_BATCHES: u64 = 2;
+pub const STARTED_BATCHES: u64 = 2;
 /// For the kubelet, on a busy node.
-const ROOM: Duration = Duration::from_secs(10);
+pub const ROOM: Duration = Duration::from_secs(10);
 /// Where models are mounted.
-const MODELS: &str = "/models";
+pub const MODELS: &str = "/models";
 
 /// A number for people: its name, its value, and how it came about.
 pub type Explained = (&'static str, String, String);

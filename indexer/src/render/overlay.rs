@@ -3,7 +3,7 @@
 use contract::topology::{Lane, Task};
 
 use super::quoted;
-use crate::decisions::{Decisions, Gpu, Location, Serving};
+use crate::decisions::{Decisions, Gpu, Location, Servers, Serving};
 use crate::fleet::{Derived, span};
 
 /// The claim of the weights, and where every program mounts it.
@@ -67,7 +67,12 @@ impl Part<'_> {
         let overlay = quoted(&format!("{deploy}/overlays/{}", self.serving.gpu.overlay()));
         let mut text = format!("{HEAD}resources:\n  - {overlay}\n  - keda\n");
         for suffix in self.others() {
-            text.push_str(&format!("  - {MORE}/{suffix}\n"));
+            let folder = quoted(&format!("{MORE}/{suffix}"));
+            text.push_str(&format!("  - {folder}\n"));
+        }
+        if self.decisions.servers == Servers::Three {
+            let cluster = quoted(&format!("{deploy}/components/cluster"));
+            text.push_str(&format!("components:\n  - {cluster}\n"));
         }
         if let Some(registry) = &self.decisions.registry {
             text.push_str("images:\n");
@@ -102,7 +107,7 @@ impl Part<'_> {
             text.push_str(&format!("  - {folder}\n"));
         }
         text + &format!(
-            "nameSuffix: -{suffix}\nlabels:\n  - pairs: {{ebb/model: {suffix}}}\n    includeSelectors: true\n"
+            "nameSuffix: \"-{suffix}\"\nlabels:\n  - pairs: {{ebb/model: \"{suffix}\"}}\n    includeSelectors: true\n"
         )
     }
 
@@ -142,12 +147,14 @@ impl Part<'_> {
         let others: String = self
             .others()
             .iter()
-            .map(|suffix| format!("  - {suffix}\n"))
+            .map(|suffix| format!("  - {}\n", quoted(suffix)))
             .collect();
         let keda = quoted(&keda);
         let of_further = match self.further() {
             Some(suffix) => {
-                format!("nameSuffix: -{suffix}\nlabels:\n  - pairs: {{ebb/model: {suffix}}}\n")
+                format!(
+                    "nameSuffix: \"-{suffix}\"\nlabels:\n  - pairs: {{ebb/model: \"{suffix}\"}}\n"
+                )
             }
             None => String::new(),
         };
@@ -225,7 +232,9 @@ fn environment(part: &Part<'_>) -> Vec<String> {
     ];
     let entry = |(name, value): (&str, String)| format!("  {name}: {}", quoted(&value));
     let head = std::iter::once("data:".to_owned());
-    let values = values.into_iter().chain(serving.options.environment());
+    let values = values
+        .into_iter()
+        .chain(part.decisions.options(serving).environment());
     head.chain(values.map(entry)).collect()
 }
 

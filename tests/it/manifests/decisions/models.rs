@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::super::hardening::broken_rules;
 use super::super::render::{Rendered, list, number, render, table, text, title};
 use super::super::schemas::Schemas;
+use super::super::variants::block;
 use super::{FINGERPRINT, Scene, container, decisions, doctor, variable};
 
 /// A second model that embeds, on slices, and one that rescores, on CPUs.
@@ -72,7 +73,17 @@ async fn each_model_has_workers_settings_and_jobs_of_its_own() -> anyhow::Result
         assert_eq!(settings["EBB_MODEL"], model);
         assert_eq!(settings["EBB_COLLECTIONS"], alias);
         assert_eq!(settings["EBB_MAX_WORKERS"], workers);
-        assert_eq!(settings["NATS_URL"], "nats://nats.ebb-data.svc:4222");
+        // Provisioned for any of them, the streams are the same.
+        let first = built.environment()?;
+        for shared in [
+            "NATS_URL",
+            "QDRANT_URL",
+            "EBB_JOBS_MAX_BYTES",
+            "EBB_ACK_WAIT",
+            "EBB_REPLICAS",
+        ] {
+            assert_eq!(settings[shared], first[shared], "{shared}");
+        }
     }
     Ok(())
 }
@@ -177,7 +188,8 @@ async fn each_fleet_is_scaled_by_the_lanes_of_its_model() -> anyhow::Result<()> 
 async fn a_fleet_of_several_models_is_valid_and_sound() -> anyhow::Result<()> {
     let scene = Scene::new(&several())?;
     let built = scene.built().await?;
-    let titles: Vec<_> = built.0.iter().map(title).collect();
+    let place = |it: &Value| format!("{} in {}", title(it), text(it, "/metadata/namespace"));
+    let titles: Vec<_> = built.0.iter().map(place).collect();
     let different: BTreeSet<_> = titles.iter().collect();
     assert_eq!(different.len(), titles.len(), "two objects of one name");
     for version in KUBERNETES {
@@ -194,9 +206,9 @@ async fn a_fleet_of_several_models_is_valid_and_sound() -> anyhow::Result<()> {
         "alias: handbook\nmax_workers: 5\nregistry: registry.example.com/ebb\n",
     ))?;
     for object in alone.built().await?.0 {
-        let same = |it: &&Value| title(it) == title(&object);
+        let same = |it: &&Value| place(it) == place(&object);
         let found = built.0.iter().find(same);
-        assert_eq!(found.with_context(|| title(&object))?, &object);
+        assert_eq!(found.with_context(|| place(&object))?, &object);
     }
     Ok(())
 }
@@ -215,5 +227,19 @@ async fn what_breaks_a_rule_is_told_with_its_model() -> anyhow::Result<()> {
     assert_eq!(report["more_models"][0]["name"], "papers_large");
     assert_eq!(report["more_models"][0]["max_ack_pending"], 2880);
     assert_eq!(report["files"].as_array().map(Vec::len), Some(6));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_models_of_the_readme_are_rendered() -> anyhow::Result<()> {
+    let scene = Scene::new(&block("decisions.yaml")?)?;
+    let built = scene.built().await?;
+    let workers = ["worker", "worker-papers", "worker-reranker"];
+    assert_eq!(
+        named(&built, "Deployment"),
+        workers.map(str::to_owned).into()
+    );
+    let (code, report) = doctor(&scene.out()).await?;
+    assert_eq!((code, &report["errors"]), (Some(0), &0.into()), "{report}");
     Ok(())
 }
