@@ -36,6 +36,7 @@ const REPLICAS_OF_THREE: u32 = 2;
 
 /// What an installation of Ebb has to decide. `indexer render` derives everything else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct Decisions {
     /// The first model; its objects have plain names.
     #[serde(flatten)]
@@ -74,6 +75,7 @@ pub struct Serving {
     /// The alias that people search, `docs` where it is left out. A further model that embeds names one of its own; one that
     /// rescores scores that of the first
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[A-Za-z0-9][-A-Za-z0-9_.]{0,109}$", "not" = {"pattern": "--"}))]
     pub alias: Option<CollectionName>,
     /// Where the documents are: a URL that `indexer rebuild` reads, or `pvc://claim/path`; left out, nothing is rebuilt
     /// by itself
@@ -106,6 +108,7 @@ pub enum Servers {
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// Its name in subjects, consumers and vectors
+    #[schemars(extend("pattern" = "^[a-z0-9][-a-z0-9_]{0,47}$"))]
     pub name: ModelName,
     /// What it is for: to `embed` documents, or to `rescore` them
     #[serde(default = "embed")]

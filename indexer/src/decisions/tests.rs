@@ -227,6 +227,7 @@ fn the_reader_knows_the_fields_of_the_type() {
     }
     let known: BTreeSet<_> = FIELDS.iter().map(|field| field.path.to_owned()).collect();
     assert_eq!(known, paths);
+    assert_eq!(schema["additionalProperties"], false);
     // Those of a further model are those of the first one.
     let further = &schema["$defs"]["Serving"]["properties"];
     for key in further.as_object().unwrap().keys() {

@@ -39,7 +39,6 @@ fn schema() -> Value {
     }
     // Helm has it in the values of a chart that is part of another one.
     schema["properties"]["global"] = json!({ "type": "object" });
-    schema["additionalProperties"] = Value::Bool(false);
     schema
 }
 

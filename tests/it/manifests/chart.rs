@@ -7,6 +7,7 @@
 //! Some decisions change more than values: what workers run on, how many servers there are, whether a claim is mounted. The
 //! objects are built for each, and where they differ, the template has all of them with their conditions.
 
+mod forms;
 mod helm;
 mod slots;
 
@@ -16,8 +17,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::decisions::Scene;
 use super::render::{Rendered, deploy, text};
+use forms::Builds;
 use slots::Slots;
 
 const FINGERPRINT: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -29,39 +30,6 @@ const CLAIM: &str = "zzclaim";
 /// Kind and name of an object, and the role of its namespace.
 type Key = (String, String, String);
 type Objects = BTreeMap<Key, Value>;
-
-/// How an installation differs from one with the defaults.
-struct Variant {
-    gpu: &'static str,
-    servers: &'static str,
-    source: &'static str,
-}
-
-const PLAIN: Variant = Variant {
-    gpu: "none",
-    servers: "one",
-    source: "s3://zzplace/x",
-};
-
-impl Variant {
-    /// What kustomize builds, with a further model.
-    async fn build(&self) -> anyhow::Result<Objects> {
-        let Self {
-            gpu,
-            servers,
-            source,
-        } = self;
-        let model = |name: &str| {
-            format!("{{name: {name}, source: '{source}', fingerprint: {FINGERPRINT}}}")
-        };
-        let (first, further) = (model("zzfirst"), model(FURTHER));
-        let yaml = format!(
-            "model: {first}\ngpu: {gpu}\nsource: '{source}'\nservers: {servers}\nmore_models:\n  - model: {further}\n    \
-             gpu: {gpu}\n    source: '{source}'\n    alias: zzalias\n"
-        );
-        objects(Scene::new(&yaml)?.built().await?)
-    }
-}
 
 /// Objects by what they are, without the digests in names, which Helm does not make.
 fn objects(rendered: Rendered) -> anyhow::Result<Objects> {
@@ -118,91 +86,34 @@ fn owner(all: &Objects, (kind, name, namespace): &Key) -> Owner {
 
 /// All templates by their names.
 async fn templates() -> anyhow::Result<BTreeMap<&'static str, String>> {
-    let plain = PLAIN.build().await?;
-    let variants = [
-        (
-            "pool",
-            Variant {
-                gpu: "nvidia",
-                ..PLAIN
-            }
-            .build()
-            .await?,
-        ),
-        (
-            "pool",
-            Variant {
-                gpu: "mig-1g.10gb",
-                ..PLAIN
-            }
-            .build()
-            .await?,
-        ),
-        (
-            "servers",
-            Variant {
-                servers: "three",
-                ..PLAIN
-            }
-            .build()
-            .await?,
-        ),
-        (
-            "claim",
-            Variant {
-                source: "pvc://zzclaim/x",
-                ..PLAIN
-            }
-            .build()
-            .await?,
-        ),
-    ];
+    let builds = Builds::all().await?;
     let mut slots = Slots::default();
-    let mut parts = BTreeMap::from([
-        ("shared", String::new()),
-        ("first", String::new()),
-        ("more", String::new()),
-    ]);
-    let mut keys: Vec<_> = plain.keys().collect();
-    keys.extend(variants.iter().flat_map(|(_, objects)| objects.keys()));
-    keys.sort_by_key(|(kind, name, namespace)| (kind != "Namespace", namespace, kind, name));
-    keys.dedup();
-    for key in keys {
-        let owner = owner(&plain, key);
-        let mut forms = Vec::new();
-        for (axis, objects) in
-            std::iter::once(("", &plain)).chain(variants.iter().map(|(a, o)| (*a, o)))
-        {
-            let object = objects.get(key).cloned();
-            forms.push((axis, object.map(|object| slots.fill(object)).transpose()?));
+    let [mut shared, mut first, mut more] = [const { String::new() }; 3];
+    for key in builds.keys() {
+        let form = builds.form(key, &mut slots)?.document(key)?;
+        let text = slots.written(&form);
+        match owner(&builds.plain, key) {
+            Owner::Nobody => shared += &text,
+            Owner::First => first += &text,
+            Owner::Further => more += &text,
         }
-        let part = match owner {
-            Owner::Nobody => "shared",
-            Owner::First => "first",
-            Owner::Further => "more",
-        };
-        let text = slots.written(&document(&forms, key)?);
-        parts.entry(part).or_default().push_str(&text);
     }
-    let test = plain
-        .get(&key_of("CronJob", "doctor"))
-        .context("no doctor")?;
-    let test = slots.fill(test_hook(test))?;
+    let doctor = builds.plain.get(&key_of("CronJob", "doctor"));
+    let test = slots.fill(test_hook(doctor.context("no doctor")?))?;
     let test = slots.written(&yaml(&test)?);
+    let more = more
+        .replace(&format!(": {FURTHER}\n"), ": {{ $m.suffix | quote }}\n")
+        .replace(FURTHER, "{{ $m.suffix }}");
     let head =
         "{{- /* Written by the tests from the manifests, which are the place for changes. */ -}}\n";
-    let model = "{{- $m := include \"ebb.first\" . | fromJson }}\n";
+    let of_first = "{{- $m := include \"ebb.first\" . | fromJson }}\n";
+    let of_more = "{{- range $m := include \"ebb.more\" . | fromJsonArray }}\n";
     Ok(BTreeMap::from([
-        ("shared.yaml", format!("{head}{}", parts["shared"])),
-        ("first.yaml", format!("{head}{model}{}", parts["first"])),
+        ("shared.yaml", format!("{head}{shared}")),
+        ("first.yaml", format!("{head}{of_first}{first}")),
         (
             "more.yaml",
-            format!(
-                "{head}{{{{- range $m := include \"ebb.more\" . | fromJsonArray }}}}\n{}{{{{- end }}}}\n",
-                parts["more"]
-                    .replace(&format!(": {FURTHER}\n"), ": {{ $m.suffix | quote }}\n")
-                    .replace(FURTHER, "{{ $m.suffix }}")
-            ),
+            format!("{head}{of_more}{more}{{{{- end }}}}\n"),
         ),
         ("tests/doctor.yaml", format!("{head}{test}")),
     ]))
@@ -227,77 +138,6 @@ fn test_hook(doctor: &Value) -> Value {
             "name": "doctor-test", "namespace": doctor["metadata"]["namespace"],
             "labels": doctor["metadata"]["labels"], "annotations": annotations,
         },
-    })
-}
-
-/// An object in all its forms, with the conditions under which each is there.
-fn document(forms: &[(&str, Option<Value>)], key: &Key) -> anyhow::Result<String> {
-    let (_, plain) = &forms[0];
-    let differs: Vec<_> = forms
-        .iter()
-        .filter(|(_, form)| form != plain)
-        .map(|(axis, _)| *axis)
-        .collect();
-    let form = |index: usize| forms[index].1.as_ref().map_or(Ok(String::new()), yaml);
-    let servers = |three: bool| {
-        format!(
-            "if eq $.Values.servers \"{}\"",
-            if three { "three" } else { "one" }
-        )
-    };
-    let text = match differs.first() {
-        None => form(0)?,
-        Some(&"pool") => format!(
-            "{{{{- if eq $m.pool \"cpu\" }}}}\n{}{{{{- else if eq $m.pool \"gpu\" }}}}\n{}{{{{- else }}}}\n{}{{{{- end }}}}\n",
-            form(0)?,
-            form(1)?,
-            form(2)?
-        ),
-        Some(&"servers") => {
-            let mut text = String::new();
-            for (index, three) in [(0, false), (3, true)] {
-                if forms[index].1.is_some() {
-                    text += &format!(
-                        "{{{{- {} }}}}\n{}{{{{- end }}}}\n",
-                        servers(three),
-                        form(index)?
-                    );
-                }
-            }
-            text
-        }
-        Some(_) => {
-            let place = if key.1.starts_with("rebuild") {
-                "corpus"
-            } else {
-                "source"
-            };
-            format!(
-                "{{{{- if $m.{place}.claim }}}}\n{}{{{{- else }}}}\n{}{{{{- end }}}}\n",
-                form(4)?,
-                form(0)?
-            )
-        }
-    };
-    let condition = match (key.0.as_str(), key.1.as_str()) {
-        ("ScaledObject", _) => Some("if $.Values.autoscaler"),
-        ("Namespace", _) => Some("if $.Values.create_namespaces"),
-        (_, name)
-            if name.ends_with(FURTHER)
-                && (name.starts_with("rebuild") || name.starts_with("eval")) =>
-        {
-            Some("if eq $m.task \"embed\"")
-        }
-        _ => None,
-    };
-    let one = differs.iter().all(|axis| Some(axis) == differs.first());
-    anyhow::ensure!(
-        one,
-        "{key:?} differs by more than one decision: {differs:?}"
-    );
-    Ok(match condition {
-        Some(condition) => format!("{{{{- {condition} }}}}\n{text}{{{{- end }}}}\n"),
-        None => text,
     })
 }
 

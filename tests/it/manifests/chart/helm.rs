@@ -21,7 +21,7 @@ const GOOD: [&str; 9] = [
     "servers: three\n",
     "servers: three\noptions: {shards: 6, replication: 3, quantization: 'int8:ram', index: 'meta.lang=keyword,meta.price=float'}\n",
     "max_workers: 156\ndrain_target: 4h\noptions: {vectors: disk, write_consistency: 2}\n",
-    "servers: three\ngpu: nvidia\nmore_models:\n  - model: {name: '2026', task: rescore, source: 'hf://o/judge', fingerprint: 0000456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}\n    max_workers: 2\n  - model: {name: papers, source: 'pvc://weights/p', fingerprint: 1111456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef, tokens_per_second: 900}\n    gpu: mig-1g.5gb\n    alias: papers\n    source: az://c/papers\n    queue: slices\n",
+    "servers: three\ngpu: nvidia\nmore_models:\n  - model: {name: '2026', task: rescore, source: 'hf://o/judge', fingerprint: 0000456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}\n    max_workers: 2\n  - model: {name: papers, source: 'pvc://weights/p', fingerprint: 1111456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef, tokens_per_second: 90000}\n    gpu: mig-1g.5gb\n    alias: papers\n    source: az://c/papers\n    queue: slices\n",
 ];
 
 /// Decisions that cannot be met, beside a model.
@@ -83,26 +83,30 @@ fn installed(output: &Output) -> anyhow::Result<Objects> {
         if object.is_null() || is_hook {
             continue;
         }
-        without_changes(&mut object);
+        comparable(&mut object);
         let twice = objects.insert(key(&object), object);
         anyhow::ensure!(twice.is_none(), "{twice:?} is there twice");
     }
     Ok(objects)
 }
 
-fn without_changes(object: &mut Value) {
-    let metadata = object
-        .pointer_mut("/spec/template/metadata")
-        .and_then(Value::as_object_mut);
-    let Some(metadata) = metadata else { return };
-    let annotations = metadata
-        .get_mut("annotations")
-        .and_then(Value::as_object_mut);
-    if let Some(annotations) = annotations {
+/// The object without what one of the two has alone, and without an order where there is none.
+fn comparable(object: &mut Value) {
+    let metadata = object.pointer_mut("/spec/template/metadata");
+    if let Some(metadata) = metadata.and_then(Value::as_object_mut)
+        && let Some(annotations) = metadata
+            .get_mut("annotations")
+            .and_then(Value::as_object_mut)
+    {
         annotations.remove(CHANGES);
         if annotations.is_empty() {
             metadata.remove("annotations");
         }
+    }
+    // Kustomize puts what a patch names before the rest.
+    let job = object.pointer_mut("/spec/jobTemplate/spec/template/spec/containers/0/env");
+    if let Some(Value::Array(variables)) = job {
+        variables.sort_by_key(|variable| text(variable, "/name").to_owned());
     }
 }
 
@@ -127,7 +131,7 @@ async fn helm_renders_what_kustomize_builds() -> anyhow::Result<()> {
         let built = objects(Scene::new(&decisions)?.built().await?)?;
         assert!(rendered.keys().eq(built.keys()), "{decisions}");
         for (key, mut object) in built {
-            without_changes(&mut object);
+            comparable(&mut object);
             assert_eq!(rendered[&key], object, "{key:?} of {decisions}");
         }
     }

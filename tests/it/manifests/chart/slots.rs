@@ -105,14 +105,12 @@ impl Slots {
         let registry = self.raw("$.Values.registry | default \"ebb\"");
         match value {
             Value::Object(map) => {
-                for (key, value) in map {
-                    match value {
-                        Value::String(image) if key == "image" && image.starts_with("ebb/") => {
-                            *image = image.replacen("ebb", &registry, 1);
-                        }
-                        value => self.images(value),
-                    }
+                if let Some(Value::String(image)) = map.get_mut("image")
+                    && image.starts_with("ebb/")
+                {
+                    *image = image.replacen("ebb", &registry, 1);
                 }
+                map.values_mut().for_each(|value| self.images(value));
             }
             Value::Array(list) => list.iter_mut().for_each(|value| self.images(value)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -224,9 +222,9 @@ impl Slots {
     fn mounted(&mut self, spec: &mut Value, expression: &str) {
         let volumes = spec["volumes"].as_array_mut();
         for volume in volumes.into_iter().flatten() {
-            let claim = &mut volume["persistentVolumeClaim"];
-            if claim["claimName"] == CLAIM {
-                claim["claimName"] = self.text(expression);
+            let claim = volume.pointer_mut("/persistentVolumeClaim/claimName");
+            if let Some(name) = claim.filter(|name| **name == CLAIM) {
+                *name = self.text(expression);
             }
         }
     }
