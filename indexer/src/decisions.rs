@@ -1,8 +1,10 @@
 //! Decisions: what an installation has to decide. Everything else follows from them, see the module `fleet`.
 //!
-//! There are nine, and this is the only type that knows them: `deploy/decisions.schema.json` is generated from it, and
-//! [`read`](read()) takes nothing that it does not name.
+//! This is the only type that knows them: `deploy/decisions.schema.json` is generated from it, and [`read`](read()) takes
+//! nothing that it does not name. What belongs to one model is a [`Serving`]; there is one at the top, and may be more in
+//! `more_models`. The rest is of the whole installation.
 
+mod agree;
 mod gpu;
 mod location;
 mod options;
@@ -12,6 +14,7 @@ mod text;
 
 use contract::digest::Digest;
 use contract::names::{CollectionName, ModelName};
+use contract::topology::Task;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,15 +23,43 @@ pub use location::{CorpusPlace, Location, ModelPlace};
 pub use options::AliasOptions;
 pub use read::{Fault, read};
 pub use schedule::{Cron, TimeZone};
-pub use text::{Quantity, Span, StorageClass};
+pub use text::{ObjectName, Quantity, Registry, Span};
 
 /// Most workers, unless an installation decides otherwise.
 pub const MAX_WORKERS: u32 = 8;
 
+/// Shards of a collection on three servers of Qdrant: each has an equal share of the work.
+const SHARDS_OF_THREE: u32 = 3;
+/// Replicas of each shard on three servers of Qdrant: searches go on without any one of them. A third replica would cost as
+/// much again, and nothing can be written without any of them in any case.
+const REPLICAS_OF_THREE: u32 = 2;
+
 /// What an installation of Ebb has to decide. `indexer render` derives everything else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct Decisions {
+    /// The first model; its objects have plain names.
+    #[serde(flatten)]
+    pub first: Serving,
+    /// Further models, embedding or rescoring ones, each with workers, lanes, an autoscaler and CronJobs of its own, whose
+    /// names end with the name of the model
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_models: Vec<Serving>,
+    /// The volume of the weights, which many nodes read at the same time
+    #[serde(default)]
+    pub storage: Storage,
+    /// How many servers of NATS and of Qdrant there are: `one` of each, or `three`
+    #[serde(default)]
+    pub servers: Servers,
+    /// Where the images are, like `registry.example.com/ebb`; left out, nodes have them as `ebb/worker` and `ebb/indexer`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Registry>,
+}
+
+/// A model, the workers that serve it, and the alias that it fills or scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Serving {
     /// The model that workers serve
     pub model: Model,
     /// What a worker runs on: `none`, `nvidia` for a whole GPU, or a MIG profile like `mig-1g.10gb`
@@ -41,9 +72,11 @@ pub struct Decisions {
     /// Time in which a backlog is to be worked off, from the first job to the last, like `30m`
     #[serde(default = "drain_target")]
     pub drain_target: Span,
-    /// The alias that people search
-    #[serde(default = "alias")]
-    pub alias: CollectionName,
+    /// The alias that people search, `docs` where it is left out. A further model that embeds names one of its own; one that
+    /// rescores scores that of the first
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[A-Za-z0-9][-A-Za-z0-9_.]{0,109}$", "not" = {"pattern": "--"}))]
+    pub alias: Option<CollectionName>,
     /// Where the documents are: a URL that `indexer rebuild` reads, or `pvc://claim/path`; left out, nothing is rebuilt
     /// by itself
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,12 +84,23 @@ pub struct Decisions {
     /// When the alias is rebuilt from the source
     #[serde(default)]
     pub schedule: Schedule,
-    /// The volume of the weights, which many nodes read at the same time
-    #[serde(default)]
-    pub storage: Storage,
     /// How the collections of the alias are sharded, stored, indexed and limited
     #[serde(default)]
     pub options: AliasOptions,
+    /// The LocalQueue of Kueue whose quota bounds these workers; left out, nothing but the cluster does
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<ObjectName>,
+}
+
+/// How many servers of each kind there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Servers {
+    /// One of NATS and one of Qdrant
+    #[default]
+    One,
+    /// Three of NATS, which hold each stream three times, and three of Qdrant, which hold each shard twice
+    Three,
 }
 
 /// A model, by its content.
@@ -64,7 +108,11 @@ pub struct Decisions {
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// Its name in subjects, consumers and vectors
+    #[schemars(extend("pattern" = "^[a-z0-9][-a-z0-9_]{0,47}$"))]
     pub name: ModelName,
+    /// What it is for: to `embed` documents, or to `rescore` them
+    #[serde(default = "embed")]
+    pub task: Task,
     /// Where `worker stage` gets it from: `hf://owner/name`, `s3://...`, `https://...` or `pvc://claim/path`
     pub source: ModelPlace,
     /// Digest of all that changes a vector, as `worker stage` says; nothing else is served
@@ -92,7 +140,7 @@ pub struct Schedule {
 pub struct Storage {
     /// Storage class, one that offers ReadWriteMany; left out, that of the cluster
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub class: Option<StorageClass>,
+    pub class: Option<ObjectName>,
     /// Room for this model and for the one that will replace it
     pub size: Quantity,
 }
@@ -114,7 +162,46 @@ fn drain_target() -> Span {
     Span::minutes(30)
 }
 
-fn alias() -> CollectionName {
+fn embed() -> Task {
+    Task::Embed
+}
+
+impl Decisions {
+    /// All models, the first one first.
+    pub fn all(&self) -> impl Iterator<Item = &Serving> {
+        std::iter::once(&self.first).chain(&self.more_models)
+    }
+
+    /// The alias that a model fills or scores.
+    pub fn alias(&self, serving: &Serving) -> CollectionName {
+        let decided = serving.alias.as_ref().or(self.first.alias.as_ref());
+        decided.cloned().unwrap_or_else(default_alias)
+    }
+}
+
+impl Decisions {
+    /// Options of the alias of a model: what was decided, and what follows from the number of servers.
+    pub fn options(&self, serving: &Serving) -> AliasOptions {
+        let mut options = serving.options.clone();
+        match (self.servers, serving.model.task) {
+            (Servers::Three, Task::Embed) => {
+                options.shards.get_or_insert(SHARDS_OF_THREE);
+                options.replication.get_or_insert(REPLICAS_OF_THREE);
+            }
+            (Servers::Three, Task::Rescore) | (Servers::One, _) => {}
+        }
+        options
+    }
+}
+
+impl Serving {
+    /// What the names of the objects of a further model end with. Names of objects have no `_`.
+    pub fn suffix(&self) -> String {
+        self.model.name.as_str().replace('_', "-")
+    }
+}
+
+fn default_alias() -> CollectionName {
     "docs".parse().expect("`docs` is a collection name")
 }
 

@@ -4,8 +4,8 @@
 //! `indexer render` derives a fleet and refuses one that breaks a rule; `indexer doctor` reads one from manifests or
 //! from a running system and names the rules that it breaks. The rules are the same.
 
-mod derive;
-mod rules;
+pub mod derive;
+pub mod rules;
 
 use std::fmt;
 use std::time::Duration;

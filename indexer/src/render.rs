@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! decisions.yaml -> read -> derive -> rules -> DIR/kustomization.yaml, DIR/keda/kustomization.yaml
+//!                     of each further model: DIR/models/NAME/..., DIR/keda/NAME/...
 //! ```
 //! The same decisions make the same files, byte for byte. A file that somebody else wrote, or changed, is never
 //! overwritten.
 
+#[cfg(test)]
+mod chart;
 mod overlay;
 mod relative;
 mod write;
@@ -13,14 +16,16 @@ mod write;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::decisions::{Decisions, Fault, read};
+use crate::decisions::{Decisions, Fault, Serving, read};
 use crate::fleet::{Broken, Derived, broken, derive};
 use crate::outcome::Outcome;
+use overlay::Part;
 pub use write::{State, Written};
 
 #[derive(Args, Clone, Debug)]
@@ -43,19 +48,32 @@ pub struct RenderConfig {
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Rendered {
-    /// The numbers that follow from the decisions.
+    /// The numbers that follow from the decisions about the first model.
     #[serde(flatten)]
     pub derived: Derived,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_models: Vec<Further>,
     pub files: Vec<Written>,
     /// Whether nothing was written, because that was asked for.
     #[serde(skip)]
     pub check: bool,
 }
 
+/// A further model.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Further {
+    pub name: String,
+    /// The numbers that follow from the decisions about it.
+    #[serde(flatten)]
+    pub derived: Derived,
+}
+
 impl Outcome for Rendered {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        for (name, value, why) in self.derived.explained() {
-            writeln!(out, "{name:<20} {value:<32} {why}")?;
+        write_numbers(out, &self.derived)?;
+        for Further { name, derived } in &self.more_models {
+            writeln!(out, "\n{name}")?;
+            write_numbers(out, derived)?;
         }
         for file in &self.files {
             let sign = match file.state {
@@ -72,6 +90,13 @@ impl Outcome for Rendered {
         let differs = |file: &Written| file.state != State::Unchanged;
         self.check && self.files.iter().any(differs)
     }
+}
+
+fn write_numbers(out: &mut dyn Write, derived: &Derived) -> io::Result<()> {
+    for (name, value, why) in derived.explained() {
+        writeln!(out, "{name:<20} {value:<32} {why}")?;
+    }
+    Ok(())
 }
 
 impl RenderConfig {
@@ -91,8 +116,8 @@ impl RenderConfig {
         faults
     }
 
-    /// Decisions that can be read and keep all rules, or all that is wrong with them.
-    fn decide(&self) -> Result<(Decisions, Derived), Vec<String>> {
+    /// Decisions that can be read and keep all rules, with what follows for each model; or all that is wrong with them.
+    fn decide(&self) -> Result<(Decisions, Vec<Derived>), Vec<String>> {
         let unreadable = |error| {
             vec![format!(
                 "cannot read `{}`: {error}",
@@ -103,20 +128,26 @@ impl RenderConfig {
         let sentences =
             |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
         let decisions = read(&yaml).map_err(sentences)?;
-        let derived = derive(&decisions);
-        let broken = broken(&derived.fleet());
-        if broken.is_empty() {
+        let derived: Vec<_> = decisions.all().map(derive).collect();
+        let mut refusals = Vec::new();
+        for (index, (serving, derived)) in decisions.all().zip(&derived).enumerate() {
+            let place = match index.checked_sub(1) {
+                Some(index) => format!("more_models[{index}]."),
+                None => String::new(),
+            };
+            let broken = broken(&derived.fleet());
+            let refusal = |broken| format!("{place}{}", refusal(broken, serving));
+            refusals.extend(broken.iter().map(refusal));
+        }
+        if refusals.is_empty() {
             return Ok((decisions, derived));
         }
-        Err(broken
-            .iter()
-            .map(|broken| refusal(broken, &decisions))
-            .collect())
+        Err(refusals)
     }
 }
 
 /// A broken rule, by the decision and its value.
-fn refusal(broken: &Broken, decisions: &Decisions) -> String {
+fn refusal(broken: &Broken, serving: &Serving) -> String {
     let Broken {
         rule,
         at,
@@ -124,11 +155,8 @@ fn refusal(broken: &Broken, decisions: &Decisions) -> String {
         wanted,
     } = broken;
     let decided = match at.as_str() {
-        "model.tokens_per_second" => decisions
-            .model
-            .tokens_per_second
-            .map(|rate| rate.to_string()),
-        "gpu" => Some(decisions.gpu.to_string()),
+        "model.tokens_per_second" => serving.model.tokens_per_second.map(|rate| rate.to_string()),
+        "gpu" => Some(serving.gpu.to_string()),
         _ => None,
     };
     match decided {
@@ -152,8 +180,16 @@ pub fn render(config: &RenderConfig) -> anyhow::Result<Rendered> {
     } else {
         write::write(&files)?
     };
+    let names = decisions
+        .all()
+        .map(|serving| serving.model.name.to_string());
+    let mut derived = names.zip(derived);
+    let first = derived.next().context("there is a first model")?;
     Ok(Rendered {
-        derived,
+        derived: first.1,
+        more_models: derived
+            .map(|(name, derived)| Further { name, derived })
+            .collect(),
         files,
         check: config.check,
     })
@@ -163,19 +199,41 @@ pub fn render(config: &RenderConfig) -> anyhow::Result<Rendered> {
 fn files(
     config: &RenderConfig,
     decisions: &Decisions,
-    derived: &Derived,
+    derived: &[Derived],
 ) -> anyhow::Result<Vec<(PathBuf, String)>> {
-    let (top, keda) = (config.out.clone(), config.out.join("keda"));
-    let scaler = relative::path(&keda, &config.deploy.join("../keda"))?;
-    let autoscaler = overlay::autoscaler(&scaler, decisions, derived);
-    let deploy = relative::path(&top, &config.deploy)?;
-    let overlay = overlay::kustomization(&deploy, decisions, derived);
-    Ok([(keda, autoscaler), (top, overlay)]
-        .map(|(folder, content)| {
+    let (mut scalers, mut models) = (Vec::new(), Vec::new());
+    for (serving, derived) in decisions.all().zip(derived) {
+        let part = Part {
+            decisions,
+            serving,
+            derived,
+        };
+        let further = part.further();
+        let beside = |folder: PathBuf| {
+            further
+                .iter()
+                .fold(folder, |folder, name| folder.join(name))
+        };
+        let keda = beside(config.out.join("keda"));
+        let scaler = relative::path(&keda, &config.deploy.join("../keda"))?;
+        scalers.push((keda, part.autoscaler(&scaler), derived));
+        let top = match &further {
+            Some(_) => beside(config.out.join(overlay::MORE)),
+            None => config.out.clone(),
+        };
+        let deploy = relative::path(&top, &config.deploy)?;
+        models.push((top, part.kustomization(&deploy), derived));
+    }
+    // The first model names the others.
+    scalers.reverse();
+    models.reverse();
+    let files = scalers.into_iter().chain(models);
+    Ok(files
+        .map(|(folder, content, derived)| {
             let content = write::with_header(&content, derived);
             (folder.join("kustomization.yaml"), content)
         })
-        .into())
+        .collect())
 }
 
 /// Text as a scalar of YAML that is nothing but text. A string of JSON is one.

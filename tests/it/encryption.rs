@@ -135,11 +135,19 @@ async fn the_certificates_that_the_script_makes_with_openssl_are_for_the_hosts_t
     for (server, hosts) in [
         (
             "nats",
-            ["nats.ebb-data.svc", "nats-0.nats-headless.ebb-data.svc"],
+            [
+                "nats.ebb-data.svc",
+                "nats-0.nats-headless.ebb-data.svc",
+                "nats-2.nats-headless",
+            ],
         ),
         (
             "qdrant",
-            ["qdrant.ebb-data.svc", "qdrant.ebb-data.svc.cluster.local"],
+            [
+                "qdrant.ebb-data.svc",
+                "qdrant.ebb-data.svc.cluster.local",
+                "qdrant-1.qdrant-headless",
+            ],
         ),
     ] {
         for (host, matches) in hosts

@@ -2,9 +2,12 @@
 //! and limits of the code, against the real programs, and against the rules that keep a fleet from losing its work.
 
 mod again;
+mod chart;
+mod cluster;
 mod decisions;
 mod e2e;
 mod encryption;
+mod gitops;
 mod hardening;
 mod images;
 mod names;

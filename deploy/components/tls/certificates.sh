@@ -27,7 +27,7 @@ fi
 certificate() {
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
         -keyout "$1.key" -out "$1.csr" 2>/dev/null
-    printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n' \
+    printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=CA:FALSE\n' \
         "$2${MORE_NAMES:+,$MORE_NAMES}" >"$1.ext"
     openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey authority.key -days "$certificate_days" \
         -extfile "$1.ext" -out "$1.crt" 2>/dev/null
@@ -39,8 +39,13 @@ hosts() {
     printf 'DNS:%s,DNS:%s.%s,DNS:%s.%s.svc,DNS:%s.%s.svc.cluster.local' "$1" "$1" "$data" "$1" "$data" "$1" "$data"
 }
 
-certificate nats "$(hosts nats),DNS:*.nats-headless.$data.svc,DNS:*.nats-headless.$data.svc.cluster.local"
-certificate qdrant "$(hosts qdrant)"
+# peers SERVICE: the names by which servers of one cluster call each other.
+peers() {
+    printf ',DNS:%s-0.%s-headless,DNS:%s-1.%s-headless,DNS:%s-2.%s-headless' "$1" "$1" "$1" "$1" "$1" "$1"
+}
+
+certificate nats "$(hosts nats)$(peers nats),DNS:*.nats-headless.$data.svc,DNS:*.nats-headless.$data.svc.cluster.local"
+certificate qdrant "$(hosts qdrant)$(peers qdrant)"
 
 for server in nats qdrant; do
     echo "kubectl --namespace $data create secret generic $server-tls --from-file=tls.crt=$PWD/$server.crt" \

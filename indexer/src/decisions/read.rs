@@ -7,13 +7,16 @@ use std::fmt;
 
 use contract::digest::Digest;
 use contract::names::{CollectionName, ModelName};
+use contract::topology::Task;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::agree::disagreements;
 use super::options::is_option;
 use super::{
-    CorpusPlace, Cron, Decisions, Gpu, ModelPlace, Quantity, Span, StorageClass, TimeZone,
+    CorpusPlace, Cron, Decisions, Gpu, ModelPlace, ObjectName, Quantity, Registry, Servers, Span,
+    TimeZone,
 };
 
 /// The longest run id that a CronJob gives: its name, and the minute of its schedule.
@@ -35,11 +38,17 @@ pub struct Fault {
 pub struct Field {
     pub path: &'static str,
     required: bool,
+    /// Whether it is of the whole installation, and not of each model.
+    shared: bool,
     check: fn(&Value) -> Result<(), String>,
 }
 
-pub static FIELDS: [Field; 25] = [
+/// The list of further models.
+const MORE: &str = "more_models";
+
+pub static FIELDS: [Field; 30] = [
     Field::required("model.name", is::<ModelName>),
+    Field::optional("model.task", is::<Task>),
     Field::required("model.source", is::<ModelPlace>),
     Field::required("model.fingerprint", is::<Digest>),
     Field::optional("model.tokens_per_second", is_count),
@@ -50,8 +59,12 @@ pub static FIELDS: [Field; 25] = [
     Field::optional("source", is::<CorpusPlace>),
     Field::optional("schedule.cron", is::<Cron>),
     Field::optional("schedule.time_zone", is::<TimeZone>),
-    Field::optional("storage.class", is::<StorageClass>),
-    Field::optional("storage.size", is::<Quantity>),
+    Field::optional("queue", is::<ObjectName>),
+    Field::shared(MORE, is_list),
+    Field::shared("storage.class", is::<ObjectName>),
+    Field::shared("storage.size", is::<Quantity>),
+    Field::shared("servers", is::<Servers>),
+    Field::shared("registry", is::<Registry>),
     Field::optional("options.shards", is_count),
     Field::optional("options.replication", is_count),
     Field::optional("options.write_consistency", is_count),
@@ -87,78 +100,115 @@ pub fn read(yaml: &str) -> Result<Decisions, Vec<Fault>> {
         return Err(whole("expected a mapping with `model` in it".to_owned()));
     };
     let mut faults = Vec::new();
-    look("", map, &mut faults);
-    faults.extend(missing(&value));
+    Place::TOP.look("", map, &mut faults);
+    faults.extend(Place::TOP.missing(&value));
+    let more = value.get(MORE).and_then(Value::as_array);
+    for (index, value) in more.into_iter().flatten().enumerate() {
+        let place = Place {
+            prefix: format!("{MORE}[{index}]."),
+            is_further: true,
+        };
+        if let Value::Object(map) = value {
+            place.look("", map, &mut faults);
+            faults.extend(place.missing(value));
+        }
+    }
     if !faults.is_empty() {
         return Err(faults);
     }
-    serde_json::from_value(value).map_err(|error| whole(error.to_string()))
-}
-
-/// Looks at each key of a mapping, and of those in it.
-fn look(at: &str, map: &Map<String, Value>, faults: &mut Vec<Fault>) {
-    for (key, value) in map {
-        let path = if at.is_empty() {
-            key.clone()
-        } else {
-            format!("{at}.{key}")
-        };
-        let problem = match FIELDS.iter().find(|field| field.path == path) {
-            Some(field) => (field.check)(value).err(),
-            None if !is_known(&path) => Some(unknown(at, key)),
-            None => {
-                if let Value::Object(map) = value {
-                    look(&path, map, faults);
-                    continue;
-                }
-                Some(format!("expected a mapping with {}", list(known(&path))))
-            }
-        };
-        faults.extend(problem.map(|problem| Fault {
-            field: path,
-            problem,
-        }));
+    let decisions: Decisions =
+        serde_json::from_value(value).map_err(|error| whole(error.to_string()))?;
+    let faults = disagreements(&decisions);
+    if faults.is_empty() {
+        Ok(decisions)
+    } else {
+        Err(faults)
     }
 }
 
-/// Required fields that are not there. A part that is no mapping was complained about already.
-fn missing(value: &Value) -> impl Iterator<Item = Fault> {
-    let is_missing = move |field: &&Field| {
-        let pointer = format!("/{}", field.path.replace('.', "/"));
-        let parent = field.path.split('.').next().and_then(|key| value.get(key));
-        let readable = parent.is_none_or(Value::is_object);
-        field.required && readable && value.pointer(&pointer).is_none()
+/// Where a mapping of decisions stands.
+struct Place {
+    /// Stands before the path of a field.
+    prefix: String,
+    /// Whether it is one of the further models.
+    is_further: bool,
+}
+
+impl Place {
+    const TOP: Self = Self {
+        prefix: String::new(),
+        is_further: false,
     };
-    FIELDS.iter().filter(is_missing).map(|field| Fault {
-        field: field.path.to_owned(),
-        problem: "has to be decided".to_owned(),
-    })
-}
 
-/// Whether some field is below this path.
-fn is_known(path: &str) -> bool {
-    known(path).next().is_some()
-}
+    /// Looks at each key of a mapping, and of those in it.
+    fn look(&self, at: &str, map: &Map<String, Value>, faults: &mut Vec<Fault>) {
+        for (key, value) in map {
+            let path = if at.is_empty() {
+                key.clone()
+            } else {
+                format!("{at}.{key}")
+            };
+            let problem = match self.fields().find(|field| field.path == path) {
+                Some(field) => (field.check)(value).err(),
+                None if self.known(&path).next().is_none() => Some(self.unknown(at, key)),
+                None => {
+                    if let Value::Object(map) = value {
+                        self.look(&path, map, faults);
+                        continue;
+                    }
+                    let known = list(self.known(&path));
+                    Some(format!("expected a mapping with {known}"))
+                }
+            };
+            faults.extend(problem.map(|problem| self.fault(&path, problem)));
+        }
+    }
 
-/// Keys that a mapping may have.
-fn known(at: &str) -> impl Iterator<Item = &'static str> {
-    let below = move |field: &'static Field| match at {
-        "" => Some(field.path),
-        at => field.path.strip_prefix(at)?.strip_prefix('.'),
-    };
-    let mut last = "";
-    FIELDS.iter().filter_map(below).filter_map(move |path| {
-        let key = path.split('.').next().unwrap_or(path);
-        let repeated = std::mem::replace(&mut last, key) == key;
-        (!repeated).then_some(key)
-    })
-}
+    /// Required fields that are not there. A part that is no mapping was complained about already.
+    fn missing(&self, value: &Value) -> Vec<Fault> {
+        let is_missing = |field: &&Field| {
+            let pointer = format!("/{}", field.path.replace('.', "/"));
+            let parent = field.path.split('.').next().and_then(|key| value.get(key));
+            let readable = parent.is_none_or(Value::is_object);
+            field.required && readable && value.pointer(&pointer).is_none()
+        };
+        let missing = self.fields().filter(is_missing);
+        missing
+            .map(|field| self.fault(field.path, "has to be decided".to_owned()))
+            .collect()
+    }
 
-fn unknown(at: &str, key: &str) -> String {
-    let known: Vec<_> = known(at).collect();
-    match nearest(key, known.iter().copied()) {
-        Some(nearest) => format!("is unknown; `{nearest}` is the nearest"),
-        None => format!("is unknown; known are {}", list(known.into_iter())),
+    fn fault(&self, path: &str, problem: String) -> Fault {
+        let field = format!("{}{path}", self.prefix);
+        Fault { field, problem }
+    }
+
+    fn fields(&self) -> impl Iterator<Item = &'static Field> {
+        let is_further = self.is_further;
+        FIELDS
+            .iter()
+            .filter(move |field| !(is_further && field.shared))
+    }
+
+    /// Keys that the mapping at a path may have.
+    fn known(&self, at: &str) -> impl Iterator<Item = &'static str> {
+        let below = move |field: &'static Field| match at {
+            "" => Some(field.path),
+            at => field.path.strip_prefix(at)?.strip_prefix('.'),
+        };
+        let keys = self.fields().filter_map(below);
+        let keys = keys.map(|path| path.split('.').next().unwrap_or(path));
+        let mut known: Vec<_> = keys.collect();
+        known.dedup();
+        known.into_iter()
+    }
+
+    fn unknown(&self, at: &str, key: &str) -> String {
+        let known: Vec<_> = self.known(at).collect();
+        match nearest(key, known.iter().copied()) {
+            Some(nearest) => format!("is unknown; `{nearest}` is the nearest"),
+            None => format!("is unknown; known are {}", list(known.into_iter())),
+        }
     }
 }
 
@@ -193,6 +243,14 @@ fn is_alias(value: &Value) -> Result<(), String> {
     generation.map(drop).map_err(|error| error.to_string())
 }
 
+/// The members are looked at one by one.
+fn is_list(value: &Value) -> Result<(), String> {
+    let members = value.as_array();
+    let good = members.is_some_and(|members| members.iter().all(Value::is_object));
+    let problem = "expected a list of models, each a mapping with `model` in it";
+    good.then_some(()).ok_or_else(|| problem.to_owned())
+}
+
 fn is_count(value: &Value) -> Result<(), String> {
     match u32::deserialize(value) {
         Ok(count) if count > 0 => Ok(()),
@@ -205,6 +263,7 @@ impl Field {
         Self {
             path,
             required: true,
+            shared: false,
             check,
         }
     }
@@ -213,7 +272,15 @@ impl Field {
         Self {
             path,
             required: false,
+            shared: false,
             check,
+        }
+    }
+
+    const fn shared(path: &'static str, check: fn(&Value) -> Result<(), String>) -> Self {
+        Self {
+            shared: true,
+            ..Self::optional(path, check)
         }
     }
 }

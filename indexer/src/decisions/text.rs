@@ -68,7 +68,7 @@ as_text!(
     schemars::json_schema!({
         "type": "string",
         "description": "A span of time with its units, like `90s`, `30m` or `1h 30m`",
-        "pattern": "^([0-9]+ *[a-zA-Z]+ *)+$",
+        "pattern": "^([0-9]+ *(s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hr|hrs|hour|hours|d|day|days|w|week|weeks) *)+$",
     })
 );
 
@@ -168,13 +168,13 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// Name of a storage class.
+/// Name of an object of Kubernetes, such as a storage class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct StorageClass(String);
+pub struct ObjectName(String);
 
 as_text!(
-    StorageClass,
+    ObjectName,
     schemars::json_schema!({
         "type": "string",
         "description": "Name of an object of Kubernetes",
@@ -182,17 +182,61 @@ as_text!(
     })
 );
 
-impl FromStr for StorageClass {
+impl FromStr for ObjectName {
     type Err = NotReadable;
 
     fn from_str(text: &str) -> Result<Self, NotReadable> {
         let named = is_object_name(text).then(|| Self(text.to_owned()));
         let rule = "lowercase letters, digits, `-` and `.`, with a letter or digit at both ends";
-        named.ok_or_else(|| NotReadable::new(text, "a storage class", rule))
+        named.ok_or_else(|| NotReadable::new(text, "the name of an object", rule))
     }
 }
 
-impl fmt::Display for StorageClass {
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Registry of images, with a path in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Registry(String);
+
+as_text!(
+    Registry,
+    schemars::json_schema!({
+        "type": "string",
+        "description": "Host of a registry and a path in it, without a tag",
+        "pattern": "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([-._]+[a-z0-9]+)*)*$",
+    })
+);
+
+impl FromStr for Registry {
+    type Err = NotReadable;
+
+    fn from_str(text: &str) -> Result<Self, NotReadable> {
+        let rule = "a host, maybe a port, and a path of lowercase letters and digits, like `registry.example.com/ebb`";
+        let (host, path) = text
+            .split_once('/')
+            .map_or((text, None), |(host, path)| (host, Some(path)));
+        let (host, port) = host
+            .split_once(':')
+            .map_or((host, None), |(host, port)| (host, Some(port)));
+        let is_port = |port: &str| port.parse::<u16>().is_ok() && !port.starts_with('+');
+        let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let inner = |c: char| end(c) || matches!(c, '-' | '.' | '_');
+        let is_step =
+            |step: &str| step.starts_with(end) && step.ends_with(end) && step.chars().all(inner);
+        let good = is_object_name(host)
+            && port.is_none_or(is_port)
+            && path.is_none_or(|path| path.split('/').all(is_step));
+        let registry = good.then(|| Self(text.to_owned()));
+        registry.ok_or_else(|| NotReadable::new(text, "a registry of images", rule))
+    }
+}
+
+impl fmt::Display for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -235,10 +279,33 @@ mod tests {
     }
 
     #[test]
+    fn a_registry_is_a_host_with_a_path() {
+        for text in [
+            "registry.example.com/ebb",
+            "localhost:5000",
+            "ghcr.io/o_o/ebb.x",
+        ] {
+            assert!(text.parse::<Registry>().is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "https://r.io",
+            "r.io/",
+            "r.io/Ebb",
+            "r.io:x/ebb",
+            "r.io/ebb:1",
+            "r.io//x",
+            "a\n",
+        ] {
+            assert!(text.parse::<Registry>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_storage_class_has_a_name_that_kubernetes_takes() {
-        assert!("nfs-csi.fast".parse::<StorageClass>().is_ok());
+        assert!("nfs-csi.fast".parse::<ObjectName>().is_ok());
         for text in ["", "NFS", "-a", "a-", "a b", "a\n"] {
-            assert!(text.parse::<StorageClass>().is_err(), "{text:?}");
+            assert!(text.parse::<ObjectName>().is_err(), "{text:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Derive: all numbers of a fleet from its decisions. Pure; every number comes with the formula that made it.
+//! Derive: all numbers of the fleet of one model from its decisions. Pure; every number comes with the formula that made it.
 //!
 //! | number | unit | formula |
 //! |---|---|---|
@@ -25,18 +25,18 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Fleet, Setting, in_flight, max_ack_pending, span};
-use crate::decisions::{Decisions, Gpu};
+use crate::decisions::{Gpu, Serving};
 use crate::jobs::JOB_TOKENS;
 use crate::plan::jobs_within;
 
 /// Live work is to be picked up within this time once workers run: people wait for it.
-const LIVE_TARGET: Duration = Duration::from_secs(60);
+pub const LIVE_TARGET: Duration = Duration::from_secs(60);
 /// Batches that are finished at a shutdown: one in the model, one on its way to Qdrant.
-const STARTED_BATCHES: u64 = 2;
+pub const STARTED_BATCHES: u64 = 2;
 /// For the kubelet, on a busy node.
-const ROOM: Duration = Duration::from_secs(10);
+pub const ROOM: Duration = Duration::from_secs(10);
 /// Where models are mounted.
-const MODELS: &str = "/models";
+pub const MODELS: &str = "/models";
 
 /// A number for people: its name, its value, and how it came about.
 pub type Explained = (&'static str, String, String);
@@ -85,16 +85,16 @@ pub struct Derived {
     pub drain_target: Duration,
 }
 
-pub fn derive(decisions: &Decisions) -> Derived {
-    let gpu = decisions.gpu;
-    let measured = decisions.model.tokens_per_second;
+pub fn derive(serving: &Serving) -> Derived {
+    let gpu = serving.gpu;
+    let measured = serving.model.tokens_per_second;
     let rate = u64::from(measured.unwrap_or_else(|| gpu.tokens_per_second()));
     let grace = grace(gpu, rate);
     let start_time = gpu.start_time();
-    let target = decisions.drain_target.duration();
+    let target = serving.drain_target.duration();
     let in_flight = in_flight(u64::from(DEFAULT_BATCH_JOBS));
-    let max_workers = u64::from(decisions.max_workers);
-    let (name, digest) = (&decisions.model.name, &decisions.model.fingerprint);
+    let max_workers = u64::from(serving.max_workers);
+    let (name, digest) = (&serving.model.name, &serving.model.fingerprint);
     Derived {
         model_path: format!("{MODELS}/{name}-{}", digest.short()),
         tokens_per_second: rate,

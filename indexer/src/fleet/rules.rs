@@ -10,7 +10,7 @@ use super::{Fleet, Setting, max_ack_pending, span};
 
 /// Most jobs in flight. The server writes down which deliveries of a consumer are pending as a whole, again and again:
 /// with so many that is a megabyte or two each time.
-const MOST_IN_FLIGHT: u64 = 100_000;
+pub const MOST_IN_FLIGHT: u64 = 100_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Broken {

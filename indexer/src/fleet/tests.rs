@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::topology::LONGEST_LOAD;
 
 use super::{Fleet, Setting, broken, derive};
-use crate::decisions::{Decisions, Gpu, read};
+use crate::decisions::{Gpu, Serving, read};
 
 const MODEL: &str = "model:
   name: minilm
@@ -13,8 +13,8 @@ const MODEL: &str = "model:
   fingerprint: b8955aad2ad6b8955aad2ad6b8955aad2ad6b8955aad2ad6b8955aad2ad6b895
 ";
 
-fn decisions(more: &str) -> Decisions {
-    read(&format!("{MODEL}{more}")).unwrap()
+fn decisions(more: &str) -> Serving {
+    read(&format!("{MODEL}{more}")).unwrap().first
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -59,7 +59,7 @@ fn a_fleet_of_gpus_and_of_slices_is_sized_by_what_they_do() {
 #[test]
 fn what_was_measured_counts_more_than_what_is_assumed() {
     let model = MODEL.replace("  name:", "  tokens_per_second: 700\n  name:");
-    let derived = derive(&read(&model).unwrap());
+    let derived = derive(&read(&model).unwrap().first);
     // 700 tokens/s x 1,785 s / 8,192, and 2 x 16,384 tokens to finish
     assert_eq!(
         (derived.bulk_lag_threshold, derived.grace),
@@ -80,7 +80,7 @@ fn every_kind_of_gpu_makes_a_sound_fleet_with_what_holds_by_default() {
 fn impossible_decisions_break_all_their_rules_at_once() {
     let model = MODEL.replace("  name:", "  tokens_per_second: 100\n  name:");
     let decisions = read(&format!("{model}max_workers: 600\ndrain_target: 2m\n")).unwrap();
-    let broken = broken(&derive(&decisions).fleet());
+    let broken = broken(&derive(&decisions.first).fleet());
     let found: Vec<_> = broken
         .iter()
         .map(|b| (b.at.as_str(), b.found.as_str()))

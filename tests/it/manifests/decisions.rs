@@ -1,6 +1,7 @@
 //! Decisions rendered by the real program, built by kubectl, and held against what should follow from them.
 
 mod files;
+mod models;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,18 +15,18 @@ use super::render::{Rendered, checkers, deploy, list, number, render, table, tex
 const FINGERPRINT: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A folder with decisions, and what is rendered from them.
-struct Scene {
+pub(super) struct Scene {
     folder: tempfile::TempDir,
 }
 
 /// How the program ended.
-struct Ended {
-    code: Option<i32>,
+pub(super) struct Ended {
+    pub(super) code: Option<i32>,
     said: String,
 }
 
 impl Scene {
-    fn new(yaml: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(yaml: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let scene = Self { folder };
         scene.decide(yaml)?;
@@ -43,7 +44,7 @@ impl Scene {
         self.folder.path().join("clusters/home")
     }
 
-    async fn run(&self, more: &[&str]) -> anyhow::Result<Ended> {
+    pub(super) async fn run(&self, more: &[&str]) -> anyhow::Result<Ended> {
         let mut command = tests::tools().await?.program("indexer");
         command
             .arg("render")
@@ -59,7 +60,7 @@ impl Scene {
     }
 
     /// Renders, and builds what was rendered.
-    async fn built(&self) -> anyhow::Result<Rendered> {
+    pub(super) async fn built(&self) -> anyhow::Result<Rendered> {
         let ended = self.run(&[]).await?;
         anyhow::ensure!(ended.code == Some(0), "{}", ended.said);
         render(&self.out()).await
@@ -173,6 +174,32 @@ fn assert_rebuilds_by_schedule(built: &Rendered) -> anyhow::Result<()> {
     assert_eq!(
         variable(container(pod.spec, "rebuild")?, "SOURCE"),
         "s3://corpus/handbook"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn three_servers_are_one_decision() -> anyhow::Result<()> {
+    let more = format!(
+        "servers: three\noptions: {{shards: 6}}\nmore_models:\n  - model: {{name: judge, task: rescore, source: \
+         'hf://o/judge', fingerprint: {FINGERPRINT}}}\n"
+    );
+    let scene = Scene::new(&decisions(&more))?;
+    let built = scene.built().await?;
+    for server in ["nats", "qdrant"] {
+        assert_eq!(built.find("StatefulSet", server)?["spec"]["replicas"], 3);
+    }
+    for (name, shards, replication) in [("ebb", Some("6"), Some("2")), ("ebb-judge", None, None)] {
+        let environment = table(built.find("ConfigMap", name)?, "/data");
+        assert_eq!(environment["EBB_REPLICAS"], "3");
+        let value = |name: &str| environment.get(name).map(String::as_str);
+        assert_eq!(value("EBB_SHARDS"), shards);
+        assert_eq!(value("EBB_REPLICATION"), replication);
+    }
+    let (code, report) = doctor(&scene.out()).await?;
+    assert_eq!(
+        (code, &report["findings"]),
+        (Some(0), &serde_json::json!([]))
     );
     Ok(())
 }

@@ -147,6 +147,16 @@ async fn certificates_are_for_the_hosts_that_programs_call_whatever_the_namespac
                 format!("{prefix}data")
             );
         }
+        for server in ["nats", "qdrant"] {
+            let certificate = rendered.find("Certificate", server)?;
+            for number in 0..3 {
+                let peer = format!("{server}-{number}.{server}-headless");
+                assert!(hosts(certificate).contains(peer.as_str()), "{peer}");
+            }
+            // Each calls the others, and shows its certificate to those that it calls.
+            let usages = serde_json::json!(["server auth", "client auth"]);
+            assert_eq!(certificate["spec"]["usages"], usages);
+        }
         let nats = hosts(rendered.find("Certificate", "nats")?);
         assert!(
             nats.contains(format!("*.nats-headless.{prefix}data.svc").as_str()),

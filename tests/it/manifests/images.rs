@@ -192,7 +192,8 @@ async fn the_build_context_holds_what_cargo_needs_and_nothing_that_was_built() -
     for copied in [
         "fixtures/runtime/carriers.txt",
         "deploy/images/cuda.txt",
-        "deploy/images/unpack_cuda.py",
+        "deploy/images/openvino.txt",
+        "deploy/images/unpack_libraries.py",
     ] {
         assert!(context.path().join(copied).exists(), "{copied}");
     }

@@ -223,6 +223,21 @@ fn connections(rendered: &Rendered) -> anyhow::Result<BTreeSet<String>> {
 }
 
 #[tokio::test]
+async fn servers_of_a_cluster_talk_among_themselves_whatever_the_namespaces() -> anyhow::Result<()>
+{
+    let three = "resources: [../deploy/overlays/cpu]\ncomponents: [../deploy/components/cluster]\n";
+    for prefix in ["ebb-", "search-"] {
+        let copy = Copy::new()?;
+        copy.rename_namespaces(prefix)?;
+        let mut wanted = expected();
+        wanted.extend(["qdrant -> qdrant:6335", "qdrant -> dns:53"].map(str::to_owned));
+        let rendered = copy.render("three", three).await?;
+        assert_eq!(connections(&rendered)?, wanted, "{prefix}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn only_what_has_to_talk_can_talk() -> anyhow::Result<()> {
     for name in super::render::OVERLAYS {
         assert_eq!(connections(&overlay(name).await?)?, expected(), "{name}");

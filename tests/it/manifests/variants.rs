@@ -1,6 +1,4 @@
-//! What people change: namespaces, a second model, their own servers, one node, NFS.
-
-mod second_model;
+//! What people change: namespaces, their own servers, one node, NFS.
 
 use std::path::{Path, PathBuf};
 
@@ -62,7 +60,7 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// The YAML blocks of the README that begin with the comment `# FILE`.
-fn block(file: &str) -> anyhow::Result<String> {
+pub(super) fn block(file: &str) -> anyhow::Result<String> {
     let readme = std::fs::read_to_string(deploy().join("README.md"))?;
     let start = format!("```yaml\n# {file}\n");
     let after = readme.split(&start).nth(1);

@@ -78,9 +78,12 @@ pub(crate) fn edited(
 ) -> anyhow::Result<PathBuf> {
     let copy = directory.join("edited");
     std::fs::create_dir_all(&copy)?;
-    for name in ["nats.conf", "roles.conf", "tls.conf"] {
-        let text = std::fs::read_to_string(committed().join(name))?;
-        std::fs::write(copy.join(name), edit(name, text))?;
+    for entry in std::fs::read_dir(committed())? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".conf") {
+            let text = std::fs::read_to_string(committed().join(&name))?;
+            std::fs::write(copy.join(&name), edit(&name, text))?;
+        }
     }
     Ok(copy)
 }
