@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use runtime::settings::ConfigFault;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decisions::{Decisions, Fault, Serving, read};
@@ -45,7 +46,7 @@ pub struct RenderConfig {
     pub json: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Rendered {
     /// The numbers that follow from the decisions about the first model.
     #[serde(flatten)]
@@ -59,7 +60,7 @@ pub struct Rendered {
 }
 
 /// A further model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Further {
     pub name: String,
     /// The numbers that follow from the decisions about it.

@@ -21,6 +21,7 @@ use contract::topology::{
     DEFAULT_ACK_WAIT, DEFAULT_BATCH_JOBS, DEFAULT_GRACE, LAST_CALL, LONGEST_RETRY_DELAY,
     RUNTIME_END,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Fleet, Setting, in_flight, max_ack_pending, span};
@@ -40,7 +41,7 @@ pub const MODELS: &str = "/models";
 /// A number for people: its name, its value, and how it came about.
 pub type Explained = (&'static str, String, String);
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Derived {
     /// Directory of the staged model.
     pub model_path: String,
@@ -48,18 +49,23 @@ pub struct Derived {
     pub tokens_per_second: u64,
     /// How long a worker may be silent about a job.
     #[serde(rename = "ack_wait_seconds", serialize_with = "seconds")]
+    #[schemars(with = "u64")]
     pub ack_wait: Duration,
     /// From SIGTERM to giving back what is not finished.
     #[serde(rename = "grace_seconds", serialize_with = "seconds")]
+    #[schemars(with = "u64")]
     pub grace: Duration,
     /// From SIGTERM to SIGKILL.
     #[serde(rename = "pod_grace_seconds", serialize_with = "seconds")]
+    #[schemars(with = "u64")]
     pub pod_grace: Duration,
     /// From the decision to start a worker to its first pull.
     #[serde(rename = "start_time_seconds", serialize_with = "seconds")]
+    #[schemars(with = "u64")]
     pub start_time: Duration,
     /// From the last job to no worker; also the window in which the fleet never shrinks.
     #[serde(rename = "cooldown_seconds", serialize_with = "seconds")]
+    #[schemars(with = "u64")]
     pub cooldown: Duration,
     /// Most jobs of a pull.
     pub batch_jobs: u64,
@@ -75,6 +81,7 @@ pub struct Derived {
     pub bulk_lag_threshold: u64,
     /// Time in which a backlog is to be worked off.
     #[serde(rename = "drain_target_seconds", serialize_with = "seconds")]
+    #[schemars(with = "u64")]
     pub drain_target: Duration,
 }
 

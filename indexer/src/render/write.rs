@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use contract::digest::Digest;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fleet::Derived;
@@ -14,7 +15,7 @@ use crate::fleet::Derived;
 const MARK: &str = "# Rendered by `indexer render`: change the decisions and render again.";
 const DIGEST: &str = "# Digest of what follows: ";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It was as it should be.
@@ -25,7 +26,7 @@ pub enum State {
     Created,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Written {
     pub path: PathBuf,
     pub state: State,
