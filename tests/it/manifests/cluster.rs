@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tests::{Bed, LIMIT, tiny_embed};
 
 use super::hardening::broken_rules;
-use super::render::{OVERLAYS, Rendered, list, number, table, text};
+use super::render::{OVERLAYS, Rendered, deploy, list, number, table, text};
 use super::schemas::Schemas;
 use super::variants::Copy;
 use crate::roles::server::{Role, Server};
@@ -135,7 +135,8 @@ async fn the_first_qdrant_begins_a_cluster_and_the_others_join_it() -> anyhow::R
     Ok(())
 }
 
-/// The files of a server as it has them in its pod, but for addresses of this machine.
+/// The files of a server as it has them in its pod, but for places on this machine: its route and those of the others, and
+/// the folder with the certificates.
 fn files(
     rendered: &Rendered,
     directory: &Path,
@@ -144,8 +145,13 @@ fn files(
 ) -> anyhow::Result<PathBuf> {
     let folder = directory.join(format!("nats-{number}"));
     std::fs::create_dir_all(&folder)?;
+    let certificates = directory.join("certificates/nats").display().to_string();
+    let authority = directory.join("certificates/ca").display().to_string();
     for (name, text) in config(rendered)? {
-        let mut text = text.replace("0.0.0.0:6222", &routes[number]);
+        let mut text = text
+            .replace("0.0.0.0:6222", &routes[number])
+            .replace("/etc/nats-tls/tls", &certificates)
+            .replace("/etc/nats-tls/ca", &authority);
         for (peer, route) in routes.iter().enumerate() {
             text = text.replace(&format!("nats-{peer}.nats-headless:6222"), route);
         }
@@ -161,21 +167,58 @@ fn files(
 }
 
 /// Three servers with the configuration of the manifests.
-async fn servers(rendered: &Rendered, bed: &Bed) -> anyhow::Result<Vec<Server>> {
+async fn servers(rendered: &Rendered, directory: &Path) -> anyhow::Result<Vec<Server>> {
     let free = || TcpListener::bind("127.0.0.1:0");
     let listeners = [free()?, free()?, free()?];
     let mut routes = Vec::new();
     for listener in &listeners {
-        // Not a number, as a pod has a name too.
+        // A name, as a pod has.
         routes.push(format!("localhost:{}", listener.local_addr()?.port()));
     }
     drop(listeners);
     let mut servers = Vec::new();
     for number in 0..3 {
-        let folder = files(rendered, bed.directory.path(), &routes, number)?;
+        let folder = files(rendered, directory, &routes, number)?;
         servers.push(Server::start(&folder.join("nats.conf"), &folder).await?);
     }
     Ok(servers)
+}
+
+/// What the monitoring port of a server says.
+async fn ask(server: &Server, path: &str) -> anyhow::Result<Value> {
+    let answer = http::get(&server.monitoring(), path).await?;
+    Ok(serde_json::from_str(&answer)?)
+}
+
+#[tokio::test]
+#[ignore = "needs openssl; run with --ignored openssl"]
+async fn servers_speak_tls_among_themselves_with_the_certificates_of_openssl() -> anyhow::Result<()>
+{
+    let rendered = three(&Copy::new()?, "cpu", &["tls"]).await?;
+    let directory = tempfile::tempdir()?;
+    let mut script = tokio::process::Command::new(deploy().join("components/tls/certificates.sh"));
+    script.arg(directory.path().join("certificates"));
+    let made = script.env("MORE_NAMES", "DNS:localhost").output().await?;
+    anyhow::ensure!(made.status.success(), "{made:?}");
+    let servers = servers(&rendered, directory.path()).await?;
+    for server in &servers {
+        until(
+            "three servers to have found each other",
+            LIMIT,
+            async || {
+                let found = ask(server, "/jsz").await?;
+                let is_whole = found["meta_cluster"]["cluster_size"] == 3
+                    && !text(&found, "/meta_cluster/leader").is_empty();
+                Ok(is_whole.then_some(()))
+            },
+        )
+        .await?;
+        let about = ask(server, "/varz").await?;
+        // Whoever calls as a server shows a certificate too.
+        assert_eq!(about["cluster"]["tls_required"], true, "{about}");
+        assert_eq!(about["cluster"]["tls_verify"], true, "{about}");
+    }
+    Ok(())
 }
 
 #[tokio::test]
@@ -183,7 +226,7 @@ async fn the_real_servers_make_one_cluster_which_is_provisioned_three_times() ->
 {
     let rendered = three(&Copy::new()?, "cpu", &[]).await?;
     let bed = Bed::unprovisioned(&tiny_embed(), "tiny").await?;
-    let servers = servers(&rendered, &bed).await?;
+    let servers = servers(&rendered, bed.directory.path()).await?;
     let replicas = rendered.environment()?["EBB_REPLICAS"].clone();
     until("the cluster to be provisioned", LIMIT, async || {
         let mut provision = bed.stack.program("indexer");
@@ -193,17 +236,12 @@ async fn the_real_servers_make_one_cluster_which_is_provisioned_three_times() ->
     })
     .await?;
     for (number, server) in servers.iter().enumerate() {
-        let address = server.monitoring();
-        let ask = async |path: &str| {
-            let answer = http::get(&address, path).await?;
-            anyhow::Ok(serde_json::from_str::<Value>(&answer)?)
-        };
-        let about = ask("/varz").await?;
+        let about = ask(server, "/varz").await?;
         assert_eq!(text(&about, "/server_name"), format!("nats-{number}"));
         // Then the autoscaler asks each server by the first label of its route, in front of the host of its endpoint.
         assert!(about.get("connect_urls").is_none(), "{about}");
         assert_eq!(list(&about, "/cluster/urls").len(), 3);
-        let streams = ask("/jsz?acc=$G&streams=true&config=true").await?;
+        let streams = ask(server, "/jsz?acc=$G&streams=true&config=true").await?;
         assert_eq!(streams["meta_cluster"]["cluster_size"], 3);
         let streams = list(&streams, "/account_details/0/stream_detail");
         let thrice = |it: &&Value| it["config"]["num_replicas"] == 3;
@@ -220,7 +258,9 @@ async fn the_real_servers_make_one_cluster_which_is_provisioned_three_times() ->
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             let pod = rendered.pod("nats")?;
             let path = text(pod.containers()[0], &format!("/{probe}/httpGet/path"));
-            http::get(&address, path).await.with_context(|| probe)?;
+            http::get(&server.monitoring(), path)
+                .await
+                .with_context(|| probe)?;
         }
     }
     bed.end().await
