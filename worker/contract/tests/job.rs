@@ -47,6 +47,26 @@ prop_compose! {
     }
 }
 
+fn attach() -> impl Strategy<Value = Job> {
+    prop::collection::vec(text(), 1..4).prop_map(|texts| {
+        let item = |text| Item {
+            point: Some("6d1c27c8-3d5b-4b0e-9a35-0f6a51deb3c4".to_owned()),
+            version: Some(7),
+            head: Some("7".to_owned()),
+            query: None,
+            text,
+        };
+        Job::Attach(Attach {
+            version: VERSION.to_owned(),
+            run: None,
+            collection: "docs".parse().unwrap(),
+            vector: "second".parse().unwrap(),
+            fingerprint: Digest::of(b"model"),
+            items: texts.into_iter().map(item).collect(),
+        })
+    })
+}
+
 fn job() -> impl Strategy<Value = Job> {
     let embed = prop::collection::vec(document(), 1..4).prop_map(|documents| {
         Job::Embed(Embed {
@@ -95,24 +115,7 @@ fn job() -> impl Strategy<Value = Job> {
             documents: ids.into_iter().map(removal).collect(),
         })
     });
-    let attach = prop::collection::vec(text(), 1..4).prop_map(|texts| {
-        let item = |text| Item {
-            point: Some("6d1c27c8-3d5b-4b0e-9a35-0f6a51deb3c4".to_owned()),
-            version: Some(7),
-            head: Some("7".to_owned()),
-            query: None,
-            text,
-        };
-        Job::Attach(Attach {
-            version: VERSION.to_owned(),
-            run: None,
-            collection: "docs".parse().unwrap(),
-            vector: "second".parse().unwrap(),
-            fingerprint: Digest::of(b"model"),
-            items: texts.into_iter().map(item).collect(),
-        })
-    });
-    prop_oneof![embed, query, rescore, delete, attach]
+    prop_oneof![embed, query, rescore, delete, attach()]
 }
 
 proptest! {
