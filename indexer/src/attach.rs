@@ -204,7 +204,7 @@ impl<'a> Site<'a> {
     async fn open(alias: &'a CollectionName, servers: &Servers) -> anyhow::Result<Self> {
         let jetstream = servers.jetstream().await?;
         let qdrant = servers.qdrant_to_write().await?;
-        check_feature(&qdrant, "a vector that is added in place", IN_PLACE_SINCE).await?;
+        check_feature(&qdrant, "vectors that are added in place", IN_PLACE_SINCE).await?;
         Ok(Self {
             collection: alias::target(&qdrant, alias).await?,
             jobs: stream(&jetstream, JOBS).await?,

@@ -1,5 +1,6 @@
 //! What is not attached, and who waits for whom.
 
+use fixtures::qdrant::LocalProcess;
 use fixtures::wait::until;
 use tests::LIMIT;
 
@@ -53,6 +54,35 @@ async fn a_model_that_does_not_fit_is_refused_by_name() -> anyhow::Result<()> {
     stranger.args(["run", "--drain", "--model", &scene.third]);
     let stranger = stranger.output().await?;
     assert!(!stranger.status.success(), "{stranger:?}");
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_named_before_anything_is_changed() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    let directory = scene.bed.directory.path().join("older-qdrant");
+    let program = scene.bed.stack.tools.programs.path("local-qdrant");
+    let arguments = ["--report-version", "1.17.1"].map(Into::into).to_vec();
+    let older = LocalProcess::start_with(&program, &directory, arguments).await?;
+    let alias = scene.bed.stack.collection.clone();
+    let (second, url) = (scene.second.clone(), older.url());
+    let refused = scene
+        .refused(&[
+            "attach",
+            "--alias",
+            &alias,
+            "--model",
+            &second,
+            "--qdrant-url",
+            &url,
+        ])
+        .await?;
+    assert!(
+        refused.contains(
+            "qdrant is version 1.17.1; vectors that are added in place need at least 1.18"
+        ),
+        "{refused}"
+    );
     scene.bed.end().await
 }
 

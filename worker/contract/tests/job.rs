@@ -8,8 +8,8 @@
 use contract::answer::Answer;
 use contract::digest::Digest;
 use contract::job::{
-    Chunk, Delete, Document, Embed, Item, Job, JobError, KnownVector, Location, MAX_JOB_BYTES,
-    Removal, Rescore, VERSION,
+    Attach, Chunk, Delete, Document, Embed, Item, Job, JobError, KnownVector, Location,
+    MAX_JOB_BYTES, Removal, Rescore, VERSION,
 };
 use proptest::prelude::*;
 
@@ -45,6 +45,26 @@ prop_compose! {
         let meta = meta.into_iter().map(|(key, value)| (key, value.into())).collect();
         Document { id, version, total, meta, chunks }
     }
+}
+
+fn attach() -> impl Strategy<Value = Job> {
+    prop::collection::vec(text(), 1..4).prop_map(|texts| {
+        let item = |text| Item {
+            point: Some("6d1c27c8-3d5b-4b0e-9a35-0f6a51deb3c4".to_owned()),
+            version: Some(7),
+            head: Some("7".to_owned()),
+            query: None,
+            text,
+        };
+        Job::Attach(Attach {
+            version: VERSION.to_owned(),
+            run: None,
+            collection: "docs".parse().unwrap(),
+            vector: "second".parse().unwrap(),
+            fingerprint: Digest::of(b"model"),
+            items: texts.into_iter().map(item).collect(),
+        })
+    })
 }
 
 fn job() -> impl Strategy<Value = Job> {
@@ -95,7 +115,7 @@ fn job() -> impl Strategy<Value = Job> {
             documents: ids.into_iter().map(removal).collect(),
         })
     });
-    prop_oneof![embed, query, rescore, delete]
+    prop_oneof![embed, query, rescore, delete, attach()]
 }
 
 proptest! {
@@ -273,4 +293,34 @@ fn what_a_job_makes_of_its_metadata_and_its_run_is_bounded() {
     );
     let refused = job(1, 9_000, 1_000).unwrap_err();
     assert!(refused.contains("counted for each chunk"), "{refused}");
+}
+
+#[test]
+fn an_attach_job_names_its_points_and_has_no_queries() {
+    let job = |item: serde_json::Value| {
+        let job = serde_json::json!({
+            "version": "1.0", "kind": "attach", "collection": "docs", "vector": "second",
+            "fingerprint": Digest::of(b"model"), "items": [item],
+        });
+        Job::decode(job.to_string().as_bytes()).map_err(|error| error.to_string())
+    };
+    assert!(job(serde_json::json!({ "point": "7", "text": "a" })).is_ok());
+    for (item, problem) in [
+        (serde_json::json!({ "text": "a" }), "names no point"),
+        (
+            serde_json::json!({ "point": "7", "text": " " }),
+            "has no text",
+        ),
+        (
+            serde_json::json!({ "point": "7", "text": "a", "query": "q" }),
+            "has a query",
+        ),
+        (
+            serde_json::json!({ "point": "7", "text": "a", "head": "x" }),
+            "which is neither",
+        ),
+    ] {
+        let refused = job(item).unwrap_err();
+        assert!(refused.contains(problem), "{refused}");
+    }
 }

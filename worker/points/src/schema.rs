@@ -69,8 +69,8 @@ impl<S: Store> Points<'_, S> {
         })
     }
 
-    /// How many points lack each vector, tombstones left out; a vector that all have is not named. A worker of a version
-    /// that does not know a vector writes points without it.
+    /// How many points lack each vector, tombstones left out; a vector that all have is not named, nor one that is not in
+    /// service. A worker of a version that does not know a vector writes points without it.
     ///
     /// # Errors
     /// [`PointsError::Qdrant`].
@@ -79,7 +79,10 @@ impl<S: Store> Points<'_, S> {
         vectors: &CollectionVectors,
     ) -> Result<BTreeMap<String, u64>, PointsError> {
         let mut lacking = BTreeMap::new();
-        for name in vectors.names() {
+        let reserved = vectors.reserved();
+        let in_service = vectors.names().iter();
+        let in_service = in_service.filter(|name| reserved.iter().all(|it| it.name != **name));
+        for name in in_service {
             let without = Filter::must_not([tombstones(), Condition::has_vector(name.as_str())]);
             let points = self.count(without).await?;
             if points > 0 {
