@@ -213,6 +213,11 @@ impl Session {
         output.vectors(&self.forward(tensor)?, tensor, (recipe, &layers))
     }
 
+    /// Whether the graph is told which tokens others attend to.
+    pub fn takes_mask(&self) -> bool {
+        input::takes_mask(&self.inputs)
+    }
+
     /// Whether the graph is given the places of tokens, and does not count them by itself.
     pub fn takes_places(&self) -> bool {
         input::takes_places(&self.inputs)

@@ -12,6 +12,9 @@ const MOST_STEPS: usize = 32;
 /// Most rows or columns of the product: no vocabulary has as many words.
 const MOST_ROWS: usize = 1 << 24;
 
+/// Most bytes of weights that are cut here: they are in the graph a second time then, which must stay below 2 GiB.
+const MOST_BYTES: usize = 512 << 20;
+
 /// The product with the vocabulary.
 pub(super) struct Decoder {
     /// What it takes: token vectors.
@@ -157,8 +160,11 @@ impl Weight {
             FLOAT16 if !self.is_converted => 2,
             _ => return None,
         };
-        let whole = self.source.raw_data().len() == self.hidden * self.terms * bytes;
-        whole.then_some(bytes)
+        let (found, wanted) = (
+            self.source.raw_data().len(),
+            self.hidden * self.terms * bytes,
+        );
+        (found == wanted && wanted <= MOST_BYTES).then_some(bytes)
     }
 
     /// The vectors of some terms, `[hidden, terms]`.

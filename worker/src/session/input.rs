@@ -189,6 +189,13 @@ pub(super) fn read_inputs(graph: &Path, session: &OrtSession) -> Result<Vec<Inpu
     })
 }
 
+/// Whether a graph is told which tokens others attend to.
+pub(super) fn takes_mask(inputs: &[Input]) -> bool {
+    inputs
+        .iter()
+        .any(|input| input.content == Content::AttentionMask)
+}
+
 /// Whether a graph is given the places of tokens, and does not count them by itself.
 pub(super) fn takes_places(inputs: &[Input]) -> bool {
     inputs

@@ -176,7 +176,7 @@ impl Sessions {
                     ..plain
                 })
             }
-            (OutputKind::Multi, _) => Ok(match self.with_projection(pool_on)? {
+            (OutputKind::Multi, _) => Ok(match self.projecting(pool_on) {
                 Some(bytes) => Edited {
                     bytes: Some(bytes),
                     layers: Arc::new(self.layers.without_projection()),
@@ -196,14 +196,21 @@ impl Sessions {
     }
 
     /// The graph with the projection of token vectors inside, where that is wanted and possible.
-    fn with_projection(&self, pool_on: PoolOn) -> Result<Option<Vec<u8>>, SessionError> {
-        let (PoolOn::Device, Some(matrix)) = (pool_on, self.layers.projection()) else {
-            return Ok(None);
+    fn projecting(&self, pool_on: PoolOn) -> Option<Vec<u8>> {
+        let matrix = self.layers.projection();
+        let matrix = matrix.filter(|_| pool_on == PoolOn::Device)?;
+        let project = || -> Result<_, GraphError> {
+            let mut model = Model::read(&self.graph)?;
+            let edit = |model: &mut Model| project(model, matrix);
+            model.edit("put the projection into", &self.graph, edit)?;
+            model.encode(&self.graph)
         };
-        let mut model = Model::read(&self.graph)?;
-        let edit = |model: &mut Model| project(model, matrix);
-        model.edit("put the projection into", &self.graph, edit)?;
-        Ok(Some(model.encode(&self.graph)?))
+        let projecting = project().map_err(anyhow::Error::from);
+        projecting
+            .inspect_err(|error| {
+                tracing::warn!("{error:#}; token vectors leave the device and are projected here");
+            })
+            .ok()
     }
 
     /// The graph with pooling inside, where that is wanted and possible.

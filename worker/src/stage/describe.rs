@@ -15,7 +15,7 @@ use super::StageConfig;
 use super::advise::{check_letters, check_places};
 use super::golden::{check_golden, check_labels, record, run_longest};
 use super::invariance::invariance;
-use super::output::{check_size, output};
+use super::output::{check_mask, check_size, output};
 use crate::layout::Layout;
 use crate::load::recipe;
 use crate::memory;
@@ -114,6 +114,7 @@ fn run(
     let sessions = Sessions::of(&graph, &config.session.single(), recipe)?;
     let mut session = sessions.with_layers(layers).load()?;
     check_places(layout, &session)?;
+    check_mask(identity, &session)?;
     let golden = record(&mut session, tokenizer, identity)?;
     let memory_bytes = run_longest(&mut session, tokenizer, identity, before)?;
     let invariance = invariance(&mut session, tokenizer, identity)?;

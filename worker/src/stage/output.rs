@@ -7,6 +7,7 @@ use contract::tokenizer::Tokenizer;
 
 use super::StageConfig;
 use crate::layout::{Layout, Stated, StatedTerms, StatedTokens};
+use crate::session::Session;
 
 /// Most terms of a text, where nobody says: few texts have more, and each takes eight bytes in a point.
 const MOST_TERMS: usize = 1_024;
@@ -148,6 +149,19 @@ fn token_vectors(
         attend_to_expansion: stated.attends,
         skipped,
     })
+}
+
+/// Refuses a graph in which all tokens would attend to those that queries are filled up with, where the model does not want that.
+pub(super) fn check_mask(identity: &Identity, session: &Session) -> anyhow::Result<()> {
+    let late = identity.output.token_vectors();
+    let hides = late.is_some_and(|it| it.expansion.is_some() && !it.attend_to_expansion);
+    anyhow::ensure!(
+        !hides || session.takes_mask(),
+        "graph `{}` has no input `attention_mask`, and queries are filled up with tokens that no other attends to; export it \
+         with that input",
+        identity.onnx
+    );
+    Ok(())
 }
 
 /// Refuses a model whose longest text would give a point that Qdrant does not take.
