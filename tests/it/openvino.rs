@@ -2,18 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use contract::model::Manifest;
 use fixtures::install::{cache_dir, install_openvino};
-use runtime::model_dir::ModelDir;
 use serde_json::Value;
 use tests::tools;
-use worker::config::{ModelConfig, Precision, Provider, SessionConfig};
+use worker::config::Precision;
 use worker::graph::Model;
 use worker::graph::proto::NodeProto;
 use worker::hardware;
-use worker::load::{Agreement, load};
 
-use crate::quantize::with_graph;
+use crate::quantize::{staged as stage_model, with_graph};
 
 async fn library() -> anyhow::Result<PathBuf> {
     let report = |line: &str| eprintln!("{line}");
@@ -64,36 +63,35 @@ async fn a_runtime_without_openvino_is_refused() -> anyhow::Result<()> {
 #[ignore = "needs the OpenVINO of x86-64 (84 MB); run with --ignored openvino_"]
 async fn openvino_gives_the_vectors_of_the_default_provider_in_each_precision() -> anyhow::Result<()>
 {
-    let (library, minilm) = (library().await?, tools().await?.runtime.minilm.clone());
-    let here = SessionConfig {
-        onnxruntime: tools().await?.runtime.onnxruntime.clone(),
-        provider: Provider::Cpu,
-        precision: None,
-        device_id: 0,
-        threads: None,
-        sessions: None,
-    };
+    let (library, models) = (library().await?, tempfile::tempdir()?);
+    // The golden texts get their vectors from the default provider.
+    let model = stage_model(
+        &tools().await?.runtime.minilm,
+        models.path(),
+        &["--calibrate", "0s"],
+    );
+    let model = model.await?.0.display().to_string();
+    let away = [
+        "--nats-url",
+        "nats://127.0.0.1:1",
+        "--qdrant-url",
+        "http://127.0.0.1:1",
+    ];
     for precision in hardware::precisions() {
-        let models = tempfile::tempdir()?;
-        let options = ["--precision", precision.as_str(), "--calibrate", "0s"];
-        let model = staged(&library, &minilm, models.path(), &options).await?;
-        let model = model.map_err(anyhow::Error::msg)?;
-        // The vectors of the golden texts are OpenVINO's; this process computes them with the default provider.
-        let staged = ModelConfig {
-            staged: ModelDir {
-                model,
-                public_key: None,
-            },
-            fingerprint: None,
-        };
-        let loaded = load(&staged, &here, std::time::Instant::now())?;
-        let least = if precision == Precision::F32 {
-            0.999_999
-        } else {
-            0.999_9
-        };
-        let Agreement::Cosine(cosine) = loaded.golden else {
-            anyhow::bail!("no vectors");
+        let device = [
+            "check",
+            "--model",
+            &model,
+            "--precision",
+            precision.as_str(),
+        ];
+        let (_, found, log) = worker(&library, &[&device[..], &away].concat()).await?;
+        let cosine = found.split("golden cosine ").nth(1);
+        let cosine = cosine.and_then(|rest| rest.split(',').next());
+        let cosine: f32 = cosine.with_context(|| format!("{found}{log}"))?.parse()?;
+        let least = match precision {
+            Precision::F32 => 0.999_99,
+            Precision::Bf16 | Precision::F16 => 0.999_9,
         };
         assert!(cosine >= least, "{precision:?}: {cosine}");
     }

@@ -52,7 +52,7 @@ async fn stage(source: &Path, models: &Path, options: &[&str]) -> anyhow::Result
 }
 
 /// Stages a model that must be staged; gives its directory and the log.
-async fn staged(
+pub(crate) async fn staged(
     source: &Path,
     models: &Path,
     options: &[&str],

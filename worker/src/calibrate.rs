@@ -148,7 +148,10 @@ fn try_in(
     Ok((trial.measure(&mut engines)?, loaded.manifest.fingerprint))
 }
 
-/// Refuses a precision of 16 bits that changes vectors too much.
+/// Most by which 16 bits may change a score, relative to scores above 1.
+const MOST_DIFFERENCE: f32 = 0.005;
+
+/// Refuses a precision of 16 bits that changes vectors or scores too much.
 fn close_enough(loaded: &Loaded, precision: Option<Precision>, least: f32) -> anyhow::Result<()> {
     match (loaded.golden, precision) {
         (Agreement::Cosine(cosine), Some(Precision::Bf16 | Precision::F16)) => {
@@ -158,7 +161,14 @@ fn close_enough(loaded: &Loaded, precision: Option<Precision>, least: f32) -> an
             );
             Ok(())
         }
-        (Agreement::Cosine(_) | Agreement::Difference(_), _) => Ok(()),
+        (Agreement::Difference(difference), Some(Precision::Bf16 | Precision::F16)) => {
+            anyhow::ensure!(
+                difference <= MOST_DIFFERENCE,
+                "a golden pair differs by {difference} from its score when staged, expected at most {MOST_DIFFERENCE}"
+            );
+            Ok(())
+        }
+        (_, Some(Precision::F32) | None) => Ok(()),
     }
 }
 

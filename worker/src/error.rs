@@ -111,6 +111,10 @@ pub const GIVE_UP_REFUSED: i64 = 15;
 /// What is younger is not given up: deliveries are also spent by workers that end.
 const REFUSED_AT_LEAST: Duration = Duration::from_secs(300);
 
+fn is_patient() -> bool {
+    !failpoint::skips("refusal-patience")
+}
+
 impl Refusal {
     /// Most refusals are about the job; one may be about this worker alone.
     pub fn outcome(&self, deliveries: i64, age: Duration) -> Outcome {
@@ -119,8 +123,7 @@ impl Refusal {
             self,
             Self::CollectionNotAllowed { .. } | Self::OtherModel { .. }
         );
-        let is_patient = !failpoint::skips("refusal-patience");
-        if of_this_worker && !given_up && deliveries < MAX_DELIVER && is_patient {
+        if of_this_worker && !given_up && deliveries < MAX_DELIVER && is_patient() {
             return Outcome::Retry {
                 after: Some(refusal_delay(deliveries)),
             };
@@ -167,6 +170,14 @@ impl UpsertError {
             Self::Mismatch(mismatch) if named(mismatch.collection()) => Outcome::Exit,
             Self::Points(PointsError::Vectors { collection, .. }) if named(collection) => {
                 Outcome::Exit
+            }
+            // While a model is being replaced, another worker of its lane may be the right one.
+            Self::Mismatch(_)
+            | Self::Attached { .. }
+            | Self::Points(PointsError::Vectors { .. })
+                if deliveries < GIVE_UP_REFUSED && is_patient() =>
+            {
+                Outcome::GiveBack
             }
             Self::Mismatch(_)
             | Self::Attached { .. }

@@ -242,7 +242,7 @@ impl UpsertStage {
             Verdict::Fail => return Err(retry("failpoint".to_owned())),
         }
         failpoint::pass("before-upsert");
-        let written = self.upserter.write(vectors).await;
+        let written = self.upserter.write(vectors, delivery_count).await;
         self.context.health.busy(Stage::Upsert);
         let (written, handed) = written.map_err(|error| Failure {
             outcome: error.outcome(&self.collections, delivery_count),

@@ -16,6 +16,7 @@ use super::advise::{check_letters, check_places};
 use super::golden::{check_golden, check_labels, record, run_longest};
 use super::invariance::invariance;
 use super::output::{check_mask, check_size, output};
+use crate::config::SessionConfig;
 use crate::layout::Layout;
 use crate::load::recipe;
 use crate::memory;
@@ -111,7 +112,12 @@ fn run(
     let layers = Arc::new(Layers::load(directory, &identity.head, &identity.output)?);
     let before = memory::resident();
     let graph = directory.join(&layout.onnx);
-    let sessions = Sessions::of(&graph, &config.session.single(), recipe)?;
+    // What every other precision is compared with.
+    let device = SessionConfig {
+        precision: None,
+        ..config.session.single()
+    };
+    let sessions = Sessions::of(&graph, &device, recipe)?;
     let mut session = sessions.with_layers(layers).load()?;
     check_places(layout, &session)?;
     check_mask(identity, &session)?;

@@ -36,7 +36,7 @@ use runtime::failpoint;
 use super::additions::{Place, additions};
 use super::hand_on::{HandedOn, handed_on};
 use crate::batch::Vectors;
-use crate::error::UpsertError;
+use crate::error::{GIVE_UP_DELIVERIES, UpsertError};
 use crate::health::{Health, Stage};
 use crate::metrics;
 
@@ -64,11 +64,16 @@ impl Upserter {
     }
 
     /// Writes all documents of a batch. When it returns `Ok`, everything is durable; what is to be handed on to the workers
-    /// of attached models is not theirs yet.
+    /// of attached models is not theirs yet. What is added to a point that is not there yet comes back some deliveries later;
+    /// by then the point is gone for good, as when its document is no longer in the source.
     ///
     /// # Errors
     /// [`UpsertError`]; parts may have been written, and writing all of it again is harmless.
-    pub async fn write(&self, vectors: &Vectors) -> Result<(Written, Vec<HandedOn>), UpsertError> {
+    pub async fn write(
+        &self,
+        vectors: &Vectors,
+        deliveries: i64,
+    ) -> Result<(Written, Vec<HandedOn>), UpsertError> {
         let mut written = Written::default();
         let mut handed = Vec::new();
         let stamp = self.stamp();
@@ -83,7 +88,9 @@ impl Upserter {
             let added = self.add(place, &additions).await?;
             written.points += added.written;
             written.superseded += added.superseded;
-            if added.early > 0 {
+            if deliveries >= GIVE_UP_DELIVERIES {
+                written.superseded += added.early;
+            } else if added.early > 0 {
                 early = Some(UpsertError::Early {
                     collection: place.0.clone(),
                     points: added.early,
