@@ -46,6 +46,34 @@ async fn an_attach_that_is_killed_anywhere_and_run_again_completes_it() -> anyho
 }
 
 #[tokio::test]
+async fn a_vector_that_is_detached_and_attached_again_forgets_the_run_that_was_killed()
+-> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.write_documents(20).await?;
+    scene.bed.drain().await?;
+    // Both ways to a vector that is made anew: a detach that has come to its end, and one that has not.
+    for point in [None, Some("detach-removed")] {
+        let attach = ["attach", "--model", &scene.second, "--as", NAME];
+        let more = ["--job-tokens", "1", "--lease", "1s"];
+        let attach = [&attach[..], &more].concat();
+        scene.killed_at("addition-saved", &attach).await?;
+        let detach = ["detach", "--vector", NAME, "--lease", "1s"];
+        match point {
+            Some(point) => scene.killed_at(point, &detach).await?,
+            None => drop(scene.indexer(&detach).await?),
+        }
+        let report = scene.attach(&more).await?;
+        let counts = (&report["points"], &report["existed"]);
+        assert_eq!(counts, (&40.into(), &false.into()), "{report}");
+        assert_eq!(report["duplicates"], 0, "{report}");
+        scene.drain_second().await?;
+        scene.assert_complete(40).await?;
+        scene.indexer(&detach).await?;
+    }
+    scene.bed.end().await
+}
+
+#[tokio::test]
 async fn a_worker_that_dies_before_it_acknowledges_hands_on_what_it_has_written()
 -> anyhow::Result<()> {
     let scene = Scene::impatient().await?;

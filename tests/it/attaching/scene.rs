@@ -1,10 +1,12 @@
 //! What the tests of attached vectors start from: servers with the tiny model, and two others that are made of it.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
 use contract::topology::{Lane, Task};
 use fixtures::install::cache_dir;
 use qdrant_client::qdrant::{Condition, CountPointsBuilder, Filter, RetrievedPoint};
+use rustix::process::Signal;
 use serde_json::Value;
 use tests::{Bed, cosine, flag, text, tiny_embed, tools};
 
@@ -79,6 +81,19 @@ impl Scene {
         Ok(serde_json::from_str(
             &self.indexer(&[&verb, more].concat()).await?,
         )?)
+    }
+
+    /// Runs the indexer, which dies at a failpoint.
+    pub(crate) async fn killed_at(&self, point: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = self.bed.stack.program("indexer");
+        command
+            .args(arguments)
+            .env("EBB_FAILPOINTS", format!("{point}=kill"));
+        command.env("EBB_COLLECTION", &self.bed.stack.collection);
+        let killed = command.output().await?;
+        let signal = killed.status.signal();
+        assert_eq!(signal, Some(Signal::KILL.as_raw()), "{point}: {killed:?}");
+        Ok(())
     }
 
     /// What the indexer says when it refuses.
