@@ -1,11 +1,15 @@
 //! Attached vectors in the life of an alias: rebuilds reuse and complete them, rollbacks say what is missing.
 
+use contract::job::Job;
+use contract::topology::{JOBS, Lane, Task};
 use qdrant_client::qdrant::DeletePointVectorsBuilder;
 use qdrant_client::qdrant::{Condition, Filter, VectorsSelector};
 use serde_json::{Value, json};
 
 use super::scene::{NAME, Scene};
-use crate::rebuild::{corpus, ended, qdrant, rebuild, serving, without_source, write};
+use crate::rebuild::{
+    corpus, ended, qdrant, rebuild, rebuild_with, serving, without_source, write,
+};
 
 /// A gate of a report.
 fn gate<'a>(report: &'a Value, name: &str) -> &'a str {
@@ -114,6 +118,39 @@ async fn a_rebuild_without_workers_of_the_attached_model_stops_and_goes_on_later
     for worker in [primary, attached] {
         assert!(worker.process.terminate().await?.success());
     }
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn what_is_missing_after_the_switch_is_published_for_the_alias() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.attach(&[]).await?;
+    let primary = scene.bed.stack.worker("primary", &[]).await?;
+    let second = ["--model", &scene.second];
+    let second = scene.bed.stack.worker("second", &second).await?;
+    let source = corpus(4);
+    rebuild(&scene.bed, &source, &[]).await?.done();
+    assert!(second.process.terminate().await?.success());
+    let before = serving(&scene.bed).await?;
+    let next = ["--run-id", "next"];
+    let killed = rebuild_with(&scene.bed, &source, &next, "rebuild-finishing=kill").await?;
+    assert!(!killed.status.success(), "{}", killed.log);
+    let after = serving(&scene.bed).await?;
+    assert_ne!(after, before);
+    for collection in [before, after] {
+        scene.lose(&collection, "d0").await?;
+    }
+    rebuild(&scene.bed, &source, &next).await?.done();
+    let [_, bulk] = Lane::of(Task::Embed, &NAME.parse()?);
+    let jobs = scene.bed.jetstream().get_stream(JOBS).await?;
+    let subject = bulk.subject();
+    let job = jobs.get_last_raw_message_by_subject(&subject).await?;
+    let Job::Attach(job) = Job::decode(&job.payload)? else {
+        anyhow::bail!("it is no attach job");
+    };
+    let alias = scene.bed.stack.collection.as_str();
+    assert_eq!((job.collection.as_str(), job.items.len()), (alias, 1));
+    assert!(primary.process.terminate().await?.success());
     scene.bed.end().await
 }
 
