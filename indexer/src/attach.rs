@@ -500,12 +500,12 @@ pub async fn detach(config: &DetachConfig) -> anyhow::Result<Detached> {
     let site = Site::open(&config.alias, &config.servers).await?;
     let bucket = Bucket::open(&site.jetstream).await?;
     let (alias, silence) = (&config.alias, config.lease);
-    let work = async |_: &Lock| site.detach(&config.vector).await;
+    let work = async |lock: &Lock| site.detach(&config.vector, lock).await;
     Lock::holding(&bucket, Purpose::Attach, alias, silence, work).await
 }
 
 impl Site<'_> {
-    async fn detach(&self, name: &VectorName) -> anyhow::Result<Detached> {
+    async fn detach(&self, name: &VectorName, lock: &Lock) -> anyhow::Result<Detached> {
         self.still_there().await?;
         let vectors = self.vectors().await?;
         let owner = vectors.owner(name.as_str());
@@ -529,6 +529,8 @@ impl Site<'_> {
             self.update(reserved).await?;
             failpoint::pass("detach-reserved");
         }
+        // Whoever has taken over may have attached it again.
+        lock.check()?;
         let removed = attachment::remove(&self.collection, name.as_str());
         let removed = self.qdrant.delete_vector_name(removed).await;
         removed.with_context(|| {
@@ -536,7 +538,9 @@ impl Site<'_> {
             format!("failed to remove vector `{name}` of `{collection}`")
         })?;
         failpoint::pass("detach-removed");
+        lock.check()?;
         let discarded = self.discard(name, &attached.model.name).await?;
+        lock.check()?;
         self.forget_runs(name).await?;
         Ok(Detached {
             alias: self.alias.clone(),

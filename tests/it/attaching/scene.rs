@@ -3,8 +3,9 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
-use contract::topology::{Lane, Task};
+use contract::topology::{JOBS, Lane, Task};
 use fixtures::install::cache_dir;
+use futures::TryStreamExt as _;
 use qdrant_client::qdrant::{Condition, CountPointsBuilder, Filter, RetrievedPoint};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -134,6 +135,15 @@ impl Scene {
         let status = worker.process.wait().await?;
         anyhow::ensure!(status.success(), "the worker ended with {status}");
         Ok(())
+    }
+
+    /// Jobs that wait on the bulk lane of the attached model.
+    pub(crate) async fn waiting(&self) -> anyhow::Result<u64> {
+        let [_, bulk] = Lane::of(Task::Embed, &NAME.parse()?);
+        let jobs = self.bed.jetstream().get_stream(JOBS).await?;
+        let subjects = jobs.info_with_subjects(bulk.subject()).await?;
+        let counts: Vec<(String, usize)> = subjects.try_collect().await?;
+        Ok(counts.iter().map(|(_, count)| *count as u64).sum())
     }
 
     /// Points that lack the attached vector, tombstones left out.
