@@ -231,6 +231,21 @@ impl<'a> Site<'a> {
         })
     }
 
+    /// Key of what is recorded of runs for a vector.
+    fn record_key(&self, name: &VectorName) -> String {
+        format!("attach.{}/{name}", self.alias)
+    }
+
+    /// Removes what is recorded of runs for a vector.
+    async fn forget_runs(&self, name: &VectorName) -> anyhow::Result<()> {
+        let (bucket, key) = (Bucket::open(&self.jetstream).await?, self.record_key(name));
+        let Some(found) = bucket.find::<Record>(&key).await? else {
+            return Ok(());
+        };
+        let removed = bucket.remove(&found).await;
+        removed.with_context(|| format!("failed to remove the record `{key}`; run it again"))
+    }
+
     /// The alias may have been moved by a rebuild between the first look and the lease.
     async fn still_there(&self) -> anyhow::Result<()> {
         let found = alias::target(&self.qdrant, self.alias).await?;
@@ -351,10 +366,7 @@ impl Attaching<'_> {
         self.site.still_there().await?;
         self.refuse().await?;
         let existed = self.make(lock).await?;
-        let (key, alias) = (
-            format!("attach.{}/{}", self.site.alias, self.name),
-            self.site.alias,
-        );
+        let (key, alias) = (self.site.record_key(&self.name), self.site.alias);
         if self.is_waited_for(&key).await? {
             return Ok(self.attachment(existed, true, Counts::default()));
         }
@@ -402,6 +414,9 @@ impl Attaching<'_> {
         }
         failpoint::pass("attach-created");
         lock.check()?;
+        // No point has the vector. A run for an earlier one of its name would be gone on with from its cursor, and what
+        // lies before that would never be published.
+        site.forget_runs(&self.name).await?;
         let vectors = site.vectors().await?;
         site.update(attachment::list(collection, &vectors, vector))
             .await?;
@@ -485,12 +500,12 @@ pub async fn detach(config: &DetachConfig) -> anyhow::Result<Detached> {
     let site = Site::open(&config.alias, &config.servers).await?;
     let bucket = Bucket::open(&site.jetstream).await?;
     let (alias, silence) = (&config.alias, config.lease);
-    let work = async |_: &Lock| site.detach(&config.vector).await;
+    let work = async |lock: &Lock| site.detach(&config.vector, lock).await;
     Lock::holding(&bucket, Purpose::Attach, alias, silence, work).await
 }
 
 impl Site<'_> {
-    async fn detach(&self, name: &VectorName) -> anyhow::Result<Detached> {
+    async fn detach(&self, name: &VectorName, lock: &Lock) -> anyhow::Result<Detached> {
         self.still_there().await?;
         let vectors = self.vectors().await?;
         let owner = vectors.owner(name.as_str());
@@ -514,6 +529,8 @@ impl Site<'_> {
             self.update(reserved).await?;
             failpoint::pass("detach-reserved");
         }
+        // Whoever has taken over may have attached it again.
+        lock.check()?;
         let removed = attachment::remove(&self.collection, name.as_str());
         let removed = self.qdrant.delete_vector_name(removed).await;
         removed.with_context(|| {
@@ -521,11 +538,15 @@ impl Site<'_> {
             format!("failed to remove vector `{name}` of `{collection}`")
         })?;
         failpoint::pass("detach-removed");
+        lock.check()?;
+        let discarded = self.discard(name, &attached.model.name).await?;
+        lock.check()?;
+        self.forget_runs(name).await?;
         Ok(Detached {
             alias: self.alias.clone(),
             collection: self.collection.clone(),
             vector: name.clone(),
-            discarded: self.discard(name, &attached.model.name).await?,
+            discarded,
         })
     }
 

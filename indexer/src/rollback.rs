@@ -1,7 +1,8 @@
 //! Rollback: points an alias to the generation before, at once, and takes along what was written since.
 //!
 //! The generation before has everything up to the switch. What live writes have brought since lies in the one that is
-//! left; it is carried over after the alias has moved, as a rebuild does it in the other direction.
+//! left; it is carried over after the alias has moved, as a rebuild does it in the other direction. Attached vectors that
+//! points lack then are filled in.
 //!
 //! The record of the run that is rolled back says so before the alias moves, so that whoever comes later ends
 //! what was begun: a rollback that is run again goes on with the first, and goes no generation further back.
@@ -22,9 +23,7 @@ use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::additions::fill::Fill;
 use crate::config::{Servers, failpoint_fault};
-use crate::generation::carry_over::carrier;
 use crate::generation::collection::{documents, look_up};
 use crate::generation::lock::{Lock, Purpose, silence_fault, skew_fault};
 use crate::generation::move_alias::{Move, next_time};
@@ -152,11 +151,15 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let (bucket, silence) = (context.runs.bucket(), config.lease);
     let begin = async |lock: &Lock| begin(context, lock).await;
     let moved = Lock::holding(bucket, Purpose::Change, &config.alias, silence, begin);
-    let (stored, resumed) = moved.await?;
+    let Begun {
+        stored,
+        resumed,
+        not_attached,
+    } = moved.await?;
     let mut report = rolled_back(stored.record.clone(), resumed, false);
-    let run = carrier(&stored.record.run);
-    let carried = context.end_rollback(stored).await;
-    let carried = carried.with_context(|| {
+    report.not_attached = not_attached;
+    let ended = context.end_rollback(stored).await;
+    let ended = ended.with_context(|| {
         format!(
             "alias `{}` points to `{}`, but not all was carried over from `{}`; run it again to go on",
             report.alias, report.to, report.from
@@ -168,41 +171,27 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
         "alias `{}` points to `{serves}` again",
         report.alias
     );
-    report.not_attached = reserve_lost(context, &report).await?;
-    let fill = Fill {
-        context,
-        from: Some(context.points(&report.from)),
-        to: context.points(&report.to),
-        run: &run,
-        addressed: context.alias,
-    };
-    report.attaching = fill
-        .all()
-        .await?
-        .values()
-        .map(|filled| filled.published)
-        .sum();
+    let carried = ended.carried;
     (report.carried, report.left) = (carried.carried, carried.left);
-    report.embedded = carried.published;
+    (report.embedded, report.attaching) = (carried.published, ended.attaching);
     Ok(report)
 }
 
 /// The attached vectors that the collection does not have. Their names are reserved there, so that workers of their models
-/// which still have jobs find nothing to do, and refuse nothing.
-async fn reserve_lost(
-    context: AliasContext<'_>,
-    report: &RolledBack,
-) -> anyhow::Result<Vec<String>> {
-    let from = context.points(&report.from).schema().await?.vectors;
+/// which still have jobs find nothing to do, and refuse nothing. That is before the alias moves: a worker that starts when it
+/// has moved would know nothing of them.
+async fn reserve_lost(context: AliasContext<'_>, run: &RunRecord) -> anyhow::Result<Vec<String>> {
+    let (from, serving) = (context.points(&run.generation), &run.serving);
+    let from = from.schema().await?.vectors;
     let mut lost = Vec::new();
     for vector in from.others() {
-        let to = context.points(&report.to).schema().await?.vectors;
+        let to = context.points(serving).schema().await?.vectors;
         if vector.attached().is_none() || to.attached_as(&vector.name).is_some() {
             continue;
         }
         lost.push(vector.name.clone());
         if to.owner(&vector.name).is_none() {
-            let request = attachment::reserve(&report.to, &to, vector);
+            let request = attachment::reserve(serving, &to, vector);
             let reserved = context.qdrant.update_collection(request).await;
             reserved.with_context(|| format!("failed to reserve vector `{}`", vector.name))?;
         }
@@ -265,13 +254,25 @@ async fn is_worth_it(context: AliasContext<'_>, run: &RunRecord) -> anyhow::Resu
     Ok(())
 }
 
-/// Records the move, then points the alias back. Done already where an earlier rollback came so far.
-async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<(StoredRun, bool)> {
+/// A rollback that has moved the alias.
+struct Begun {
+    stored: StoredRun,
+    /// Whether an earlier one had moved it.
+    resumed: bool,
+    not_attached: Vec<String>,
+}
+
+/// Records the move, reserves what would be unknown after it, then points the alias back. Done already where an earlier rollback came so far.
+async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<Begun> {
     let (runs, alias) = (context.runs, context.alias);
     let (mut stored, resumed) = found(context).await?;
     if resumed {
         note(&format!("ending the rollback of run {}", stored.record.run));
-        return Ok((stored, true));
+        return Ok(Begun {
+            not_attached: reserve_lost(context, &stored.record).await?,
+            stored,
+            resumed,
+        });
     }
     let records = void_others(runs, &stored.record).await?;
     let record = &mut stored.record;
@@ -284,6 +285,7 @@ async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<(Stored
         record.failed = Some(format!("alias `{alias}` was rolled back"));
     }
     runs.save(&mut stored).await?;
+    let not_attached = reserve_lost(context, &stored.record).await?;
     let step = Move {
         context,
         lock,
@@ -291,7 +293,11 @@ async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<(Stored
         failpoints: ["rollback-before-switch", "rollback-after-switch"],
     };
     step.perform(&stored).await?;
-    Ok((stored, false))
+    Ok(Begun {
+        stored,
+        resumed,
+        not_attached,
+    })
 }
 
 /// Takes back the recorded moves of runs that have not moved the alias: their processes are dead, or find it when they wake.

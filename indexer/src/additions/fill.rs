@@ -200,7 +200,7 @@ impl Filling<'_> {
         Ok(vector.map(|vector| (digest, vector)))
     }
 
-    /// Writes what is known, on condition of the version that was read.
+    /// Writes what is known, on condition of the version and the text that were read.
     async fn copy(
         &self,
         page: &[RetrievedPoint],
@@ -211,6 +211,7 @@ impl Filling<'_> {
             Some(Addition {
                 point: id,
                 version: Some(number(point, field::VERSION)).filter(|version| *version > 0),
+                digest: text(point, field::DIGEST).and_then(|digest| digest.parse().ok()),
                 head: None,
                 made: Made::Vector {
                     name: self.attached.name.to_owned(),

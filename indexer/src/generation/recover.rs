@@ -1,6 +1,7 @@
 //! Recover: moves of an alias that somebody has begun and not ended are ended before anything else is done with it.
 
 use contract::names::CollectionName;
+use runtime::failpoint;
 
 use super::AliasContext;
 use super::carry_over::carrier;
@@ -8,7 +9,16 @@ use super::catch_up::Scan;
 use super::lock::{Lock, Purpose};
 use super::move_alias::records;
 use super::record::{RunRecord, StoredRun};
+use crate::additions::fill::Fill;
 use crate::progress::note;
+
+/// What the end of a rollback has done.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub carried: Scan,
+    /// Points that were published for the workers of attached models.
+    pub attaching: u64,
+}
 
 /// What is to be done about a rollback that is not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +57,7 @@ impl AliasContext<'_> {
                 Rest::Void => self.void_rollback(stored).await?,
                 Rest::CarryOver => {
                     note(&format!("ending the rollback of run {run}"));
-                    let left = self.end_rollback(stored.clone()).await?.left;
+                    let left = self.end_rollback(stored.clone()).await?.carried.left;
                     if left > 0 {
                         let carrier = carrier(run);
                         tracing::error!(
@@ -68,11 +78,25 @@ impl AliasContext<'_> {
         Ok(())
     }
 
-    /// Carries over what a rollback that has moved the alias has left, and records that it is finished.
-    pub async fn end_rollback(&self, stored: StoredRun) -> anyhow::Result<Scan> {
-        let scan = self.carry_backwards(&stored.record).await?;
+    /// Carries over what a rollback that has moved the alias has left, fills in the attached vectors that points lack by
+    /// then, and records that it is finished: last, so that whoever comes after a crash does what is left.
+    pub async fn end_rollback(&self, stored: StoredRun) -> anyhow::Result<Ended> {
+        let run = &stored.record;
+        let carried = self.carry_backwards(run).await?;
+        let fill = Fill {
+            context: *self,
+            from: Some(self.points(&run.generation)),
+            to: self.points(&run.serving),
+            run: &carrier(&run.run),
+            addressed: self.alias,
+        };
+        let filled = fill.all().await?;
+        failpoint::pass("rollback-filled");
         self.record_end(stored).await?;
-        Ok(scan)
+        Ok(Ended {
+            carried,
+            attaching: filled.values().map(|filled| filled.published).sum(),
+        })
     }
 
     async fn record_end(&self, mut stored: StoredRun) -> anyhow::Result<()> {

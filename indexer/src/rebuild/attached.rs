@@ -6,7 +6,7 @@
 
 use anyhow::Context as _;
 use contract::field;
-use contract::names::ModelName;
+use contract::names::{CollectionName, ModelName};
 use points::attachment;
 use points::guard::tombstones;
 use points::vectors::{CollectionVectors, OtherVector};
@@ -56,7 +56,8 @@ impl Rebuild<'_> {
             return Ok(());
         }
         self.await_attached(&models).await?;
-        self.fill().await?;
+        let generation = self.record().generation.clone();
+        self.fill(&generation).await?;
         failpoint::pass("rebuild-attaching");
         self.await_attached(&models).await?;
         for (name, filled) in self.filled.clone() {
@@ -66,15 +67,16 @@ impl Rebuild<'_> {
         Ok(())
     }
 
-    /// Fills in what points of the generation lack.
-    pub async fn fill(&mut self) -> anyhow::Result<()> {
+    /// Fills in what points of the generation lack, by jobs that name `addressed`: the generation, or the alias once that has
+    /// moved there. Jobs that name the alias follow it to the next generation, and those that name this one do not.
+    pub async fn fill(&mut self, addressed: &CollectionName) -> anyhow::Result<()> {
         let record = self.record();
         let fill = Fill {
             context: self.context,
             from: (!self.config.full).then_some(self.serving()),
             to: self.target(),
             run: &record.run,
-            addressed: &record.generation,
+            addressed,
         };
         let found = fill.all().await?;
         for (name, found) in found {

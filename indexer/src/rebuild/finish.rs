@@ -23,7 +23,7 @@ impl Rebuild<'_> {
         let sum = until_clean(&serving, &alias, async || self.catch_up_once().await).await?;
         self.still_switched().await?;
         // What live writes have brought may lack vectors whose jobs went to the previous generation.
-        self.fill().await?;
+        self.fill(&alias).await?;
         self.retire().await?;
         Ok(report_of(Phase::Done, sum))
     }

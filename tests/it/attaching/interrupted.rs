@@ -2,9 +2,12 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
+use contract::topology::RUNS;
+use fixtures::wait::until;
 use rustix::process::Signal;
+use tests::LIMIT;
 
-use super::scene::{NAME, Scene};
+use super::scene::{NAME, Scene, attached};
 
 #[tokio::test]
 async fn an_attach_that_is_killed_anywhere_and_run_again_completes_it() -> anyhow::Result<()> {
@@ -42,6 +45,75 @@ async fn an_attach_that_is_killed_anywhere_and_run_again_completes_it() -> anyho
     assert!(count("duplicates") > 0, "it begins where it was: {report}");
     scene.drain_second().await?;
     scene.assert_complete(85).await?;
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_detach_that_loses_its_lease_removes_nothing_more() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.write_documents(2).await?;
+    scene.bed.drain().await?;
+    let bucket = scene.bed.jetstream().get_key_value(RUNS).await?;
+    let lease = format!("lease.rebuild.{}", scene.bed.stack.collection);
+    let has_vectors = async || -> anyhow::Result<bool> {
+        let points = scene.bed.points().await?;
+        Ok(points.values().any(|point| attached(point).is_some()))
+    };
+    for (point, is_kept) in [("detach-reserved", true), ("detach-removed", false)] {
+        scene.attach(&[]).await?;
+        scene.drain_second().await?;
+        scene.bed.publish_document(point, 1, &["a text"]).await?;
+        scene.bed.drain().await?;
+        let mut detach = scene.bed.stack.program("indexer");
+        detach.args(["detach", "--vector", NAME, "--lease", "1s"]);
+        detach.env("EBB_COLLECTION", &scene.bed.stack.collection);
+        detach.env("EBB_FAILPOINTS", format!("{point}=stall:4000"));
+        let detach = detach.kill_on_drop(true).output();
+        let lost = async || -> anyhow::Result<()> {
+            until("the detach", LIMIT, async || {
+                let reserved = super::listed(&scene, "ebb_reserved_vectors").await?;
+                let is_there = !reserved.is_empty() && has_vectors().await? == is_kept;
+                Ok(is_there.then_some(()))
+            })
+            .await?;
+            Ok(bucket.purge(&lease).await?)
+        };
+        let (detached, lost) = tokio::join!(detach, lost());
+        let (detached, ()) = (detached?, lost?);
+        let said = String::from_utf8_lossy(&detached.stderr);
+        assert!(!detached.status.success(), "{point}: {said}");
+        assert!(said.contains("lost the lease"), "{point}: {said}");
+        assert_eq!(has_vectors().await?, is_kept, "{point}");
+        assert_eq!(scene.waiting().await?, 1, "{point}");
+    }
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_vector_that_is_detached_and_attached_again_forgets_the_run_that_was_killed()
+-> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.write_documents(20).await?;
+    scene.bed.drain().await?;
+    // Both ways to a vector that is made anew: a detach that has come to its end, and one that has not.
+    for point in [None, Some("detach-removed")] {
+        let attach = ["attach", "--model", &scene.second, "--as", NAME];
+        let more = ["--job-tokens", "1", "--lease", "1s"];
+        let attach = [&attach[..], &more].concat();
+        scene.killed_at("addition-saved", &attach).await?;
+        let detach = ["detach", "--vector", NAME, "--lease", "1s"];
+        match point {
+            Some(point) => scene.killed_at(point, &detach).await?,
+            None => drop(scene.indexer(&detach).await?),
+        }
+        let report = scene.attach(&more).await?;
+        let counts = (&report["points"], &report["existed"]);
+        assert_eq!(counts, (&40.into(), &false.into()), "{report}");
+        assert_eq!(report["duplicates"], 0, "{report}");
+        scene.drain_second().await?;
+        scene.assert_complete(40).await?;
+        scene.indexer(&detach).await?;
+    }
     scene.bed.end().await
 }
 

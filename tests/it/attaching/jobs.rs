@@ -26,10 +26,12 @@ async fn a_job_of_another_version_writes_nothing_and_one_that_is_early_comes_bac
     })
     .await?;
     let head = point("d", 0);
-    // Older, of a chunk that a newer version does not have, and of a document that nobody knows.
+    // Older, of another text of the same version, of a chunk that a newer version does not have, and of a document that nobody
+    // knows.
     scene
         .publish_attach(&json!([
             { "point": head, "head": head, "version": 4, "text": "older" },
+            { "point": head, "head": head, "version": 5, "text": "what it was before" },
             { "point": point("d", 7), "head": head, "version": 4, "text": "gone" },
             { "point": point("unknown", 0), "text": "nothing is expected to come" },
         ]))

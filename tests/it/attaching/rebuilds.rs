@@ -1,11 +1,15 @@
 //! Attached vectors in the life of an alias: rebuilds reuse and complete them, rollbacks say what is missing.
 
+use contract::job::Job;
+use contract::topology::{JOBS, Lane, Task};
 use qdrant_client::qdrant::DeletePointVectorsBuilder;
-use qdrant_client::qdrant::{Filter, VectorsSelector};
+use qdrant_client::qdrant::{Condition, Filter, VectorsSelector};
 use serde_json::{Value, json};
 
 use super::scene::{NAME, Scene};
-use crate::rebuild::{corpus, ended, qdrant, rebuild, serving, without_source, write};
+use crate::rebuild::{
+    corpus, ended, qdrant, rebuild, rebuild_with, serving, without_source, write,
+};
 
 /// A gate of a report.
 fn gate<'a>(report: &'a Value, name: &str) -> &'a str {
@@ -17,6 +21,21 @@ fn gate<'a>(report: &'a Value, name: &str) -> &'a str {
 }
 
 impl Scene {
+    /// A document of a collection loses its attached vector.
+    async fn lose(&self, collection: &str, document: &str) -> anyhow::Result<()> {
+        let lose = DeletePointVectorsBuilder::new(collection)
+            .points_selector(Filter::must([Condition::matches(
+                "doc_id",
+                document.to_owned(),
+            )]))
+            .vectors(VectorsSelector {
+                names: vec![NAME.to_owned()],
+            });
+        let client = qdrant(&self.bed)?;
+        client.delete_vectors(lose.wait(true)).await?;
+        Ok(())
+    }
+
     /// Points of what serves, whatever the alias points to.
     async fn count(&self) -> anyhow::Result<u64> {
         Ok(self.bed.points().await?.len() as u64)
@@ -57,16 +76,8 @@ async fn a_rebuild_reuses_attached_vectors_and_computes_only_the_missing_ones() 
     let mut other = corpus(31);
     let (id, text) = other.pop_last().expect("a corpus has documents");
     source.insert(id, text);
-    let client = qdrant(&scene.bed)?;
-    let lose = DeletePointVectorsBuilder::new(serving(&scene.bed).await?)
-        .points_selector(Filter::must([qdrant_client::qdrant::Condition::matches(
-            "doc_id",
-            source.keys().next().cloned().unwrap_or_default(),
-        )]))
-        .vectors(VectorsSelector {
-            names: vec![NAME.to_owned()],
-        });
-    client.delete_vectors(lose.wait(true)).await?;
+    let first = source.keys().next().cloned().unwrap_or_default();
+    scene.lose(&serving(&scene.bed).await?, &first).await?;
     let attached = scene.bed.stack.worker("second", &second).await?;
     let report = rebuild(&scene.bed, &source, &["--run-id", "changed"]).await?;
     report.done();
@@ -107,6 +118,39 @@ async fn a_rebuild_without_workers_of_the_attached_model_stops_and_goes_on_later
     for worker in [primary, attached] {
         assert!(worker.process.terminate().await?.success());
     }
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn what_is_missing_after_the_switch_is_published_for_the_alias() -> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.attach(&[]).await?;
+    let primary = scene.bed.stack.worker("primary", &[]).await?;
+    let second = ["--model", &scene.second];
+    let second = scene.bed.stack.worker("second", &second).await?;
+    let source = corpus(4);
+    rebuild(&scene.bed, &source, &[]).await?.done();
+    assert!(second.process.terminate().await?.success());
+    let before = serving(&scene.bed).await?;
+    let next = ["--run-id", "next"];
+    let killed = rebuild_with(&scene.bed, &source, &next, "rebuild-finishing=kill").await?;
+    assert!(!killed.status.success(), "{}", killed.log);
+    let after = serving(&scene.bed).await?;
+    assert_ne!(after, before);
+    for collection in [before, after] {
+        scene.lose(&collection, "d0").await?;
+    }
+    rebuild(&scene.bed, &source, &next).await?.done();
+    let [_, bulk] = Lane::of(Task::Embed, &NAME.parse()?);
+    let jobs = scene.bed.jetstream().get_stream(JOBS).await?;
+    let subject = bulk.subject();
+    let job = jobs.get_last_raw_message_by_subject(&subject).await?;
+    let Job::Attach(job) = Job::decode(&job.payload)? else {
+        anyhow::bail!("it is no attach job");
+    };
+    let alias = scene.bed.stack.collection.as_str();
+    assert_eq!((job.collection.as_str(), job.items.len()), (alias, 1));
+    assert!(primary.process.terminate().await?.success());
     scene.bed.end().await
 }
 
@@ -177,6 +221,48 @@ async fn a_rollback_to_a_generation_without_the_vector_says_so() -> anyhow::Resu
     scene.bed.drained().await?;
     scene.drain_second().await?;
     assert!(scene.bed.dead_letters().await?.is_empty());
+    assert!(primary.process.terminate().await?.success());
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_rollback_that_died_leaves_no_vector_unknown_and_whoever_ends_it_fills_in_what_is_missing()
+-> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.attach(&[]).await?;
+    let primary = scene.bed.stack.worker("primary", &[]).await?;
+    let second = ["--model", &scene.second];
+    let second = scene.bed.stack.worker("second", &second).await?;
+    let source = corpus(4);
+    rebuild(&scene.bed, &source, &[]).await?.done();
+    let before = serving(&scene.bed).await?;
+    let next = ["--run-id", "next"];
+    rebuild(&scene.bed, &source, &next).await?.done();
+    assert!(second.process.terminate().await?.success());
+    scene
+        .indexer(&["provision", "--lanes", "--model", &scene.third])
+        .await?;
+    scene
+        .indexer(&["attach", "--model", &scene.third, "--as", "other"])
+        .await?;
+
+    let rollback = ["rollback", "--lease", "2s", "--clock-skew", "0s"];
+    scene.killed_at("rollback-after-switch", &rollback).await?;
+    assert_eq!(serving(&scene.bed).await?, before);
+    let reserved = super::listed(&scene, "ebb_reserved_vectors").await?;
+    let names: Vec<_> = reserved.iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["other"]);
+
+    // What is not recorded as finished is ended by whoever comes next, a rollback or a sync.
+    scene.lose(&before, "d0").await?;
+    scene.killed_at("rollback-filled", &rollback).await?;
+    assert_eq!(scene.lacking().await?, 0);
+    scene.lose(&before, "d0").await?;
+    let synced = crate::sync::sync(&scene.bed, &source, &[]).await?;
+    synced.done();
+    assert!(synced.log.contains("ending the rollback"), "{}", synced.log);
+    assert_eq!(serving(&scene.bed).await?, before);
+    assert_eq!(scene.lacking().await?, 0);
     assert!(primary.process.terminate().await?.success());
     scene.bed.end().await
 }

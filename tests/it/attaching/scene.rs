@@ -1,10 +1,13 @@
 //! What the tests of attached vectors start from: servers with the tiny model, and two others that are made of it.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
-use contract::topology::{Lane, Task};
+use contract::topology::{JOBS, Lane, Task};
 use fixtures::install::cache_dir;
+use futures::TryStreamExt as _;
 use qdrant_client::qdrant::{Condition, CountPointsBuilder, Filter, RetrievedPoint};
+use rustix::process::Signal;
 use serde_json::Value;
 use tests::{Bed, cosine, flag, text, tiny_embed, tools};
 
@@ -81,6 +84,19 @@ impl Scene {
         )?)
     }
 
+    /// Runs the indexer, which dies at a failpoint.
+    pub(crate) async fn killed_at(&self, point: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = self.bed.stack.program("indexer");
+        command
+            .args(arguments)
+            .env("EBB_FAILPOINTS", format!("{point}=kill"));
+        command.env("EBB_COLLECTION", &self.bed.stack.collection);
+        let killed = command.output().await?;
+        let signal = killed.status.signal();
+        assert_eq!(signal, Some(Signal::KILL.as_raw()), "{point}: {killed:?}");
+        Ok(())
+    }
+
     /// What the indexer says when it refuses.
     pub(crate) async fn refused(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = self.bed.stack.program("indexer");
@@ -119,6 +135,15 @@ impl Scene {
         let status = worker.process.wait().await?;
         anyhow::ensure!(status.success(), "the worker ended with {status}");
         Ok(())
+    }
+
+    /// Jobs that wait on the bulk lane of the attached model.
+    pub(crate) async fn waiting(&self) -> anyhow::Result<u64> {
+        let [_, bulk] = Lane::of(Task::Embed, &NAME.parse()?);
+        let jobs = self.bed.jetstream().get_stream(JOBS).await?;
+        let subjects = jobs.info_with_subjects(bulk.subject()).await?;
+        let counts: Vec<(String, usize)> = subjects.try_collect().await?;
+        Ok(counts.iter().map(|(_, count)| *count as u64).sum())
     }
 
     /// Points that lack the attached vector, tombstones left out.

@@ -246,8 +246,8 @@ pub struct Item {
     /// point that is not there, or deleted, takes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<String>,
-    /// Version of the document that the text is from: a point of any other version does not take the score or the vector.
-    /// Left out, whatever the point has by then takes it.
+    /// Version of the document that the text is from: a point of any other version does not take the score or the vector,
+    /// and one of this version with another text does not take the vector. Left out, whatever the point has by then takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// Id of the point that is the head of its document, chunk 0. Where the point of an attach job is not there, it tells

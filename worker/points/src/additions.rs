@@ -1,7 +1,8 @@
 //! Additions: what models make of points that are there, scores and attached vectors, written beside their documents.
 //!
 //! An addition goes to its point only while that has the version that was read, and touches nothing else of it. A point of
-//! a newer version, or a tombstone, has superseded it. The point of a vector may also not be there *yet*, where its job has
+//! a newer version, or a tombstone, has superseded it; so has the same version with another text, where a publisher has used
+//! that version twice. The point of a vector may also not be there *yet*, where its job has
 //! overtaken what it is about: the head of the document tells that apart, and whoever has the job gives it back for a
 //! while.
 //!
@@ -10,6 +11,7 @@
 
 use std::collections::HashMap;
 
+use contract::digest::Digest;
 use contract::field;
 use contract::score::ScoreField;
 use qdrant_client::qdrant::points_update_operation::{Operation, SetPayload, UpdateVectors};
@@ -20,7 +22,7 @@ use runtime::failpoint;
 
 use crate::Points;
 use crate::guard::{Guard, tombstones};
-use crate::payload::{is_deleted, number};
+use crate::payload::{is_deleted, number, text};
 use crate::refusal::Refusal;
 use crate::replicas::Replicas;
 use crate::store::{PointsError, Store, selector};
@@ -39,6 +41,9 @@ pub struct Addition<'a> {
     pub point: &'a str,
     /// Version that was read; `None` where whatever the point has takes it.
     pub version: Option<u64>,
+    /// Digest of the text that was read; `None` where whatever text the point has takes it. A point without a digest takes
+    /// it, and a score is not asked for its text.
+    pub digest: Option<Digest>,
     /// Id of the point that is the head of the document, where something may come later.
     pub head: Option<&'a str>,
     /// What is written.
@@ -81,6 +86,13 @@ enum Standing {
     Due,
     Superseded,
     Early,
+}
+
+/// What a point that is there says of the write that it is from.
+#[derive(Clone, Debug)]
+struct Found {
+    guard: Guard,
+    digest: Option<String>,
 }
 
 impl<S: Store> Points<'_, S> {
@@ -140,12 +152,12 @@ impl<S: Store> Points<'_, S> {
     /// How the point of each addition stands. Those of scores are not looked at.
     async fn standings(self, part: &[Addition<'_>]) -> Result<Vec<Standing>, PointsError> {
         let looked_at = part.iter().filter(|it| it.is_looked_at());
-        let there = self.guards(looked_at.map(|it| it.point)).await?;
+        let there = self.found(looked_at.map(|it| it.point)).await?;
         let unclear = part.iter().filter(|it| {
             let found = there.get(&point_id(it.point));
             it.is_looked_at() && it.standing(found, None) == Standing::Early
         });
-        let heads = self.guards(unclear.filter_map(|it| it.head)).await?;
+        let heads = self.found(unclear.filter_map(|it| it.head)).await?;
         let standing = |it: &Addition<'_>| {
             if !it.is_looked_at() {
                 return Standing::Due;
@@ -156,21 +168,24 @@ impl<S: Store> Points<'_, S> {
         Ok(part.iter().map(standing).collect())
     }
 
-    /// What could have written these points, of those that are there.
-    async fn guards(
+    /// What has written these points, of those that are there.
+    async fn found(
         self,
         ids: impl Iterator<Item = &str>,
-    ) -> Result<HashMap<PointId, Guard>, PointsError> {
-        let fields = [field::VERSION, field::DELETED];
+    ) -> Result<HashMap<PointId, Found>, PointsError> {
+        let fields = [field::VERSION, field::DELETED, field::DIGEST];
         let points = self.get(ids.map(point_id), &fields, false).await?;
-        let guard = |point: RetrievedPoint| {
-            let guard = Guard {
-                version: number(&point, field::VERSION),
-                deletes: is_deleted(&point),
+        let found = |point: RetrievedPoint| {
+            let found = Found {
+                guard: Guard {
+                    version: number(&point, field::VERSION),
+                    deletes: is_deleted(&point),
+                },
+                digest: text(&point, field::DIGEST),
             };
-            Some((point.id?, guard))
+            Some((point.id?, found))
         };
-        Ok(points.into_iter().filter_map(guard).collect())
+        Ok(points.into_iter().filter_map(found).collect())
     }
 }
 
@@ -180,21 +195,42 @@ impl Addition<'_> {
     }
 
     /// How it stands to its point and the head of its document, where they are there.
-    fn standing(&self, there: Option<&Guard>, head: Option<&Guard>) -> Standing {
+    fn standing(&self, there: Option<&Found>, head: Option<&Found>) -> Standing {
         let wanted = self.version.map(|version| Guard {
             version,
             deletes: false,
         });
+        let is_newer = |it: &Found| wanted.is_some_and(|wanted| it.guard > wanted);
         match (there, wanted) {
-            (Some(found), _) if found.deletes && wanted.is_none() => Standing::Superseded,
-            (Some(_), None) => Standing::Due,
+            (Some(found), None) if found.guard.deletes => Standing::Superseded,
             (Some(_), Some(_)) if failpoint::skips("addition-guard") => Standing::Due,
-            (Some(found), Some(wanted)) if *found == wanted => Standing::Due,
-            (Some(found), Some(wanted)) if *found > wanted => Standing::Superseded,
-            (_, Some(wanted)) if head.is_some_and(|head| *head > wanted) => Standing::Superseded,
+            (Some(found), wanted) if wanted.is_none_or(|wanted| wanted == found.guard) => {
+                match self.is_of_text_of(found) {
+                    true => Standing::Due,
+                    false => Standing::Superseded,
+                }
+            }
+            (Some(found), _) if is_newer(found) => Standing::Superseded,
+            _ if head.is_some_and(is_newer) => Standing::Superseded,
             (None, _) if self.head.is_none() => Standing::Superseded,
             (Some(_) | None, _) => Standing::Early,
         }
+    }
+
+    /// Whether it was made of the text that the point has, as far as both are known.
+    fn is_of_text_of(&self, found: &Found) -> bool {
+        let both = self.digest.as_ref().zip(found.digest.as_ref());
+        both.is_none_or(|(ours, theirs)| ours.as_str() == theirs)
+    }
+
+    /// The text that its point must have, as one of the conditions of a request of which one must hold for each point.
+    fn text(&self) -> Option<Condition> {
+        let digest = self.digest.as_ref()?;
+        let text = Filter::must([
+            Condition::has_id([point_id(self.point)]),
+            Condition::matches(field::DIGEST, digest.to_string()),
+        ]);
+        Some(Condition::from(text))
     }
 
     /// The versions that it may be written to.
@@ -234,10 +270,11 @@ fn first_request(additions: &[Addition<'_>], most: usize) -> usize {
     additions.iter().take(most).take_while(fits).count().max(1)
 }
 
-/// Vectors of one name and one version are one operation; so is each score.
+/// Vectors of one name and one version are one operation; so is each score. Those whose text does not matter travel apart
+/// from the others, whose operation names the text of each point.
 fn operations(additions: &[&Addition<'_>]) -> Vec<Operation> {
     let mut operations: Vec<Operation> = Vec::new();
-    let mut last: Option<(&str, Option<u64>)> = None;
+    let mut last: Option<(&str, Option<u64>, bool)> = None;
     for addition in additions {
         match &addition.made {
             Made::Score { field, value } => {
@@ -253,14 +290,19 @@ fn operations(additions: &[&Addition<'_>]) -> Vec<Operation> {
                             .into(),
                     ),
                 };
-                let group = (name.as_str(), addition.version);
+                let text = addition
+                    .text()
+                    .filter(|_| !failpoint::skips("addition-guard"));
+                let group = (name.as_str(), addition.version, text.is_some());
                 match operations.last_mut() {
                     Some(Operation::UpdateVectors(update)) if last == Some(group) => {
                         update.points.push(point);
+                        let filter = update.update_filter.get_or_insert_default();
+                        filter.should.extend(text);
                     }
                     _ => operations.push(Operation::UpdateVectors(UpdateVectors {
                         points: vec![point],
-                        update_filter: Some(guarded(addition.versions())),
+                        update_filter: Some(guarded_with(addition.versions(), text)),
                         ..UpdateVectors::default()
                     })),
                 }
@@ -283,6 +325,15 @@ fn set_field(addition: &Addition<'_>, field: &ScoreField, value: &serde_json::Va
         key: above.map(str::to_owned),
         ..SetPayload::default()
     })
+}
+
+/// As [`guarded`]; and where a text is asked for, points have it or no digest of any.
+fn guarded_with(must: Vec<Condition>, text: Option<Condition>) -> Filter {
+    let unknown = text.is_some().then(|| Condition::is_empty(field::DIGEST));
+    Filter {
+        should: unknown.into_iter().chain(text).collect(),
+        ..guarded(must)
+    }
 }
 
 fn guarded(must: Vec<Condition>) -> Filter {
@@ -312,6 +363,7 @@ mod tests {
         let addition = Addition {
             point: "7",
             version,
+            digest: None,
             head: None,
             made: Made::Score {
                 field: field.parse().unwrap(),
@@ -328,11 +380,19 @@ mod tests {
         Addition {
             point,
             version,
+            digest: None,
             head: Some("1"),
             made: Made::Vector {
                 name: "other".to_owned(),
                 vector: vec![1.0].into(),
             },
+        }
+    }
+
+    fn found(version: u64, deletes: bool) -> Found {
+        Found {
+            guard: Guard { version, deletes },
+            digest: None,
         }
     }
 
@@ -376,16 +436,66 @@ mod tests {
     }
 
     #[test]
+    fn a_vector_of_another_text_of_the_same_version_is_superseded() {
+        use Standing::{Due, Early, Superseded};
+        let (ours, other) = (Digest::of(b"ours"), Digest::of(b"other"));
+        let there = |version, digest: Option<&Digest>| Found {
+            digest: digest.map(ToString::to_string),
+            ..found(version, false)
+        };
+        let of = |version| Addition {
+            digest: Some(ours.clone()),
+            ..vector("2", version)
+        };
+        for (version, there, expected) in [
+            (Some(5), there(5, Some(&ours)), Due),
+            (Some(5), there(5, Some(&other)), Superseded),
+            (Some(5), there(5, None), Due),
+            (Some(5), there(4, Some(&other)), Early),
+            (Some(5), there(6, Some(&ours)), Superseded),
+            (None, there(5, Some(&ours)), Due),
+            (None, there(5, Some(&other)), Superseded),
+        ] {
+            let standing = of(version).standing(Some(&there), None);
+            assert_eq!(standing, expected, "{version:?} {there:?}");
+        }
+        let any = vector("2", Some(5));
+        assert_eq!(any.standing(Some(&there(5, Some(&other))), None), Due);
+    }
+
+    #[test]
+    fn vectors_are_written_on_condition_of_the_text_of_each_point() {
+        let of = |point, text: &str| Addition {
+            digest: Some(Digest::of(text.as_bytes())),
+            ..vector(point, Some(5))
+        };
+        let all = [of("1", "one"), of("2", "two"), vector("3", Some(5))];
+        let made = operations(&all.iter().collect::<Vec<_>>());
+        let conditions: Vec<_> = made
+            .into_iter()
+            .filter_map(|operation| {
+                let Operation::UpdateVectors(update) = operation else {
+                    return None;
+                };
+                Some((update.points.len(), update.update_filter?.should))
+            })
+            .collect();
+        let has = |point: u64, text: &str| {
+            Condition::from(Filter::must([
+                Condition::has_id([PointId::from(point)]),
+                Condition::matches(field::DIGEST, Digest::of(text.as_bytes()).to_string()),
+            ]))
+        };
+        let unknown = Condition::is_empty(field::DIGEST);
+        let expected = vec![unknown, has(1, "one"), has(2, "two")];
+        assert_eq!(conditions, [(2, expected), (1, Vec::new())]);
+    }
+
+    #[test]
     fn a_vector_is_due_superseded_or_early_by_its_point_and_the_head_of_its_document() {
         use Standing::{Due, Early, Superseded};
-        let write = |version| Guard {
-            version,
-            deletes: false,
-        };
-        let delete = |version| Guard {
-            version,
-            deletes: true,
-        };
+        let write = |version| found(version, false);
+        let delete = |version| found(version, true);
         let it = vector("2", Some(5));
         for (there, head, expected) in [
             (Some(write(5)), None, Due),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::digest::Digest;
 use contract::embedding::Embedding;
 use contract::job::{Item, Job};
 use contract::model::Manifest;
@@ -31,6 +32,7 @@ pub(super) fn additions<'a>(
             Some(Addition {
                 point: item.point.as_deref()?,
                 version: item.version,
+                digest: digest(place, item),
                 head: item.head.as_deref(),
                 made: made(place, &decoded.job, row, manifest),
             })
@@ -48,6 +50,13 @@ fn target(job: &Job) -> Option<(Place<'_>, &[Item])> {
         Job::Attach(job) => Some(((&job.collection, Some(&job.vector)), &job.items)),
         Job::Embed(_) | Job::Delete(_) => None,
     }
+}
+
+/// Digest of the text, as its point has it. A vector of a version is of the text that this has; without a version, and for a
+/// score, the text is whatever the publisher has chosen.
+fn digest((_, vector): Place<'_>, item: &Item) -> Option<Digest> {
+    vector.and(item.version)?;
+    Some(Digest::of(item.text.as_bytes()))
 }
 
 /// What the output of a row is.
@@ -83,6 +92,21 @@ fn value(labels: &[String], scores: &[f32]) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_of_a_vector_matters_where_its_version_does() {
+        let collection = "docs".parse().unwrap();
+        let vector = "second".parse().unwrap();
+        let item = |version| Item {
+            version,
+            text: "a text".to_owned(),
+            ..Item::default()
+        };
+        let of = |vector, version| digest((&collection, vector), &item(version));
+        assert_eq!(of(Some(&vector), Some(5)), Some(Digest::of(b"a text")));
+        assert_eq!(of(Some(&vector), None), None);
+        assert_eq!(of(None, Some(5)), None);
+    }
 
     #[test]
     fn a_single_label_is_a_number_and_several_go_by_their_names() {
