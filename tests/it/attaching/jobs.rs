@@ -114,7 +114,7 @@ async fn a_worker_of_an_attached_model_takes_no_documents() -> anyhow::Result<()
     let jetstream = scene.bed.jetstream();
     let sent = jetstream.publish(live.subject(), job.to_string().into());
     sent.await?.await?;
-    scene.drain_second().await?;
+    scene.drain_second_impatiently().await?;
     let letters = scene.bed.dead_letters().await?;
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].cause, "collection_mismatch");

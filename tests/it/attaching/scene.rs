@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use contract::topology::{JOBS, Lane, Task};
 use fixtures::install::cache_dir;
+use fixtures::process::Process;
 use futures::TryStreamExt as _;
 use qdrant_client::qdrant::{Condition, CountPointsBuilder, Filter, RetrievedPoint};
 use rustix::process::Signal;
@@ -133,6 +134,18 @@ impl Scene {
         let arguments = ["--model", model, "--drain", "--grace", "3s"];
         let mut worker = self.bed.stack.worker("attached", &arguments).await?;
         let status = worker.process.wait().await?;
+        anyhow::ensure!(status.success(), "the worker ended with {status}");
+        Ok(())
+    }
+
+    /// The same with a worker that gives up every job at once which another worker may be right for.
+    pub(crate) async fn drain_second_impatiently(&self) -> anyhow::Result<()> {
+        let mut command = self.bed.stack.program("worker");
+        command.args(["run", "--model", &self.second, "--drain", "--grace", "3s"]);
+        command.env("EBB_FAILPOINTS", "refusal-patience=skip");
+        let log = self.bed.directory.path().join("impatient.log");
+        let mut worker = Process::start(command, "impatient worker", &log)?;
+        let status = worker.wait().await?;
         anyhow::ensure!(status.success(), "the worker ended with {status}");
         Ok(())
     }
