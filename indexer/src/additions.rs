@@ -4,7 +4,6 @@
 //! on condition that these still have the version that was read. A run keeps its cursor, so that one that was interrupted
 //! goes on from there: what it publishes again is the same, byte by byte, and JetStream recognises it.
 
-pub mod fill;
 pub mod pack;
 pub mod record;
 pub mod scroll;

@@ -7,13 +7,13 @@
 //! |---|---|
 //! | [`alias`] | what an alias points to, and the request that points it elsewhere |
 //! | [`collection`] | which model a collection is for |
-//! | [`bucket`] | the key-value bucket of runs, written by compare-and-set alone |
 //! | [`record`] | what is recorded of a rebuild, the ids of runs |
 //! | [`lock`] | one process at a time does a thing |
 //! | [`move_alias`] | moves an alias, so that whoever comes after a crash knows where it was to go |
 //! | [`recover`] | ends moves that somebody has begun and not ended |
 //! | [`carry_over`] | brings what was written to a collection that an alias has left to the one behind it |
 //! | [`catch_up`] | one look at two collections, point by point: what is in one and due in the other |
+//! | [`fill`] | gives points the attached vectors that they lack |
 //! | [`reembed`] | a stored chunk as a document for another model |
 //! | [`reroute`] | jobs in the lanes of a model that the alias no longer has |
 //! | [`await_jobs`] | waits until jobs are acknowledged or dead letters |
@@ -23,10 +23,10 @@
 
 pub mod alias;
 pub mod await_jobs;
-pub mod bucket;
 pub mod carry_over;
 pub mod catch_up;
 pub mod collection;
+pub mod fill;
 pub mod known_vectors;
 pub mod ledger;
 pub mod lock;

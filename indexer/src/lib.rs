@@ -29,6 +29,7 @@
 //! |---|---|
 //! | [`jobs`] | how much a job holds, what fills it, and its way into JetStream |
 //! | `corpus` | runs the crate [`documents`] and the packing of jobs in parallel with bounded memory; which documents were seen |
+//! | `bucket` | the key-value bucket of runs and locks, written by compare-and-set alone |
 //! | `additions` | publishes points as jobs for a model that adds something to them |
 //! | `generation` | the life of an alias: its records, locks and moves, and what is carried over |
 //! | `streams` | messages are read in order, found and removed; jobs that nobody reads |
@@ -51,6 +52,7 @@
 
 mod additions;
 pub mod attach;
+mod bucket;
 pub mod cli;
 mod clock;
 mod config;

@@ -26,10 +26,10 @@ use contract::topology::JOBS;
 use points::Points;
 use runtime::failpoint;
 
-use crate::additions::fill::Filled;
 use crate::config::save_report;
 use crate::corpus::seen::Chunks;
 use crate::corpus::wait_for_stores;
+use crate::generation::fill::Filled;
 use crate::generation::lock::{Lock, Purpose};
 use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord, Runs, StoredRun};
 use crate::generation::{AliasContext, Stopped, TimeLimits};

@@ -24,8 +24,8 @@ use contract::topology::JOBS;
 use runtime::failpoint;
 use serde::{Deserialize, Serialize};
 
+use crate::bucket::FORMAT;
 use crate::config::save_report;
-use crate::generation::bucket::FORMAT;
 use crate::generation::lock::{Lock, Purpose};
 use crate::generation::record::Runs;
 use crate::generation::{AliasContext, Stopped, TimeLimits};

@@ -10,8 +10,8 @@ use contract::names::CollectionName;
 use serde::{Deserialize, Serialize};
 
 use super::Counts;
+use crate::bucket::{Bucket, Stored};
 use crate::clock::now_micros;
-use crate::generation::bucket::{Bucket, Stored};
 
 /// What a run is about. It goes on only as what it was started as.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

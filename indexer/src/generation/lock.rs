@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::bucket::{Bucket, Stored};
+use crate::bucket::{Bucket, Stored};
 use crate::clock::{as_time, now_micros};
 use crate::outcome::LeaseTaken;
 

@@ -9,8 +9,8 @@ use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::bucket::FORMAT;
-use super::bucket::{Bucket, Stored};
+pub use crate::bucket::FORMAT;
+use crate::bucket::{Bucket, Stored};
 use crate::clock::as_time;
 use crate::progress::as_double;
 

@@ -6,10 +6,10 @@ use runtime::failpoint;
 use super::AliasContext;
 use super::carry_over::carrier;
 use super::catch_up::Scan;
+use super::fill::Fill;
 use super::lock::{Lock, Purpose};
 use super::move_alias::records;
 use super::record::{RunRecord, StoredRun};
-use crate::additions::fill::Fill;
 use crate::progress::note;
 
 /// What the end of a rollback has done.

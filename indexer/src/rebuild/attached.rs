@@ -14,8 +14,8 @@ use qdrant_client::qdrant::{Condition, Filter};
 use runtime::failpoint;
 
 use super::Rebuild;
-use crate::additions::fill::{Fill, Filled};
 use crate::generation::await_jobs::JobsOf;
+use crate::generation::fill::{Fill, Filled};
 use crate::generation::record::Gate;
 use crate::progress::{as_double, note};
 

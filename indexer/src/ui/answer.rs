@@ -23,7 +23,7 @@ use super::guard::Guard;
 use super::look::{Sources, said};
 use super::page::Page;
 use super::{find, letters};
-use crate::generation::bucket::Bucket;
+use crate::bucket::Bucket;
 
 /// Requests are small.
 const MOST_BYTES: usize = 64 << 10;

@@ -18,11 +18,11 @@ use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint, Vector};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pack::{Limits, Packed, Place, RowPacker, Template};
-use super::scroll::Measure;
+use super::AliasContext;
+use super::ledger::{DeadAttached, dead_attached};
+use crate::additions::pack::{Limits, Packed, Place, RowPacker, Template};
+use crate::additions::scroll::Measure;
 use crate::clock::now_micros;
-use crate::generation::AliasContext;
-use crate::generation::ledger::{DeadAttached, dead_attached};
 use crate::jobs::JOB_TOKENS;
 use crate::jobs::store::store_as;
 
