@@ -1,7 +1,8 @@
 //! Command line: the verbs of the program, and how each is performed and printed.
 
-pub mod output;
 mod pages;
+#[cfg(test)]
+mod schema;
 mod settings_file;
 mod watch;
 
@@ -17,6 +18,7 @@ use crate::doctor::{DoctorConfig, doctor};
 use crate::eval::{EvalConfig, eval};
 use crate::extract::{ExtractConfig, extract};
 use crate::gc::{GcConfig, gc};
+use crate::outcome::output::Output;
 use crate::outcome::{Failure, explained, print, without_headers};
 use crate::progress::be_quiet;
 use crate::provision::{ProvisionConfig, provision};
@@ -37,7 +39,6 @@ use runtime::log::{self, Log, LogConfig, LogFormat};
 use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
 use runtime::signals;
 
-use output::Output;
 use pages::{CompletionsConfig, ManConfig, completions, man};
 
 /// Turns a corpus into embedding jobs on JetStream, and searches what became of them

@@ -125,7 +125,7 @@ impl ExtractConfig {
 /// Shows all sources; the exit code is 1 if anything would be refused.
 pub async fn extract(
     config: &ExtractConfig,
-    out: &mut crate::cli::output::Output,
+    out: &mut crate::outcome::output::Output,
 ) -> anyhow::Result<ExitCode> {
     let (chunker, unit) = config.chunker()?;
     let (send, mut shown_parts) = mpsc::channel(SHOWN_AHEAD);

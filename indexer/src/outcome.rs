@@ -1,8 +1,7 @@
 //! Outcome: what a verb found or did, for people and as JSON, and the one way in which it is printed.
 
 mod exit;
-#[cfg(test)]
-mod schema;
+pub mod output;
 
 use std::borrow::Cow;
 use std::io::{self, Write};

@@ -10,7 +10,6 @@ use tests::tools;
 use worker::config::Precision;
 use worker::graph::Model;
 use worker::graph::proto::NodeProto;
-use worker::hardware;
 
 use crate::quantize::{staged as stage_model, with_graph};
 
@@ -77,7 +76,7 @@ async fn openvino_gives_the_vectors_of_the_default_provider_in_each_precision() 
         "--qdrant-url",
         "http://127.0.0.1:1",
     ];
-    for precision in hardware::precisions() {
+    for precision in Precision::of_this_processor() {
         let device = [
             "check",
             "--model",
@@ -110,7 +109,7 @@ async fn openvino_is_calibrated_in_every_precision_and_keeps_the_best() -> anyho
     assert_eq!(kept.len(), 1);
     let kept: Value = serde_json::from_slice(&std::fs::read(kept[0].path())?)?;
     let measured = kept["measured"].as_array().cloned().unwrap_or_default();
-    for precision in hardware::precisions() {
+    for precision in Precision::of_this_processor() {
         let tried = measured
             .iter()
             .any(|it| it["precision"] == precision.as_str());
@@ -126,7 +125,7 @@ async fn openvino_is_calibrated_in_every_precision_and_keeps_the_best() -> anyho
             .lines()
             .any(|line| line.contains("f32") && line.ends_with("taken"))
     );
-    let sixteen = hardware::precisions().len() - 1;
+    let sixteen = Precision::of_this_processor().len() - 1;
     assert_eq!(log.matches("expected at least 1").count(), sixteen, "{log}");
     // What a model is does not depend on what it was computed in.
     let manifest = Manifest::load(&model)?;

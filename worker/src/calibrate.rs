@@ -21,7 +21,6 @@ use crate::batch::{Reading, RowKey, Tensor};
 use crate::calibration::{Calibration, TensorSpeed, device};
 use crate::config::{ModelConfig, Precision, Provider, SessionConfig};
 use crate::error::EmbedError;
-use crate::hardware;
 use crate::load::{Agreement, Loaded, load};
 use crate::plan::{Row, plan};
 use crate::session::Engine;
@@ -73,7 +72,10 @@ impl CalibrateConfig {
     /// The precisions that are tried; nothing where the provider has no choice.
     fn precisions(&self) -> Vec<Option<Precision>> {
         match (self.session.provider, self.session.precision) {
-            (Provider::Openvino, None) => hardware::precisions().into_iter().map(Some).collect(),
+            (Provider::Openvino, None) => Precision::of_this_processor()
+                .into_iter()
+                .map(Some)
+                .collect(),
             (Provider::Openvino | Provider::Cpu | Provider::Cuda, named) => vec![named],
         }
     }

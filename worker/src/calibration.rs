@@ -111,7 +111,7 @@ pub fn settled(model: &Path, manifest: &Manifest, session: &SessionConfig) -> Se
     let found = || {
         let found = Calibration::find(model, &manifest.fingerprint, &device(session));
         let precision = found.and_then(|found| found.precision);
-        precision.filter(|precision| hardware::precisions().contains(precision))
+        precision.filter(|precision| Precision::of_this_processor().contains(precision))
     };
     let precision = match (session.provider, session.precision) {
         (Provider::Openvino, None) => found(),

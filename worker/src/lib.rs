@@ -41,6 +41,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod plan;
 pub mod pool;
+mod processor;
 pub mod quarantine;
 pub mod run;
 pub mod session;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::outcome::{print_json, shown};
 use crate::status::{Looker, StatusConfig};
 
-use super::output::Output;
+use crate::outcome::output::Output;
 
 /// Ends when the reader has gone, or somebody ends the process.
 pub async fn watch(config: &StatusConfig, out: &mut Output) -> anyhow::Result<ExitCode> {

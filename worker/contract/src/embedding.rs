@@ -2,12 +2,45 @@
 //!
 //! In JSON each kind has the form that Qdrant's REST API takes: numbers, an object of indices and values, or rows of numbers.
 
+use std::fmt;
+
+use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::model::OutputKind;
+/// Which kind of vectors a model makes of texts.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputKind {
+    /// One vector for each text
+    #[default]
+    Dense,
+    /// Weights of terms, by the words that a masked language model expects (SPLADE)
+    Sparse,
+    /// A vector for each token, compared token by token (ColBERT)
+    Multi,
+}
 
+impl OutputKind {
+    /// `dense`, `sparse` or `multi`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Sparse => "sparse",
+            Self::Multi => "multi",
+        }
+    }
+}
+
+impl fmt::Display for OutputKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 /// What a model makes of one text. The scores of a rescorer are dense: one number for each label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Form", into = "Form")]

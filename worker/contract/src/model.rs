@@ -18,12 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::embedding::Embedding;
+pub use crate::embedding::OutputKind;
 use crate::names::ModelName;
+pub use crate::tokenizer::SpecialTokens;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::topology::Task;
 pub use error::ModelError;
-pub use head::{Curve, Head, Invariance, Layer, Measured, SpecialTokens};
-pub use output::{Output, OutputKind, TermWeight, Terms, TokenVectors};
+pub use head::{Curve, Head, Invariance, Layer, Measured};
+pub use output::{Output, TermWeight, Terms, TokenVectors};
 pub use query_weights::{QueryWeights, read as read_query_weights};
 pub use signature::{SIGNATURE, check_signature};
 

@@ -16,6 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use tokenizers::models::ModelWrapper;
@@ -23,7 +25,6 @@ use tokenizers::utils::truncation::{TruncationParams, TruncationStrategy, trunca
 use tokenizers::{Encoding, PostProcessor as _};
 
 use crate::digest::Digest;
-use crate::model::SpecialTokens;
 use parts::Parts;
 pub use parts::Pieces;
 
@@ -91,6 +92,23 @@ impl From<Vec<u32>> for Tokens {
             ids,
             types: Vec::new(),
         }
+    }
+}
+
+/// What a special token is that is written in a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum SpecialTokens {
+    /// Characters like any others: a text cannot pretend to be two
+    Text,
+    /// The token: what other programs do
+    #[default]
+    Token,
+}
+
+impl SpecialTokens {
+    pub(super) fn are_tokens(&self) -> bool {
+        *self == Self::Token
     }
 }
 

@@ -4,7 +4,7 @@
 //! others: a name, a kind, and who makes it. Whoever writes points reads that list, so that it need not be told.
 //!
 //! A vector that another model makes is *attached*: it is computed by jobs of its own, when the point is there
-//! ([`crate::additions`]), and a point that is written anew has none until its job is done. Its name belongs to one model for
+//! (the module `additions`), and a point that is written anew has none until its job is done. Its name belongs to one model for
 //! as long as the collection is there ([`CollectionVectors::owner`]): a worker that is late can then never write the vector
 //! of another model by that name.
 

@@ -8,8 +8,8 @@ use contract::topology::{DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
 use runtime::settings::ConfigFault;
 use serde::{Deserialize, Serialize};
 
-use crate::hardware;
 use crate::plan::Shapes;
+use crate::processor;
 
 /// Padded tokens of one call on a CPU: small tensors stay in its caches.
 const CPU_TENSOR_TOKENS: usize = 512;
@@ -59,6 +59,24 @@ impl Precision {
     }
 
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// Those in which the processor computes by instructions of its own. Others would be emulated, or silently be 32 bits.
+    pub fn of_this_processor() -> Vec<Self> {
+        let instructions = processor::instructions();
+        let all = Self::ALL.into_iter();
+        all.filter(|precision| precision.is_among(&instructions))
+            .collect()
+    }
+
+    fn is_among(self, instructions: &str) -> bool {
+        let wanted: &[&str] = match self {
+            Self::F32 => return true,
+            Self::Bf16 => &["amx_bf16", "avx512_bf16"],
+            Self::F16 => &["amx_fp16", "avx512_fp16"],
+        };
+        let mut instructions = instructions.split_whitespace();
+        instructions.any(|it| wanted.contains(&it))
+    }
 }
 
 impl Provider {
@@ -174,7 +192,7 @@ impl SessionConfig {
     fn precision_fault(&self) -> Option<ConfigFault> {
         let precision = self.precision?;
         let problem = if self.provider == Provider::Openvino {
-            let here = hardware::precisions();
+            let here = Precision::of_this_processor();
             let names: Vec<_> = here.iter().map(|it| it.as_str()).collect();
             let advice = format!("this processor computes in {}", names.join(", "));
             (!here.contains(&precision)).then_some(advice)
@@ -211,6 +229,19 @@ mod tests {
     /// How many sessions, and with how many threads each.
     fn shares(session: &SessionConfig) -> (usize, usize) {
         (session.sessions(), session.session_threads())
+    }
+
+    #[test]
+    fn a_precision_needs_instructions_of_the_processor() {
+        let found = |instructions| {
+            let all = Precision::ALL.into_iter();
+            all.filter(|precision| precision.is_among(instructions))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("sse avx512f"), [Precision::F32]);
+        let zen = "avx512f avx512_bf16";
+        assert_eq!(found(zen), [Precision::F32, Precision::Bf16]);
+        assert_eq!(found("amx_bf16 avx512_fp16"), Precision::ALL);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Pooling;
@@ -62,17 +61,6 @@ pub enum Curve {
     Silu,
 }
 
-/// What a special token is that is written in a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum SpecialTokens {
-    /// Characters like any others: a text cannot pretend to be two
-    Text,
-    /// The token: what other programs do
-    #[default]
-    Token,
-}
-
 /// What staging has measured of a model. It changes no vector, and is no part of the fingerprint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
@@ -120,12 +108,6 @@ impl Layer {
             Self::Dense { weights, .. } | Self::LayerNorm { weights } => Some(weights),
             Self::Normalize => None,
         }
-    }
-}
-
-impl SpecialTokens {
-    pub(super) fn are_tokens(&self) -> bool {
-        *self == Self::Token
     }
 }
 

@@ -2,28 +2,9 @@
 //!
 //! A manifest that does not speak of it is that of a dense model, so that fingerprints of dense models stay what they are.
 
-use std::fmt;
-
-use clap::ValueEnum;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::embedding::Embedding;
-
-/// Which kind of vectors a model makes of texts.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, ValueEnum,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputKind {
-    /// One vector for each text
-    #[default]
-    Dense,
-    /// Weights of terms, by the words that a masked language model expects (SPLADE)
-    Sparse,
-    /// A vector for each token, compared token by token (ColBERT)
-    Multi,
-}
+use crate::embedding::{Embedding, OutputKind};
 
 /// What a model makes of texts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -132,23 +113,5 @@ impl Output {
 
     pub(super) fn is_dense(&self) -> bool {
         self.kind() == OutputKind::Dense
-    }
-}
-
-impl OutputKind {
-    /// `dense`, `sparse` or `multi`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dense => "dense",
-            Self::Sparse => "sparse",
-            Self::Multi => "multi",
-        }
-    }
-}
-
-impl fmt::Display for OutputKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -3,7 +3,7 @@
 use clap::CommandFactory as _;
 use schemars::JsonSchema;
 
-use crate::cli::Cli;
+use super::Cli;
 use crate::dlq::letter::StoredLetter;
 use crate::{
     attach, delete, dlq, doctor, eval, extract, generation, plan, provision, publish, rebuild,
@@ -58,7 +58,7 @@ struct Listed {
     dead_letters: Vec<StoredLetter>,
 }
 
-/// `EBB_UPDATE=1 cargo test -p indexer --lib outcome::schema` writes it anew.
+/// `EBB_UPDATE=1 cargo test -p indexer --lib cli::schema` writes it anew.
 #[test]
 fn the_published_schema_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/outcomes.schema.json");
