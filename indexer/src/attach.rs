@@ -4,7 +4,7 @@
 //! name reserved -> vector made -> listed -> points that lack it published -> done
 //! ```
 //! Once it is listed, workers hand on to the model what they write; what was written before is what lacks the vector, and
-//! is published here on the bulk lane of the model ([`crate::additions`]). A run that dies anywhere is followed by one that
+//! is published here on the bulk lane of the model (`additions`). A run that dies anywhere is followed by one that
 //! does what is left. Rebuilds, and other runs for the same alias, wait for the lease.
 //!
 //! Detach: takes a vector away. Its name stays that of its model ([`points::attachment`]), for workers that are late.

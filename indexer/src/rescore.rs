@@ -1,7 +1,7 @@
 //! Rescore: scores the points of a collection with a cross-encoder or a classifier.
 //!
 //! Points are read page by page and published as jobs on the bulk lane of the model; workers write the scores into
-//! their payload ([`crate::additions`]). A run that was interrupted goes on with `--run-id`.
+//! their payload (`additions`). A run that was interrupted goes on with `--run-id`.
 
 use std::io::{self, Write};
 
