@@ -50,7 +50,7 @@ const OUTCOMES: [&str; 5] = ["ack", "nak", "term", "ack_lost", "lapsed"];
 /// Stages whose time is measured; `ack` is the end of `upsert`.
 const STAGES: [&str; 4] = ["encode", "embed", "upsert", "ack"];
 /// What Qdrant may refuse a write for that somebody has set up.
-const HOLDS: [&str; 4] = ["limit", "index", "full", "setup"];
+const HOLDS: [&str; 5] = ["limit", "index", "full", "setup", "stream"];
 /// Kinds of requests to Qdrant.
 const REQUESTS: [&str; 7] = [
     "collection_info",

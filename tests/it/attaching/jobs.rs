@@ -1,11 +1,14 @@
 //! Attach jobs that come late, early, or about nothing.
 
+use contract::topology::JOBS;
 use fixtures::wait::until;
 use serde_json::json;
 use tests::LIMIT;
 
 use super::scene::{Scene, attached, point};
 
+/// Batches that a worker keeps until somebody makes room.
+const HELD: &str = "worker_held_batches";
 /// Jobs that a worker has settled.
 const SETTLED: &str = "worker_jobs_total";
 
@@ -67,6 +70,39 @@ async fn a_job_of_another_version_writes_nothing_and_one_that_is_early_comes_bac
     })
     .await?;
     assert!(worker.process.terminate().await?.success());
+    assert!(scene.bed.dead_letters().await?.is_empty());
+    scene.bed.end().await
+}
+
+#[tokio::test]
+async fn a_stream_without_room_keeps_what_is_handed_on_and_makes_no_dead_letters()
+-> anyhow::Result<()> {
+    let scene = Scene::start().await?;
+    scene.attach(&[]).await?;
+    scene.bed.publish_document("d", 1, &["the text"]).await?;
+    // The job that waits takes all the room that there is.
+    let jetstream = scene.bed.jetstream();
+    let mut jobs = jetstream.get_stream(JOBS).await?;
+    let state = jobs.info().await?.state.clone();
+    let mut config = jobs.cached_info().config.clone();
+    let room = config.max_bytes;
+    config.max_bytes = i64::try_from(state.bytes)?;
+    jetstream.update_stream(&config).await?;
+    let worker = scene.bed.stack.worker("primary", &[]).await?;
+    until("the worker to hold the job", LIMIT, async || {
+        Ok((worker.metric(HELD).await? >= 1.0).then_some(()))
+    })
+    .await?;
+    assert_eq!(scene.bed.points().await?.len(), 1, "it is written");
+    config.max_bytes = room;
+    jetstream.update_stream(&config).await?;
+    until("the job to be handed on", LIMIT, async || {
+        Ok((scene.waiting().await? == 1).then_some(()))
+    })
+    .await?;
+    assert!(worker.process.terminate().await?.success());
+    scene.drain_second().await?;
+    scene.assert_complete(1).await?;
     assert!(scene.bed.dead_letters().await?.is_empty());
     scene.bed.end().await
 }

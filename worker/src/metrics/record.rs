@@ -128,8 +128,7 @@ pub struct HeldGauge(&'static str);
 
 impl HeldGauge {
     #[must_use]
-    pub fn new(refusal: points::refusal::Refusal) -> Self {
-        let reason = refusal.name();
+    pub fn new(reason: &'static str) -> Self {
         debug_assert!(HOLDS.contains(&reason), "reason `{reason}` is not declared");
         gauge!(HELD, "reason" => reason).increment(1.0);
         Self(reason)

@@ -71,7 +71,7 @@ impl Failure {
                 advice,
                 "qdrant refuses writes for how it is set up; jobs are kept"
             );
-            return Some(HeldGauge::new(refusal));
+            return Some(HeldGauge::new(refusal.name()));
         }
         tracing::warn!(error = self.reason, "write failed, trying again");
         None
@@ -249,7 +249,7 @@ impl UpsertStage {
             reason: chain(&error),
         })?;
         failpoint::pass("after-upsert");
-        let handed = hand_on::hand_on(&self.context.queue, handed).await;
+        let handed = hand_on::hand_on(&self.context, handed).await;
         handed.map_err(|error| retry(chain(&error)))?;
         metrics::batch_written(written.points, written.superseded);
         Ok(())

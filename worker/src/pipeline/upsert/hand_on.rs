@@ -6,29 +6,38 @@
 //! **The message id** is of one write, and not of the version alone. Writing a version once more takes the attached vectors
 //! from its points; a job that JetStream took for a repetition of one that is done already would leave them without. What
 //! is handed on twice is computed twice, which changes nothing.
+//!
+//! Where the stream has no room, what is left is kept and sent again under its ids until there is room or the process is to
+//! end: neither the job that wrote it is to blame, nor is anything to be written once more.
 
 use std::time::{Duration, SystemTime};
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use contract::digest::Digest;
 use contract::job::{self, Attach, Chunk, Embed, Item, Job, MAX_JOB_BYTES, MAX_ROWS};
 use contract::names::CollectionName;
 use contract::topology::{JOBS, Lane, Priority, Task};
-use futures::future::try_join_all;
+use futures::future::join_all;
 use points::vectors::{Attached, CollectionVectors};
 use points::{head_id, point_id};
 use queue::trace::Publish;
 use runtime::failpoint;
 
+use super::{Context, FIRST_RETRY_PAUSE, LONGEST_HOLD_PAUSE};
 use crate::batch::{DecodedJob, Vectors};
 use crate::error::HandOnError;
+use crate::health::Stage;
 use crate::inflight::Queue;
+use crate::metrics::HeldGauge;
+use crate::shutdown::Phase;
 
 /// Bytes of the items of a job: what else is in it takes less than the rest.
 const MOST_BYTES: usize = MAX_JOB_BYTES - (16 << 10);
-/// How often a job is sent under its id before the whole write is tried again.
+/// How often jobs are sent under their ids before what has written them is given back.
 const ATTEMPTS: usize = 3;
 /// How long an answer is waited for: the client would wait for a reconnect without end.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,18 +131,75 @@ fn job(embed: &Embed, attached: Attached<'_>, items: Vec<Item>, write: u128) -> 
     })
 }
 
-/// Stores jobs for the workers of attached models.
+/// Stores jobs for the workers of attached models; waits where there is no room for them.
 ///
 /// # Errors
-/// [`HandOnError`] for the first that is not stored; what has written it is not acknowledged then.
-pub(super) async fn hand_on(queue: &Queue, handed: Vec<HandedOn>) -> Result<(), HandOnError> {
+/// [`HandOnError`] for one that is not stored; what has written it is not acknowledged then.
+pub(super) async fn hand_on(context: &Context, handed: Vec<HandedOn>) -> Result<(), HandOnError> {
     if handed.is_empty() || failpoint::skips("hand-on") {
         return Ok(());
     }
     failpoint::pass("before-hand-on");
-    try_join_all(handed.iter().map(|job| job.store(queue))).await?;
+    let (mut rest, mut attempts, mut pause) = (handed, 1, FIRST_RETRY_PAUSE);
+    let mut held = None;
+    while let Err(error) = store_all(&context.queue, &mut rest).await {
+        context.health.busy(Stage::Upsert);
+        if error.is_for_room() {
+            tracing::error!(
+                error = crate::error::chain(&error),
+                advice = "let workers of the attached models drain their lanes, or give the stream more: `indexer provision \
+                          --jobs-max-bytes`",
+                "no room for what is handed on; jobs are kept"
+            );
+            held.get_or_insert_with(|| HeldGauge::new("stream"));
+        } else if attempts == ATTEMPTS {
+            return Err(error);
+        } else {
+            attempts += 1;
+            tracing::warn!(
+                error = crate::error::chain(&error),
+                "not handed on, trying again"
+            );
+        }
+        let mut shutdown = context.shutdown.clone();
+        tokio::select! {
+            () = shutdown.reached(Phase::Draining) => return Err(error),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(LONGEST_HOLD_PAUSE);
+    }
     failpoint::pass("after-hand-on");
     Ok(())
+}
+
+/// Stores what can be stored, and leaves the rest. The error is of one of these.
+async fn store_all(queue: &Queue, jobs: &mut Vec<HandedOn>) -> Result<(), HandOnError> {
+    let stored = join_all(jobs.iter().map(|job| job.store(queue))).await;
+    let (mut stored, mut failed) = (stored.into_iter(), Ok(()));
+    jobs.retain(|_| match stored.next() {
+        Some(Err(error)) => {
+            failed = Err(error);
+            true
+        }
+        Some(Ok(())) | None => false,
+    });
+    failed
+}
+
+impl HandOnError {
+    /// Whether JetStream is there and has no room for the job.
+    fn is_for_room(&self) -> bool {
+        const NO_ROOM: [ErrorCode; 4] = [
+            ErrorCode::STREAM_STORE_FAILED,
+            ErrorCode::INSUFFICIENT_RESOURCES,
+            ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+            ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+        ];
+        let source = self.source.downcast_ref::<PublishError>();
+        let source = source.and_then(std::error::Error::source);
+        let said = source.and_then(|source| source.downcast_ref::<jetstream::Error>());
+        said.is_some_and(|error| NO_ROOM.contains(&error.error_code()))
+    }
 }
 
 impl HandedOn {
@@ -141,24 +207,18 @@ impl HandedOn {
         let span = Publish::begin(&self.subject, self.payload.len());
         let mut headers = HeaderMap::new();
         span.write(&mut headers);
-        let mut attempts = 1;
-        loop {
-            let error = match self.send(queue, headers.clone()).await {
-                Ok(duplicate) => {
-                    span.stored(duplicate);
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            if attempts == ATTEMPTS {
-                span.failed("hand_on".to_owned());
-                return Err(HandOnError {
-                    subject: self.subject.clone(),
-                    source: error,
-                });
+        match self.send(queue, headers).await {
+            Ok(duplicate) => {
+                span.stored(duplicate);
+                Ok(())
             }
-            attempts += 1;
-            tracing::warn!(%error, subject = self.subject, "not handed on, trying again");
+            Err(source) => {
+                span.failed("hand_on".to_owned());
+                Err(HandOnError {
+                    subject: self.subject.clone(),
+                    source,
+                })
+            }
         }
     }
 
