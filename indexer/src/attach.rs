@@ -7,26 +7,26 @@
 //! is published here on the bulk lane of the model (`additions`). A run that dies anywhere is followed by one that
 //! does what is left. Rebuilds, and other runs for the same alias, wait for the lease.
 //!
-//! Detach: takes a vector away. Its name stays that of its model ([`points::attachment`]), for workers that are late.
+//! [`detach`] takes a vector away.
+
+pub mod detach;
+mod site;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::{self, context::ConsumerInfoErrorKind, stream::Stream};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use clap::Args;
 use contract::bm25;
 use contract::digest::Digest;
 use contract::job::Job;
 use contract::model::Manifest;
 use contract::names::{CollectionName, ModelName, VectorName};
-use contract::topology::{JOBS, Lane, Priority, Task};
-use points::attachment::{self, IN_PLACE_SINCE};
-use points::connect::check_feature;
-use points::schema::Schema;
-use points::vectors::{Attached, CollectionVectors, OtherVector};
-use points::{Points, Qdrant};
-use qdrant_client::qdrant::{Condition, Filter, UpdateCollection};
+use contract::topology::{Lane, Priority, Task};
+use points::attachment;
+use points::vectors::{Attached, OtherVector};
+use qdrant_client::qdrant::{Condition, Filter};
 use runtime::failpoint;
 use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
@@ -38,14 +38,14 @@ use crate::additions::{Counts, Order};
 use crate::bucket::Bucket;
 use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers, failpoint_fault};
-use crate::generation::alias;
 use crate::generation::collection::{CollectionModel, look_up};
 use crate::generation::lock::{Lock, Purpose, silence_fault};
 use crate::generation::record::key_fault;
 use crate::jobs::JOB_TOKENS;
 use crate::outcome::{Outcome, write_counts};
 use crate::progress::note;
-use crate::streams::{Removal, next_message, remove_message, stream};
+use crate::streams::next_message;
+use site::Site;
 
 #[derive(Args, Clone, Debug)]
 pub struct AttachConfig {
@@ -73,24 +73,6 @@ pub struct AttachConfig {
     pub servers: Servers,
 }
 
-#[derive(Args, Clone, Debug)]
-pub struct DetachConfig {
-    /// Alias whose points lose the vector
-    #[arg(long, env = "EBB_COLLECTION", default_value = "docs")]
-    pub alias: CollectionName,
-    /// Name of the vector in the collection
-    #[arg(long, value_name = "NAME")]
-    pub vector: VectorName,
-    /// How long another process may be silent before its lease is taken over
-    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
-    pub lease: Duration,
-    /// Print one JSON object at the end
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub servers: Servers,
-}
-
 impl AttachConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
@@ -100,16 +82,6 @@ impl AttachConfig {
         if self.job_tokens == 0 {
             faults.push(ConfigFault::new("--job-tokens", "must be at least 1"));
         }
-        faults.extend(failpoint_fault());
-        faults
-    }
-}
-
-impl DetachConfig {
-    pub fn faults(&self) -> Vec<ConfigFault> {
-        let mut faults = self.servers.faults();
-        faults.extend(key_fault("--alias", self.alias.as_str()));
-        faults.extend(silence_fault(self.lease));
         faults.extend(failpoint_fault());
         faults
     }
@@ -168,94 +140,6 @@ impl Outcome for Attachment {
 
     fn is_failure(&self) -> bool {
         self.counts.too_large > 0
-    }
-}
-
-/// What was detached.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Detached {
-    pub alias: CollectionName,
-    pub collection: CollectionName,
-    pub vector: VectorName,
-    /// Jobs for it that nobody had done yet.
-    pub discarded: u64,
-}
-
-impl Outcome for Detached {
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (alias, vector, discarded) = (&self.alias, &self.vector, self.discarded);
-        writeln!(
-            out,
-            "vector `{vector}` of `{alias}` is removed, with {discarded} jobs that waited for it"
-        )
-    }
-}
-
-/// One vector of one collection, and the servers.
-struct Site<'a> {
-    alias: &'a CollectionName,
-    collection: CollectionName,
-    qdrant: Qdrant,
-    jetstream: jetstream::Context,
-    jobs: Stream,
-}
-
-impl<'a> Site<'a> {
-    async fn open(alias: &'a CollectionName, servers: &Servers) -> anyhow::Result<Self> {
-        let jetstream = servers.jetstream().await?;
-        let qdrant = servers.qdrant_to_write().await?;
-        check_feature(&qdrant, "vectors that are added in place", IN_PLACE_SINCE).await?;
-        Ok(Self {
-            collection: alias::target(&qdrant, alias).await?,
-            jobs: stream(&jetstream, JOBS).await?,
-            alias,
-            qdrant,
-            jetstream,
-        })
-    }
-
-    fn points(&self) -> Points<'_> {
-        Points::new(&self.qdrant, &self.collection)
-    }
-
-    async fn vectors(&self) -> anyhow::Result<CollectionVectors> {
-        let schema: Schema = self.points().schema().await?;
-        Ok(schema.vectors)
-    }
-
-    async fn update(&self, request: UpdateCollection) -> anyhow::Result<()> {
-        let updated = self.qdrant.update_collection(request).await;
-        updated.map(drop).with_context(|| {
-            let collection = &self.collection;
-            format!("failed to record the vectors of `{collection}`")
-        })
-    }
-
-    /// Key of what is recorded of runs for a vector.
-    fn record_key(&self, name: &VectorName) -> String {
-        format!("attach.{}/{name}", self.alias)
-    }
-
-    /// Removes what is recorded of runs for a vector.
-    async fn forget_runs(&self, name: &VectorName) -> anyhow::Result<()> {
-        let (bucket, key) = (Bucket::open(&self.jetstream).await?, self.record_key(name));
-        let Some(found) = bucket.find::<Record>(&key).await? else {
-            return Ok(());
-        };
-        let removed = bucket.remove(&found).await;
-        removed.with_context(|| format!("failed to remove the record `{key}`; run it again"))
-    }
-
-    /// The alias may have been moved by a rebuild between the first look and the lease.
-    async fn still_there(&self) -> anyhow::Result<()> {
-        let found = alias::target(&self.qdrant, self.alias).await?;
-        anyhow::ensure!(
-            found == self.collection,
-            "alias `{}` has moved from `{}` to `{found}` meanwhile; run it again",
-            self.alias,
-            self.collection
-        );
-        Ok(())
     }
 }
 
@@ -489,82 +373,5 @@ impl Attaching<'_> {
             dry_run: self.config.dry_run,
             counts,
         }
-    }
-}
-
-/// Detaches a vector, or goes on with that.
-///
-/// # Errors
-/// If there is no such attached vector, another run holds the lease, or a server refuses.
-pub async fn detach(config: &DetachConfig) -> anyhow::Result<Detached> {
-    let site = Site::open(&config.alias, &config.servers).await?;
-    let bucket = Bucket::open(&site.jetstream).await?;
-    let (alias, silence) = (&config.alias, config.lease);
-    let work = async |lock: &Lock| site.detach(&config.vector, lock).await;
-    Lock::holding(&bucket, Purpose::Attach, alias, silence, work).await
-}
-
-impl Site<'_> {
-    async fn detach(&self, name: &VectorName, lock: &Lock) -> anyhow::Result<Detached> {
-        self.still_there().await?;
-        let vectors = self.vectors().await?;
-        let owner = vectors.owner(name.as_str());
-        let Some((owner, attached)) = owner.and_then(|owner| Some((owner, owner.attached()?)))
-        else {
-            let names: Vec<_> = vectors
-                .attached()
-                .map(|it| format!("`{}`", it.name))
-                .collect();
-            let names = match names.as_slice() {
-                [] => "none".to_owned(),
-                names => names.join(", "),
-            };
-            anyhow::bail!(
-                "`{}` has no attached vector `{name}`; attached are: {names}",
-                self.alias
-            );
-        };
-        if vectors.attached_as(name.as_str()).is_some() {
-            let reserved = attachment::reserve(&self.collection, &vectors, owner);
-            self.update(reserved).await?;
-            failpoint::pass("detach-reserved");
-        }
-        // Whoever has taken over may have attached it again.
-        lock.check()?;
-        let removed = attachment::remove(&self.collection, name.as_str());
-        let removed = self.qdrant.delete_vector_name(removed).await;
-        removed.with_context(|| {
-            let collection = &self.collection;
-            format!("failed to remove vector `{name}` of `{collection}`")
-        })?;
-        failpoint::pass("detach-removed");
-        lock.check()?;
-        let discarded = self.discard(name, &attached.model.name).await?;
-        lock.check()?;
-        self.forget_runs(name).await?;
-        Ok(Detached {
-            alias: self.alias.clone(),
-            collection: self.collection.clone(),
-            vector: name.clone(),
-            discarded,
-        })
-    }
-
-    /// Removes the jobs for a vector that nobody has done yet. A worker that has one finds that the vector is gone.
-    async fn discard(&self, name: &VectorName, model: &ModelName) -> anyhow::Result<u64> {
-        let subject = Lane::new(Task::Embed, model.clone(), Priority::Bulk).subject();
-        let (mut discarded, mut next) = (0, 1);
-        while let Some(message) = next_message(&self.jobs, &subject, next).await? {
-            next = message.sequence + 1;
-            let Ok(Job::Attach(job)) = Job::decode(&message.payload) else {
-                continue;
-            };
-            let is_here = job.collection == *self.alias || job.collection == self.collection;
-            if job.vector == *name && is_here {
-                let removed = remove_message(&self.jetstream, &self.jobs, message.sequence);
-                discarded += u64::from(removed.await? == Removal::Removed);
-            }
-        }
-        Ok(discarded)
     }
 }

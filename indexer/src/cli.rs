@@ -11,7 +11,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::attach::{AttachConfig, DetachConfig, attach, detach};
+use crate::attach::detach::{DetachConfig, detach};
+use crate::attach::{AttachConfig, attach};
 use crate::delete::{DeleteConfig, delete};
 use crate::dlq::{DlqConfig, dlq};
 use crate::doctor::{DoctorConfig, doctor};

@@ -18,7 +18,7 @@ use crate::{
 struct Outcomes {
     attach: attach::Attachment,
     delete: delete::Deleted,
-    detach: attach::Detached,
+    detach: attach::detach::Detached,
     dlq: DeadLetters,
     doctor: doctor::Findings,
     eval: eval::Report,
