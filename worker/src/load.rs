@@ -14,7 +14,7 @@ use contract::model::{Dtype, Identity, Manifest, ModelError, QueryWeights};
 use contract::tokenizer::TokenizerError;
 use thiserror::Error;
 
-use crate::calibration::settled;
+use crate::calibration::{device, settled};
 use crate::config::{ModelConfig, Provider, SessionConfig};
 use crate::error::EmbedError;
 use crate::frame::{Frame, Texts};
@@ -161,8 +161,13 @@ pub fn load(
     let identity = &manifest.identity;
     let layers = Arc::new(Layers::load(directory, &identity.head, &identity.output)?);
     let settled = settled(directory, &manifest, session);
-    if let Some(precision) = settled.precision {
-        tracing::info!(precision = precision.as_str(), "computes in");
+    match (settled.provider, settled.precision) {
+        (_, Some(precision)) => tracing::info!(precision = precision.as_str(), "computes in"),
+        (Provider::Openvino, None) => tracing::info!(
+            device = device(session),
+            "computes in f32: nothing was calibrated for this device; `worker calibrate` tries 16 bits"
+        ),
+        (Provider::Cpu | Provider::Cuda, None) => {}
     }
     let sessions = Sessions::of(&graph, &settled, recipe(identity))?;
     let mut sessions = sessions.with_layers(layers);
