@@ -70,13 +70,13 @@ pub struct Difference {
 struct Player<'a> {
     qdrant: &'a Qdrant,
     /// What the names of the requests begin with.
-    scene: String,
+    group: String,
     answers: Answers,
 }
 
 impl Player<'_> {
     fn note(&mut self, request: &str, answer: Value) {
-        let name = format!("{}: {request}", self.scene);
+        let name = format!("{}: {request}", self.group);
         let twice = self.answers.insert(name, answer);
         debug_assert!(twice.is_none(), "`{request}` was asked twice");
     }
@@ -89,17 +89,17 @@ impl Player<'_> {
 pub async fn play(qdrant: &Qdrant, prefix: &str) -> anyhow::Result<Answers> {
     let mut player = Player {
         qdrant,
-        scene: "collections".to_owned(),
+        group: "collections".to_owned(),
         answers: Answers::new(),
     };
     collections::play(&mut player, prefix).await?;
-    "hybrid".clone_into(&mut player.scene);
+    "hybrid".clone_into(&mut player.group);
     hybrid::play(&mut player, prefix).await?;
-    "attached".clone_into(&mut player.scene);
+    "attached".clone_into(&mut player.group);
     attached::play(&mut player, prefix).await?;
     for state in State::ALL {
         let collection = state.create(qdrant, prefix).await?;
-        player.scene = state.name().to_owned();
+        player.group = state.name().to_owned();
         let name = collection.name();
         reads::play(&mut player, name).await?;
         searches::play(&mut player, name).await?;

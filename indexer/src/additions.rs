@@ -1,7 +1,7 @@
 //! Additions: publishes the points of a collection as jobs for a model that adds something to them, a score or a vector.
 //!
 //! Points are read page by page and published on a lane of the model; its workers write what they make beside the points,
-//! on condition that these still have the version that was read. A run keeps its cursor, so that one that was interrupted
+//! on condition that these still have the version and the text that was read. A run keeps its cursor, so that one that was interrupted
 //! goes on from there: what it publishes again is the same, byte by byte, and JetStream recognises it.
 
 pub mod pack;
@@ -26,9 +26,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::config::ModelDir;
+use crate::jobs::await_room::{LaneRoom, STALL_LIMIT};
 use crate::jobs::store::{NotStored, store};
 use crate::progress::Progress;
-use pack::{Limits, Place, RowPacker, Template};
+use pack::{Destination, Limits, RowPacker, Template};
 use record::{HeldRecord, Purpose};
 use scroll::{Measure, Ready, Scroll, Selection};
 
@@ -39,7 +40,7 @@ const WINDOW: usize = 64;
 /// Jobs between two saved cursors.
 const JOBS_PER_SAVE: u64 = 16;
 
-/// What is read, by which model, and where what comes of it goes.
+/// Which points are read, by which model, and where the results are written.
 #[derive(Clone, Debug)]
 pub struct Order<'a> {
     pub manifest: &'a Manifest,
@@ -49,7 +50,7 @@ pub struct Order<'a> {
     /// Which points are read, but for tombstones.
     pub filter: Option<Filter>,
     pub query: Option<String>,
-    pub place: Place,
+    pub place: Destination,
     pub job_tokens: usize,
 }
 
@@ -154,11 +155,21 @@ impl Order<'_> {
         mut incoming: mpsc::Receiver<Ready>,
         progress: &Progress,
     ) -> anyhow::Result<Counts> {
-        let subject = self.lane().subject();
+        let room = LaneRoom::new(self.lane());
+        let subject = room.lane().subject();
         let mut counts = held.record().counts;
         let (mut window, mut firsts) = (FuturesOrdered::new(), VecDeque::new());
-        let mut open = true;
-        while open || !window.is_empty() {
+        let (mut open, mut waiting) = (true, None::<Ready>);
+        while open || !window.is_empty() || waiting.is_some() {
+            // What was sent is stored before anything is waited for: JetStream knows it for some minutes only.
+            if let Some(ready) = waiting.take_if(|_| window.is_empty()) {
+                let first = Some(ready.0.first.clone());
+                let save = async || held.save(first.clone(), counts, false).await;
+                room.wait(jetstream, STALL_LIMIT, save).await?;
+                firsts.push_back(ready.0.first.clone());
+                window.push_back(send(jetstream, &subject, ready));
+                continue;
+            }
             tokio::select! {
                 Some(stored) = window.next() => {
                     counts.add(&stored?);
@@ -171,7 +182,8 @@ impl Order<'_> {
                         failpoint::pass("addition-saved");
                     }
                 }
-                ready = incoming.recv(), if open && window.len() < WINDOW => match ready {
+                ready = incoming.recv(), if open && waiting.is_none() && window.len() < WINDOW => match ready {
+                    Some(ready) if !room.is_there(jetstream).await => waiting = Some(ready),
                     Some(ready) => {
                         firsts.push_back(ready.0.first.clone());
                         window.push_back(send(jetstream, &subject, ready));
@@ -183,7 +195,7 @@ impl Order<'_> {
         Ok(counts)
     }
 
-    /// Where the jobs go.
+    /// The lane on which the jobs are published.
     pub fn lane(&self) -> Lane {
         let identity = &self.manifest.identity;
         Lane::new(identity.task, self.manifest.name.clone(), Priority::Bulk)
@@ -202,7 +214,7 @@ impl Order<'_> {
         }
     }
 
-    /// From the first point of a collection, for no run.
+    /// A scroll from the first point of a collection, which belongs to no run.
     fn scroll(&self, generation: &CollectionName) -> anyhow::Result<Scroll> {
         let identity = &self.manifest.identity;
         let template = Template {
@@ -224,7 +236,7 @@ impl Order<'_> {
                 prefixes: identity.prefixes.clone(),
                 max_tokens: identity.max_tokens,
                 query: self.query.clone(),
-                with_heads: matches!(self.place, Place::Vector { .. }),
+                with_heads: matches!(self.place, Destination::Vector { .. }),
             },
             packer: RowPacker::new(template, limits),
             cursor: None,

@@ -32,12 +32,12 @@ use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::additions::pack::Place;
+use crate::additions::pack::Destination;
 use crate::additions::record::{HeldRecord, Record};
 use crate::additions::{Counts, Order};
 use crate::bucket::Bucket;
 use crate::clock::now_micros;
-use crate::config::{ModelDir, Servers, failpoint_fault};
+use crate::config::{ModelDir, Servers};
 use crate::generation::collection::{CollectionModel, look_up};
 use crate::generation::lock::{Lock, Purpose, silence_fault};
 use crate::generation::record::key_fault;
@@ -82,12 +82,11 @@ impl AttachConfig {
         if self.job_tokens == 0 {
             faults.push(ConfigFault::new("--job-tokens", "must be at least 1"));
         }
-        faults.extend(failpoint_fault());
         faults
     }
 }
 
-/// What was attached, and what is published for it.
+/// The vector that was attached, and the jobs that were published for it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Attachment {
     pub alias: CollectionName,
@@ -339,7 +338,7 @@ impl Attaching<'_> {
             addressed: self.site.alias.clone(),
             filter: Some(Filter::must_not([lacking])),
             query: None,
-            place: Place::Vector {
+            place: Destination::Vector {
                 name: self.name.clone(),
                 fingerprint: self.manifest.fingerprint.clone(),
             },
@@ -347,7 +346,7 @@ impl Attaching<'_> {
         }
     }
 
-    /// What would be published.
+    /// Counts the jobs that would be published.
     async fn count(&self) -> anyhow::Result<Attachment> {
         let vectors = self.site.vectors().await?;
         let existed = vectors.attached_as(self.name.as_str()).is_some();

@@ -12,6 +12,8 @@ use futures::TryStreamExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::streams::advice;
+
 /// Version of the records that this code reads and writes.
 pub const FORMAT: u32 = 1;
 
@@ -38,8 +40,10 @@ impl<T> Stored<T> {
 impl Bucket {
     pub async fn open(jetstream: &jetstream::Context) -> anyhow::Result<Self> {
         let store = jetstream.get_key_value(RUNS).await;
-        let store = store
-            .with_context(|| format!("failed to open bucket `{RUNS}`; run `indexer provision`"))?;
+        let store = store.map_err(|error| {
+            let advice = advice(&error);
+            anyhow::Error::from(error).context(format!("failed to open bucket `{RUNS}`{advice}"))
+        })?;
         Ok(Self(store))
     }
 

@@ -1,6 +1,5 @@
 //! Command line: the verbs of the program, and how each is performed and printed.
 
-mod pages;
 #[cfg(test)]
 mod schema;
 mod settings_file;
@@ -37,10 +36,9 @@ use points::options::Options;
 use queue::denial::denied;
 use queue::trace;
 use runtime::log::{self, Log, LogConfig, LogFormat};
+use runtime::pages::{self, CompletionsConfig, ExitCodes, ManConfig};
 use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
 use runtime::signals;
-
-use pages::{CompletionsConfig, ManConfig, completions, man};
 
 /// Turns a corpus into embedding jobs on JetStream, and searches what became of them
 #[derive(Debug, Parser)]
@@ -48,9 +46,6 @@ use pages::{CompletionsConfig, ManConfig, completions, man};
 pub struct Cli {
     #[command(flatten)]
     log: LogConfig,
-    /// Say nothing on standard error but errors: no progress, no warnings
-    #[arg(long, short, global = true)]
-    quiet: bool,
     /// File of settings in TOML, below the environment and the options; by default `ebb.toml`, where it is there
     #[arg(long, global = true, env = "EBB_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -169,8 +164,14 @@ impl Verb {
             Self::Dlq(config) => dlq(&config, out).await,
             Self::Doctor(config) => print(&doctor(&config).await?, config.json, out),
             Self::Render(config) => print(&render(&config)?, config.json, out),
-            Self::Completions(config) => completions(&config, out),
-            Self::Man(config) => man(&config),
+            Self::Completions(config) => {
+                pages::completions(&config, Cli::command(), out)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Man(config) => {
+                pages::man(&config, Cli::command(), EXIT_CODES)?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -178,8 +179,39 @@ impl Verb {
 /// What is logged unless `RUST_LOG` says otherwise. What people and schedulers follow is of the target `progress`.
 const FILTER: &str = "warn,progress=info,opentelemetry=error";
 
-/// The same with `--quiet`.
-const QUIET: &str = "error,opentelemetry=off";
+/// Exit codes, as the README has them.
+const EXIT_CODES: &ExitCodes = &[
+    ("0", "it is done"),
+    (
+        "1",
+        "anything else than what has a code of its own, and a difference that `--check` or `doctor` found",
+    ),
+    (
+        "2",
+        "a gate did not pass, or a limit was met: the alias is as it was, and the report says why",
+    ),
+    (
+        "64",
+        "the configuration is bad or an option is misspelt; all values that cannot be read are reported at once",
+    ),
+    ("65", "documents were refused; all others are published"),
+    (
+        "69",
+        "a server cannot be reached, or has no time; the same may succeed later",
+    ),
+    (
+        "75",
+        "another process has the lease: it does the same, and `indexer status` shows it",
+    ),
+    (
+        "77",
+        "a server does not know this login, does not let it do this, or is not trusted",
+    ),
+    (
+        "143, 130",
+        "it was ended by SIGTERM or SIGINT; what was begun goes on with the next call, as after a crash",
+    ),
+];
 
 /// Does what the arguments of the process say.
 #[must_use]
@@ -195,12 +227,16 @@ pub fn main() -> ExitCode {
             return reject(&faults);
         }
     };
-    let filter = if cli.quiet { QUIET } else { FILTER };
-    log::start(cli.log.log_format, Log::Error, filter);
-    if cli.quiet {
+    log::start(cli.log.log_format, Log::Error, cli.log.filter(FILTER));
+    if cli.log.quiet {
         be_quiet();
     }
-    let faults = [cli.verb.faults(), trace::faults()].concat();
+    let faults = [
+        cli.verb.faults(),
+        trace::faults(),
+        settings::failpoint_faults(),
+    ]
+    .concat();
     if !faults.is_empty() {
         return reject(&faults);
     }
@@ -299,6 +335,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_readme() {
+        let readme = include_str!("../README.md");
+        let section = readme.split("## Exit codes").nth(1).unwrap_or_default();
+        let section = section.split("\n\n").nth(1).unwrap_or_default();
+        let rows: Vec<_> = EXIT_CODES
+            .iter()
+            .map(|(code, meaning)| format!("| {code} | {meaning} |"))
+            .collect();
+        assert_eq!(section.lines().skip(2).collect::<Vec<_>>(), rows);
     }
 
     /// The long options of a command and of those below it that take any text, with the words that lead to each.

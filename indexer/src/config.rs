@@ -7,7 +7,6 @@ use clap::Args;
 use points::Qdrant;
 use points::connect::{ClientToWriteError, QdrantConfig, QdrantSetupError};
 use queue::nats::{NatsConfig, NatsError, jetstream};
-use runtime::failpoint;
 pub use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
 use runtime::wait::WaitConfig;
@@ -30,12 +29,10 @@ impl Servers {
         faults
     }
 
-    /// Connects to NATS.
     pub async fn jetstream(&self) -> Result<async_nats::jetstream::Context, NatsError> {
         Ok(jetstream(self.client().await?))
     }
 
-    /// Connects to NATS.
     pub async fn client(&self) -> Result<async_nats::Client, NatsError> {
         self.nats.connect("indexer", self.wait.wait()).await
     }
@@ -54,12 +51,6 @@ impl Servers {
     pub async fn qdrant_to_read(&self) -> Result<Qdrant, QdrantSetupError> {
         self.qdrant.client_to_read(self.wait.wait()).await
     }
-}
-
-/// What is wrong with the failpoints that are asked for, if anything.
-pub fn failpoint_fault() -> Option<ConfigFault> {
-    let problem = failpoint::check().err()?;
-    Some(ConfigFault::new("EBB_FAILPOINTS", problem))
 }
 
 /// Why a report could not be written at the end, if that can be known at the beginning.

@@ -7,7 +7,7 @@ use clap::Args;
 use contract::digest::Digest;
 use contract::model::Manifest;
 use contract::names::CollectionName;
-use runtime::object_stores::{Place, is_url, wait_for_store};
+use runtime::object_stores::{StoreLocation, is_url, wait_for_store};
 use runtime::settings::ConfigFault;
 use runtime::wait::Wait;
 use tokio::sync::mpsc;
@@ -81,7 +81,7 @@ pub struct Corpus<'a> {
     pub naming: Naming,
     pub extract: ExtractOptions,
     pub collection: CollectionName,
-    /// What makes the token ids.
+    /// Digest of the tokenizer that makes the token ids.
     pub tokenization: Digest,
     /// Version of its documents, in microseconds since the epoch.
     pub version: u64,
@@ -140,7 +140,7 @@ impl ReadingThreads {
 pub async fn wait_for_stores(sources: &[String], wait: Wait) {
     let urls = sources.iter().filter(|source| is_url(source));
     let mut asked = BTreeSet::new();
-    for place in urls.filter_map(|url| Place::of_url(url).ok()) {
+    for place in urls.filter_map(|url| StoreLocation::of_url(url).ok()) {
         if asked.insert(place.base.clone()) {
             wait_for_store(&*place.store, &place.path, &place.base, wait).await;
         }

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use gpu::Gpu;
-pub use location::{CorpusPlace, Location, ModelPlace};
+pub use location::{CorpusLocation, Location, ModelLocation};
 pub use options::AliasOptions;
 pub use read::{Fault, read};
 pub use schedule::{Cron, TimeZone};
@@ -41,8 +41,8 @@ pub struct Decisions {
     /// The first model; its objects have plain names.
     #[serde(flatten)]
     pub first: Serving,
-    /// Further models, embedding or rescoring ones, each with workers, lanes, an autoscaler and CronJobs of its own, whose
-    /// names end with the name of the model
+    /// Further models, embedding, attached or rescoring ones, each with workers, lanes, an autoscaler and CronJobs of its
+    /// own, whose names end with the name of the model
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more_models: Vec<Serving>,
     /// The volume of the weights, which many nodes read at the same time
@@ -73,14 +73,18 @@ pub struct Serving {
     #[serde(default = "drain_target")]
     pub drain_target: Span,
     /// The alias that people search, `docs` where it is left out. A further model that embeds names one of its own; one that
-    /// rescores scores that of the first
+    /// is attached, or that rescores, adds to that of the first
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[A-Za-z0-9][-A-Za-z0-9_.]{0,109}$", "not" = {"pattern": "--"}))]
     pub alias: Option<CollectionName>,
+    /// Whether a further model makes another vector, by `indexer attach`, for the points of an alias that a model before it
+    /// fills
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attached: bool,
     /// Where the documents are: a URL that `indexer rebuild` reads, or `pvc://claim/path`; left out, nothing is rebuilt
     /// by itself
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<CorpusPlace>,
+    pub source: Option<CorpusLocation>,
     /// When the alias is rebuilt from the source
     #[serde(default)]
     pub schedule: Schedule,
@@ -114,7 +118,7 @@ pub struct Model {
     #[serde(default = "embed")]
     pub task: Task,
     /// Where `worker stage` gets it from: `hf://owner/name`, `s3://...`, `https://...` or `pvc://claim/path`
-    pub source: ModelPlace,
+    pub source: ModelLocation,
     /// Digest of all that changes a vector, as `worker stage` says; nothing else is served
     pub fingerprint: Digest,
     /// Tokens that one worker embeds in a second, as the report of a rebuild with one worker says; left out, that of a
@@ -183,19 +187,21 @@ impl Decisions {
     /// Options of the alias of a model: what was decided, and what follows from the number of servers.
     pub fn options(&self, serving: &Serving) -> AliasOptions {
         let mut options = serving.options.clone();
-        match (self.servers, serving.model.task) {
-            (Servers::Three, Task::Embed) => {
-                options.shards.get_or_insert(SHARDS_OF_THREE);
-                options.replication.get_or_insert(REPLICAS_OF_THREE);
-            }
-            (Servers::Three, Task::Rescore) | (Servers::One, _) => {}
+        if self.servers == Servers::Three && serving.fills_alias() {
+            options.shards.get_or_insert(SHARDS_OF_THREE);
+            options.replication.get_or_insert(REPLICAS_OF_THREE);
         }
         options
     }
 }
 
 impl Serving {
-    /// What the names of the objects of a further model end with. Names of objects have no `_`.
+    /// Whether it makes the documents of its alias. Others add something to them.
+    pub fn fills_alias(&self) -> bool {
+        self.model.task == Task::Embed && !self.attached
+    }
+
+    /// Suffix of the names of the objects of a further model. Names of objects have no `_`.
     pub fn suffix(&self) -> String {
         self.model.name.as_str().replace('_', "-")
     }

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use async_nats::jetstream;
 use clap::Args;
-use contract::job::{self, Delete, Job, Removal};
+use contract::job;
 use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
 use points::Points;
@@ -13,11 +14,10 @@ use serde::Serialize;
 
 use crate::clock::now_micros;
 use crate::config::{ModelDir, Servers};
+use crate::generation::alias::warn_of_missing;
 use crate::jobs::store::store;
-use crate::outcome::Outcome;
-
-/// Documents of one job: a removal costs Qdrant more than a write.
-const REMOVALS_PER_JOB: usize = 100;
+use crate::jobs::{REMOVALS_PER_JOB, removals};
+use crate::outcome::{Outcome, many};
 
 #[derive(Args, Clone, Debug)]
 pub struct DeleteConfig {
@@ -72,9 +72,14 @@ impl Outcome for Deleted {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let (documents, named) = (self.documents, self.named);
         if self.dry_run {
-            writeln!(out, "would delete {documents} of {named} documents")
+            writeln!(
+                out,
+                "would delete {documents} of {}",
+                many(named as u64, "document")
+            )
         } else {
-            writeln!(out, "published the removal of {documents} documents")
+            let documents = many(documents as u64, "document");
+            writeln!(out, "published the removal of {documents}")
         }
     }
 }
@@ -110,19 +115,20 @@ async fn publish(config: &DeleteConfig) -> anyhow::Result<()> {
     let manifest = config.model.embedding()?;
     let jetstream = config.servers.jetstream().await?;
     let lane = Lane::new(Task::Embed, manifest.name, Priority::Live);
-    let version = now_micros();
-    for ids in config.documents.chunks(REMOVALS_PER_JOB) {
-        let removal = |id: &String| Removal {
-            id: id.clone(),
-            version: Some(version),
-        };
-        let job = Job::Delete(Delete {
-            version: job::VERSION.to_owned(),
-            run: None,
-            collection: config.collection.clone(),
-            documents: ids.iter().map(removal).collect(),
-        });
-        store(&jetstream, &lane.subject(), &job, 0).await?;
+    let (sent, ()) = tokio::join!(
+        send_all(config, &jetstream, &lane),
+        warn_of_missing(&config.servers, &config.collection)
+    );
+    sent
+}
+
+async fn send_all(
+    config: &DeleteConfig,
+    jetstream: &jetstream::Context,
+    lane: &Lane,
+) -> anyhow::Result<()> {
+    for job in removals(&config.documents, now_micros(), &config.collection, None) {
+        store(jetstream, &lane.subject(), &job, 0).await?;
     }
     Ok(())
 }

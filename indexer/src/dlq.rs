@@ -1,4 +1,4 @@
-//! Dead letters: seen, read, replayed, dropped, and found where JetStream leaves them lying.
+//! Dlq: lists, shows, replays and drops dead letters, and makes those of jobs that JetStream has given up.
 //!
 //! | verb | what it does |
 //! |---|---|
@@ -8,16 +8,13 @@
 //! | `remove` | removes dead letters |
 //! | `sweep` | makes dead letters of jobs that JetStream has given up |
 //!
-//! Dead letters are read one after the other, headers alone; a payload is fetched when it is needed. A million of
-//! them takes no more memory than ten.
+//! Which of them are meant, and how they are read, is said by the module `dead_letters`.
 
-pub(crate) mod letter;
 mod list;
-pub(crate) mod remove;
-pub(crate) mod replay;
-pub(crate) mod select;
-pub(crate) mod show;
-pub(crate) mod sweep;
+mod remove;
+mod replay;
+mod show;
+mod sweep;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,10 +26,12 @@ use runtime::wait::WaitConfig;
 
 use crate::outcome::print;
 use list::ListConfig;
-use remove::DropConfig;
-use replay::ReplayConfig;
+pub use remove::{DropConfig, Dropped, remove};
+pub use replay::{ReplayConfig, Replayed, replay};
 use show::ShowConfig;
+pub use show::ShownLetter;
 use sweep::SweepConfig;
+pub use sweep::Swept;
 
 #[derive(Args, Clone, Debug)]
 pub struct DlqConfig {
@@ -80,25 +79,13 @@ pub async fn dlq(config: &DlqConfig, out: &mut (dyn Write + Send)) -> anyhow::Re
         DlqVerb::Ls(config) => list::list(&jetstream, config, out).await,
         DlqVerb::Show(config) => show::show(&jetstream, config, out).await,
         DlqVerb::Replay(config) => {
-            let replayed = replay::replay(&jetstream, config, out).await?;
+            let replayed = replay(&jetstream, config, out).await?;
             print(&replayed, config.json, out)
         }
         DlqVerb::Drop(config) => {
-            let dropped = remove::remove(&jetstream, config, out).await?;
+            let dropped = remove(&jetstream, config, out).await?;
             print(&dropped, config.json, out)
         }
         DlqVerb::Sweep(config) => print(&sweep::sweep(&jetstream, config).await?, config.json, out),
     }
-}
-
-/// Characters that would move a terminal's cursor are shown, not obeyed: anybody may publish a dead letter.
-pub fn shown(text: &str) -> String {
-    let escape = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    text.chars().map(escape).collect()
 }

@@ -111,7 +111,6 @@ async fn system(config: &DoctorConfig) -> anyhow::Result<Vec<Finding>> {
     let model = config.model_dir().context("no --model")?;
     let manifest = model.manifest()?;
     let wanted = ProvisionConfig {
-        lanes: false,
         json: false,
         check: true,
         installation: config.installation.clone(),

@@ -12,8 +12,8 @@ use anyhow::Context as _;
 
 use crate::outcome::{Failure, Outcome};
 use crate::retrieval::Searched;
-use crate::retrieval::options::Asked;
-use crate::search::ask::Asker;
+use crate::retrieval::options::SearchSettings;
+use crate::retrieval::query_client::QueryClient;
 pub use config::EvalConfig;
 use evaluation::Evaluation;
 use gate::Limits;
@@ -82,8 +82,7 @@ impl Outcome for Report {
     }
 }
 
-/// What was measured.
-struct Found {
+struct Evaluations {
     /// The alias in the mode that counts.
     served: Evaluation,
     /// The alias in the other modes.
@@ -92,14 +91,14 @@ struct Found {
 }
 
 /// Evaluations of the alias, and of the baseline if that is an alias as well.
-async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Found> {
+async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Evaluations> {
     let qdrant = config.servers.qdrant_to_read().await?;
     let (targets, limits) = targets(config, &qdrant).await?;
     let has_baseline = config.baseline.is_some();
     let cutoffs = config.all_cutoffs();
     let depth = cutoffs.last().copied().unwrap_or(config.at);
     let run = Run {
-        asker: &Asker::connect(&config.servers, config.timeout).await?,
+        query_client: &QueryClient::connect(&config.servers, config.timeout).await?,
         retriever: Retriever {
             qdrant: &qdrant,
             depth: depth + 1,
@@ -117,7 +116,7 @@ async fn evaluate(config: &EvalConfig, topics: &Topics) -> anyhow::Result<Found>
     }
     let baseline = has_baseline.then(|| evaluations.pop()).flatten();
     let mut evaluations = evaluations.into_iter();
-    Ok(Found {
+    Ok(Evaluations {
         served: evaluations.next().context("nothing was evaluated")?,
         others: evaluations.collect(),
         baseline,
@@ -143,7 +142,7 @@ async fn targets(
     let other = config.baseline_model.as_ref().unwrap_or(model);
     let both = [
         (Some(&config.alias), model, config.fusion.asked(None)),
-        (config.baseline.as_ref(), other, Asked::default()),
+        (config.baseline.as_ref(), other, SearchSettings::default()),
     ];
     let (mut targets, mut limits) = (Vec::new(), Vec::new());
     for (alias, model, asked) in both {
@@ -186,7 +185,7 @@ fn in_each_mode(
     Ok(modes.into_iter().map(|mode| target.by(mode)).collect())
 }
 
-fn judge(config: &EvalConfig, topics: &Topics, found: Found) -> Report {
+fn judge(config: &EvalConfig, topics: &Topics, found: Evaluations) -> Report {
     let limits = Limits {
         k: config.at,
         min_ndcg: config.min_ndcg,

@@ -195,6 +195,8 @@ impl Reading {
                 }
                 Err(error) => self.document(Err(error.into()), &mut file),
             };
+            let passed = self.extractor.take_passed_over();
+            file.account.dropped.absorb(&passed);
             let heard = !path.is_empty() && !self.say(self.view.file(&path, &file));
             total.absorb(file);
             if listening.is_none() || heard {

@@ -45,7 +45,7 @@ pub enum FilterError {
     Json(String),
     #[error("`{found}` in the place of {expected}")]
     Unexpected {
-        /// What stands there, cut to 80 characters.
+        /// The part of the filter that is wrong, cut to 80 characters.
         found: String,
         expected: &'static str,
     },

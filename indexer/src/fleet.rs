@@ -26,7 +26,6 @@ pub struct Setting<T> {
 /// The numbers that rules are about. What is not known is left out, and no rule asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
-    /// Most workers.
     pub max_workers: Option<Setting<u64>>,
     /// Workers while there is anything to do.
     pub min_workers: Option<Setting<u64>>,
@@ -44,15 +43,15 @@ pub struct Fleet {
     pub activation: Vec<Setting<u64>>,
     /// How long a worker may be silent about a job.
     pub ack_wait: Option<Setting<Duration>>,
-    /// From SIGTERM to giving back what is not finished.
+    /// Time from SIGTERM until a worker gives back what it has not finished.
     pub grace: Option<Setting<Duration>>,
-    /// From SIGTERM to SIGKILL.
+    /// Time from SIGTERM to SIGKILL.
     pub pod_grace: Option<Setting<Duration>>,
-    /// From the start of a container until it is given up, if its model is not loaded.
+    /// Time from the start of a container until it is given up, if its model is not loaded.
     pub startup: Option<Setting<Duration>>,
-    /// From the last job to no worker.
+    /// Time from the last job to no worker.
     pub cooldown: Option<Setting<Duration>>,
-    /// From the decision to start a worker to its first pull.
+    /// Time from the decision to start a worker to its first pull.
     pub start_time: Option<Setting<Duration>>,
     /// Time in which a backlog is to be worked off.
     pub drain_target: Option<Setting<Duration>>,

@@ -47,7 +47,7 @@ use points::{Points, Qdrant};
 use lock::Lock;
 use record::Runs;
 
-/// What each step works with.
+/// What each step on an alias works with.
 #[derive(Clone, Copy)]
 pub struct AliasContext<'a> {
     pub alias: &'a CollectionName,

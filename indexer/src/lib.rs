@@ -22,8 +22,7 @@
 //! | [`doctor`] | looks at a running system, or at manifests, and says what is wrong |
 //! | [`render`] | turns a few decisions into an overlay of kustomize |
 //!
-//! Verbs are made of these modules, and none of them knows a verb, but for `generation`, which reads dead letters by
-//! [`dlq`]. The page of [`ui`] is made of what other verbs do:
+//! Verbs are made of these modules, and none of them knows a verb. The page of [`ui`] is made of what other verbs do:
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -32,19 +31,16 @@
 //! | `bucket` | the key-value bucket of runs and locks, written by compare-and-set alone |
 //! | `additions` | publishes points as jobs for a model that adds something to them |
 //! | `generation` | the life of an alias: its records, locks and moves, and what is carried over |
+//! | `dead_letters` | which dead letters are meant, and what each of them says |
 //! | `streams` | messages are read in order, found and removed; jobs that nobody reads |
 //! | `plan` | the amount of work, and what it costs |
 //! | `decisions`, `fleet` | what an installation decides, and the numbers that follow |
 //! | [`outcome`], `progress` | how verbs print what they found, and tell how far they are |
-//! | `retrieval` | by which vectors an alias is searched, and what Qdrant is asked for it |
+//! | `retrieval` | by which vectors an alias is searched, what workers are asked for a query, and what Qdrant is asked |
 //! | `config`, `filter`, `clock` | settings that verbs share, filters of points, times |
 //!
 //! No module depends on one that depends on it.
 
-#![allow(
-    missing_docs,
-    reason = "the library of one program; what is published is the contract"
-)]
 #![allow(
     unreachable_pub,
     reason = "`pub` is what other modules may use, whether or not the crate shows the module"
@@ -57,6 +53,7 @@ pub mod cli;
 mod clock;
 mod config;
 mod corpus;
+mod dead_letters;
 mod decisions;
 pub mod delete;
 pub mod dlq;
@@ -73,6 +70,9 @@ mod plan;
 mod progress;
 pub mod provision;
 pub mod publish;
+#[cfg(test)]
+#[path = "../../worker/contract/tests/job/published.rs"]
+mod published;
 pub mod rebuild;
 pub mod render;
 pub mod rescore;

@@ -15,11 +15,11 @@ use serde::Serialize;
 
 pub use exit::{Failure, LeaseTaken};
 
-/// What a verb gives. Its JSON is one object on one line.
+/// The outcome of a verb. Its JSON is one object on one line.
 pub trait Outcome: Serialize + JsonSchema {
     fn write(&self, out: &mut dyn Write) -> io::Result<()>;
 
-    /// What somebody has to look at; said on standard error.
+    /// Problems that somebody has to look at; they are written to standard error.
     fn complaints(&self) -> Vec<String> {
         Vec::new()
     }
@@ -29,7 +29,7 @@ pub trait Outcome: Serialize + JsonSchema {
         false
     }
 
-    /// Of which kind that is then.
+    /// The kind of the failure, where [`Self::is_failure`].
     fn failure(&self) -> Failure {
         Failure::Other
     }
@@ -70,6 +70,19 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// A text on one line: all characters that would move the cursor of a terminal are written as escapes. Anybody may publish a
+/// dead letter, or write to a collection.
+pub fn escaped(text: &str) -> String {
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(escape).collect()
+}
+
 /// Says what to do about a login or a filter that Qdrant refused.
 pub fn explained(error: anyhow::Error) -> anyhow::Error {
     let of_qdrant = error.chain().find_map(of_qdrant);
@@ -108,6 +121,12 @@ pub fn print_json(value: &(impl Serialize + ?Sized), out: &mut dyn Write) -> any
     serde_json::to_writer(&mut *out, value)?;
     writeln!(out)?;
     Ok(())
+}
+
+/// How many of something there are: one has no plural.
+pub fn many(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// Writes a line for each count that is not 0: what there are so many of.

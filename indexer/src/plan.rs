@@ -29,10 +29,10 @@ pub enum Verb {
     Rebuild,
 }
 
-/// What would be done.
+/// The work that a verb would do.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Plan {
-    /// By which verb.
+    /// The verb that would do it.
     pub verb: Verb,
     pub alias: CollectionName,
     pub collection: CollectionName,

@@ -3,6 +3,7 @@
 //! Each thing is looked up, compared with what it should be, and created or updated if it differs. Running it twice
 //! changes nothing; with `--check` it never changes anything and only reports.
 
+mod await_replicas;
 pub(crate) mod collections;
 pub(crate) mod streams;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use clap::Args;
 use contract::names::CollectionName;
 use contract::topology::{DEFAULT_BATCH_JOBS, MIN_ACK_WAIT, Task};
-use points::limits::Unfit;
+use points::limits::UnfitSetting;
 use points::options::OptionArgs;
 use queue::streams::{ConsumerSizes, Sizes};
 use runtime::settings::ConfigFault;
@@ -30,10 +31,6 @@ pub struct ProvisionConfig {
     /// Change nothing; exit with 1 if anything would change
     #[arg(long)]
     pub check: bool,
-    /// Make the streams and the lanes of the model alone, and look at no collection: for a model that is to be attached
-    /// to the collections of another one
-    #[arg(long)]
-    pub lanes: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -49,7 +46,7 @@ pub struct ProvisionConfig {
     pub servers: Servers,
 }
 
-/// What is to be there, and how large.
+/// The streams, consumers, buckets and collections that are to be there, and their sizes.
 #[derive(Args, Clone, Debug)]
 pub struct Installation {
     /// Aliases that are to be there, separated by commas; `provision` makes a missing one, with an empty collection behind
@@ -61,6 +58,10 @@ pub struct Installation {
         value_delimiter = ','
     )]
     pub collections: Vec<CollectionName>,
+    /// The streams and the lanes of the model alone, and no collection: for a model that is attached, or to be attached, to
+    /// the collections of another one
+    #[arg(long, env = "EBB_LANES")]
+    pub lanes: bool,
     /// Replicas of each stream: 1 on a single server, 3 in a cluster
     #[arg(long, env = "EBB_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
@@ -80,7 +81,7 @@ pub struct Installation {
     pub options: OptionArgs,
 }
 
-/// One thing that was looked at.
+/// The result for one thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Step {
     /// What it is, like stream `JOBS`.
@@ -92,14 +93,14 @@ pub struct Step {
 /// How a thing differs from what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Change {
-    /// Not at all.
+    /// Nothing differs.
     None,
-    /// It is not there.
+    /// The thing is not there.
     Create,
     /// These fields differ: name, found, wanted.
     Update(Vec<(String, String, String)>),
     /// These settings leave no room for what Ebb does, and are for the operator to change.
-    Unfit(Vec<Unfit>),
+    Unfit(Vec<UnfitSetting>),
     /// These fields differ, and only a rebuild changes them: name, found, wanted.
     Rebuild(Vec<(String, String, String)>),
 }
@@ -239,13 +240,13 @@ impl Installation {
 /// Compares, and unless `--check` is given, creates and updates.
 pub async fn provision(config: &ProvisionConfig) -> anyhow::Result<Provisioned> {
     let manifest = config.model.manifest()?;
-    if manifest.identity.task == Task::Embed && !config.lanes {
+    if manifest.identity.task == Task::Embed && !config.installation.lanes {
         manifest.check_primary()?;
     }
     let jetstream = config.servers.jetstream().await?;
     let mut steps = streams::provision(config, &jetstream, &manifest).await?;
     // A rescorer has no vectors: its scores go to the points of others.
-    if manifest.identity.task != Task::Rescore && !config.lanes {
+    if manifest.identity.task != Task::Rescore && !config.installation.lanes {
         config.installation.options.options().suit(&manifest)?;
         let qdrant = config.servers.qdrant_to_write().await?;
         config.search.check_server(&qdrant).await?;

@@ -27,14 +27,15 @@ use crate::config::{ModelDir, Servers};
 use crate::corpus::account::Account;
 use crate::corpus::read::Event;
 use crate::corpus::{Chunking, Corpus, source_faults, wait_for_stores};
+use crate::generation::alias::warn_of_missing;
 use crate::jobs::Packed;
 use crate::jobs::store::{NotStored, store_as};
-use crate::outcome::{Failure, Outcome, write_counts};
+use crate::outcome::{Failure, Outcome, many, write_counts};
 use documents::extract::ExtractOptions;
 use documents::source::{Format, MAX_ID_BYTES, Naming};
 
 /// Jobs that wait for their acknowledgement at any time.
-const WINDOW: usize = 64;
+pub const JOBS_IN_FLIGHT: usize = 64;
 /// Jobs that are encoded before there is room in the window: at most a megabyte each.
 const ENCODED_AHEAD: usize = 8;
 
@@ -109,11 +110,14 @@ impl Outcome for Published {
             true => "would publish",
             false => "published",
         };
-        let (documents, chunks, tokens) = (self.documents, self.chunks, self.tokens);
-        let (jobs, version) = (self.jobs, self.version);
         writeln!(
             out,
-            "{verb} {documents} documents: {chunks} chunks, {tokens} tokens, {jobs} jobs, version {version}"
+            "{verb} {}: {}, {}, {}, version {}",
+            many(self.documents, "document"),
+            many(self.chunks, "chunk"),
+            many(self.tokens, "token"),
+            many(self.jobs, "job"),
+            self.version
         )?;
         let counts = [
             (self.duplicates, "jobs were stored already"),
@@ -190,7 +194,11 @@ pub async fn publish(config: &PublishConfig) -> anyhow::Result<Published> {
     wait_for_stores(&config.sources, config.servers.wait.wait()).await;
     let (incoming, reader) = corpus.read(chunker)?;
     let (encoded, encoding) = encode(incoming);
-    let published = send_all(jetstream.as_ref(), &lane.subject(), encoded).await;
+    let subject = lane.subject();
+    let (published, ()) = tokio::join!(
+        send_all(jetstream.as_ref(), &subject, encoded),
+        warn_of_missing(&config.servers, &config.collection)
+    );
     let died = encoding.await.is_err() || reader.ended().await.is_err();
     let published = Published {
         version,
@@ -220,7 +228,7 @@ async fn send_all(
     loop {
         tokio::select! {
             Some(stored) = window.next() => published.count_stored(stored?),
-            event = events.recv(), if window.len() < WINDOW => match event {
+            event = events.recv(), if window.len() < JOBS_IN_FLIGHT => match event {
                 Some(Ready::Job(job)) => {
                     published.chunks += job.chunks as u64;
                     published.tokens += job.tokens as u64;
@@ -265,7 +273,7 @@ impl Published {
             } => {
                 self.documents += 1;
                 self.bytes += text.bytes;
-                let ledger = dropped.as_deref().map(|dropped| &dropped.1);
+                let ledger = dropped.as_deref().map(|(origin, ledger)| (origin, ledger));
                 self.account.add(read, text, ledger);
                 let Some((origin, ledger)) = dropped.map(|dropped| *dropped) else {
                     return;
@@ -279,7 +287,10 @@ impl Published {
                 let error = anyhow::Error::from(error);
                 progress.suspend(|| tracing::error!("refused: {error:#}"));
             }
-            Event::Skipped(files) => self.skipped += files,
+            Event::Skipped(skipped) => {
+                self.skipped += skipped.files;
+                self.account.dropped.absorb(&skipped.parts);
+            }
             Event::Job(_) => {}
         }
     }

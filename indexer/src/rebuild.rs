@@ -36,6 +36,7 @@ use crate::generation::{AliasContext, Stopped, TimeLimits};
 use crate::progress::note;
 use crate::streams::stream;
 pub use config::{Golden, Limits, RebuildConfig};
+use copy::REFUSED;
 pub use dry_run::dry_run;
 use plan::{Planned, Planning};
 pub use report::Report;
@@ -62,7 +63,7 @@ struct Rebuild<'a> {
     /// Chunks of each document of the source; known in the process that has read it.
     source: Option<Chunks>,
     dropped: Vec<CollectionName>,
-    /// What this process has done for each attached vector.
+    /// Counts of what this process has done for each attached vector.
     filled: BTreeMap<String, Filled>,
 }
 
@@ -112,11 +113,30 @@ pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<Report> {
             filled: BTreeMap::new(),
         };
         let ended = rebuild.perform_all(wanted).await;
-        Ok((ended, Report::of(&rebuild.stored.record, rebuild.dropped)))
+        let record = &rebuild.stored.record;
+        let queued = left_in_the_queue(&context, record).await;
+        let mut report = Report::of(record, rebuild.dropped);
+        report.queued = queued;
+        Ok((ended, report))
     });
     let (ended, report) = rebuilt.await?;
     save_report(config.report.as_deref(), &report)?;
     ended.map(|()| report)
+}
+
+/// Jobs that a run leaves in the queue where what it read stops it; every other gate comes when its jobs are done. The
+/// report does not depend on an answer.
+async fn left_in_the_queue(context: &AliasContext<'_>, record: &RunRecord) -> u64 {
+    let is_stopped = |gate: &Gate| gate.name == REFUSED && !gate.passed;
+    if record.failed.is_none() || !record.gates.iter().any(is_stopped) {
+        return 0;
+    }
+    let counted = context.count_jobs_of(record).await;
+    counted.unwrap_or_else(|error| {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "the jobs that the run has left are not counted");
+        0
+    })
 }
 
 impl Rebuild<'_> {
@@ -197,8 +217,17 @@ impl Rebuild<'_> {
         self.context.runs.save(&mut self.stored).await
     }
 
-    async fn advance(&mut self, phase: Phase, mut report: PhaseReport) -> anyhow::Result<()> {
+    async fn advance(&mut self, phase: Phase, report: PhaseReport) -> anyhow::Result<()> {
         self.context.check()?;
+        self.keep(report);
+        let record = &mut self.stored.record;
+        record.phase = phase;
+        record.failed = None;
+        self.context.runs.save(&mut self.stored).await
+    }
+
+    /// Takes note of what a phase did.
+    fn keep(&mut self, mut report: PhaseReport) {
         let record = &mut self.stored.record;
         if let Some(at) = record
             .phases
@@ -214,9 +243,6 @@ impl Rebuild<'_> {
             }
         }
         record.phases.push(report);
-        record.phase = phase;
-        record.failed = None;
-        self.context.runs.save(&mut self.stored).await
     }
 
     /// Notes what a gate found, and stops the run if it does not pass.

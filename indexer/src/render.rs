@@ -52,7 +52,7 @@ pub struct Rendered {
     #[serde(flatten)]
     pub derived: Derived,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub more_models: Vec<Further>,
+    pub more_models: Vec<AdditionalModel>,
     pub files: Vec<Written>,
     /// Whether nothing was written, because that was asked for.
     #[serde(skip)]
@@ -61,7 +61,7 @@ pub struct Rendered {
 
 /// A further model.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Further {
+pub struct AdditionalModel {
     pub name: String,
     /// The numbers that follow from the decisions about it.
     #[serde(flatten)]
@@ -71,7 +71,7 @@ pub struct Further {
 impl Outcome for Rendered {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         write_numbers(out, &self.derived)?;
-        for Further { name, derived } in &self.more_models {
+        for AdditionalModel { name, derived } in &self.more_models {
             writeln!(out, "\n{name}")?;
             write_numbers(out, derived)?;
         }
@@ -188,7 +188,7 @@ pub fn render(config: &RenderConfig) -> anyhow::Result<Rendered> {
     Ok(Rendered {
         derived: first.1,
         more_models: derived
-            .map(|(name, derived)| Further { name, derived })
+            .map(|(name, derived)| AdditionalModel { name, derived })
             .collect(),
         files,
         check: config.check,

@@ -15,10 +15,10 @@ use serde::Serialize;
 
 pub use crate::additions::Counts;
 use crate::additions::Order;
-use crate::additions::pack::Place;
+use crate::additions::pack::Destination;
 use crate::additions::record::HeldRecord;
 use crate::clock::now_micros;
-use crate::config::{ModelDir, Servers, failpoint_fault};
+use crate::config::{ModelDir, Servers};
 use crate::filter::PointFilter;
 use crate::generation::alias;
 use crate::jobs::JOB_TOKENS;
@@ -68,7 +68,6 @@ impl RescoreConfig {
         if self.job_tokens == 0 {
             faults.push(ConfigFault::new("--job-tokens", "must be at least 1"));
         }
-        faults.extend(failpoint_fault());
         faults
     }
 }
@@ -129,7 +128,7 @@ pub async fn rescore(config: &RescoreConfig) -> anyhow::Result<Rescored> {
         addressed: current.clone(),
         filter: config.filter.as_ref().map(|filter| filter.filter.clone()),
         query: config.query.clone(),
-        place: Place::Score(config.field.clone()),
+        place: Destination::Score(config.field.clone()),
         job_tokens: config.job_tokens,
     };
     let field = order.place.name(&manifest.name);

@@ -3,6 +3,7 @@
 
 pub mod explain;
 pub mod options;
+pub mod query_client;
 pub mod request;
 
 use std::fmt;
@@ -83,12 +84,12 @@ pub struct Search {
     pub weights: Option<Weights>,
 }
 
-/// What a collection can be searched by.
+/// The vectors by which a collection can be searched.
 #[derive(Clone, Debug)]
 pub struct Searched {
     pub collection: CollectionName,
     pub bm25: Option<Bm25Options>,
-    /// What it records of how it is to be searched.
+    /// The search that the collection records.
     pub recorded: Option<Search>,
 }
 
@@ -144,7 +145,7 @@ impl Search {
         }
     }
 
-    /// As it is kept in the metadata of a collection.
+    /// The search as key and value of the metadata of a collection.
     pub fn metadata(&self) -> (String, Value) {
         (SEARCH.to_owned(), serde_json::json!(self).into())
     }
@@ -199,7 +200,7 @@ impl FromStr for Weights {
 }
 
 impl Searched {
-    /// What a collection says.
+    /// Reads what a collection says of itself.
     pub fn of(collection: &CollectionName, info: &CollectionInfo) -> anyhow::Result<Self> {
         let vectors = CollectionVectors::of(info)
             .with_context(|| format!("failed to read the vectors of collection `{collection}`"))?;
@@ -226,7 +227,7 @@ impl Searched {
         }
     }
 
-    /// All that it can be searched by.
+    /// All modes in which it can be searched.
     pub fn modes(&self) -> Vec<Mode> {
         match self.bm25 {
             Some(_) => vec![Mode::Dense, Mode::Sparse, Mode::Hybrid],

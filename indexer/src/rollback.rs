@@ -23,10 +23,11 @@ use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::config::{Servers, failpoint_fault};
+use crate::config::Servers;
+use crate::generation::alias;
 use crate::generation::collection::{documents, look_up};
 use crate::generation::lock::{Lock, Purpose, silence_fault, skew_fault};
-use crate::generation::move_alias::{Move, next_time};
+use crate::generation::move_alias::{Move, MovedBy, next_time};
 use crate::generation::record::{Phase, Rollback, RunRecord, Runs, StoredRun, key_fault};
 use crate::generation::retire::run_of;
 use crate::generation::{AliasContext, TimeLimits};
@@ -120,7 +121,6 @@ impl RollbackConfig {
         faults.extend(key_fault("--alias", self.alias.as_str()));
         faults.extend(silence_fault(self.lease));
         faults.extend(skew_fault(self.clock_skew));
-        faults.extend(failpoint_fault());
         faults
     }
 }
@@ -151,7 +151,7 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
     let (bucket, silence) = (context.runs.bucket(), config.lease);
     let begin = async |lock: &Lock| begin(context, lock).await;
     let moved = Lock::holding(bucket, Purpose::Change, &config.alias, silence, begin);
-    let Begun {
+    let RollbackMove {
         stored,
         resumed,
         not_attached,
@@ -182,10 +182,10 @@ pub async fn rollback(config: &RollbackConfig) -> anyhow::Result<RolledBack> {
 /// has moved would know nothing of them.
 async fn reserve_lost(context: AliasContext<'_>, run: &RunRecord) -> anyhow::Result<Vec<String>> {
     let (from, serving) = (context.points(&run.generation), &run.serving);
-    let from = from.schema().await?.vectors;
+    let from = from.confirmed_schema().await?.vectors;
     let mut lost = Vec::new();
     for vector in from.others() {
-        let to = context.points(serving).schema().await?.vectors;
+        let to = context.points(serving).confirmed_schema().await?.vectors;
         if vector.attached().is_none() || to.attached_as(&vector.name).is_some() {
             continue;
         }
@@ -216,7 +216,8 @@ fn rolled_back(run: RunRecord, resumed: bool, dry_run: bool) -> RolledBack {
 
 /// The run to roll back, and whether a rollback of it has moved the alias already.
 async fn found(context: AliasContext<'_>) -> anyhow::Result<(StoredRun, bool)> {
-    let (alias, current) = (context.alias, context.target().await?);
+    let current = alias::existing(context.qdrant, context.alias).await?;
+    let alias = context.alias;
     let all = context.runs.of(alias).await?;
     let is_moved = |run: &&StoredRun| run.record.is_rolling_back() && run.record.serving == current;
     if let Some(moved) = all.iter().find(is_moved) {
@@ -255,7 +256,7 @@ async fn is_worth_it(context: AliasContext<'_>, run: &RunRecord) -> anyhow::Resu
 }
 
 /// A rollback that has moved the alias.
-struct Begun {
+struct RollbackMove {
     stored: StoredRun,
     /// Whether an earlier one had moved it.
     resumed: bool,
@@ -263,12 +264,12 @@ struct Begun {
 }
 
 /// Records the move, reserves what would be unknown after it, then points the alias back. Done already where an earlier rollback came so far.
-async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<Begun> {
+async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<RollbackMove> {
     let (runs, alias) = (context.runs, context.alias);
     let (mut stored, resumed) = found(context).await?;
     if resumed {
         note(&format!("ending the rollback of run {}", stored.record.run));
-        return Ok(Begun {
+        return Ok(RollbackMove {
             not_attached: reserve_lost(context, &stored.record).await?,
             stored,
             resumed,
@@ -290,10 +291,10 @@ async fn begin(context: AliasContext<'_>, lock: &Lock) -> anyhow::Result<Begun> 
         context,
         lock,
         to: &stored.record.serving,
-        failpoints: ["rollback-before-switch", "rollback-after-switch"],
+        verb: MovedBy::Rollback,
     };
     step.perform(&stored).await?;
-    Ok(Begun {
+    Ok(RollbackMove {
         stored,
         resumed,
         not_attached,

@@ -1,8 +1,8 @@
 //! Search: finds points of a collection by a query: by the model's vector, which is made through the queue, by its words,
 //! or by both. A rescorer may order what was found.
 
-pub(crate) mod ask;
 mod find;
+mod models;
 mod rescore;
 
 use std::collections::BTreeMap;
@@ -14,24 +14,22 @@ use anyhow::Context as _;
 use clap::Args;
 use contract::field;
 use contract::job::Location;
-use contract::model::{Manifest, OutputKind};
 use contract::names::{CollectionName, VectorName};
-use contract::topology::Task;
-use points::collection;
 use points::limits::Limits;
 use points::options::Settings;
-use points::vectors::CollectionVectors;
-use qdrant_client::qdrant::{CollectionInfo, ScoredPoint, Value};
-use runtime::settings::ConfigFault;
+use qdrant_client::qdrant::{ScoredPoint, Value};
+use runtime::settings::{ConfigFault, STAGE};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{ModelDir, Servers};
 use crate::filter::PointFilter;
+use crate::generation::alias::missing;
+use crate::generation::collection::look_up;
 use crate::outcome::Outcome;
-use crate::retrieval::options::{Asked, FusionChoice};
+use crate::retrieval::options::{FusionChoice, SearchSettings};
+use crate::retrieval::query_client::QueryClient;
 use crate::retrieval::{Mode, Search, Searched};
-use ask::{Asker, QueryVectors};
 use find::Finder;
 
 #[derive(Args, Clone, Debug)]
@@ -46,9 +44,13 @@ pub struct SearchConfig {
     pub mode: Option<Mode>,
     #[command(flatten)]
     pub fusion: FusionChoice,
-    /// Search by this attached vector in the place of the collection's own, with the model that makes it as --model
+    /// Search by this attached vector, with the model that makes it as --model: in the place of the collection's own, or, a
+    /// multivector, to order what the mode has found
     #[arg(long, value_name = "NAME")]
     pub vector: Option<VectorName>,
+    /// Directory of the staged model of the collection itself, where --vector is a multivector and the mode is not sparse
+    #[arg(long, value_name = "MODEL", requires = "vector")]
+    pub first_model: Option<PathBuf>,
     /// Hits of each part that a hybrid search fuses; by default 1000, or as many as are looked for
     #[arg(long, value_name = "HITS")]
     pub prefetch: Option<u64>,
@@ -100,7 +102,7 @@ pub struct Hit {
     pub score: f32,
     /// Where each part of a hybrid search has it, if it does among the hits that are fused.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub parts: BTreeMap<&'static str, Place>,
+    pub parts: BTreeMap<&'static str, PartRank>,
     /// Document that it belongs to.
     pub doc_id: String,
     /// Title of the document, where it has one.
@@ -122,9 +124,9 @@ pub struct Hit {
     pub context: Option<String>,
 }
 
-/// Place of a hit in a part of a search.
+/// The rank and score of a hit in a part of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Place {
+pub struct PartRank {
     /// Counted from 1.
     pub rank: usize,
     pub score: f32,
@@ -154,7 +156,9 @@ const MOST_HITS: u64 = 10_000;
 impl SearchConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let mut faults = self.servers.faults();
-        faults.extend(self.model_dir().iter().flat_map(ModelDir::faults));
+        let models = [&self.model, &self.first_model];
+        let models = models.into_iter().filter_map(|model| self.model_dir(model));
+        faults.extend(models.flat_map(|model| model.faults()));
         faults.extend(self.asked().faults("--fusion, --rrf-k, --weights"));
         if self.query.trim().is_empty() {
             faults.push(ConfigFault::new("QUERY", "has no text"));
@@ -170,7 +174,7 @@ impl SearchConfig {
             faults.push(ConfigFault::new("--limit, --offset, --prefetch", problem));
         }
         if let Some(model) = self.rescore.as_ref().filter(|model| !model.is_dir()) {
-            let problem = format!("`{}` is not a directory; stage a model", model.display());
+            let problem = format!("`{}` is not a directory; {STAGE}", model.display());
             faults.push(ConfigFault::new("--rescore", problem));
         }
         let candidates = self.candidates();
@@ -207,85 +211,15 @@ impl SearchConfig {
         Ok(())
     }
 
-    fn asked(&self) -> Asked {
+    fn asked(&self) -> SearchSettings {
         self.fusion.asked(self.mode)
     }
 
-    fn model_dir(&self) -> Option<ModelDir> {
+    fn model_dir(&self, model: &Option<PathBuf>) -> Option<ModelDir> {
         Some(ModelDir {
-            model: self.model.clone()?,
+            model: model.clone()?,
             public_key: self.public_key.clone(),
         })
-    }
-
-    /// The model that the collection is for, or the one that makes the vector which is searched by, and the name of that.
-    fn manifest(&self, mode: Mode, info: &CollectionInfo) -> anyhow::Result<(String, Manifest)> {
-        let model = self.model_dir().with_context(|| {
-            format!("mode {mode} needs the model of the collection; give --model, or --mode sparse")
-        })?;
-        let manifest = model.manifest()?;
-        match &self.vector {
-            Some(vector) => self.check_vector(vector, info, &manifest)?,
-            None => collection::check(&self.collection, info, &manifest)?,
-        }
-        let primary = || manifest.name.to_string();
-        let name = self
-            .vector
-            .as_ref()
-            .map_or_else(primary, VectorName::to_string);
-        Ok((name, manifest))
-    }
-
-    /// Whether the collection has this attached vector by this model.
-    fn check_vector(
-        &self,
-        vector: &VectorName,
-        info: &CollectionInfo,
-        manifest: &Manifest,
-    ) -> anyhow::Result<()> {
-        let (collection, name) = (&self.collection, &manifest.name);
-        let vectors = CollectionVectors::of(info)?;
-        let attached = vectors.attached_as(vector.as_str()).with_context(|| {
-            let names: Vec<_> = vectors.attached().map(|it| it.name).collect();
-            let names = if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(", ")
-            };
-            format!("`{collection}` has no attached vector `{vector}`; attached are: {names}")
-        })?;
-        anyhow::ensure!(
-            attached.model.fingerprint == manifest.fingerprint,
-            "vector `{vector}` of `{collection}` is of model `{}` ({}), --model is `{name}` ({})",
-            attached.model.name,
-            attached.model.fingerprint,
-            manifest.fingerprint
-        );
-        anyhow::ensure!(
-            attached.kind == OutputKind::Dense,
-            "vector `{vector}` of `{collection}` is {}; a search by --vector takes a dense one",
-            attached.kind
-        );
-        Ok(())
-    }
-
-    /// The cross-encoder, if one is asked for. It must give one score, because hits are ordered by it.
-    fn rescorer(&self) -> anyhow::Result<Option<Manifest>> {
-        let Some(model) = &self.rescore else {
-            return Ok(None);
-        };
-        let dir = ModelDir {
-            model: model.clone(),
-            public_key: self.public_key.clone(),
-        };
-        let manifest = dir.manifest()?;
-        let identity = &manifest.identity;
-        anyhow::ensure!(
-            identity.task == Task::Rescore && identity.dimensions == 1,
-            "model `{}` gives no single score for a pair; --rescore needs a cross-encoder",
-            manifest.name
-        );
-        Ok(Some(manifest))
     }
 }
 
@@ -297,31 +231,34 @@ impl SearchConfig {
 pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     let rescorer = config.rescorer()?;
     let qdrant = config.servers.qdrant_to_look().await?;
-    let info = qdrant.collection_info(config.collection.as_str()).await;
-    let info =
-        info.with_context(|| format!("failed to look up collection `{}`", config.collection))?;
-    let info = info.result.unwrap_or_default();
+    let info = look_up(&qdrant, &config.collection).await?;
+    let info = info.with_context(|| missing(&config.collection))?;
     let searched = Searched::of(&config.collection, &info)?;
     let search = config.asked().of(&searched)?;
     search.check_server(&qdrant).await?;
-    let (mut manifest, mut asker) = (None, None);
-    if search.mode.has_dense() {
-        manifest = Some(config.manifest(search.mode, &info)?);
-    }
-    anyhow::ensure!(
-        manifest.is_some() || config.vector.is_none(),
-        "a search by words alone uses no vector of a model; leave out --vector, or give --mode dense or hybrid"
-    );
+    let models = config.models(search.mode, &info)?;
     let limits = Limits::of(&info);
     config.check_limit(limits)?;
-    if manifest.is_some() || rescorer.is_some() {
-        asker = Some(Asker::connect(&config.servers, config.timeout).await?);
+    let mut query_client = None;
+    if models.are_asked() || rescorer.is_some() {
+        query_client = Some(QueryClient::connect(&config.servers, config.timeout).await?);
     }
-    let vectors = match (&manifest, &asker) {
-        (Some((_, manifest)), Some(asker)) => {
-            asker.ask(manifest, vec![config.query.clone()], 0).await?
-        }
-        (Some(_) | None, Some(_) | None) => QueryVectors::default(),
+    let (mut asked, mut query_truncated) = (Vec::new(), false);
+    for model in [&models.dense, &models.order] {
+        let vector = match (model, &query_client) {
+            (Some((name, manifest)), Some(query_client)) => {
+                let query = vec![config.query.clone()];
+                let mut answer = query_client.ask(manifest, query, 0).await?;
+                query_truncated |= !answer.truncated.is_empty();
+                answer.vectors.pop().map(|vector| (name.as_str(), vector))
+            }
+            (Some(_) | None, Some(_) | None) => None,
+        };
+        asked.push(vector);
+    }
+    let vector = |position: usize| {
+        let vector = asked.get(position).and_then(Option::as_ref);
+        vector.map(|(name, vector)| (*name, vector))
     };
     let finder = Finder {
         config,
@@ -329,15 +266,13 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
         search,
         limits,
         quantization: Settings::of(&info).0.search_params(),
-        dense: manifest
-            .as_ref()
-            .zip(vectors.vectors.first())
-            .map(|((name, _), vector)| (name.as_str(), vector.as_slice())),
+        dense: vector(0),
+        order: vector(1),
         bm25: searched.bm25.as_ref(),
     };
     let (mut hits, request) = finder.find(config.candidates(), config.offset).await?;
-    if let (Some(rescorer), Some(asker)) = (rescorer, &asker) {
-        hits = rescore::rescore(asker, &rescorer, &config.query, hits).await?;
+    if let (Some(rescorer), Some(query_client)) = (rescorer, &query_client) {
+        hits = rescore::rescore(query_client, &rescorer, &config.query, hits).await?;
         hits.truncate(usize::try_from(config.limit).unwrap_or(usize::MAX));
     }
     Ok(Hits {
@@ -345,7 +280,7 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
         offset: config.offset,
         query: config.query.clone(),
         search,
-        query_truncated: !vectors.truncated.is_empty(),
+        query_truncated,
         request: config.explain.then_some(request),
     })
 }
@@ -381,7 +316,7 @@ impl Outcome for Hits {
     }
 }
 
-/// Where the text is, for people and in bytes.
+/// The location of the text, for people and in bytes.
 fn place(hit: &Hit) -> String {
     let location = hit.location.as_ref().map(Location::to_string);
     let bytes = hit.start.zip(hit.end);

@@ -1,7 +1,7 @@
 //! Status: what waits, what is in flight, what failed and what is there.
 //!
-//! One look tells what there is; how fast it goes takes two. A [`Looker`] remembers its last look, so that each of its
-//! looks tells the rate since the one before.
+//! One look tells what there is; how fast it goes takes several. A [`StatusReader`] remembers what was settled in the last
+//! minutes, so that each of its looks tells the rate.
 
 pub mod collections;
 pub mod lanes;
@@ -20,6 +20,7 @@ pub use collections::CollectionStatus;
 use collections::Collections;
 use contract::names::CollectionName;
 use contract::topology::{ADVISORIES, DLQ, JOBS, RESULTS};
+use lanes::LaneReader;
 pub use lanes::LaneStatus;
 use points::Qdrant;
 pub use rate::Rate;
@@ -28,10 +29,10 @@ use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 pub use tokens::Tokens;
-use workers::{WorkerLooker, Workers, WorkersConfig};
+use workers::{WorkerReader, Workers, WorkersConfig};
 
 use crate::config::Servers;
-use crate::dlq::letter::StoredLetter;
+use crate::dead_letters::StoredLetter;
 use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::{Range, Reader, stream};
 
@@ -43,7 +44,8 @@ pub struct StatusConfig {
     /// Look again and again: in place on a terminal, a line for each look otherwise
     #[arg(long)]
     pub watch: bool,
-    /// Time between two looks, over which the rate is measured; without --watch and with 0s, one look and no rate
+    /// Time between two looks. The rate takes two of them, or up to six where jobs take longer; without --watch and with
+    /// 0s, one look and no rate
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pub interval: Duration,
     /// Print one JSON object, with --watch one for each look
@@ -70,7 +72,6 @@ pub struct Status {
     /// Why the newest of them were.
     pub dead_letter_causes: Causes,
     /// Jobs that no consumer reads.
-    #[serde(rename = "unread")]
     pub orphaned: Orphaned,
     /// Workers whose metrics can be reached; `None` where nobody said where.
     pub workers: Option<Workers>,
@@ -93,20 +94,19 @@ pub struct StreamStatus {
 }
 
 /// Looks at both servers as often as it is asked to.
-pub struct Looker {
+pub struct StatusReader {
     config: StatusConfig,
     jetstream: jetstream::Context,
     qdrant: Qdrant,
-    before: Option<rate::Look>,
-    means: rate::Means,
-    workers: WorkerLooker,
-    runs: runs::Book,
+    lanes: LaneReader,
+    workers: WorkerReader,
+    runs: runs::RunRecords,
 }
 
-impl std::fmt::Debug for Looker {
+impl std::fmt::Debug for StatusReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Looker")
-            .field("before", &self.before)
+        f.debug_struct("StatusReader")
+            .field("lanes", &self.lanes)
             .finish_non_exhaustive()
     }
 }
@@ -123,15 +123,23 @@ impl StatusConfig {
     }
 }
 
-/// Looks once, and where jobs wait or are in flight a second time, to tell how fast they go.
+/// Looks that are taken to tell how fast jobs go.
+const MOST_LOOKS: usize = 6;
+
+/// Looks once, and where jobs wait or are in flight again, until it can tell how fast they go.
 pub async fn status(config: &StatusConfig) -> anyhow::Result<Status> {
-    let mut looker = Looker::open(config).await?;
-    let status = looker.look().await?;
-    if config.interval.is_zero() || status.lag() == 0 {
-        return Ok(status);
+    let mut looker = StatusReader::open(config).await?;
+    let mut status = looker.look().await?;
+    for _ in 1..MOST_LOOKS {
+        let is_told = |rate: &Rate| rate.eta_seconds.is_some() || rate.stalled_seconds.is_some();
+        let is_over = status.lag() == 0 || status.rate.as_ref().is_some_and(is_told);
+        if config.interval.is_zero() || is_over {
+            break;
+        }
+        tokio::time::sleep(config.interval).await;
+        status = looker.look().await?;
     }
-    tokio::time::sleep(config.interval).await;
-    looker.look().await
+    Ok(status)
 }
 
 impl Status {
@@ -141,16 +149,15 @@ impl Status {
     }
 }
 
-impl Looker {
+impl StatusReader {
     pub async fn open(config: &StatusConfig) -> anyhow::Result<Self> {
         Ok(Self {
             config: config.clone(),
             jetstream: config.servers.jetstream().await?,
             qdrant: config.servers.qdrant_to_look().await?,
-            before: None,
-            means: rate::Means::default(),
-            workers: WorkerLooker::default(),
-            runs: runs::Book::default(),
+            lanes: LaneReader::default(),
+            workers: WorkerReader::default(),
+            runs: runs::RunRecords::default(),
         })
     }
 
@@ -161,13 +168,13 @@ impl Looker {
         for name in [RESULTS, ADVISORIES] {
             streams.push(stream_status(&stream(&self.jetstream, name).await?));
         }
-        let (lanes, rate) = self.lanes(&jobs).await?;
+        let lanes = self.lanes.look(&jobs, usize::MAX).await?;
         self.runs.update(&self.jetstream).await?;
         let found = collections::look(&self.qdrant, &self.config.collections, &self.runs).await;
         Ok(Status {
             streams,
-            lanes,
-            rate,
+            lanes: lanes.lanes,
+            rate: lanes.rate,
             jobs: jobs.cached_info().state.messages,
             dead_letters: dlq.cached_info().state.messages,
             dead_letter_causes: causes(&dlq).await?,
@@ -178,25 +185,6 @@ impl Looker {
         })
     }
 
-    async fn lanes(&mut self, jobs: &Stream) -> anyhow::Result<(Vec<LaneStatus>, Option<Rate>)> {
-        let found = lanes::look(jobs).await?;
-        let now = rate::Look::new(&jobs.cached_info().state, &found);
-        let before = self.before.replace(now.clone());
-        let mut rate = before.as_ref().map(|before| now.since(before));
-        let mut lanes = Vec::new();
-        for found in &found {
-            let rate = before.as_ref();
-            let rate = rate.map(|before| now.of_lane(&found.info.name, before));
-            let mut lane = found.status(jobs, rate).await?;
-            self.means.note(&mut lane);
-            lanes.push(lane);
-        }
-        if let Some(rate) = &mut rate {
-            rate.tokens_per_second = tokens_per_second(&lanes);
-        }
-        Ok((lanes, rate))
-    }
-
     async fn workers(&mut self) -> Option<Workers> {
         let config = &self.config.workers;
         if config.workers.is_empty() {
@@ -204,15 +192,6 @@ impl Looker {
         }
         Some(self.workers.look(config).await)
     }
-}
-
-/// Of all lanes together; `None` where one that moves does not tell.
-pub fn tokens_per_second(lanes: &[LaneStatus]) -> Option<f64> {
-    let rates = lanes.iter().filter_map(|lane| lane.rate);
-    let moving = rates.filter(|rate| rate.acked_per_second > 0.0);
-    let mut moving = moving.map(|rate| rate.tokens_per_second);
-    // The sum of no numbers is negative zero.
-    moving.try_fold(0.0, |sum, rate| Some(sum + rate?))
 }
 
 fn stream_status(stream: &Stream) -> StreamStatus {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{DeleteStatus, RawMessageError, RawMessageErrorKind, Stream};
@@ -41,13 +42,30 @@ pub struct Reader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     Removed,
-    /// Somebody else was faster.
+    /// Somebody else had removed it before.
     Gone,
 }
 
 pub async fn stream(jetstream: &jetstream::Context, name: &str) -> anyhow::Result<Stream> {
     let found = jetstream.get_stream(name).await;
-    found.with_context(|| format!("failed to look up stream `{name}`; run `indexer provision`"))
+    found.map_err(|error| {
+        let advice = advice(&error);
+        anyhow::Error::from(error).context(format!("failed to look up stream `{name}`{advice}"))
+    })
+}
+
+/// What makes a stream or a bucket that is not there. Where NATS does not answer, nothing needs to be made.
+pub fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<GetStreamError>());
+    match kinds.next().map(GetStreamError::kind) {
+        Some(GetStreamErrorKind::JetStream(error))
+            if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+        {
+            "; run `indexer provision`"
+        }
+        Some(_) | None => "",
+    }
 }
 
 /// Removes a message; that it is gone already is no error, whatever the server calls it.

@@ -109,7 +109,7 @@ async fn attempts(config: &SyncConfig, context: AliasContext<'_>) -> anyhow::Res
     anyhow::bail!("alias `{alias}` has moved {MOVES} times during the sync; run it again")
 }
 
-/// One attempt; `None` if the alias has moved meanwhile.
+/// Makes one attempt; `None` if the alias has moved meanwhile.
 async fn attempt(config: &SyncConfig, context: AliasContext<'_>) -> anyhow::Result<Option<Report>> {
     let started = Instant::now();
     let mut attempt = Attempt::open(config, context).await?;

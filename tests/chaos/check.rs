@@ -13,7 +13,7 @@ mod examples;
 #[cfg(test)]
 mod tests;
 
-use crate::found::{Found, Jobs};
+use crate::final_state::{FinalState, Jobs};
 use crate::history::Record;
 use crate::violation::{Kind, Violation};
 
@@ -30,7 +30,11 @@ pub(crate) struct Rules<'a> {
 }
 
 /// All broken promises.
-pub(crate) fn check(records: &[Record], found: &Found, rules: &mut Rules<'_>) -> Vec<Violation> {
+pub(crate) fn check(
+    records: &[Record],
+    found: &FinalState,
+    rules: &mut Rules<'_>,
+) -> Vec<Violation> {
     let mut violations = letters::check(records, &found.letters);
     violations.extend(documents::check(records, &found.points));
     violations.extend(vectors::check(&found.points, rules));

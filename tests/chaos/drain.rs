@@ -9,7 +9,7 @@ use fixtures::process::output;
 use futures::{StreamExt as _, future};
 use tokio::time::{Instant, sleep};
 
-use crate::found::{self, Jobs};
+use crate::final_state::{self, Jobs};
 use crate::inject::tell;
 use crate::servers::Servers;
 
@@ -37,15 +37,15 @@ pub(crate) async fn drain(
     ack_wait: Duration,
 ) -> anyhow::Result<(Jobs, Duration)> {
     let begin = Instant::now();
-    let jobs = found::jobs(&servers.jetstream, lanes).await?;
+    let jobs = final_state::jobs(&servers.jetstream, lanes).await?;
     let work = Duration::from_secs(jobs.left / SLOWEST_PER_SECOND);
     let limit = work + ack_wait * 8 + LONGEST_DELAY + SLACK;
     let mut nobodys_since = None;
     loop {
-        let mut jobs = found::jobs(&servers.jetstream, lanes).await?;
+        let mut jobs = final_state::jobs(&servers.jetstream, lanes).await?;
         let empty = jobs.left == 0 && jobs.pending == 0;
         if empty || begin.elapsed() >= limit {
-            jobs.some = found::some_left(&servers.jetstream).await?;
+            jobs.some = final_state::some_left(&servers.jetstream).await?;
             return Ok((jobs, begin.elapsed()));
         }
         if jobs.pending > 0 {
@@ -59,7 +59,7 @@ pub(crate) async fn drain(
 }
 
 async fn sweep(servers: &Servers) -> anyhow::Result<()> {
-    let left = found::some_left(&servers.jetstream).await?;
+    let left = final_state::some_left(&servers.jetstream).await?;
     tell(&format!("swept, because no consumer holds {left:?}"));
     let mut sweep = servers.program("indexer");
     sweep.args(["dlq", "sweep"]);
@@ -73,7 +73,7 @@ async fn sweep(servers: &Servers) -> anyhow::Result<()> {
 /// # Errors
 /// If JetStream refuses.
 pub(crate) async fn take_all(servers: &Servers, lanes: &[Lane]) -> anyhow::Result<(u64, u64)> {
-    let left = found::jobs(&servers.jetstream, lanes).await?.pending;
+    let left = final_state::jobs(&servers.jetstream, lanes).await?.pending;
     let all = lanes.iter().map(|lane| take(servers, lane));
     let mut came = 0;
     let mut taken = Vec::new();

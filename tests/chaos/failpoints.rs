@@ -17,8 +17,8 @@ const DEADLY: [&str; 15] = [
     "after-head",
     "after-body",
     "after-upsert",
-    "before-hand-on",
-    "after-hand-on",
+    "before-attach-jobs",
+    "after-attach-jobs",
     "after-additions",
     "before-ack",
     "after-ack",
@@ -32,7 +32,8 @@ const FAILING: [&str; 2] = ["upsert=fail@5", "dead-letter=fail@25"];
 
 /// Rules for a process.
 pub(crate) fn rules(settings: &Settings, random: Option<String>) -> String {
-    let crash = format!("before-encode=kill/{CRASH}/");
+    // What no worker knows is given up at once: no other version comes.
+    let crash = format!("before-encode=kill/{CRASH}/;refusal-patience=skip");
     let planted = settings.plant.and_then(planted).map(str::to_owned);
     let all = [Some(crash), planted, random];
     all.into_iter().flatten().collect::<Vec<_>>().join(";")
@@ -70,7 +71,7 @@ fn planted(plant: Plant) -> Option<&'static str> {
         Plant::TombstoneVector => Some("tombstone-vectors=skip"),
         Plant::WrongVector => Some("vector=skip"),
         Plant::WeakOrdering => Some("replicas=skip"),
-        Plant::AckBeforeHandOn => Some("hand-on=skip@10"),
+        Plant::AckBeforeAttachJobs => Some("attach-jobs=skip@10"),
         // Some batches have to come late for the guard to have anything to hold back.
         Plant::NoAttachGuard => Some("addition-guard=skip;before-upsert=stall:1500@10"),
         // The runner kills where it should ask, and whoever is killed must have something in hand.

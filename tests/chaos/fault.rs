@@ -74,7 +74,6 @@ impl FaultKind {
     }
 }
 
-/// A server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     Nats,

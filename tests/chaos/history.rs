@@ -33,9 +33,7 @@ pub(crate) enum Outcome {
 /// A message with all attempts to publish it.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    /// The message.
     pub(crate) message: Arc<Message>,
-    /// The attempts.
     pub(crate) attempts: Vec<Attempt>,
 }
 

@@ -1,4 +1,4 @@
-//! Inject: plays the deck.
+//! Inject: injects the faults of the schedule.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, TryStreamExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::deck::Card;
+use crate::disturbances::Disturbances;
 use crate::fault::{Between, Fault, Server, Trouble};
+use crate::schedule::ScheduledFault;
 use crate::servers::Servers;
 use crate::tally::Tally;
-use crate::weather::Weather;
 use crate::wire::Wire;
 use crate::worker::{Order, Worker};
 
@@ -23,39 +23,39 @@ pub(crate) struct Target {
     /// Of each worker, to NATS and to Qdrant.
     pub(crate) wires: Vec<[Arc<Wire>; 2]>,
     pub(crate) workers: Vec<Worker>,
-    pub(crate) weather: Arc<Weather>,
+    pub(crate) disturbances: Arc<Disturbances>,
     pub(crate) tally: Arc<Tally>,
 }
 
 /// Faults that are on, until they are healed.
-type Healing<'a> = FuturesUnordered<LocalBoxFuture<'a, anyhow::Result<()>>>;
+type ActiveFaults<'a> = FuturesUnordered<LocalBoxFuture<'a, anyhow::Result<()>>>;
 
-/// Plays all cards at their times and waits until the last fault is healed.
+/// Injects all faults at their times and waits until the last fault is healed.
 ///
 /// # Errors
 /// If a server does not start again.
-pub(crate) async fn inject(target: &Target, cards: Vec<Card>) -> anyhow::Result<()> {
+pub(crate) async fn inject(target: &Target, faults: Vec<ScheduledFault>) -> anyhow::Result<()> {
     let start = Instant::now();
-    let mut healing = Healing::new();
-    for card in cards {
-        let due = sleep_until(start + card.at);
+    let mut active = ActiveFaults::new();
+    for scheduled in faults {
+        let due = sleep_until(start + scheduled.at);
         tokio::pin!(due);
         loop {
             tokio::select! {
                 () = &mut due => break,
-                healed = healing.try_next(), if !healing.is_empty() => drop(healed?),
+                healed = active.try_next(), if !active.is_empty() => drop(healed?),
             }
         }
         tell(&format!(
             "{:6.1} s  {:?} for {:?}",
-            card.at.as_secs_f64(),
-            card.fault,
-            card.lasts
+            scheduled.at.as_secs_f64(),
+            scheduled.fault,
+            scheduled.lasts
         ));
-        target.tally.fault(card.fault.kind());
-        play(target, &card, &healing);
+        target.tally.fault(scheduled.fault.kind());
+        begin(target, &scheduled, &active);
     }
-    while healing.try_next().await?.is_some() {}
+    while active.try_next().await?.is_some() {}
     Ok(())
 }
 
@@ -64,13 +64,13 @@ pub(crate) fn tell(line: &str) {
     eprintln!("{line}");
 }
 
-fn play<'a>(target: &'a Target, card: &Card, healing: &Healing<'a>) {
-    let lasts = card.lasts;
-    match card.fault {
+fn begin<'a>(target: &'a Target, scheduled: &ScheduledFault, active: &ActiveFaults<'a>) {
+    let lasts = scheduled.lasts;
+    match scheduled.fault {
         Fault::Kill { worker } => target.workers[worker].tell(Order::Kill),
         Fault::Term { worker } => target.workers[worker].tell(Order::Term),
         Fault::Stop { worker } => target.workers[worker].tell(Order::Stop(lasts)),
-        Fault::Restart(server) => healing.push(restart(target, server, lasts).boxed_local()),
+        Fault::Restart(server) => active.push(restart(target, server, lasts).boxed_local()),
         Fault::Network {
             server,
             worker,
@@ -79,24 +79,24 @@ fn play<'a>(target: &'a Target, card: &Card, healing: &Healing<'a>) {
             for number in 0..target.wires.len() {
                 if worker.is_none_or(|met| met == number) {
                     let disturbed = disturb(target, (server, number), trouble, lasts);
-                    healing.push(disturbed.boxed_local());
+                    active.push(disturbed.boxed_local());
                 }
             }
         }
-        Fault::Qdrant { rule } => healing.push(fail(target, rule, lasts).boxed_local()),
-        Fault::NodeStop { node } => healing.push(suspend(target, node, lasts).boxed_local()),
+        Fault::Qdrant { rule } => active.push(fail(target, rule, lasts).boxed_local()),
+        Fault::NodeStop { node } => active.push(suspend(target, node, lasts).boxed_local()),
         Fault::Nodes {
             node,
             between,
             trouble,
-        } => healing.push(part(target, node, (between, trouble), lasts).boxed_local()),
+        } => active.push(part(target, node, (between, trouble), lasts).boxed_local()),
     }
 }
 
 async fn restart(target: &Target, server: Server, pause: Duration) -> anyhow::Result<()> {
-    let storm = target.weather.begin(None);
+    let disturbance = target.disturbances.begin(None);
     target.servers.restart(server, pause).await?;
-    target.weather.end(storm);
+    target.disturbances.end(disturbance);
     Ok(())
 }
 
@@ -106,19 +106,19 @@ async fn disturb(
     trouble: Trouble,
     lasts: Duration,
 ) -> anyhow::Result<()> {
-    let storm = target.weather.begin(Some(worker));
+    let disturbance = target.disturbances.begin(Some(worker));
     let wire = &target.wires[worker][usize::from(server == Server::Qdrant)];
     let number = wire.disturb(trouble);
     sleep(lasts).await;
     wire.heal(number);
-    target.weather.end(storm);
+    target.disturbances.end(disturbance);
     Ok(())
 }
 
 async fn suspend(target: &Target, node: usize, lasts: Duration) -> anyhow::Result<()> {
-    let storm = target.weather.begin(None);
+    let disturbance = target.disturbances.begin(None);
     target.servers.nodes.suspend(node, lasts).await?;
-    target.weather.end(storm);
+    target.disturbances.end(disturbance);
     Ok(())
 }
 
@@ -131,19 +131,19 @@ async fn part(
     let Some(links) = &target.servers.nodes.links else {
         return Ok(());
     };
-    let storm = target.weather.begin(None);
+    let disturbance = target.disturbances.begin(None);
     let disturbed = links.disturb(node, between, trouble);
     sleep(lasts).await;
     links.heal(&disturbed);
-    target.weather.end(storm);
+    target.disturbances.end(disturbance);
     Ok(())
 }
 
 async fn fail(target: &Target, rule: &str, lasts: Duration) -> anyhow::Result<()> {
-    let storm = target.weather.begin(None);
+    let disturbance = target.disturbances.begin(None);
     let number = target.servers.add_rule(rule).await?;
     sleep(lasts).await;
     target.servers.remove_rule(number).await?;
-    target.weather.end(storm);
+    target.disturbances.end(disturbance);
     Ok(())
 }

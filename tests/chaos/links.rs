@@ -84,7 +84,6 @@ impl Links {
         disturbed
     }
 
-    /// Ends troubles.
     pub(crate) fn heal(&self, disturbed: &Disturbed) {
         for (from, to, number) in disturbed {
             self.ways[*from][*to].heal(*number);

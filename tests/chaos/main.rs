@@ -9,17 +9,17 @@
 //! ```text
 //! workload --> publish --> JetStream --wires--> workers --wires--> Qdrant
 //!                 |                       ^                          |
-//!              history                  inject <-- deck              |
-//!                 '-----------> check <----- found <-----------------'
+//!              history                  inject <-- schedule          |
+//!                 '-----------> check <-- final state <-------------'
 //! ```
 //! The same seed gives the same documents, operations and faults at the same times; how they meet is up to the machine.
 
 mod check;
-mod deck;
+mod disturbances;
 mod drain;
 mod failpoints;
 mod fault;
-mod found;
+mod final_state;
 mod history;
 mod inject;
 mod links;
@@ -31,12 +31,12 @@ mod publish;
 mod reference;
 mod report;
 mod run;
+mod schedule;
 mod servers;
 mod settings;
 mod story;
 mod tally;
 mod violation;
-mod weather;
 mod wire;
 mod worker;
 mod workload;
@@ -49,7 +49,7 @@ use settings::Settings;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    ::worker::telemetry::switch_off();
+    ::worker::session::switch_off_telemetry();
     let settings = Settings::parse();
     let json = settings.json;
     let (directory, temporary) = match &settings.directory {

@@ -13,7 +13,6 @@ pub(crate) const COLLECTION: &str = "chaos";
 /// A job with what it is for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Message {
-    /// Its number.
     pub(crate) id: usize,
     /// Where it is published.
     pub(crate) lane: Priority,
@@ -23,7 +22,6 @@ pub(crate) struct Message {
     pub(crate) poison: Option<Poison>,
     /// Whether it is published again and again until JetStream has acknowledged it.
     pub(crate) persistent: bool,
-    /// The job.
     pub(crate) payload: Vec<u8>,
 }
 
@@ -32,11 +30,9 @@ pub(crate) struct Message {
 pub(crate) struct Change {
     /// Id of the document.
     pub(crate) document: String,
-    /// Its new version.
     pub(crate) version: u64,
     /// How the operation is counted.
     pub(crate) label: &'static str,
-    /// What is done.
     pub(crate) action: Action,
 }
 
@@ -50,7 +46,6 @@ pub(crate) enum Action {
         /// Position and text of the chunks in this message.
         chunks: Vec<(u32, String)>,
     },
-    /// Delete it.
     Delete,
 }
 
@@ -107,7 +102,6 @@ impl Message {
         run_name(self.id)
     }
 
-    /// Writes the job.
     pub(crate) fn encoded(mut self) -> Self {
         self.payload = payload(&self);
         self

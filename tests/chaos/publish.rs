@@ -23,7 +23,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Publishes without an answer.
 const IN_FLIGHT: usize = 128;
 
-/// Where messages go.
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher {
     /// JetStream, without a proxy between: publishers have faults of their own in that the server dies.

@@ -13,7 +13,6 @@ use worker::load::load;
 use worker::plan::{Row, fill};
 use worker::session::{Engine as _, Session};
 
-/// The engine.
 #[derive(Debug)]
 pub(crate) struct Reference {
     session: Session,

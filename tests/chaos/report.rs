@@ -33,7 +33,6 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// For a person.
     pub(crate) fn text(&self) -> String {
         let total = |counts: &Counts| counts.values().sum::<u64>();
         let list = |counts: &Counts| {
@@ -112,7 +111,6 @@ impl Report {
         text
     }
 
-    /// For a program.
     pub(crate) fn json(&self) -> Value {
         let count = |name| self.faults.get(name).copied().unwrap_or(0);
         let mut json = json!({

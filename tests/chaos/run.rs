@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::check::{Rules, check};
-use crate::deck::deal;
+use crate::disturbances::Disturbances;
 use crate::drain::{drain, take_all};
 use crate::fault::Server;
-use crate::found::{self, Found};
+use crate::final_state::{self, FinalState};
 use crate::history::History;
 use crate::inject::{Target, inject, tell};
 use crate::logs;
@@ -22,25 +22,25 @@ use crate::poll::poll;
 use crate::publish::Publisher;
 use crate::reference::Reference;
 use crate::report::Report;
+use crate::schedule::schedule;
 use crate::servers::Servers;
 use crate::settings::Settings;
 use crate::tally::Tally;
 use crate::violation::Kind;
-use crate::weather::Weather;
 use crate::wire::Wire;
-use crate::worker::{Order, SOUND_LIVES, Surroundings, Worker};
+use crate::worker::{Environment, Order, SOUND_LIVES, Worker};
 use crate::workload::Workload;
 
 /// Messages that are under way when the workers are told to end.
-const FAREWELL: usize = 300;
+const LAST_BURST: usize = 300;
 /// They are told so when this few are left, or when nothing has come of them for so long.
-const FAREWELL_LEFT: u64 = 240;
+const TERMINATE_AT: u64 = 240;
 const BUSY_LIMIT: Duration = Duration::from_secs(30);
 /// Most memory of a worker: with a tiny model it does not depend on the machine.
 const MEMORY_LIMIT: u64 = 512 << 20;
 
-struct Scene {
-    around: Surroundings,
+struct ChaosRun {
+    environment: Environment,
     wires: Vec<[Arc<Wire>; 2]>,
     /// Of all models.
     lanes: Vec<Lane>,
@@ -54,16 +54,16 @@ struct Scene {
 /// # Errors
 /// If the run itself fails, which says nothing about the workers.
 pub(crate) async fn run(settings: Settings, directory: &Path) -> anyhow::Result<Report> {
-    let mut scene = Scene::set(settings, directory).await?;
-    scene.storm().await?;
-    let (workers, drained_in) = scene.recover().await?;
-    scene.farewell(workers).await?;
-    let found = scene.settle().await?;
-    scene.judge(found, drained_in).await
+    let mut run = ChaosRun::start(settings, directory).await?;
+    run.inject_faults().await?;
+    let (workers, drained_in) = run.recover().await?;
+    run.terminate_busy(workers).await?;
+    let found = run.finish().await?;
+    run.judge(found, drained_in).await
 }
 
-impl Scene {
-    async fn set(settings: Settings, directory: &Path) -> anyhow::Result<Self> {
+impl ChaosRun {
+    async fn start(settings: Settings, directory: &Path) -> anyhow::Result<Self> {
         let servers = Arc::new(Servers::start(directory, &settings).await?);
         let mut wires = Vec::new();
         for worker in 0..settings.processes() {
@@ -89,15 +89,15 @@ impl Scene {
         if let Some(attached) = &servers.attached {
             lanes.extend(Lane::of(Task::Embed, &Manifest::load(attached)?.name));
         }
-        let around = Surroundings {
+        let environment = Environment {
             settings: Arc::new(settings),
             servers,
             tally,
-            weather: Arc::new(Weather::default()),
+            disturbances: Arc::new(Disturbances::default()),
             directory: directory.to_owned(),
         };
         Ok(Self {
-            around,
+            environment,
             wires,
             lanes,
             history,
@@ -109,45 +109,45 @@ impl Scene {
     fn workers(&self, lives: u64) -> Vec<Worker> {
         let wires = self.wires.iter().enumerate();
         wires
-            .map(|(number, wires)| Worker::start(number, &self.around, wires.clone(), lives))
+            .map(|(number, wires)| Worker::start(number, &self.environment, wires.clone(), lives))
             .collect()
     }
 
     /// Publishes and injects faults until the time is over, and heals everything.
-    async fn storm(&mut self) -> anyhow::Result<()> {
-        let around = self.around.clone();
+    async fn inject_faults(&mut self) -> anyhow::Result<()> {
+        let environment = self.environment.clone();
         let target = Target {
-            servers: around.servers.clone(),
+            servers: environment.servers.clone(),
             wires: self.wires.clone(),
             workers: self.workers(0),
-            weather: around.weather.clone(),
-            tally: around.tally.clone(),
+            disturbances: environment.disturbances.clone(),
+            tally: environment.tally.clone(),
         };
         let polling = poll(
-            around.servers.clone(),
+            environment.servers.clone(),
             self.history.clone(),
-            around.tally.clone(),
+            environment.tally.clone(),
         );
         let polling = tokio::spawn(polling);
         let (stop, stopped) = watch::channel(false);
-        let length = around.settings.length();
+        let length = environment.settings.length();
         let faults = async {
             let until = Instant::now() + length;
-            inject(&target, deal(&around.settings)).await?;
+            inject(&target, schedule(&environment.settings)).await?;
             tokio::time::sleep_until(until).await;
             stop.send_replace(true);
             anyhow::Ok(())
         };
         let publishing = async {
             self.publisher
-                .run(&mut self.workload, around.settings.rate, stopped)
+                .run(&mut self.workload, environment.settings.rate, stopped)
                 .await;
             anyhow::Ok(())
         };
         tokio::try_join!(faults, publishing)?;
         polling.abort();
         self.wires.iter().flatten().for_each(|wire| wire.heal_all());
-        if let Some(links) = &around.servers.nodes.links {
+        if let Some(links) = &environment.servers.nodes.links {
             links.heal_all();
         }
         tell("all faults are healed");
@@ -156,9 +156,14 @@ impl Scene {
 
     /// Sound workers do all that is left. Gives them, and how long they took.
     async fn recover(&self) -> anyhow::Result<(Vec<Worker>, Duration)> {
-        let around = &self.around;
+        let environment = &self.environment;
         let workers = self.workers(SOUND_LIVES);
-        let (jobs, took) = drain(&around.servers, &self.lanes, around.settings.ack_wait).await?;
+        let (jobs, took) = drain(
+            &environment.servers,
+            &self.lanes,
+            environment.settings.ack_wait,
+        )
+        .await?;
         let took_seconds = took.as_secs_f64();
         tell(&format!(
             "{} jobs left after {took_seconds:.1} s",
@@ -169,14 +174,14 @@ impl Scene {
 
     /// Tells all workers to end while they are busy: they end at once, and what they have not finished can be had again
     /// within seconds.
-    async fn farewell(&mut self, workers: Vec<Worker>) -> anyhow::Result<()> {
-        let servers = &self.around.servers;
+    async fn terminate_busy(&mut self, workers: Vec<Worker>) -> anyhow::Result<()> {
+        let servers = &self.environment.servers;
         self.workload.calm();
         let busy = async {
-            self.publisher.burst(&mut self.workload, FAREWELL).await;
+            self.publisher.burst(&mut self.workload, LAST_BURST).await;
             until("the workers to be busy", BUSY_LIMIT, async || {
-                let jobs = found::jobs(&servers.jetstream, &self.lanes).await?;
-                Ok((jobs.left < FAREWELL_LEFT).then_some(()))
+                let jobs = final_state::jobs(&servers.jetstream, &self.lanes).await?;
+                Ok((jobs.left < TERMINATE_AT).then_some(()))
             })
             .await
         };
@@ -186,7 +191,7 @@ impl Scene {
         tell(&format!("{left} jobs were given back, {came} came again"));
         if came < left {
             let evidence = format!("{left} jobs are left, of which {came} can be had");
-            self.around
+            self.environment
                 .tally
                 .violation(Kind::NotGivenBack, None, evidence);
         }
@@ -194,27 +199,33 @@ impl Scene {
     }
 
     /// New workers finish what is left, and end when idle.
-    async fn settle(&self) -> anyhow::Result<Found> {
-        let around = &self.around;
+    async fn finish(&self) -> anyhow::Result<FinalState> {
+        let environment = &self.environment;
         let workers = self.workers(SOUND_LIVES);
-        let (jobs, _) = drain(&around.servers, &self.lanes, around.settings.ack_wait).await?;
+        let (jobs, _) = drain(
+            &environment.servers,
+            &self.lanes,
+            environment.settings.ack_wait,
+        )
+        .await?;
         retire(workers).await?;
-        let nodes = &around.servers.nodes;
+        let nodes = &environment.servers.nodes;
         nodes.recovered().await?;
         let clients = nodes.clients()?;
-        let mut found = found::find(&around.servers.jetstream, &clients, &self.lanes).await?;
+        let mut found =
+            final_state::find(&environment.servers.jetstream, &clients, &self.lanes).await?;
         found.jobs = jobs;
         Ok(found)
     }
 
-    async fn judge(self, found: Found, drained_in: Duration) -> anyhow::Result<Report> {
-        let Surroundings {
+    async fn judge(self, found: FinalState, drained_in: Duration) -> anyhow::Result<Report> {
+        let Environment {
             settings,
             servers,
             tally,
             directory,
             ..
-        } = self.around;
+        } = self.environment;
         let records = self.history.records();
         let mut violations = tally.violations();
         violations.extend(logs::check(&logs::logs(&directory, settings.processes()))?);

@@ -33,7 +33,6 @@ pub(crate) struct Servers {
     pub(crate) tools: Tools,
     /// Where the staged model is.
     pub(crate) model: PathBuf,
-    /// Its manifest.
     pub(crate) manifest: Manifest,
     /// Where the attached model is, if one is attached.
     pub(crate) attached: Option<PathBuf>,
@@ -101,7 +100,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Attaches the other model, if one is to be: all that is written from now on is handed on.
+    /// Attaches the other model, if one is to be: workers publish jobs for it from now on.
     async fn attach(&self, ack_wait: &str) -> anyhow::Result<()> {
         let Some(model) = &self.attached else {
             return Ok(());

@@ -76,8 +76,8 @@ pub(crate) enum Plant {
     LostSigterm,
     /// What was written is not confirmed by all replicas
     WeakOrdering,
-    /// Some jobs are acknowledged before what they have written is handed on to the workers of the attached model
-    AckBeforeHandOn,
+    /// Some jobs are acknowledged before their jobs for the workers of the attached model are stored
+    AckBeforeAttachJobs,
     /// Attached vectors are written without a look at the version of their points
     NoAttachGuard,
 }

@@ -18,7 +18,6 @@ const WORDS: [&str; 24] = [
 /// A change that travels by itself or with others, or a slice of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// What it does.
     pub(crate) change: Change,
     /// What is wrong with it.
     pub(crate) poison: Option<Poison>,

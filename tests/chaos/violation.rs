@@ -36,7 +36,6 @@ pub(crate) enum Kind {
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
-    /// What kind.
     pub(crate) kind: Kind,
     /// Whose document, if it is about one.
     pub(crate) document: Option<String>,

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::disturbances::Disturbances;
 use crate::failpoints;
 use crate::fault::FaultKind;
 use crate::inject::tell;
@@ -19,7 +20,6 @@ use crate::servers::Servers;
 use crate::settings::{Plant, Settings};
 use crate::tally::Tally;
 use crate::violation::Kind;
-use crate::weather::Weather;
 use crate::wire::Wire;
 
 /// Time from SIGTERM to the end where nothing is broken.
@@ -43,9 +43,7 @@ pub(crate) const SOUND_LIVES: u64 = 1_000_000;
 /// What a worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// SIGKILL.
     Kill,
-    /// SIGTERM.
     Term,
     /// SIGSTOP, and SIGCONT after this long.
     Stop(Duration),
@@ -55,11 +53,11 @@ pub(crate) enum Order {
 
 /// What a worker needs.
 #[derive(Clone, Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct Environment {
     pub(crate) settings: Arc<Settings>,
     pub(crate) servers: Arc<Servers>,
     pub(crate) tally: Arc<Tally>,
-    pub(crate) weather: Arc<Weather>,
+    pub(crate) disturbances: Arc<Disturbances>,
     pub(crate) directory: PathBuf,
 }
 
@@ -72,7 +70,7 @@ pub(crate) struct Worker {
 
 struct Keeper {
     number: usize,
-    around: Surroundings,
+    environment: Environment,
     /// To NATS and to Qdrant.
     wires: [Arc<Wire>; 2],
     orders: mpsc::UnboundedReceiver<Order>,
@@ -81,19 +79,19 @@ struct Keeper {
 }
 
 /// A process as long as it lives.
-struct Life {
+struct RunningProcess {
     process: Process,
     since: Instant,
     /// Whether it does nothing to itself.
     sound: bool,
     killed: bool,
-    terminated: Option<Farewell>,
+    terminated: Option<Termination>,
     continues: Option<Instant>,
 }
 
 /// A process that was told to end.
 #[derive(Clone, Copy, Debug)]
-struct Farewell {
+struct Termination {
     since: Instant,
     limit: Duration,
     /// Whether it has no excuse for not ending well.
@@ -104,15 +102,15 @@ impl Worker {
     /// Starts worker `number` and keeps it alive. `lives` is how many processes it has had.
     pub(crate) fn start(
         number: usize,
-        around: &Surroundings,
+        environment: &Environment,
         wires: [Arc<Wire>; 2],
         lives: u64,
     ) -> Self {
         let (orders, received) = mpsc::unbounded_channel();
-        let around = around.clone();
+        let environment = environment.clone();
         let keeper = Keeper {
             number,
-            around,
+            environment,
             wires,
             orders: received,
             lives,
@@ -124,7 +122,6 @@ impl Worker {
         }
     }
 
-    /// Tells it something.
     pub(crate) fn tell(&self, order: Order) {
         // One that has retired does not listen.
         self.orders.send(order).ok();
@@ -143,8 +140,8 @@ impl Keeper {
     async fn keep(mut self) -> anyhow::Result<()> {
         while !self.retired {
             self.lives += 1;
-            let random = failpoints::random(&self.around.settings, self.number, self.lives);
-            let mut life = Life {
+            let random = failpoints::random(&self.environment.settings, self.number, self.lives);
+            let mut life = RunningProcess {
                 sound: random.is_none(),
                 process: self.start(random)?,
                 since: Instant::now(),
@@ -161,12 +158,12 @@ impl Keeper {
     }
 
     fn start(&self, random: Option<String>) -> anyhow::Result<Process> {
-        let settings = &self.around.settings;
-        let mut command = self.around.servers.program("worker");
+        let settings = &self.environment.settings;
+        let mut command = self.environment.servers.program("worker");
         let [nats, qdrant] = &self.wires;
         command.env("NATS_URL", format!("nats://{}", nats.address()));
         command.env("QDRANT_URL", format!("http://{}", qdrant.address()));
-        if let Some(model) = &self.around.servers.attached
+        if let Some(model) = &self.environment.servers.attached
             && settings.is_of_attached(self.number)
         {
             command.env("EBB_MODEL", model);
@@ -180,12 +177,12 @@ impl Keeper {
         command.env("EBB_FAILPOINTS", failpoints::rules(settings, random));
         command.args(["--log-format", "json", "run"]);
         let name = format!("worker-{}", self.number);
-        let log = self.around.directory.join(format!("{name}.log"));
+        let log = self.environment.directory.join(format!("{name}.log"));
         Process::start(command, &name, &log)
     }
 
     /// Until the process has ended.
-    async fn watch(&mut self, life: &mut Life) -> anyhow::Result<ExitStatus> {
+    async fn watch(&mut self, life: &mut RunningProcess) -> anyhow::Result<ExitStatus> {
         let mut look = Instant::now();
         loop {
             let continues = life.continues.unwrap_or_else(Instant::now);
@@ -208,13 +205,13 @@ impl Keeper {
                 () = sleep_until(overdue), if waits => self.overdue(life),
                 () = sleep_until(look + LOOK) => {
                     look = Instant::now();
-                    self.around.tally.memory(life.process.peak_memory().unwrap_or(0));
+                    self.environment.tally.memory(life.process.peak_memory().unwrap_or(0));
                 }
             }
         }
     }
 
-    fn obey(&mut self, life: &mut Life, order: Order) {
+    fn obey(&mut self, life: &mut RunningProcess, order: Order) {
         match order {
             Order::Kill => {
                 life.killed = true;
@@ -223,8 +220,8 @@ impl Keeper {
             Order::Stop(pause) => {
                 life.continues = Some(Instant::now() + pause);
                 // While it is stopped it cannot end.
-                if let Some(farewell) = &mut life.terminated {
-                    farewell.limit += pause;
+                if let Some(termination) = &mut life.terminated {
+                    termination.limit += pause;
                 }
                 signal(&life.process, Signal::STOP);
             }
@@ -236,27 +233,27 @@ impl Keeper {
         }
     }
 
-    fn terminate(&self, life: &mut Life) {
+    fn terminate(&self, life: &mut RunningProcess) {
         if life.terminated.is_some() {
             return;
         }
         let rested = life.continues.take().is_none();
         signal(&life.process, Signal::CONT);
-        let settings = &self.around.settings;
-        let weather = self.around.weather.calm_for(self.number);
+        let settings = &self.environment.settings;
+        let calm_for = self.environment.disturbances.calm_for(self.number);
         let listens = life.since.elapsed() > DEAF;
         let enough = if settings.is_cluster() {
             CALM_CLUSTER
         } else {
             CALM
         };
-        let calm = rested && listens && life.sound && weather.is_none_or(|calm| calm > enough);
+        let calm = rested && listens && life.sound && calm_for.is_none_or(|calm| calm > enough);
         let limit = if calm {
             PROMPT
         } else {
             settings.grace() + LAST_CALL
         };
-        life.terminated = Some(Farewell {
+        life.terminated = Some(Termination {
             since: Instant::now(),
             limit,
             calm,
@@ -268,19 +265,21 @@ impl Keeper {
         );
     }
 
-    fn overdue(&self, life: &mut Life) {
+    fn overdue(&self, life: &mut RunningProcess) {
         let evidence = format!(
             "worker {} has not ended after SIGTERM: {:?}",
             self.number, life.terminated
         );
-        self.around.tally.violation(Kind::BadExit, None, evidence);
+        self.environment
+            .tally
+            .violation(Kind::BadExit, None, evidence);
         life.killed = true;
         signal(&life.process, Signal::KILL);
     }
 
     /// Looks at how a process has ended; `false` if it did so by itself.
-    fn judge(&self, life: &Life, status: ExitStatus) -> bool {
-        let tally = &self.around.tally;
+    fn judge(&self, life: &RunningProcess, status: ExitStatus) -> bool {
+        let tally = &self.environment.tally;
         match life.terminated {
             _ if life.killed => true,
             Some(end) if end.calm && !status.success() => {

@@ -18,7 +18,6 @@ const FIRST_CRASH: usize = 60;
 /// A message to publish under a message id.
 #[derive(Clone, Debug)]
 pub(crate) struct Send {
-    /// The message.
     pub(crate) message: Arc<Message>,
     /// What JetStream recognises a repetition by.
     pub(crate) id: String,

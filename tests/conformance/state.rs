@@ -17,7 +17,6 @@ use serde_json::json;
 
 /// Name of the vector.
 pub(super) const VECTOR: &str = "v";
-/// Its length.
 pub(super) const DIMENSIONS: usize = 16;
 /// Documents that requests are about; each has two chunks.
 pub(super) const DOCUMENTS: [&str; 12] =
@@ -60,7 +59,6 @@ impl State {
         }
     }
 
-    /// Makes the collection.
     pub(super) async fn create(self, qdrant: &Qdrant, prefix: &str) -> anyhow::Result<Collection> {
         let name = format!("{prefix}-{}", self.name());
         let mut vectors = VectorsConfigBuilder::default();
@@ -85,12 +83,10 @@ impl State {
 }
 
 impl Collection {
-    /// Its name.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Removes it.
     pub(super) async fn remove(self, qdrant: &Qdrant) -> anyhow::Result<()> {
         qdrant.delete_collection(self.name).await?;
         Ok(())

@@ -7,7 +7,7 @@ use fixtures::process::Process;
 use fixtures::wait::until;
 use futures::StreamExt as _;
 use tests::{Bed, LIMIT};
-use worker::error::GIVE_UP_REFUSED;
+use worker::outcome::GIVE_UP_REFUSED;
 
 /// What a worker may write to that was started before the collection of the test was allowed.
 const OLD: [&str; 2] = ["--collections", "another-alias"];

@@ -2,23 +2,24 @@
 
 mod interrupted;
 mod jobs;
+mod kept;
 mod kinds;
 mod rebuilds;
 mod refused;
-mod scene;
+mod setup;
 
 use qdrant_client::qdrant::QueryPointsBuilder;
 use serde_json::{Value, json};
 use tests::flag;
 
 use crate::rebuild::{qdrant, serving};
-pub(crate) use scene::stage_from;
-use scene::{NAME, Scene};
+pub(crate) use setup::stage_from;
+use setup::{NAME, Setup};
 
 /// What the metadata of the serving collection list beside the words.
-async fn listed(scene: &Scene, key: &str) -> anyhow::Result<Vec<Value>> {
-    let info = qdrant(&scene.bed)?
-        .collection_info(serving(&scene.bed).await?)
+async fn listed(setup: &Setup, key: &str) -> anyhow::Result<Vec<Value>> {
+    let info = qdrant(&setup.bed)?
+        .collection_info(serving(&setup.bed).await?)
         .await?;
     let config = info.result.and_then(|info| info.config).unwrap_or_default();
     let listed = config
@@ -36,71 +37,71 @@ async fn listed(scene: &Scene, key: &str) -> anyhow::Result<Vec<Value>> {
 #[tokio::test]
 async fn every_point_gets_the_vector_of_the_attached_model_and_so_does_what_is_written_later()
 -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.write_documents(12).await?;
-    scene.bed.publish_removal("d3", 2).await?;
-    scene.bed.drain().await?;
+    let setup = Setup::start().await?;
+    setup.write_documents(12).await?;
+    setup.bed.publish_removal("d3", 2).await?;
+    setup.bed.drain().await?;
 
-    let report = scene.attach(&[]).await?;
+    let report = setup.attach(&[]).await?;
     let points = 11 * 2;
     assert_eq!(
         (&report["points"], &report["existed"]),
         (&json!(points), &json!(false))
     );
-    let in_service = listed(&scene, "ebb_vectors").await?;
+    let in_service = listed(&setup, "ebb_vectors").await?;
     assert_eq!(in_service.len(), 1, "{in_service:?}");
     assert_eq!(in_service[0]["maker"]["model"]["name"], "second");
     // Nobody serves the model: the alias is searched all the same, and what is missing is shown.
-    let query = QueryPointsBuilder::new(scene.bed.stack.collection.as_str())
+    let query = QueryPointsBuilder::new(setup.bed.stack.collection.as_str())
         .query(vec![0.1_f32; 32])
         .using("tiny");
-    assert_eq!(qdrant(&scene.bed)?.query(query).await?.result.len(), 10);
-    assert_eq!(scene.lacking().await?, points);
-    let again = scene.attach(&[]).await?;
+    assert_eq!(qdrant(&setup.bed)?.query(query).await?.result.len(), 10);
+    assert_eq!(setup.lacking().await?, points);
+    let again = setup.attach(&[]).await?;
     assert_eq!(
         (&again["waiting"], &again["points"]),
         (&json!(true), &json!(0))
     );
 
-    scene.drain_second().await?;
-    scene.assert_complete(points).await?;
-    assert_eq!(scene.lacking().await?, 0);
+    setup.drain_second().await?;
+    setup.assert_complete(points).await?;
+    assert_eq!(setup.lacking().await?, 0);
 
-    scene
+    setup
         .bed
         .publish_document("d0", 5, &["other", "texts", "and one more"])
         .await?;
-    scene
+    setup
         .bed
         .publish_document("new", 1, &["a new document"])
         .await?;
-    scene.bed.publish_removal("d1", 5).await?;
-    scene.bed.drain().await?;
+    setup.bed.publish_removal("d1", 5).await?;
+    setup.bed.drain().await?;
     assert_eq!(
-        scene.lacking().await?,
+        setup.lacking().await?,
         4,
         "nobody has made the new ones yet"
     );
-    scene.drain_second().await?;
-    scene.assert_complete(points + 1 + 1 - 2).await?;
-    let all = scene.bed.points().await?;
+    setup.drain_second().await?;
+    setup.assert_complete(points + 1 + 1 - 2).await?;
+    let all = setup.bed.points().await?;
     let tombstone = &all[&("d1".to_owned(), 0)];
-    assert!(flag(tombstone, "deleted") && scene::attached(tombstone).is_none());
-    assert!(scene.bed.dead_letters().await?.is_empty());
-    scene.bed.end().await
+    assert!(flag(tombstone, "deleted") && setup::attached(tombstone).is_none());
+    assert!(setup.bed.dead_letters().await?.is_empty());
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn a_search_may_be_by_an_attached_vector() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.write_documents(12).await?;
-    scene.bed.drain().await?;
-    scene.attach(&[]).await?;
-    scene.drain_second().await?;
-    let worker = scene
+    let setup = Setup::start().await?;
+    setup.write_documents(12).await?;
+    setup.bed.drain().await?;
+    setup.attach(&[]).await?;
+    setup.drain_second().await?;
+    let worker = setup
         .bed
         .stack
-        .worker("asked", &["--model", &scene.second])
+        .worker("asked", &["--model", &setup.second])
         .await?;
     let search = [
         "search",
@@ -112,81 +113,81 @@ async fn a_search_may_be_by_an_attached_vector() -> anyhow::Result<()> {
     ];
     let by = [
         &search[..],
-        &[&scene.second, "--vector", NAME, "--collection"],
+        &[&setup.second, "--vector", NAME, "--collection"],
     ]
     .concat();
-    let found = scene
-        .indexer(&[&by[..], &[&scene.bed.stack.collection]].concat())
+    let found = setup
+        .indexer(&[&by[..], &[&setup.bed.stack.collection]].concat())
         .await?;
     let found: Value = serde_json::from_str(&found)?;
     assert_eq!(found["hits"][0]["text"], "chunk 1 of 7 at 1", "{found}");
     assert!(worker.process.terminate().await?.success());
-    let unknown = [&search[..], &[&scene.second, "--vector", "nothing"]].concat();
-    let unknown = scene.refused(&unknown).await?;
+    let unknown = [&search[..], &[&setup.second, "--vector", "nothing"]].concat();
+    let unknown = setup.refused(&unknown).await?;
     assert!(unknown.contains("attached are: second"), "{unknown}");
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn a_detached_vector_is_gone_with_its_jobs_and_its_name_stays_that_of_its_model()
 -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.write_documents(4).await?;
-    scene.bed.drain().await?;
-    scene.attach(&[]).await?;
-    scene.drain_second().await?;
-    scene.write_documents_at(4, 2).await?;
-    scene.bed.drain().await?;
+    let setup = Setup::start().await?;
+    setup.write_documents(4).await?;
+    setup.bed.drain().await?;
+    setup.attach(&[]).await?;
+    setup.drain_second().await?;
+    setup.write_documents_at(4, 2).await?;
+    setup.bed.drain().await?;
 
-    let detached = scene
+    let detached = setup
         .indexer(&["detach", "--vector", NAME, "--json"])
         .await?;
     let detached: Value = serde_json::from_str(&detached)?;
     assert!(detached["discarded"].as_u64() > Some(0), "{detached}");
-    assert!(listed(&scene, "ebb_vectors").await?.is_empty());
-    assert_eq!(listed(&scene, "ebb_reserved_vectors").await?.len(), 1);
-    let points = scene.bed.points().await?;
+    assert!(listed(&setup, "ebb_vectors").await?.is_empty());
+    assert_eq!(listed(&setup, "ebb_reserved_vectors").await?.len(), 1);
+    let points = setup.bed.points().await?;
     assert!(
         points
             .values()
-            .all(|point| scene::attached(point).is_none())
+            .all(|point| setup::attached(point).is_none())
     );
     // Whoever is late finds nothing to do, and is not to blame.
-    scene
-        .publish_attach(&json!([{ "point": scene::point("d0", 0), "text": "late" }]))
+    setup
+        .publish_attach(&json!([{ "point": setup::point("d0", 0), "text": "late" }]))
         .await?;
-    scene.drain_second().await?;
-    assert!(scene.bed.dead_letters().await?.is_empty());
-    scene.write_documents_at(4, 3).await?;
-    scene.bed.drain().await?;
+    setup.drain_second().await?;
+    assert!(setup.bed.dead_letters().await?.is_empty());
+    setup.write_documents_at(4, 3).await?;
+    setup.bed.drain().await?;
 
-    let refused = scene
-        .refused(&["attach", "--model", &scene.third, "--as", NAME])
+    let refused = setup
+        .refused(&["attach", "--model", &setup.third, "--as", NAME])
         .await?;
     assert!(refused.contains("belongs to model `second`"), "{refused}");
-    let report = scene.attach(&[]).await?;
+    let report = setup.attach(&[]).await?;
     assert_eq!(report["points"], 8, "{report}");
-    scene.drain_second().await?;
-    scene.assert_complete(8).await?;
-    scene.bed.end().await
+    setup.drain_second().await?;
+    setup.assert_complete(8).await?;
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn several_vectors_are_handed_on_side_by_side() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.attach(&[]).await?;
-    scene
-        .indexer(&["provision", "--lanes", "--model", &scene.third])
+    let setup = Setup::start().await?;
+    setup.attach(&[]).await?;
+    setup
+        .indexer(&["provision", "--lanes", "--model", &setup.third])
         .await?;
-    scene
-        .indexer(&["attach", "--model", &scene.third, "--as", "other"])
+    setup
+        .indexer(&["attach", "--model", &setup.third, "--as", "other"])
         .await?;
-    scene.write_documents(3).await?;
-    scene.bed.drain().await?;
-    scene.drain_second().await?;
-    scene.drain_model(&scene.third).await?;
-    scene.assert_complete(6).await?;
-    for point in scene.bed.points().await?.values() {
+    setup.write_documents(3).await?;
+    setup.bed.drain().await?;
+    setup.drain_second().await?;
+    setup.drain_model(&setup.third).await?;
+    setup.assert_complete(6).await?;
+    for point in setup.bed.points().await?.values() {
         let third = points::payload::vector(point, "other");
         let primary = points::payload::vector(point, "tiny");
         assert!(
@@ -194,5 +195,5 @@ async fn several_vectors_are_handed_on_side_by_side() -> anyhow::Result<()> {
             "the third model reads a prompt"
         );
     }
-    scene.bed.end().await
+    setup.bed.end().await
 }

@@ -1,8 +1,10 @@
 //! Bad input: named, kept, and nobody else's problem.
 
 use contract::job::KnownVector;
+use contract::topology::JOBS;
+use fixtures::wait::until;
 use serde_json::{Value, json};
-use tests::Bed;
+use tests::{Bed, LIMIT};
 
 #[tokio::test]
 async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass()
@@ -49,7 +51,8 @@ async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass(
         bed.publish_document(&format!("good-{n}"), 1, &["a good neighbour"])
             .await?;
     }
-    bed.drain().await?;
+    let drained = bed.run_with_failpoints("refusal-patience=skip").await?;
+    assert!(drained.success(), "{drained}");
     let points = bed.points().await?;
     assert_eq!(points.len(), bad.len(), "{:?}", points.keys());
     assert!(points.keys().all(|(doc_id, _)| doc_id.starts_with("good-")));
@@ -65,6 +68,41 @@ async fn jobs_that_cannot_be_done_become_dead_letters_and_their_neighbours_pass(
     found.sort();
     wanted.sort();
     assert_eq!(found, wanted);
+    bed.end().await
+}
+
+/// While a fleet is being upgraded, workers of the version before pull from the same lanes.
+#[tokio::test]
+async fn a_job_that_only_a_newer_worker_knows_is_left_to_it() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let collection = &bed.stack.collection;
+    for job in [
+        json!({ "version": "1.1", "kind": "attach_more", "collection": collection }),
+        json!({ "version": "2.0", "kind": "embed", "collection": collection }),
+    ] {
+        bed.publish_bytes(job.to_string()).await?;
+    }
+    bed.publish_document("good", 1, &["a good neighbour"])
+        .await?;
+    let worker = bed.stack.worker("older", &[]).await?;
+    until("both to be given back, twice", LIMIT, async || {
+        let outcomes = worker.metrics().await?.by("worker_jobs_total", "outcome");
+        Ok((outcomes.get("nak").copied().unwrap_or_default() >= 4.0).then_some(()))
+    })
+    .await?;
+    assert_eq!(bed.points().await?.len(), 1);
+    assert!(bed.dead_letters().await?.is_empty());
+    let log = std::fs::read_to_string(worker.process.log())?;
+    for said in [
+        "unknown job kind `attach_more`",
+        "unknown job version `2.0`",
+        "a newer",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    assert!(worker.process.terminate().await?.success());
+    let mut jobs = bed.jetstream().get_stream(JOBS).await?;
+    assert_eq!(jobs.info().await?.state.messages, 2, "both are still there");
     bed.end().await
 }
 

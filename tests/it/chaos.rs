@@ -76,8 +76,8 @@ async fn every_point_has_the_attached_vector_of_its_own_version_after_a_short_ch
 }
 
 #[tokio::test]
-async fn an_acknowledgement_before_it_is_handed_on_is_found() -> anyhow::Result<()> {
-    finds_attached("ack-before-hand-on", "lost").await
+async fn an_acknowledgement_before_the_attach_jobs_are_stored_is_found() -> anyhow::Result<()> {
+    finds_attached("ack-before-attach-jobs", "lost").await
 }
 
 #[tokio::test]

@@ -7,10 +7,12 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::PullConsumer;
 use contract::job::Job;
 use contract::topology::{DLQ, JOBS};
+use fixtures::http;
 use fixtures::nats::NatsServer;
 use fixtures::process::output;
 use fixtures::stack::Worker;
 use fixtures::wait::until;
+use futures::StreamExt as _;
 use tests::{Bed, LIMIT, tiny_embed};
 
 /// Documents of one wave of publishing.
@@ -24,6 +26,11 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> anyhow::Result<Self> {
+        Self::start_with("3").await
+    }
+
+    /// Servers, with streams that are kept so many times.
+    async fn start_with(replicas: &str) -> anyhow::Result<Self> {
         let bed = Bed::unprovisioned(&tiny_embed(), "tiny").await?;
         let servers = servers(&bed).await?;
         let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
@@ -37,7 +44,7 @@ impl Cluster {
         // A cluster without a leader refuses; it has one after a moment.
         until("the cluster to take streams", LIMIT, async || {
             let mut provision = cluster.bed.stack.program("indexer");
-            provision.args(["provision", "--replicas", "3"]);
+            provision.args(["provision", "--replicas", replicas]);
             provision.env("NATS_URL", cluster.urls());
             Ok(output(provision).await.ok())
         })
@@ -106,11 +113,14 @@ impl Cluster {
                 .jetstream
                 .get_consumer_from_stream(live.consumer(), JOBS)
                 .await;
-            let Ok(consumer) = consumer else {
+            // A new leader of the consumer begins with nothing that waits; only the stream knows which jobs there are.
+            let stream = self.jetstream.get_stream(JOBS).await;
+            let (Ok(consumer), Ok(stream)) = (consumer, stream) else {
                 return Ok(None);
             };
             let info = consumer.cached_info();
-            Ok((info.num_pending == 0 && info.num_ack_pending == 0).then_some(()))
+            let jobs = stream.cached_info().state.messages;
+            Ok((jobs + info.num_pending == 0 && info.num_ack_pending == 0).then_some(()))
         })
         .await?;
         assert_eq!(self.bed.points().await?.len(), documents);
@@ -182,6 +192,62 @@ async fn nothing_is_lost_when_the_leading_server_is_killed_or_sent_away() -> any
     cluster.leading_server().await?.retire().await?;
     cluster.publish("retired-").await?;
     cluster.ends_with(4 * WAVE).await?;
+    assert!(worker.process.terminate().await?.success());
+    cluster.bed.end().await
+}
+
+/// Streams and buckets alike: a bucket that is kept once is gone with its server.
+#[tokio::test]
+async fn provisioning_for_more_servers_keeps_all_that_is_there_more_often() -> anyhow::Result<()> {
+    let cluster = Cluster::start_with("1").await?;
+    cluster.publish("before-").await?;
+    let mut provision = cluster.bed.stack.program("indexer");
+    provision.args(["provision", "--replicas", "3"]);
+    provision.env("NATS_URL", cluster.urls());
+    output(provision).await?;
+    let mut names = cluster.jetstream.stream_names();
+    let mut seen = 0;
+    while let Some(name) = names.next().await {
+        let name = name?;
+        let stream = cluster.jetstream.get_stream(&name).await?;
+        assert_eq!(stream.cached_info().config.num_replicas, 3, "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 6, "four streams and two buckets");
+    let _worker = cluster.worker().await?;
+    cluster.ends_with(WAVE).await?;
+    cluster.bed.end().await
+}
+
+/// The servers that are left answer connections, but have no leader: nothing is handed out.
+#[tokio::test]
+async fn a_worker_is_not_ready_while_two_of_three_servers_are_away() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start().await?;
+    let worker = cluster.worker().await?;
+    let ready = async || {
+        let (status, _) = http::answer(&worker.address, "/readyz").await?;
+        anyhow::Ok(status.contains(" 200 "))
+    };
+    until("the worker to be ready", LIMIT, async || {
+        Ok(ready().await?.then_some(()))
+    })
+    .await?;
+    for server in &mut cluster.servers[1..] {
+        server.kill().await?;
+    }
+    until("the worker to be unready", LIMIT, async || {
+        Ok((!ready().await?).then_some(()))
+    })
+    .await?;
+    let (alive, _) = http::answer(&worker.address, "/livez").await?;
+    assert!(alive.contains(" 200 "), "{alive}");
+    for server in &mut cluster.servers[1..] {
+        server.resume().await?;
+    }
+    until("the worker to be ready again", LIMIT, async || {
+        Ok(ready().await?.then_some(()))
+    })
+    .await?;
     assert!(worker.process.terminate().await?.success());
     cluster.bed.end().await
 }

@@ -22,16 +22,16 @@ async fn all_programs_work_over_tls_with_a_private_authority() -> anyhow::Result
         .await?;
     // Without the guard the test can look at what is stored.
     encrypted.qdrant.kill().await?;
-    let open = qdrant(&encrypted.scene, Vec::new()).await?;
+    let open = qdrant(&encrypted.setup, Vec::new()).await?;
     let client = qdrant_client::Qdrant::from_url(&open.url())
         .skip_compatibility_check()
         .build()?;
-    let count = CountPointsBuilder::new(encrypted.scene.bed.stack.collection.as_str()).exact(true);
+    let count = CountPointsBuilder::new(encrypted.setup.bed.stack.collection.as_str()).exact(true);
     assert_eq!(
         client.count(count).await?.result.map(|result| result.count),
         Some(1)
     );
-    encrypted.scene.bed.end().await
+    encrypted.setup.bed.end().await
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_server_of_another_authority_is_refused_with_the_setting() -> anyhow::
     let Some(encrypted) = Encrypted::start().await? else {
         return Ok(());
     };
-    let other = encrypted.scene.bed.directory.path().join("other");
+    let other = encrypted.setup.bed.directory.path().join("other");
     std::fs::create_dir_all(&other)?;
     let other = Authority::new(&other)?;
     for (name, role, arguments) in [
@@ -67,7 +67,7 @@ async fn a_server_of_another_authority_is_refused_with_the_setting() -> anyhow::
         said.contains("certificate") && said.contains("SSL_CERT_FILE"),
         "{said}"
     );
-    encrypted.scene.bed.end().await
+    encrypted.setup.bed.end().await
 }
 
 #[tokio::test]
@@ -77,10 +77,10 @@ async fn whoever_names_an_authority_does_not_talk_to_a_server_without_tls() -> a
     };
     // The open server of the bed takes everybody, and would hear the password.
     let mut command = encrypted.program("indexer", Role::Indexer, &["status"])?;
-    command.env("NATS_URL", encrypted.scene.bed.stack.nats.url());
+    command.env("NATS_URL", encrypted.setup.bed.stack.nats.url());
     let said = encrypted.fails(command).await?;
     assert!(said.contains("does not speak TLS"), "{said}");
-    encrypted.scene.bed.end().await
+    encrypted.setup.bed.end().await
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn the_key_that_only_reads_is_enough_to_search_and_to_measure() -> anyhow:
         return Ok(());
     };
     encrypted.indexed().await?;
-    let folder = encrypted.scene.bed.directory.path();
+    let folder = encrypted.setup.bed.directory.path();
     let (queries, qrels) = (folder.join("queries.jsonl"), folder.join("qrels.tsv"));
     std::fs::write(&queries, "{\"_id\": \"q\", \"text\": \"Some text.\"}\n")?;
     std::fs::write(&qrels, "query-id\tcorpus-id\tscore\nq\tdoc.md\t1\n")?;
@@ -123,7 +123,7 @@ async fn the_key_that_only_reads_is_enough_to_search_and_to_measure() -> anyhow:
         said.contains("--qdrant-api-key") && said.contains("permission denied"),
         "{said}"
     );
-    encrypted.scene.bed.end().await
+    encrypted.setup.bed.end().await
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Integration tests against real processes: nats-server, Qdrant's engine (or a real server by `QDRANT_URL`), ONNX
 //! Runtime, and the programs of this workspace. Each is named as the statement that it checks.
 
+mod advice;
 mod allow_lists;
 mod attaching;
 mod autoscaling;
@@ -21,6 +22,7 @@ mod evaluation;
 mod hybrid;
 mod interface;
 mod kinds;
+mod lanes;
 mod leases;
 mod logins;
 mod manifests;

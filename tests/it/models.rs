@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
+use fixtures::copy::copy_folder;
 use fixtures::programs::workspace;
 use serde_json::Value;
 use tests::{Bed, cosine, tools, vector};
@@ -16,20 +17,6 @@ async fn stage(source: &Path, models: &Path, more: &[&str]) -> anyhow::Result<Ou
         .arg(models)
         .args(more);
     Ok(command.output().await?)
-}
-
-fn copy_model(source: &Path, target: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(target)?;
-    for entry in std::fs::read_dir(source)? {
-        let entry = entry?;
-        let to = target.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_model(&entry.path(), &to)?;
-        } else {
-            std::fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }
 
 /// Embeds the golden texts of a model through the queue and compares with vectors that were computed without ONNX
@@ -120,7 +107,7 @@ async fn a_model_directory_with_something_missing_is_refused_by_name() -> anyhow
             directory.path().join("source"),
             directory.path().join("models"),
         );
-        copy_model(&tests::tiny_embed(), &source)?;
+        copy_folder(&tests::tiny_embed(), &source)?;
         std::fs::remove_file(source.join(missing))?;
         let output = stage(&source, &models, &[]).await?;
         let log = String::from_utf8(output.stderr)?;
@@ -141,7 +128,7 @@ async fn a_graph_that_is_damaged_or_of_another_shape_is_refused_by_name() -> any
         directory.path().join("source"),
         directory.path().join("models"),
     );
-    copy_model(&tests::tiny_embed(), &source)?;
+    copy_folder(&tests::tiny_embed(), &source)?;
     std::fs::write(source.join("onnx/model.onnx"), b"not a graph")?;
     let output = stage(&source, &models, &[]).await?;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -163,7 +150,7 @@ async fn a_graph_that_is_damaged_or_of_another_shape_is_refused_by_name() -> any
 async fn a_worker_refuses_a_staged_model_that_was_altered() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let copy = bed.directory.path().join("altered");
-    copy_model(&bed.stack.model, &copy)?;
+    copy_folder(&bed.stack.model, &copy)?;
     let graph = copy.join("onnx/model.onnx");
     let mut bytes = std::fs::read(&graph)?;
     let middle = bytes.len() / 2;

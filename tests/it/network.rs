@@ -1,5 +1,6 @@
 //! The network between a worker and its servers: half-open, stalled, slow, cut, and servers that go away.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use fixtures::proxy::{Fault, Proxy};
 use fixtures::stack::Worker;
 use fixtures::wait::until;
 use tests::{Bed, LIMIT};
+use tokio::process::Command;
 
 /// A half-open connection is noticed within this time.
 const NOTICE: Duration = Duration::from_secs(30);
@@ -220,4 +222,67 @@ async fn a_worker_sits_an_outage_of_nats_out_without_spinning() -> anyhow::Resul
     })
     .await?;
     line.ends_well(2).await
+}
+
+/// The addresses and ports that a trace of `strace` shows as reached for.
+fn reached(trace: &str) -> BTreeSet<(String, u16)> {
+    let quoted = |line: &str, before: &str| {
+        let rest = line.split_once(before)?.1;
+        Some(rest.split(['"', ')']).next()?.to_owned())
+    };
+    let address = |line: &str| {
+        let ip = quoted(line, "inet_addr(\"").or_else(|| quoted(line, "AF_INET6, \""));
+        let port = quoted(line, "port=htons(")?;
+        Some((ip?, port.parse().ok()?))
+    };
+    trace.lines().filter_map(address).collect()
+}
+
+#[test]
+fn a_trace_shows_what_was_reached_for() {
+    let trace = "7 connect(9, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr(\"10.0.0.2\")}, 16) = 0\n\
+        7 sendto(9, \"x\", 1, MSG_NOSIGNAL, NULL, 0) = 1\n\
+        8 connect(9, {sa_family=AF_INET6, sin6_port=htons(443), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"::1\", \
+        &sin6_addr), sin6_scope_id=0}, 28) = 0\n";
+    let expected = [("10.0.0.2".to_owned(), 53), ("::1".to_owned(), 443)];
+    assert_eq!(reached(trace), BTreeSet::from(expected));
+}
+
+#[tokio::test]
+#[ignore = "needs strace; run with --ignored strace"]
+async fn strace_shows_that_a_worker_reaches_for_its_servers_alone() -> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    bed.publish_document("d", 1, &["some text"]).await?;
+    let worker = bed.stack.program("worker");
+    let (worker, trace) = (worker.as_std(), bed.directory.path().join("trace"));
+    let mut command = Command::new("strace");
+    command
+        .args([
+            "--follow-forks",
+            "--trace=connect,sendto,sendmsg,sendmmsg",
+            "--output",
+        ])
+        .arg(&trace)
+        .arg(worker.get_program())
+        .args(["run", "--drain"]);
+    command.envs(
+        worker
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    // As somebody starts it who knows nothing of telemetry.
+    command.env_remove("ORT_DISABLE_TELEMETRY");
+    let output = command
+        .output()
+        .await
+        .context("failed to start strace; install the package `strace` of Debian")?;
+    assert!(output.status.success(), "{output:?}");
+    bed.drained().await?;
+    let mut servers = BTreeSet::new();
+    for url in [bed.stack.nats.url(), bed.stack.qdrant.url()] {
+        let address = resolve(&url).await?;
+        servers.insert((address.ip().to_string(), address.port()));
+    }
+    assert_eq!(reached(&std::fs::read_to_string(&trace)?), servers);
+    bed.end().await
 }

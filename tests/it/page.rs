@@ -1,5 +1,6 @@
 //! The page of `indexer ui`: what it shows, to whom, and what no input and no viewer can make of it.
 
+mod answers;
 mod browser;
 mod views;
 
@@ -7,13 +8,13 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use fixtures::wait::until;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::{Bed, LIMIT};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Child;
 
-/// The page, served.
 struct Served {
     child: Child,
     /// Host and port.
@@ -123,6 +124,37 @@ async fn a_server_that_is_away_is_shown_with_what_was_seen_last_and_seen_again_w
     bed.stack.nats.resume().await?;
     page.shows("the queue to be back", |state| {
         state["queue"]["error"].is_null()
+    })
+    .await?;
+    bed.end().await
+}
+
+/// It keeps its connections and answers nobody.
+#[tokio::test]
+async fn a_server_that_hangs_is_said_to_be_away_once_and_without_advice_about_what_it_holds()
+-> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    let page = Served::start(&bed, &[]).await?;
+    page.shows("the runs", |state| state["runs"]["data"].is_object())
+        .await?;
+    bed.stack.nats.process()?.signal(Signal::STOP)?;
+    let parts = ["queue", "letters", "runs"];
+    let away = page
+        .shows("all of nats to be away", |state| {
+            parts.iter().all(|part| state[part]["error"].is_string())
+        })
+        .await;
+    bed.stack.nats.process()?.signal(Signal::CONT)?;
+    let away = away?;
+    let said = away["queue"]["error"].as_str().unwrap_or_default();
+    assert!(said.contains("does not answer"), "{said}");
+    for part in parts {
+        assert_eq!(away[part]["error"], said, "the same for {part}");
+    }
+    assert!(!away.to_string().contains("provision"), "{away:#}");
+    assert!(away["index"]["error"].is_null(), "the index is there");
+    page.shows("the queue to be back", |state| {
+        parts.iter().all(|part| state[part]["error"].is_null())
     })
     .await?;
     bed.end().await

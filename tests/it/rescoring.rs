@@ -1,7 +1,7 @@
 //! Rescoring: scores are those of the model, and go to nothing but the points that were scored.
 
 mod runs;
-mod scene;
+mod setup;
 mod writes;
 
 use std::path::Path;
@@ -11,23 +11,23 @@ use qdrant_client::Qdrant;
 use serde_json::{Value, json};
 use tests::Bed;
 
-pub(crate) use scene::stage;
-use scene::{QUERY, Scene, golden};
+pub(crate) use setup::stage;
+use setup::{QUERY, Setup, golden};
 
 #[tokio::test]
 async fn scores_come_back_in_order_and_equal_those_computed_without_onnx_runtime()
 -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
+    let setup = Setup::start().await?;
     let golden = golden()?;
     let items = golden
         .iter()
         .map(|pair| json!({ "query": pair.query, "text": pair.passage }));
     let items: Vec<_> = items.collect();
-    scene
+    setup
         .publish(&json!({ "version": "1.0", "kind": "rescore", "reply": "whole", "items": items }))
         .await?;
-    scene.drain(&[]).await?;
-    let answer = scene.answer("whole").await?;
+    setup.drain(&[]).await?;
+    let answer = setup.answer("whole").await?;
     let scores: Vec<Vec<f64>> = serde_json::from_value(answer["scores"].clone())?;
     assert_eq!(scores.len(), golden.len());
     for (pair, score) in golden.iter().zip(&scores) {
@@ -39,93 +39,93 @@ async fn scores_come_back_in_order_and_equal_those_computed_without_onnx_runtime
             pair.passage
         );
     }
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn an_activation_that_is_given_changes_the_scores_and_the_fingerprint() -> anyhow::Result<()>
 {
-    let scene = Scene::start().await?;
+    let setup = Setup::start().await?;
     let models = tempfile::tempdir()?;
     let raw = stage(&["--activation", "raw"], models.path()).await?;
     let raw = raw.display().to_string();
     assert_ne!(
         Path::new(&raw).file_name(),
-        Path::new(&scene.model).file_name()
+        Path::new(&setup.model).file_name()
     );
     let pair = &golden()?[0];
     let items = json!([{ "query": pair.query, "text": pair.passage }]);
-    scene
+    setup
         .publish(&json!({ "version": "1.0", "kind": "rescore", "reply": "raw", "items": items }))
         .await?;
-    let scene = Scene {
+    let setup = Setup {
         model: raw,
-        ..scene
+        ..setup
     };
-    scene.drain(&[]).await?;
-    let answer = scene.answer("raw").await?;
+    setup.drain(&[]).await?;
+    let answer = setup.answer("raw").await?;
     let logit = answer["scores"][0][0].as_f64().unwrap_or(f64::NAN);
     assert!(
         (logit - pair.logit).abs() < 1e-5,
         "{logit}, not {}",
         pair.logit
     );
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn a_filter_selects_the_points_that_are_scored() -> anyhow::Result<()> {
-    let scene = Scene::start().await?.with_golden_documents().await?;
+    let setup = Setup::start().await?.with_golden_documents().await?;
     let filter = json!({ "must": [{ "key": "doc_id", "match": { "any": ["g1", "g3"] } }] });
-    let report = scene
+    let report = setup
         .rescore(&["--query", QUERY, "--filter", &filter.to_string()])
         .await?;
     assert_eq!(report["points"], 2, "{report}");
-    scene.drain(&[]).await?;
+    setup.drain(&[]).await?;
     assert_eq!(
-        scene.scores().await?.into_keys().collect::<Vec<_>>(),
+        setup.scores().await?.into_keys().collect::<Vec<_>>(),
         ["g1", "g3"]
     );
-    let mut command = scene.bed.stack.program("indexer");
+    let mut command = setup.bed.stack.program("indexer");
     command.args([
         "rescore",
         "--model",
-        &scene.model,
+        &setup.model,
         "--filter",
         "{\"never\": 1}",
     ]);
     let refused = command.output().await?;
     assert_eq!(refused.status.code(), Some(64), "{refused:?}");
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn a_pair_that_is_too_long_is_cut_and_counted_where_the_installation_allows_it()
 -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
+    let setup = Setup::start().await?;
     let items = json!([{ "query": QUERY, "text": "stream ".repeat(300) }, { "query": QUERY, "text": "lag" }]);
-    scene
+    setup
         .publish(&json!({ "version": "1.0", "kind": "rescore", "reply": "cut", "items": items }))
         .await?;
-    let cut = ["--model", &scene.model, "--too-long", "truncate"];
-    let worker = scene.bed.stack.worker("rescorer", &cut).await?;
+    let cut = ["--model", &setup.model, "--too-long", "truncate"];
+    let worker = setup.bed.stack.worker("rescorer", &cut).await?;
     fixtures::wait::until("the answer", tests::LIMIT, async || {
-        Ok(scene.answer("cut").await.ok())
+        Ok(setup.answer("cut").await.ok())
     })
     .await?;
     assert_eq!(worker.metric("worker_truncated_texts_total").await?, 1.0);
     assert!(worker.process.terminate().await?.success());
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn a_search_with_a_rescorer_orders_by_its_scores() -> anyhow::Result<()> {
-    let scene = Scene::start().await?.with_golden_documents().await?;
-    let embedder = scene.bed.stack.worker("embedder", &[]).await?;
-    let rescorer = scene
+    let setup = Setup::start().await?.with_golden_documents().await?;
+    let embedder = setup.bed.stack.worker("embedder", &[]).await?;
+    let rescorer = setup
         .bed
         .stack
-        .worker("rescorer", &["--model", &scene.model])
+        .worker("rescorer", &["--model", &setup.model])
         .await?;
     let search = [
         "search",
@@ -136,20 +136,20 @@ async fn a_search_with_a_rescorer_orders_by_its_scores() -> anyhow::Result<()> {
         "--limit",
         "3",
         "--rescore",
-        &scene.model,
+        &setup.model,
     ];
-    let found: Value = serde_json::from_str(&scene.bed.stack.indexer(&search).await?)?;
+    let found: Value = serde_json::from_str(&setup.bed.stack.indexer(&search).await?)?;
     let plain = [
         "search", QUERY, "--json", "--mode", "dense", "--limit", "10",
     ];
-    let plain: Value = serde_json::from_str(&scene.bed.stack.indexer(&plain).await?)?;
+    let plain: Value = serde_json::from_str(&setup.bed.stack.indexer(&plain).await?)?;
     let ids = |found: &Value| -> Vec<String> {
         let hits = found["hits"].as_array().expect("hits are a list");
         hits.iter()
             .map(|hit| hit["doc_id"].as_str().unwrap_or_default().to_owned())
             .collect()
     };
-    let golden = Scene::golden()?;
+    let golden = Setup::golden()?;
     let mut best: Vec<_> = golden.iter().collect();
     best.sort_by(|(_, a), (_, b)| b.logit.total_cmp(&a.logit));
     let best: Vec<_> = best.into_iter().map(|(id, _)| id.clone()).take(3).collect();
@@ -168,23 +168,23 @@ async fn a_search_with_a_rescorer_orders_by_its_scores() -> anyhow::Result<()> {
     for worker in [embedder, rescorer] {
         assert!(worker.process.terminate().await?.success());
     }
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn provisioning_a_rescorer_makes_its_lanes_and_no_collection() -> anyhow::Result<()> {
     let bed = Bed::unprovisioned(&tests::tiny_embed(), "tiny").await?;
-    let scene = Scene::on(bed, &[]).await?;
-    let client = Qdrant::from_url(&scene.bed.stack.qdrant.url())
+    let setup = Setup::on(bed, &[]).await?;
+    let client = Qdrant::from_url(&setup.bed.stack.qdrant.url())
         .skip_compatibility_check()
         .build()?;
     assert!(
         !client
-            .collection_exists(scene.bed.stack.collection.as_str())
+            .collection_exists(setup.bed.stack.collection.as_str())
             .await?
     );
-    let check = ["provision", "--model", &scene.model, "--check"];
-    let printed = scene.bed.stack.indexer(&check).await?;
+    let check = ["provision", "--model", &setup.model, "--check"];
+    let printed = setup.bed.stack.indexer(&check).await?;
     assert!(
         printed.contains("consumer `rescore-tiny-rerank-live`"),
         "{printed}"
@@ -193,25 +193,25 @@ async fn provisioning_a_rescorer_makes_its_lanes_and_no_collection() -> anyhow::
         printed.contains("everything is as it should be"),
         "{printed}"
     );
-    scene.drain(&[]).await?;
+    setup.drain(&[]).await?;
     Ok(())
 }
 
 /// Nobody would read its lane for documents.
 #[tokio::test]
 async fn documents_are_neither_published_nor_deleted_by_a_rescorer() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    let corpus = scene.bed.write("doc.md", "# Title\n\nSome text.\n")?;
+    let setup = Setup::start().await?;
+    let corpus = setup.bed.write("doc.md", "# Title\n\nSome text.\n")?;
     let corpus = corpus.display().to_string();
     for arguments in [["publish", corpus.as_str()], ["delete", "doc.md"]] {
-        let mut indexer = scene.bed.stack.program("indexer");
-        indexer.env("EBB_MODEL", &scene.model).args(arguments);
+        let mut indexer = setup.bed.stack.program("indexer");
+        indexer.env("EBB_MODEL", &setup.model).args(arguments);
         let output = indexer.output().await?;
         let said = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("`tiny-rerank` is a rescorer"), "{said}");
     }
-    let jobs = scene.bed.jetstream().get_stream(JOBS).await?;
+    let jobs = setup.bed.jetstream().get_stream(JOBS).await?;
     assert_eq!(jobs.cached_info().state.messages, 0);
-    scene.bed.end().await
+    setup.bed.end().await
 }

@@ -3,8 +3,8 @@
 mod denied;
 mod durable;
 mod refused;
-pub(crate) mod scene;
 pub(crate) mod server;
+pub(crate) mod setup;
 mod subjects;
 mod wire;
 mod work;

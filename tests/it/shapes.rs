@@ -5,6 +5,7 @@ use std::process::Output;
 
 use contract::digest::Digest;
 use contract::model::{MANIFEST, Manifest};
+use fixtures::copy::copy_folder;
 use fixtures::programs::workspace;
 use serde_json::Value;
 use tests::{Bed, cosine, tools};
@@ -93,7 +94,7 @@ async fn the_limit_of_a_roberta_is_that_of_its_places_and_no_option_exceeds_it()
     );
     // The graph counts places by itself. Where the directory does not tell, the longest row does.
     let lying = tempfile::tempdir()?;
-    copy(&shape("roberta"), lying.path())?;
+    copy_folder(&shape("roberta"), lying.path())?;
     std::fs::write(
         lying.path().join("config.json"),
         r#"{"max_position_embeddings":514}"#,
@@ -147,25 +148,11 @@ async fn a_text_that_fails_in_the_model_takes_only_its_document() -> anyhow::Res
     bed.end().await
 }
 
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
 #[tokio::test]
 async fn what_a_directory_leaves_open_is_said() -> anyhow::Result<()> {
     let (source, models) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let plain = source.path().join("e5-tiny");
-    copy(&tests::tiny_embed(), &plain)?;
+    copy_folder(&tests::tiny_embed(), &plain)?;
     std::fs::remove_file(plain.join("modules.json"))?;
     let output = stage(&plain, models.path(), &[]).await?;
     let log = String::from_utf8(output.stderr.clone())?;
@@ -196,7 +183,7 @@ async fn what_a_directory_leaves_open_is_said() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_layer_of_another_width_is_named() -> anyhow::Result<()> {
     let (source, models) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    copy(&shape("labse"), source.path())?;
+    copy_folder(&shape("labse"), source.path())?;
     let other = shape("gemma").join("3_Dense/model.safetensors");
     std::fs::copy(other, source.path().join("2_Dense/model.safetensors"))?;
     let refused = stage(source.path(), models.path(), &[]).await?;
@@ -233,6 +220,23 @@ fn blob(image: &Path, descriptor: &Value) -> anyhow::Result<Vec<u8>> {
     assert_eq!(Digest::of(&bytes).as_str(), digest);
     assert_eq!(descriptor["size"].as_u64(), Some(bytes.len() as u64));
     Ok(bytes)
+}
+
+#[tokio::test]
+async fn images_that_are_written_at_once_are_one() -> anyhow::Result<()> {
+    let models = tempfile::tempdir()?;
+    let source = shape("labse");
+    let one = || stage(&source, models.path(), &["--layout", "oci"]);
+    let outputs = tokio::try_join!(one(), one(), one(), one())?;
+    let first = &outputs.0;
+    for output in [&outputs.0, &outputs.1, &outputs.2, &outputs.3] {
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(output.stdout, first.stdout);
+    }
+    let image = PathBuf::from(String::from_utf8(first.stdout.clone())?.trim());
+    let top = read(&image.join("index.json"))?;
+    blob(&image, &top["manifests"][0])?;
+    Ok(())
 }
 
 #[tokio::test]

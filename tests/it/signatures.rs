@@ -8,7 +8,6 @@ use contract::model::{MANIFEST, SIGNATURE};
 use minisign::KeyPair;
 use tests::{Bed, tiny_embed};
 
-/// Who signs models.
 struct Signer {
     keys: KeyPair,
     /// File of the public key.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Output;
 
 use contract::model::Manifest;
+use fixtures::programs::workspace;
 use tests::{tiny_embed, tools};
 use tokio::process::Command;
 
@@ -19,8 +20,9 @@ use crate::object_stores::server::Server;
 use web::Web;
 
 /// Files that staging asks for, not all of which the tiny model has; `README.md` and other weights are none of them.
-const WANTED: [&str; 8] = [
+const WANTED: [&str; 9] = [
     "1_Pooling/config.json",
+    "2_Normalize/config.json",
     "config.json",
     "config_sentence_transformers.json",
     "modules.json",
@@ -84,6 +86,28 @@ async fn web_of_tiny(below: &str) -> anyhow::Result<Web> {
         web.files().content.insert(path, b"not needed".to_vec());
     }
     Ok(web)
+}
+
+/// What holds its weights is known when the graph is there.
+#[tokio::test]
+async fn a_graph_comes_from_the_web_with_the_files_of_its_weights() -> anyhow::Result<()> {
+    let shape = workspace().join("fixtures/models/shapes/external");
+    let file = ["--file", "onnx/model_2.onnx", "--calibrate", "0s"];
+    let models = tempfile::tempdir()?;
+    let expected = stage(&shape.display().to_string(), models.path(), &file).await?;
+    let expected = staged(&expected, models.path());
+    let web = Web::start().await?;
+    web.add(&shape, "m")?;
+    // A name may have spaces, which a URL has not.
+    let content = std::mem::take(&mut web.files().content);
+    let encoded = content.into_iter();
+    web.files().content = encoded
+        .map(|(path, bytes)| (path.replace(' ', "%20"), bytes))
+        .collect();
+    let models = tempfile::tempdir()?;
+    let found = stage(&web.url("m"), models.path(), &file).await?;
+    assert_eq!(staged(&found, models.path()), expected);
+    Ok(())
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use contract::embedding::Embedding;
-use contract::job::Job;
+use contract::job::{Embed, Job};
+use contract::names::CollectionName;
 use ndarray::{Array2, Axis, Slice};
 
 use crate::error::Refusal;
@@ -45,7 +46,7 @@ pub struct Inputs {
 
 #[derive(Clone, Debug)]
 pub struct Tensor {
-    /// Where the vector of each row goes.
+    /// The job and the row that each vector belongs to.
     pub rows: Vec<RowKey>,
     /// Tokens of each row without padding.
     pub lengths: Vec<usize>,
@@ -57,7 +58,7 @@ pub struct Tensor {
     pub type_ids: Option<Array2<i64>>,
 }
 
-/// What attention and pooling have to know of a row beside its tokens.
+/// How attention and pooling read a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Tokens at its start that belong to a prompt, where pooling leaves them out.
@@ -85,7 +86,26 @@ pub struct Vectors {
     pub vectors: Vec<Vec<Embedding>>,
 }
 
+impl DecodedJob {
+    /// The version of a document of it that names this one, or none.
+    pub fn version_of(&self, named: Option<u64>) -> u64 {
+        named.unwrap_or(self.default_version)
+    }
+}
+
 impl Vectors {
+    /// The jobs that write documents to a collection.
+    pub fn embeds_of(
+        &self,
+        collection: &CollectionName,
+    ) -> impl Iterator<Item = (&DecodedJob, &Embed)> {
+        let embeds = self.jobs.iter().filter_map(|decoded| match &decoded.job {
+            Job::Embed(embed) => Some((decoded, embed)),
+            Job::Rescore(_) | Job::Delete(_) | Job::Attach(_) => None,
+        });
+        embeds.filter(move |(_, embed)| embed.collection.as_ref() == Some(collection))
+    }
+
     pub fn into_singles(self) -> Vec<Self> {
         let pairs = self.jobs.into_iter().zip(self.vectors);
         pairs
@@ -129,7 +149,7 @@ impl Tensor {
         (middle > 0).then(|| (self.part(0..middle), self.part(middle..end)))
     }
 
-    /// Some rows of it, as long as all of them.
+    /// A part of the rows, padded as all of them are.
     fn part(&self, rows: Range<usize>) -> Self {
         let lines = Slice::from(rows.clone());
         let cut = |matrix: &Array2<i64>| matrix.slice_axis(Axis(0), lines).to_owned();

@@ -36,7 +36,7 @@ pub struct Calibration {
     pub precision: Option<Precision>,
     /// Tokens per second with this size.
     pub tokens_per_second: f64,
-    /// All that was tried.
+    /// The speed of each size and precision that was tried.
     pub measured: Vec<TensorSpeed>,
 }
 
@@ -126,13 +126,23 @@ pub fn settled(model: &Path, manifest: &Manifest, session: &SessionConfig) -> Se
 /// Names a device by all that decides how fast it is: the processor, the sessions and the threads of each, or the
 /// GPU.
 pub fn device(config: &SessionConfig) -> String {
-    let name = hardware::name(config);
+    let threads = || format!("{}x{}", config.sessions(), config.session_threads());
+    let on_processor = |kind| format!("{kind}-{}-{}", slug(&hardware::processor()), threads());
     match config.provider {
-        Provider::Cpu | Provider::Openvino => {
-            format!("{name}-{}x{}", config.sessions(), config.session_threads())
+        Provider::Cpu => on_processor("cpu"),
+        Provider::Openvino => on_processor("openvino"),
+        Provider::Cuda => {
+            let model = hardware::gpu(config.device_id).unwrap_or_default();
+            format!("cuda-{}", slug(&model))
         }
-        Provider::Cuda => name,
     }
+}
+
+/// A name as part of a file name.
+fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join("-").to_lowercase()
 }
 
 fn path(model: &Path, device: &str) -> PathBuf {
@@ -152,6 +162,15 @@ mod tests {
             tokens_per_second: 7000.5,
             measured: Vec::new(),
         }
+    }
+
+    #[test]
+    fn names_of_devices_are_names_of_files() {
+        assert_eq!(
+            slug("Intel(R) Xeon(R) CPU @ 2.20GHz"),
+            "intel-r-xeon-r-cpu-2-20ghz"
+        );
+        assert_eq!(slug("../../NVIDIA H100 80GB"), "nvidia-h100-80gb");
     }
 
     #[test]

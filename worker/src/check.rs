@@ -8,13 +8,14 @@ use contract::model::{Identity, Manifest, Output, SpecialTokens};
 use contract::names::CollectionName;
 use contract::topology::{JOBS, Lane, Task};
 use points::connect::{OLDEST, QdrantConfig};
-use points::limits::Unfit;
+use points::limits::UnfitSetting;
 use queue::denial::denied;
 use queue::nats::{NatsConfig, jetstream};
 use runtime::settings::{ConfigFault, unreadable};
 use runtime::wait::WaitConfig;
 
 use crate::config::{ModelConfig, SessionConfig};
+use crate::connect::ask_for_room;
 use crate::consumers::check_consumer;
 use crate::health::Health;
 use crate::load::load;
@@ -101,7 +102,7 @@ async fn check_device(config: &CheckConfig) -> Finding {
     Finding { subject, result }
 }
 
-/// What somebody who looks for the cause of odd vectors has to know.
+/// The facts about a model for somebody who looks for the cause of odd vectors.
 fn described(manifest: &Manifest) -> String {
     let (fingerprint, identity) = (&manifest.fingerprint, &manifest.identity);
     let prefixes = &identity.prefixes;
@@ -164,6 +165,7 @@ async fn check_nats(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding> {
         Err(error) => return vec![finding("nats", Err(anyhow::Error::from(error)))],
     };
     let jetstream = jetstream(client);
+    ask_for_room(&jetstream, manifest).await;
     let mut findings = Vec::new();
     for lane in Lane::of(manifest.identity.task, &manifest.name) {
         let found = jetstream
@@ -203,8 +205,8 @@ async fn check_qdrant(config: &CheckConfig, manifest: &Manifest) -> Vec<Finding>
     findings
 }
 
-/// What stops a worker from writing. The rest is for `indexer doctor` to say.
-fn fits(unfit: &[Unfit]) -> anyhow::Result<()> {
+/// Refuses settings that stop a worker from writing. `indexer doctor` names the others.
+fn fits(unfit: &[UnfitSetting]) -> anyhow::Result<()> {
     let stops = unfit.iter().filter(|unfit| unfit.stops_writes);
     let stops: Vec<_> = stops.map(ToString::to_string).collect();
     anyhow::ensure!(stops.is_empty(), "its strict mode: {}", stops.join("; "));

@@ -1,20 +1,21 @@
-//! The command line: verbs, the log, and what is printed.
+//! The command line: verbs and the log.
 
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::calibrate::{CalibrateConfig, calibrate};
-use crate::calibration::Calibration;
 use crate::check::{CheckConfig, check};
-use crate::config::{Precision, RunConfig};
+use crate::config::RunConfig;
+use crate::report::{print_calibration, print_findings, print_staged};
 use crate::run::process_start;
+use crate::session::switch_off_telemetry;
 use crate::stage::{StageConfig, stage};
-use crate::telemetry;
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use contract::topology::RUNTIME_END;
 use queue::trace;
 use runtime::log::{self, Log, LogConfig, LogFormat};
+use runtime::pages::{self, CompletionsConfig, ExitCodes, ManConfig};
 use runtime::settings::{self, ConfigFault, EXIT_CONFIG};
 use runtime::signals;
 
@@ -33,20 +34,44 @@ enum Verb {
     /// Pull jobs until told to stop
     Run(Box<RunConfig>),
     /// Verify and digest a model directory, and put it where workers find it
-    Stage(Box<StageConfig>),
+    Stage(Box<Printing<StageConfig>>),
     /// Measure how large tensors should be for a staged model on this device, and keep it beside the model
-    Calibrate(Box<CalibrateConfig>),
+    Calibrate(Box<Printing<CalibrateConfig>>),
     /// Load the model, prove the device, look at NATS and Qdrant
-    Check(Box<CheckConfig>),
+    Check(Box<Printing<CheckConfig>>),
+    /// Print completions for a shell
+    Completions(CompletionsConfig),
+    /// Write pages for `man`
+    Man(ManConfig),
+}
+
+/// A verb that ends, and prints what came of it.
+#[derive(Args, Debug)]
+struct Printing<C: Args> {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: C,
 }
 
 /// What is logged unless `RUST_LOG` says otherwise. OpenTelemetry warns before each of its own attempts.
 const FILTER: &str = "info,ort=warn,opentelemetry=error";
 
+/// Exit codes, as the README has them.
+const EXIT_CODES: &ExitCodes = &[
+    ("0", "it is done"),
+    (
+        "64",
+        "the configuration is bad or an option is misspelt; all values that cannot be read are reported at once",
+    ),
+    ("1", "anything else"),
+];
+
 /// Does what the arguments of the process say.
 #[must_use]
 pub fn main() -> ExitCode {
-    telemetry::switch_off();
+    switch_off_telemetry();
     let since = process_start();
     let cli: Cli = match settings::parse() {
         Ok(cli) => cli,
@@ -55,12 +80,12 @@ pub fn main() -> ExitCode {
             return reject(&faults);
         }
     };
-    let faults = cli.verb.faults();
+    let faults = [cli.verb.faults(), settings::failpoint_faults()].concat();
     if !faults.is_empty() {
         log::start(cli.log.log_format, Log::Error, FILTER);
         return reject(&faults);
     }
-    log::start(cli.log.log_format, cli.verb.log(), FILTER);
+    log::start(cli.log.log_format, cli.verb.log(), cli.log.filter(FILTER));
     match perform(cli.verb, since) {
         Ok(code) => code,
         Err(error) => {
@@ -76,16 +101,21 @@ impl Verb {
     fn log(&self) -> Log {
         match self {
             Self::Run(_) => Log::Output,
-            Self::Stage(_) | Self::Calibrate(_) | Self::Check(_) => Log::Error,
+            Self::Stage(_)
+            | Self::Calibrate(_)
+            | Self::Check(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Log::Error,
         }
     }
 
     fn faults(&self) -> Vec<ConfigFault> {
         match self {
             Self::Run(config) => [config.faults(), trace::faults()].concat(),
-            Self::Stage(config) => config.faults(),
-            Self::Calibrate(config) => config.faults(),
-            Self::Check(config) => config.faults(),
+            Self::Stage(verb) => verb.config.faults(),
+            Self::Calibrate(verb) => verb.config.faults(),
+            Self::Check(verb) => verb.config.faults(),
+            Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 }
@@ -111,64 +141,18 @@ fn perform(verb: Verb, since: Instant) -> anyhow::Result<ExitCode> {
             runtime.shutdown_timeout(RUNTIME_END);
             ended?;
         }
-        Verb::Stage(config) => print_staged(&stage(&config)?),
-        Verb::Calibrate(config) => print_calibration(&calibrate(&config)?),
-        Verb::Check(config) => return Ok(print_findings(&runtime.block_on(check(&config)))),
+        Verb::Stage(verb) => print_staged(&stage(&verb.config)?, verb.json)?,
+        Verb::Calibrate(verb) => print_calibration(&calibrate(&verb.config)?, verb.json)?,
+        Verb::Check(verb) => {
+            let findings = runtime.block_on(check(&verb.config));
+            return print_findings(&findings, verb.json);
+        }
+        Verb::Completions(config) => {
+            pages::completions(&config, Cli::command(), &mut std::io::stdout())?;
+        }
+        Verb::Man(config) => pages::man(&config, Cli::command(), EXIT_CODES)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The path alone on standard output, for scripts; the rest in the log.
-fn print_staged(staged: &crate::stage::Staged) {
-    tracing::info!(
-        target: "worker",
-        model = %staged.manifest.name,
-        fingerprint = staged.manifest.fingerprint.as_str(),
-        dimensions = staged.manifest.identity.dimensions,
-        existed = staged.existed,
-        "staged"
-    );
-    let Some(image) = &staged.image else {
-        return println!("{}", staged.directory.display());
-    };
-    let directory = image.directory.display();
-    tracing::info!(
-        target: "worker",
-        digest = image.digest,
-        "push it with `crane push {directory} REGISTRY/NAME` or `skopeo copy --all oci:{directory} \
-         docker://REGISTRY/NAME`, and mount it by this digest"
-    );
-    println!("{directory}");
-}
-
-fn print_calibration(calibration: &Calibration) {
-    println!("{}", calibration.device);
-    for measured in &calibration.measured {
-        let best = measured.tensor_tokens == calibration.tensor_tokens
-            && measured.precision == calibration.precision;
-        println!(
-            "{:>5} {:>8} tokens a tensor {:>12.0} tokens/s{}",
-            measured.precision.map_or("", Precision::as_str),
-            measured.tensor_tokens,
-            measured.tokens_per_second,
-            if best { "  <- taken" } else { "" }
-        );
-    }
-}
-
-fn print_findings(findings: &[crate::check::Finding]) -> ExitCode {
-    for finding in findings {
-        match &finding.result {
-            Ok(found) => println!("ok    {}: {found}", finding.subject),
-            Err(problem) => println!("FAIL  {}: {problem}", finding.subject),
-        }
-    }
-    let good = findings.iter().all(|finding| finding.result.is_ok());
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
 }
 
 #[cfg(test)]

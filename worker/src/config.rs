@@ -14,7 +14,6 @@ use queue::nats::NatsConfig;
 use runtime::model_dir::ModelDir;
 use runtime::settings::ConfigFault;
 
-use runtime::failpoint;
 pub use session::{Precision, Provider, SessionConfig};
 
 /// No kubelet waits for longer, and a mistyped unit would keep a node from being drained.
@@ -158,9 +157,6 @@ impl RunConfig {
         }
         if self.collections.is_empty() {
             faults.push(ConfigFault::new("--collections", "name at least one"));
-        }
-        if let Err(problem) = failpoint::check() {
-            faults.push(ConfigFault::new("EBB_FAILPOINTS", problem));
         }
         faults
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, kv};
 use contract::model::Manifest;
-use contract::topology::ATTEMPTS;
+use contract::topology::{ATTEMPTS, Lane};
 use points::connect::ServerError;
 use points::store::PointsError;
 use queue::denial::denied;
 use queue::nats::jetstream;
+use queue::room::Room;
 use runtime::wait::Wait;
 
 use crate::config::RunConfig;
@@ -25,7 +26,7 @@ use crate::shutdown::{Phase, Shutdown};
 /// Pause before a server is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the stages need of both servers.
+/// The connections to both servers that the stages need.
 #[derive(Debug)]
 pub struct Connected {
     pub queue: Arc<Queue>,
@@ -50,6 +51,7 @@ pub async fn connect(
         let jetstream = jetstream(client.clone());
         let consumers = Consumers::find(&jetstream, manifest).await?;
         let ack_wait = consumers.ack_wait_above(config.grace)?;
+        ask_for_room(&jetstream, manifest).await;
         let quarantine = Quarantine::new(find_attempts(&jetstream).await);
         let upserter = Upserter::new(config.qdrant.client()?, manifest.clone(), health.clone());
         check_collections(config, &upserter).await?;
@@ -73,6 +75,12 @@ pub async fn connect(
         () = shutdown.reached(Phase::Draining) => Ok(None),
         denied = denied() => Err(denied.into()),
     }
+}
+
+/// Asks what is asked after a write: a login that may not ask is found out before anything is pulled.
+pub async fn ask_for_room(jetstream: &jetstream::Context, manifest: &Manifest) {
+    let [_, bulk] = Lane::of(manifest.identity.task, &manifest.name);
+    Room::default().look(jetstream, &bulk).await;
 }
 
 /// Name of this worker in the server's list of connections and in dead letters: its pod, else its process.

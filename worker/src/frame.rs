@@ -18,12 +18,12 @@ pub struct Frame {
     token_vectors: Option<TokenVectors>,
 }
 
-/// All that makes rows of texts.
+/// Everything that is needed to make rows of texts.
 #[derive(Clone, Debug)]
 pub struct Texts {
     pub tokenizer: Tokenizer,
     pub frame: Frame,
-    /// What makes vectors of queries in place of the model.
+    /// The weights that make vectors of queries in place of the model.
     pub query_weights: Option<QueryWeights>,
 }
 

@@ -11,13 +11,12 @@ pub mod model;
 mod node;
 pub mod pooling;
 pub mod products;
-pub mod projection;
 pub mod proto;
 mod tensor;
-mod tensors;
 pub mod terms;
 mod types;
 mod uses;
+mod vocabulary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -32,13 +31,20 @@ use proto::{GraphProto, IR_VERSION, TensorProto, data_type};
 /// The product of quantized blocks, one of the runtime's own operators.
 const BLOCKS: &str = "MatMulNBits";
 
-/// What staging needs to know of a graph.
+/// Name of the input that is 1 where a row has a token, and 0 where it is padded.
+pub(crate) const MASK: &str = "attention_mask";
+/// First opset whose reductions take their axes as an input. `ReduceSum` alone has done so since 13.
+const AXES_ARE_INPUT: i64 = 18;
+
+/// The facts about a graph that staging needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
     /// Element type of most weights.
     pub dtype: Dtype,
     /// Files that hold weights, relative to the folder of the graph.
     pub external: BTreeSet<String>,
+    /// How many token ids it has rows for, if it takes them out of a constant table.
+    pub vocabulary: Option<usize>,
 }
 
 #[derive(Debug, Error)]
@@ -59,6 +65,17 @@ pub enum GraphError {
     Empty { path: PathBuf },
     #[error("`{path}` keeps weights in `{location}`, which is not inside its folder")]
     Escapes { path: PathBuf, location: String },
+    #[error(
+        "`{path}` has a value that is no number in its weight `{weight}`; is the file whole? Take it from its origin again"
+    )]
+    NotANumber { path: PathBuf, weight: String },
+    #[error("failed to read the weight `{weight}` of `{path}`")]
+    ReadWeight {
+        path: PathBuf,
+        weight: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("failed to {edit} `{path}`")]
     Edit {
         edit: &'static str,
@@ -93,10 +110,20 @@ pub enum EditError {
 }
 
 impl Graph {
-    /// Reads a graph file.
+    /// Reads a graph file. The files that hold its weights need not be there.
     pub fn read(path: &Path) -> Result<Self, GraphError> {
-        let model = decode(path)?;
-        let graph = model.graph.unwrap_or_default();
+        Self::of(path, &decode(path)?.graph.unwrap_or_default())
+    }
+
+    /// The same, with a look at every weight: none may have a value that is no number.
+    pub fn read_with_weights(path: &Path) -> Result<Self, GraphError> {
+        let graph = decode(path)?.graph.unwrap_or_default();
+        let read = Self::of(path, &graph)?;
+        check_numbers(path, &graph.tensors())?;
+        Ok(read)
+    }
+
+    fn of(path: &Path, graph: &GraphProto) -> Result<Self, GraphError> {
         let weights = graph.tensors();
         if weights.is_empty() {
             return Err(GraphError::Empty {
@@ -104,17 +131,39 @@ impl Graph {
             });
         }
         let external = external_files(&weights);
-        match external.iter().find(|location| !stays_beside(location)) {
-            Some(location) => Err(GraphError::Escapes {
+        if let Some(location) = external.iter().find(|location| !stays_beside(location)) {
+            return Err(GraphError::Escapes {
                 path: path.to_owned(),
                 location: location.clone(),
-            }),
-            None => Ok(Self {
-                dtype: dtype(&graph, &weights),
-                external,
-            }),
+            });
+        }
+        Ok(Self {
+            dtype: dtype(graph, &weights),
+            external,
+            vocabulary: graph.vocabulary(),
+        })
+    }
+}
+
+/// A row of a table that no golden text takes would otherwise be found by the first user whose text does. A single value may be
+/// one that others are compared with.
+fn check_numbers(path: &Path, weights: &[&TensorProto]) -> Result<(), GraphError> {
+    let folder = path.parent().unwrap_or(path);
+    for weight in weights.iter().filter(|weight| weight.elements() > 1) {
+        let (path, name) = (path.to_owned(), weight.name().to_owned());
+        match weight.has_nan(folder) {
+            Ok(false) => {}
+            Ok(true) => return Err(GraphError::NotANumber { path, weight: name }),
+            Err(source) => {
+                return Err(GraphError::ReadWeight {
+                    path,
+                    weight: name,
+                    source,
+                });
+            }
         }
     }
+    Ok(())
 }
 
 fn external_files(weights: &[&TensorProto]) -> BTreeSet<String> {

@@ -3,7 +3,7 @@
 //! Started means that the model is loaded and has given its golden texts their vectors: what is left to do waits for
 //! others. Ready means that the consumers were found as well, and that jobs are pulled: not while NATS is away or Qdrant
 //! takes no writes. NATS is away when its connection has ended, or when it has been silent for the 30 s in which the client
-//! finds that out. Alive means that the event loop answers and the engines
+//! finds that out, or when requests for jobs fail, as they do while its servers have no leader. Alive means that the event loop answers and the engines
 //! have shown themselves lately. Neither started nor alive asks for NATS or Qdrant: that one of them cannot be reached is
 //! no reason to restart.
 
@@ -24,7 +24,10 @@ use tokio::sync::watch;
 /// A tensor, a request or a batch to encode takes seconds at most: a stage that takes no step for this long hangs.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 
-/// What the stages report about themselves.
+/// Requests for jobs that fail for this long show that JetStream is away. A leader that steps down has a successor sooner.
+const LONGEST_FAILING: Duration = Duration::from_secs(5);
+
+/// The health of the process, as the stages report it.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Inner>);
 
@@ -47,11 +50,13 @@ struct Inner {
     since: Instant,
     started: AtomicBool,
     servers: OnceLock<Servers>,
+    /// When requests for jobs began to fail, if the last one did, after the start of the process.
+    failing_since: Mutex<Option<Duration>>,
     stages: [Heartbeat; 2],
     engines: Mutex<Vec<Arc<Heartbeat>>>,
 }
 
-/// What a worker that pulls depends on.
+/// The servers that a worker depends on while it pulls.
 #[derive(Debug)]
 pub struct Servers {
     pub nats: async_nats::Client,
@@ -76,6 +81,7 @@ impl Health {
             since,
             started: AtomicBool::new(false),
             servers: OnceLock::new(),
+            failing_since: Mutex::new(None),
             stages: Default::default(),
             engines: Mutex::default(),
         }))
@@ -99,6 +105,16 @@ impl Health {
     /// The worker pulls from now on, as long as its servers are there.
     pub fn ready(&self, servers: Servers) {
         self.0.servers.get_or_init(|| servers);
+    }
+
+    /// A request for jobs was answered, or has failed.
+    pub fn pulled(&self, answered: bool) {
+        let mut since = self.0.failing_since();
+        *since = match *since {
+            _ if answered => None,
+            None => Some(self.0.since.elapsed()),
+            failing => failing,
+        };
     }
 
     /// A stage has work, and has taken a step.
@@ -127,7 +143,9 @@ impl Health {
 
     fn is_ready(&self) -> bool {
         self.0.servers.get().is_some_and(|servers| {
-            servers.nats.connection_state() == Connection::Connected && !*servers.breaker.borrow()
+            servers.nats.connection_state() == Connection::Connected
+                && !*servers.breaker.borrow()
+                && !self.0.jobs_are_out_of_reach()
         })
     }
 
@@ -156,6 +174,18 @@ impl Inner {
             Stage::Encode => encode,
             Stage::Upsert => upsert,
         }
+    }
+
+    fn failing_since(&self) -> MutexGuard<'_, Option<Duration>> {
+        self.failing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn jobs_are_out_of_reach(&self) -> bool {
+        let now = self.since.elapsed();
+        self.failing_since()
+            .is_some_and(|since| now.saturating_sub(since) >= LONGEST_FAILING)
     }
 
     fn engines(&self) -> MutexGuard<'_, Vec<Arc<Heartbeat>>> {
@@ -262,5 +292,19 @@ mod tests {
         assert!(!health.is_alive() && health.is_stalled());
         hanging.idle();
         assert!(!health.is_stalled() && health.is_alive());
+    }
+
+    #[test]
+    fn jobs_are_out_of_reach_when_requests_for_them_go_on_failing() {
+        let began = Instant::now().checked_sub(2 * LONGEST_FAILING).unwrap();
+        let health = Health::since(began);
+        health.pulled(false);
+        assert!(!health.0.jobs_are_out_of_reach());
+        *health.0.failing_since() = Some(LONGEST_FAILING);
+        // Another failure is no new beginning.
+        health.pulled(false);
+        assert!(health.0.jobs_are_out_of_reach());
+        health.pulled(true);
+        assert!(!health.0.jobs_are_out_of_reach());
     }
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 
 use crate::batch::Batch;
-use crate::error::Outcome;
 use crate::metrics::{self, InFlightGauge};
+use crate::outcome::Outcome;
 pub use delivery::{Delivery, Queue};
 use progress::Progress;
 

@@ -303,6 +303,7 @@ mod tests {
             provider: "cpu".to_owned(),
             memory_bytes: 900 << 20,
             invariance: Invariance::Cosine(0.997),
+            vocabulary: None,
         });
         manifest
     }

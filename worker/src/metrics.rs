@@ -16,7 +16,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use queue::dead_letter::EXHAUSTED;
 
 use crate::config::Provider;
-use crate::error::CAUSES;
+use crate::outcome::CAUSES;
 pub use record::*;
 
 const JOBS: &str = "worker_jobs_total";
@@ -35,6 +35,8 @@ const HALVED: &str = "worker_halved_tensors_total";
 const TRUNCATED: &str = "worker_truncated_texts_total";
 const POINTS: &str = "worker_points_total";
 const SUPERSEDED: &str = "worker_superseded_documents_total";
+/// Points without an attach job, because there was no room for it.
+const NOT_HANDED_ON: &str = "worker_not_handed_on_points_total";
 const STAGE_SECONDS: &str = "worker_stage_seconds";
 const DEVICE_SECONDS: &str = "worker_device_seconds";
 const QDRANT_SECONDS: &str = "worker_qdrant_request_seconds";
@@ -49,8 +51,8 @@ const BUILD: &str = "worker_build_info";
 const OUTCOMES: [&str; 5] = ["ack", "nak", "term", "ack_lost", "lapsed"];
 /// Stages whose time is measured; `ack` is the end of `upsert`.
 const STAGES: [&str; 4] = ["encode", "embed", "upsert", "ack"];
-/// What Qdrant may refuse a write for that somebody has set up.
-const HOLDS: [&str; 5] = ["limit", "index", "full", "setup", "stream"];
+/// The reasons of Qdrant's refusals that somebody has to change the installation for.
+const HOLDS: [&str; 4] = ["limit", "index", "full", "setup"];
 /// Kinds of requests to Qdrant.
 const REQUESTS: [&str; 7] = [
     "collection_info",
@@ -136,6 +138,10 @@ fn describe_counters() {
             "documents not written because a newer version was there",
         ),
         (
+            NOT_HANDED_ON,
+            "points that lack an attached vector because the stream had no room to hand them on",
+        ),
+        (
             QDRANT_FAILURES,
             "requests to qdrant that failed, by operation",
         ),
@@ -217,6 +223,7 @@ fn begin_at_zero() {
         TRUNCATED,
         POINTS,
         SUPERSEDED,
+        NOT_HANDED_ON,
     ] {
         counter!(name).increment(0);
     }

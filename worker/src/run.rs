@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::PullConsumer;
 use queue::denial::denied;
+use queue::room::Room;
 use tokio::sync::watch;
 
 use crate::calibration::shapes;
@@ -67,6 +68,8 @@ pub async fn run_with<E: Engine + Send + 'static>(
         fingerprint = loaded.manifest.fingerprint.short(),
         listen = %bound,
         startup.seconds = since.elapsed().as_secs_f64(),
+        threads = config.session.threads(),
+        sessions = config.session.sessions(),
         golden = %loaded.golden,
         "ready"
     );
@@ -94,7 +97,7 @@ pub async fn run_with<E: Engine + Send + 'static>(
     watched(parts.pipeline().run(), connected.consumers, shutdown).await
 }
 
-/// What the stages are made of.
+/// The parts that the stages are made of.
 struct Parts<E> {
     context: Context,
     lanes: [PullConsumer; 2],
@@ -146,6 +149,7 @@ impl<E> Parts<E> {
                 collections: config.collections,
                 breaker: self.breaker,
                 outages: Outages::default(),
+                room: Room::default(),
             },
         }
     }

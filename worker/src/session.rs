@@ -9,10 +9,10 @@
 mod device;
 mod input;
 mod io_binding;
+#[cfg(test)]
+pub(crate) mod limited_engine;
 mod output;
 mod sessions;
-#[cfg(test)]
-pub(crate) mod small;
 mod weights;
 
 use std::fmt;
@@ -35,6 +35,7 @@ use crate::graph::GraphError;
 use crate::graph::terms::Reduced;
 use crate::metrics;
 use crate::pool::{Layers, Recipe};
+pub use device::switch_off_telemetry;
 use input::Input;
 use io_binding::DeviceMemory;
 use output::Output;
@@ -118,9 +119,9 @@ const MOST_LARGEST: usize = 8 << 20;
 /// measurable time either, while a worker that edits its graph starts later and takes more memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolOn {
-    /// In Rust.
+    /// In memory of this process, by Rust.
     Host,
-    /// In the graph.
+    /// On the device, by nodes of the graph.
     Device,
 }
 

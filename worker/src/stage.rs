@@ -12,7 +12,6 @@ mod download;
 mod ends;
 mod fetch;
 mod golden;
-mod golden_set;
 mod invariance;
 #[cfg(test)]
 mod mutations;
@@ -32,7 +31,7 @@ use runtime::model_dir::ModelDir;
 use crate::calibrate::{CalibrateConfig, calibrate};
 use crate::calibration::{Calibration, device};
 use crate::config::ModelConfig;
-use crate::layout::{Given, Layout};
+use crate::layout::{Layout, LayoutOptions};
 use crate::load::load;
 use crate::staging_dir::{StagingDir, write_durably};
 use advise::advise;
@@ -92,6 +91,8 @@ fn measure(config: &StageConfig, staged: &Staged) {
         session: config.session.clone(),
         duration: config.calibrate,
         least_cosine: CalibrateConfig::LEAST_COSINE,
+        max_ndcg_loss: config.max_ndcg_loss,
+        golden_set: config.golden_set.clone(),
     };
     if let Err(error) = calibrate(&calibration) {
         tracing::warn!(error = format!("{error:#}"), "not calibrated");
@@ -100,13 +101,8 @@ fn measure(config: &StageConfig, staged: &Staged) {
 
 fn fetch_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
     let staging = StagingDir::open(&config.models, &config.name)?;
-    let source = fetch(config, &staging)?;
-    let model = staging.model();
-    let manifest = if source.is_staged() {
-        adopt(config, &source, &model)?
-    } else {
-        make(config, &source, &model)?
-    };
+    let manifest =
+        read(config, &staging).map_err(|error| named_by_source(config, &staging, error))?;
     if let Some(expected) = &config.fingerprint {
         let found = &manifest.fingerprint;
         anyhow::ensure!(
@@ -115,6 +111,35 @@ fn fetch_and_publish(config: &StageConfig) -> anyhow::Result<Staged> {
         );
     }
     publish(config, manifest, staging)
+}
+
+fn read(config: &StageConfig, staging: &StagingDir) -> anyhow::Result<Manifest> {
+    let source = fetch(config, staging)?;
+    let model = staging.model();
+    if source.is_staged() {
+        adopt(config, &source, &model)
+    } else {
+        make(config, &source, &model)
+    }
+}
+
+/// The staging directory is gone when somebody reads the error: files are named as they are in the source.
+fn named_by_source(
+    config: &StageConfig,
+    staging: &StagingDir,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let text = format!("{error:#}");
+    let source = config.source.trim_end_matches('/');
+    let places = [staging.model(), staging.source()];
+    let named = places.iter().fold(text.clone(), |text, place| {
+        text.replace(&place.display().to_string(), source)
+    });
+    if named == text {
+        error
+    } else {
+        anyhow::Error::msg(named)
+    }
 }
 
 /// Takes a model that was staged elsewhere as it is, and proves that it runs here as it did there. Its manifest stays the
@@ -159,7 +184,7 @@ fn check_unchanged(config: &StageConfig, manifest: &Manifest) -> anyhow::Result<
 
 /// Makes a staged model of a directory in the Hugging Face layout.
 fn make(config: &StageConfig, source: &SourceFiles, model: &Path) -> anyhow::Result<Manifest> {
-    let given = Given {
+    let given = LayoutOptions {
         onnx: config.onnx.as_deref(),
         max_tokens: config.max_tokens,
         pooling: config.pooling,

@@ -49,12 +49,12 @@ impl StagingDir {
         })
     }
 
-    /// For what is downloaded.
+    /// The folder for what is downloaded.
     pub(crate) fn source(&self) -> PathBuf {
         Self::source_in(&self.directory)
     }
 
-    /// For the model that is made.
+    /// The folder for the model that is made.
     pub(crate) fn model(&self) -> PathBuf {
         Self::model_in(&self.directory)
     }

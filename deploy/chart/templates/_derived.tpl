@@ -71,12 +71,15 @@
 {{- end -}}
 {{- $tokens := int64 $constants.job_tokens -}}
 {{- $schedule := merge (deepCopy ($serving.schedule | default dict)) $constants.defaults.schedule -}}
+{{- $fills := and (eq $task "embed") (not $serving.attached) -}}
 {{- $options := list -}}
-{{- if eq $task "embed" -}}
+{{- if $fills -}}
 {{- $options = include "ebb.options" . | fromJsonArray -}}
+{{- else if $serving.attached -}}
+{{- $options = list (dict "name" "EBB_LANES" "value" "true") -}}
 {{- end -}}
 {{- dict
-  "suffix" .suffix "name" $model.name "task" $task
+  "suffix" .suffix "name" $model.name "task" $task "fills" $fills
   "path" (printf "%s/%s-%s" $constants.models $model.name (trunc 12 $model.fingerprint))
   "fingerprint" $model.fingerprint "alias" ($serving.alias | default .alias)
   "grace" (toString $grace) "pod_grace" (toString (add $grace (int64 $constants.ending)))
@@ -95,6 +98,9 @@
 {{- define "ebb.first" -}}
 {{- if eq (.Values.model.task | default "embed") "rescore" -}}
 {{- fail "model.task: the first model has to embed: one that rescores belongs into `more_models`" -}}
+{{- end -}}
+{{- if .Values.attached -}}
+{{- fail "attached: the first model fills its alias: one that is attached belongs into `more_models`" -}}
 {{- end -}}
 {{- include "ebb.model" (dict "serving" .Values "place" "" "suffix" "" "alias" .Values.alias
   "three" (eq .Values.servers "three")) -}}
@@ -115,7 +121,8 @@
 {{- fail (printf "%smodel.name: `%s` cannot end the names of objects" $place $name) -}}
 {{- end -}}
 {{- $_ := set $names $name $place -}}
-{{- if eq ($serving.model.task | default "embed") "embed" -}}
+{{- $task := $serving.model.task | default "embed" -}}
+{{- if and (eq $task "embed") (not $serving.attached) -}}
 {{- if not $serving.alias -}}
 {{- fail (printf "%salias: has to be decided: two models do not fill one alias" $place) -}}
 {{- end -}}
@@ -124,7 +131,11 @@
 {{- end -}}
 {{- $_ := set $aliases $serving.alias $place -}}
 {{- else if or $serving.source $serving.options $serving.schedule -}}
-{{- fail (printf "%smodel.task: a model that rescores fills no alias: it has no source, schedule and options" $place) -}}
+{{- fail (printf "%smodel.task: a model that rescores, or is attached, fills no alias: it has no source, schedule and options" $place) -}}
+{{- else if and $serving.attached (ne $task "embed") -}}
+{{- fail (printf "%sattached: is not for a model that rescores: it fills no alias" $place) -}}
+{{- else if and $serving.attached (not (hasKey $aliases ($serving.alias | default $.Values.alias))) -}}
+{{- fail (printf "%salias: is filled by no model before this one" $place) -}}
 {{- end -}}
 {{- $model := include "ebb.model" (dict "serving" $serving "place" $place
   "suffix" $name "alias" $.Values.alias "three" (eq $.Values.servers "three")) -}}

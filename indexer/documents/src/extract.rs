@@ -12,6 +12,7 @@ mod data_uris;
 mod decode;
 mod docx;
 mod encoding;
+mod entities;
 mod epub;
 pub mod extracted;
 mod html;
@@ -38,10 +39,11 @@ mod xml;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
-use crate::document::{Amount, Document};
+use crate::document::{Amount, Document, Ledger, Reason};
 use crate::source::{Compression, Format, Input, InputLocation, Shape, SourceError};
+use archive::MembersFor;
 pub use encoding::TextEncoding;
 use extracted::Extracted;
 use isolated::{Limits, Pool, Program};
@@ -60,6 +62,7 @@ pub struct Extractor {
     options: Arc<ExtractOptions>,
     pool: Arc<Pool>,
     skipped: Arc<AtomicU64>,
+    passed_over: Arc<Mutex<Ledger>>,
 }
 
 impl Extractor {
@@ -69,12 +72,30 @@ impl Extractor {
             options: Arc::new(options),
             pool: Arc::new(Pool::new(program)),
             skipped: Arc::default(),
+            passed_over: Arc::default(),
         }
     }
 
     /// Files inside archives that were passed over so far because their extension is not one of [`Format`]'s.
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// What else was passed over inside archives since this was asked last, such as links.
+    pub fn take_passed_over(&self) -> Ledger {
+        let mut passed = self
+            .passed_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut passed)
+    }
+
+    fn pass_over(&self, reason: Reason, name: String) {
+        let mut passed = self
+            .passed_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        passed.add(reason, 0, Some(name));
     }
 
     fn skip(&self) {
@@ -92,7 +113,9 @@ impl Extractor {
         let options = &self.options;
         let one = |document| -> Stream { Box::new(std::iter::once(Ok(document))) };
         Ok(match Reader::of(input.format) {
-            Reader::Archive(kind) => self.documents_of(archive::members(input, kind, self)?),
+            Reader::Archive(kind) => {
+                self.documents_of(archive::members(input, kind, self, MembersFor::Documents)?)
+            }
             Reader::Text => one(text::text(input, options.record(), options.encoding)?),
             Reader::Html => one(html::html(input, options.html(), options.encoding)?),
             Reader::Jsonl => Box::new(json::Records::open(input, &options.table())?),
@@ -143,7 +166,7 @@ impl Extractor {
     /// The ids of the documents of `input`, as far as they are known without reading more than that takes: of a file in an
     /// archive, its place there. Nothing is opened before the first one is asked for.
     pub fn ids(&self, input: Input) -> Ids {
-        let members = |kind| match archive::members(&input, kind, self) {
+        let members = |kind| match archive::members(&input, kind, self, MembersFor::Ids) {
             Ok(members) => self.ids_of(members),
             Err(error) => Box::new(std::iter::once(Err(error))),
         };
@@ -231,7 +254,7 @@ impl Extractor {
         };
         let extracted = self.apart(input, limits, source.text.as_bytes())?;
         let mut document = text::extracted(input, read, extracted)?;
-        document.dropped.absorb(&text::guessed(source.guessed));
+        document.dropped.absorb(&source.notes);
         Ok(document)
     }
 }

@@ -11,10 +11,6 @@
 //! | [`chunk`] | cuts it into texts that a model takes |
 
 #![allow(
-    missing_docs,
-    reason = "a part of the indexer: comments are for what a name does not say"
-)]
-#![allow(
     unreachable_pub,
     reason = "`pub` is what other modules may use, whether or not the crate shows the module"
 )]

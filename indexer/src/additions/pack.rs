@@ -16,12 +16,12 @@ use crate::jobs::packer::{Filled, Packer, Size, json_bytes};
 pub struct Template {
     pub run: Option<String>,
     pub collection: CollectionName,
-    pub place: Place,
+    pub place: Destination,
 }
 
-/// Where what a model makes of a point goes.
+/// Where the result of a model for a point is written.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum Destination {
     /// Into this payload field, or into that of the model.
     Score(Option<ScoreField>),
     /// Into an attached vector, which the model of this fingerprint makes.
@@ -31,8 +31,8 @@ pub enum Place {
     },
 }
 
-impl Place {
-    /// What it is called in records and reports, where this model is at work.
+impl Destination {
+    /// The name of this destination in records and reports of this model.
     pub fn name(&self, model: &ModelName) -> String {
         match self {
             Self::Score(field) => {
@@ -48,7 +48,7 @@ impl Template {
     fn job(&self, items: Vec<Item>) -> Job {
         let (version, run) = (job::VERSION.to_owned(), self.run.clone());
         match &self.place {
-            Place::Score(field) => Job::Rescore(Rescore {
+            Destination::Score(field) => Job::Rescore(Rescore {
                 version,
                 run,
                 collection: Some(self.collection.clone()),
@@ -57,7 +57,7 @@ impl Template {
                 reply: None,
                 truncate: false,
             }),
-            Place::Vector { name, fingerprint } => Job::Attach(Attach {
+            Destination::Vector { name, fingerprint } => Job::Attach(Attach {
                 version,
                 run,
                 collection: self.collection.clone(),
@@ -72,9 +72,9 @@ impl Template {
 /// Limits of a job in tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// What a job aims at.
+    /// The number of tokens that a job is filled up to.
     pub job_tokens: usize,
-    /// What the model takes in one row.
+    /// The most tokens that the model takes in one row.
     pub row_tokens: usize,
 }
 
@@ -176,6 +176,7 @@ mod tests {
             item: Item {
                 point: Some(id.to_string()),
                 version: Some(7),
+                digest: None,
                 head: None,
                 query: Some("query".to_owned()),
                 text: text.to_owned(),
@@ -188,7 +189,7 @@ mod tests {
         let template = Template {
             run: Some("r".to_owned()),
             collection: "docs".parse().unwrap(),
-            place: Place::Score(None),
+            place: Destination::Score(None),
         };
         let limits = Limits {
             job_tokens,
@@ -248,7 +249,7 @@ mod tests {
         let template = Template {
             run: None,
             collection: "docs".parse().unwrap(),
-            place: Place::Score(None),
+            place: Destination::Score(None),
         };
         let limits = Limits {
             job_tokens: 1,

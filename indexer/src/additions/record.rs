@@ -13,7 +13,7 @@ use super::Counts;
 use crate::bucket::{Bucket, Stored};
 use crate::clock::now_micros;
 
-/// What a run is about. It goes on only as what it was started as.
+/// The purpose of a run. A later process goes on with the run only if it has the same purpose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Purpose {
     pub collection: CollectionName,
@@ -35,7 +35,7 @@ pub struct Record {
     pub generation: CollectionName,
     /// First point whose job may not be stored.
     pub cursor: Option<String>,
-    /// What lies before the cursor.
+    /// Counts of the points before the cursor.
     pub counts: Counts,
     pub finished: bool,
     /// Process that works on it.

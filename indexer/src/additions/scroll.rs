@@ -4,7 +4,7 @@ use contract::field;
 use contract::job::{Chunk, Item};
 use contract::model::Prefixes;
 use contract::names::CollectionName;
-use contract::tokenizer::Tokenizer;
+use contract::tokenizer::{MAX_BYTES_PER_TOKEN, Tokenizer};
 use points::guard::tombstones;
 use points::payload::{doc_id, id, id_text, number};
 use points::{Points, Qdrant, head_id};
@@ -17,9 +17,6 @@ use super::pack::{Packed, Row, RowPacker};
 
 /// Points of a page. A text has up to a job's size, so that this bounds the memory.
 const PAGE: u32 = 128;
-/// A text of more bytes than this per token that the model takes is too long, without a tokenizer being asked.
-const MAX_BYTES_PER_TOKEN: usize = 64;
-
 /// Bytes of a token, where nobody has counted them.
 const BYTES_PER_TOKEN: usize = 4;
 
@@ -80,7 +77,13 @@ impl Scroll {
         qdrant: Qdrant,
         jobs: mpsc::Sender<Ready>,
     ) -> anyhow::Result<Counts> {
-        let fields = [field::DOC_ID, field::VERSION, field::TEXT, field::CONTEXT];
+        let fields = [
+            field::DOC_ID,
+            field::VERSION,
+            field::TEXT,
+            field::CONTEXT,
+            field::DIGEST,
+        ];
         let points = self.selection.points(&qdrant);
         let pages = points.pages(self.selection.all(), &fields, PAGE);
         let mut pages = pages.starting_at(self.cursor.take().map(point_id));
@@ -137,10 +140,12 @@ impl Measure {
         let text = |name| point.payload.get(name).and_then(Value::as_str);
         let own = text(field::TEXT).filter(|text| !text.trim().is_empty())?;
         let context = text(field::CONTEXT).map(String::as_str);
+        let digest = text(field::DIGEST);
         let text = Chunk::model_input("", context, own);
         let item = Item {
             point: Some(id(point)),
             version: Some(number(point, field::VERSION)).filter(|version| *version > 0),
+            digest: digest.and_then(|digest| digest.parse().ok()),
             head: self.head(point),
             query: self.query.clone(),
             text,
@@ -155,7 +160,7 @@ impl Measure {
         Some(id_text(&head_id(&doc_id)))
     }
 
-    /// What cannot be tokenized counts as too long, so that it travels alone.
+    /// Tokens of an item. One that cannot be tokenized counts as too long, so that it gets a job of its own.
     pub fn tokens(&self, item: &Item) -> usize {
         let text = format!("{}{}", self.prefixes.document, item.text);
         let too_long = (text.len() / MAX_BYTES_PER_TOKEN).max(self.max_tokens + 1);

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::site::Site;
 use crate::bucket::Bucket;
-use crate::config::{Servers, failpoint_fault};
+use crate::config::Servers;
 use crate::generation::lock::{Lock, Purpose, silence_fault};
 use crate::generation::record::key_fault;
 use crate::outcome::Outcome;
@@ -45,7 +45,6 @@ impl DetachConfig {
         let mut faults = self.servers.faults();
         faults.extend(key_fault("--alias", self.alias.as_str()));
         faults.extend(silence_fault(self.lease));
-        faults.extend(failpoint_fault());
         faults
     }
 }

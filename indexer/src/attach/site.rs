@@ -6,7 +6,6 @@ use contract::names::{CollectionName, VectorName};
 use contract::topology::JOBS;
 use points::attachment::IN_PLACE_SINCE;
 use points::connect::check_feature;
-use points::schema::Schema;
 use points::vectors::CollectionVectors;
 use points::{Points, Qdrant};
 use qdrant_client::qdrant::UpdateCollection;
@@ -44,8 +43,7 @@ impl<'a> Site<'a> {
     }
 
     pub async fn vectors(&self) -> anyhow::Result<CollectionVectors> {
-        let schema: Schema = self.points().schema().await?;
-        Ok(schema.vectors)
+        Ok(self.points().confirmed_schema().await?.vectors)
     }
 
     pub async fn update(&self, request: UpdateCollection) -> anyhow::Result<()> {

@@ -4,7 +4,8 @@ use clap::CommandFactory as _;
 use schemars::JsonSchema;
 
 use super::Cli;
-use crate::dlq::letter::StoredLetter;
+use crate::dead_letters::StoredLetter;
+use crate::published;
 use crate::{
     attach, delete, dlq, doctor, eval, extract, generation, plan, provision, publish, rebuild,
     render, rescore, rollback, search, status, sync,
@@ -45,11 +46,11 @@ struct Outcomes {
 #[expect(dead_code, reason = "its fields name types for their schemas")]
 #[derive(JsonSchema)]
 struct DeadLetters {
-    drop: dlq::remove::Dropped,
+    drop: dlq::Dropped,
     ls: Listed,
-    replay: dlq::replay::Replayed,
-    show: dlq::show::Shown,
-    sweep: dlq::sweep::Swept,
+    replay: dlq::Replayed,
+    show: dlq::ShownLetter,
+    sweep: dlq::Swept,
 }
 
 #[expect(dead_code, reason = "its fields name types for their schemas")]
@@ -58,25 +59,12 @@ struct Listed {
     dead_letters: Vec<StoredLetter>,
 }
 
-/// `EBB_UPDATE=1 cargo test -p indexer --lib cli::schema` writes it anew.
 #[test]
 fn the_published_schema_is_current() {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    let schema = schemars::SchemaGenerator::new(settings).into_root_schema_for::<Outcomes>();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/outcomes.schema.json");
-    let generated = schemars::SchemaGenerator::new(
-        schemars::generate::SchemaSettings::draft2020_12().for_serialize(),
-    )
-    .into_root_schema_for::<Outcomes>();
-    let generated = serde_json::to_value(generated).unwrap();
-    if std::env::var_os("EBB_UPDATE").is_some() {
-        let text = serde_json::to_string_pretty(&generated).unwrap();
-        std::fs::write(path, text + "\n").unwrap();
-    }
-    let published: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    assert!(
-        published == generated,
-        "outcomes.schema.json is not current; run with EBB_UPDATE=1"
-    );
+    published::is_current(path, &published::text(&schema));
 }
 
 #[test]

@@ -6,11 +6,15 @@
 //!
 //! [search]                           # of one verb
 //! limit = 10
+//!
+//! [dlq.sweep]                        # of a verb below another
+//! json = true
 //! ```
 //!
 //! A setting of the file is put before what is typed, wherever neither the environment nor the command line says something
-//! else: so all rules of the options hold for it. A name that no verb has is a fault. What selects dead letters, names the
-//! file itself or lets the page change something is said on the command line alone.
+//! else: so all rules of the options hold for it. A name that no verb has is a fault, and so is a value that an option of
+//! that name does not take, whatever verb is typed: the line of the file is named. What selects dead letters, names the file
+//! itself, lets the page change something or is meant for one time is said on the command line alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -18,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use runtime::settings;
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 /// Looked for where the program is started, unless another is named.
@@ -30,8 +36,21 @@ const SECRET: [&str; 3] = ["nats-password", "qdrant-api-key", "token"];
 const LOGIN: [&str; 4] = ["nats-user", "nats-password", "nats-nkey", "nats-creds"];
 /// Heading of the options that say which dead letters are meant.
 const SELECTION: &str = "Selection";
-/// What is said each time: that all is meant, that a page may change something, and where the settings are.
-const TYPED: [&str; 3] = ["all", "allow-changes", "config"];
+/// What is said each time: that all is meant, that a page may change something, where the settings are, and what a verb does
+/// differently this once. A file that gives up a run or changes nothing whenever a verb is typed is a trap.
+const TYPED: [&str; 11] = [
+    "all",
+    "allow-changes",
+    "check",
+    "config",
+    "dry-run",
+    "first-model",
+    "fresh",
+    "full",
+    "resume",
+    "run-id",
+    "version",
+];
 
 /// The arguments with the settings of a file, if there is one.
 ///
@@ -91,43 +110,39 @@ fn named(arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
     None
 }
 
-/// What a file says: of all verbs, and of each.
+/// The settings of a file, by the words that lead to a verb; settings of all verbs stand under no words.
 #[derive(Debug, Default)]
-struct Settings {
-    shared: BTreeMap<String, Vec<String>>,
-    of_verbs: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+struct Settings(BTreeMap<Vec<String>, BTreeMap<String, Vec<String>>>);
+
+/// A file while it is read.
+struct Reading<'a> {
+    text: &'a str,
+    settings: Settings,
+    faults: Vec<String>,
 }
 
 impl Settings {
     fn read(command: &Command, text: &str) -> Result<Self, Vec<String>> {
-        let table: Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| vec![error.to_string()])?;
-        let (mut settings, mut faults) = (Self::default(), Vec::new());
-        for (name, value) in table {
-            let Value::Table(own) = value else {
-                let read = setting(command, &name, &value);
-                keep(read, &name, &mut settings.shared, &mut faults);
-                continue;
-            };
-            let Some(verb) = command.find_subcommand(&name) else {
-                let verbs = command.get_subcommands();
-                let known = verbs.map(|it| it.get_name().to_owned()).collect();
-                faults.push(unknown(&name, &known));
-                continue;
-            };
-            let of_verb = settings.of_verbs.entry(name.clone()).or_default();
-            for (own, value) in own {
-                let read = setting(verb, &own, &value);
-                let read = read.map_err(|fault| format!("[{name}] {fault}"));
-                keep(read, &own, of_verb, &mut faults);
-            }
+        let wrong = |error: toml::de::Error| vec![error.to_string()];
+        let table: Table = text.parse().map_err(wrong)?;
+        let places = DeTable::parse(text).map_err(wrong)?;
+        let mut reading = Reading {
+            text,
+            settings: Self::default(),
+            faults: Vec::new(),
+        };
+        reading.read(command, &[], &table, places.get_ref());
+        match reading.faults.is_empty() {
+            true => Ok(reading.settings),
+            false => Err(reading.faults),
         }
-        if faults.is_empty() {
-            Ok(settings)
-        } else {
-            Err(faults)
-        }
+    }
+
+    /// The value of a setting for a verb, else for the verb above it, else for all verbs.
+    fn find(&self, words: &[String], name: &str) -> Option<&Vec<String>> {
+        let levels = (0..=words.len()).rev();
+        let mut found = levels.filter_map(|level| self.0.get(&words[..level])?.get(name));
+        found.next()
     }
 
     /// Puts settings behind the names of the verbs that they are of. What is typed comes later, and is not said twice.
@@ -137,13 +152,10 @@ impl Settings {
         let Ok(matches) = lenient.try_get_matches_from(&arguments) else {
             return arguments;
         };
-        let (mut place, mut verbs) = (1, Vec::new());
+        let (mut place, mut words) = (1, Vec::new());
         let (mut level, mut found) = (command, &matches);
         loop {
-            let own = verbs
-                .first()
-                .and_then(|verb: &String| self.of_verbs.get(verb));
-            let put = self.of_level(level, found, own);
+            let put = self.of_level(level, found, &words);
             let next = place + put.len();
             arguments.splice(place..place, put);
             let Some((name, below)) = found.subcommand() else {
@@ -154,17 +166,12 @@ impl Settings {
                 return arguments;
             };
             place = next + typed + 1;
-            verbs.push(name.to_owned());
+            words.push(name.to_owned());
             (level, found) = (verb, below);
         }
     }
 
-    fn of_level(
-        &self,
-        level: &Command,
-        found: &ArgMatches,
-        own: Option<&BTreeMap<String, Vec<String>>>,
-    ) -> Vec<OsString> {
+    fn of_level(&self, level: &Command, found: &ArgMatches, words: &[String]) -> Vec<OsString> {
         let is_said = |argument: &Arg| {
             let source = found.value_source(argument.get_id().as_str());
             source.is_some_and(|source| source != ValueSource::DefaultValue)
@@ -179,8 +186,7 @@ impl Settings {
             let Some(name) = argument.get_long() else {
                 continue;
             };
-            let values = own.and_then(|own| own.get(name));
-            let Some(values) = values.or_else(|| self.shared.get(name)) else {
+            let Some(values) = self.find(words, name) else {
                 continue;
             };
             if matches!(argument.get_action(), ArgAction::SetTrue) {
@@ -198,38 +204,97 @@ impl Settings {
     }
 }
 
-fn keep(
-    read: Result<Vec<String>, String>,
-    name: &str,
-    settings: &mut BTreeMap<String, Vec<String>>,
-    faults: &mut Vec<String>,
-) {
-    match read {
-        Ok(values) => drop(settings.insert(name.to_owned(), values)),
-        Err(fault) => faults.push(fault),
+impl Reading<'_> {
+    /// Reads what is said of a command and of those below it.
+    fn read(&mut self, command: &Command, words: &[String], table: &Table, places: &DeTable<'_>) {
+        for (name, value) in table {
+            let place = places.iter().find(|(key, _)| key.get_ref() == name);
+            let line = place.map(|(key, _)| self.line(key.span().start));
+            let line = line.unwrap_or_default();
+            let (Value::Table(below), Some((_, place))) = (value, place) else {
+                match setting(command, name, value) {
+                    Ok(values) => {
+                        let own = self.settings.0.entry(words.to_vec()).or_default();
+                        own.insert(name.clone(), values);
+                    }
+                    Err(fault) => self.blame(line, words, &fault),
+                }
+                continue;
+            };
+            let (Some(verb), DeValue::Table(place)) =
+                (command.find_subcommand(name), place.get_ref())
+            else {
+                let verbs = command.get_subcommands();
+                let known = verbs.map(|it| it.get_name().to_owned()).collect();
+                self.blame(line, words, &unknown(name, &known));
+                continue;
+            };
+            let words = [words, std::slice::from_ref(name)].concat();
+            self.read(verb, &words, below, place);
+        }
+    }
+
+    fn line(&self, place: usize) -> usize {
+        self.text[..place].matches('\n').count() + 1
+    }
+
+    fn blame(&mut self, line: usize, words: &[String], fault: &str) {
+        let table = match words {
+            [] => String::new(),
+            words => format!("[{}] ", words.join(".")),
+        };
+        self.faults.push(format!("line {line}: {table}{fault}"));
     }
 }
 
 /// Whether a file may say it.
 fn may_be_set(argument: &Arg) -> bool {
     let name = argument.get_long().unwrap_or_default();
-    argument.get_help_heading() != Some(SELECTION) && !TYPED.contains(&name)
+    // The vector that is removed is not the one that is searched by.
+    let is_removed = name == "vector" && argument.is_required_set();
+    argument.get_help_heading() != Some(SELECTION) && !TYPED.contains(&name) && !is_removed
 }
 
 /// The values of a setting that a command or one below it has.
 fn setting(command: &Command, name: &str, value: &Value) -> Result<Vec<String>, String> {
     let values = texts(name, value)?;
-    let mut found = arguments(command)
+    let found: Vec<_> = arguments(command)
         .filter(|it| it.get_long() == Some(name))
-        .peekable();
-    if found.peek().is_none() {
+        .collect();
+    if found.is_empty() {
         let known = arguments(command).filter_map(Arg::get_long);
         return Err(unknown(name, &known.map(str::to_owned).collect()));
     }
-    if !found.any(may_be_set) {
+    let open: Vec<_> = found.into_iter().filter(|it| may_be_set(it)).collect();
+    if open.is_empty() {
         return Err(format!("{name}: is said on the command line alone"));
     }
+    for argument in open {
+        if let Some(fault) = fault_of(argument, value.is_array(), &values) {
+            return Err(format!("{name}: {fault}"));
+        }
+    }
     Ok(values)
+}
+
+/// What is wrong with values of an option.
+fn fault_of(argument: &Arg, is_list: bool, values: &[String]) -> Option<String> {
+    if matches!(argument.get_action(), ArgAction::SetTrue) {
+        let is_truth = |value: &String| ["true", "false"].contains(&value.as_str());
+        let is_one = !is_list && values.iter().all(is_truth);
+        return (!is_one).then(|| "true or false is expected".to_owned());
+    }
+    let takes_many = argument.get_value_delimiter().is_some()
+        || matches!(argument.get_action(), ArgAction::Append)
+        || argument
+            .get_num_args()
+            .is_some_and(|it| it.max_values() > 1);
+    if is_list && !takes_many {
+        return Some("one value is expected, and a list is given".to_owned());
+    }
+    values
+        .iter()
+        .find_map(|value| settings::value_fault(argument, value))
 }
 
 /// The texts that a value stands for, as they would be typed.
@@ -273,116 +338,4 @@ fn unknown(name: &str, known: &BTreeSet<String>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{CommandFactory as _, Parser as _};
-
-    use super::*;
-    use crate::cli::{Cli, Verb};
-
-    fn put(text: &str, arguments: &[&str]) -> Vec<OsString> {
-        let command = Cli::command();
-        let settings = Settings::read(&command, text).unwrap();
-        let typed = [&["indexer"], arguments].concat();
-        settings.put_into(&command, typed.into_iter().map(Into::into).collect())
-    }
-
-    fn parsed(text: &str, arguments: &[&str]) -> Cli {
-        Cli::try_parse_from(put(text, arguments)).unwrap()
-    }
-
-    #[test]
-    fn a_setting_of_the_file_is_a_default_and_what_is_said_of_one_verb_holds() {
-        let file = "nats-url = [\"nats://a\", \"nats://b\"]\nlimit = 3\n[search]\nlimit = 7\ngroup-by-document = true\n";
-        let Verb::Search(search) = parsed(file, &["search", "x"]).verb else {
-            panic!("another verb");
-        };
-        assert_eq!((search.limit, search.group_by_document), (7, true));
-        assert_eq!(search.servers.nats.nats_url, ["nats://a", "nats://b"]);
-        let Verb::Search(search) = parsed(file, &["search", "x", "--limit", "9"]).verb else {
-            panic!("another verb");
-        };
-        assert_eq!(search.limit, 9);
-        let Verb::Rebuild(rebuild) = parsed("model = \"/m\"", &["rebuild", "a.md"]).verb else {
-            panic!("another verb");
-        };
-        assert_eq!(rebuild.model.model, PathBuf::from("/m"));
-    }
-
-    #[test]
-    fn all_faults_of_a_file_are_named() {
-        let file = "nats-urll = \"x\"\nnats-password = \"p\"\nqdrant-url = 1979-05-27\n[serch]\na = 1\n[search]\nno = 1\n";
-        let faults = Settings::read(&Cli::command(), file).unwrap_err();
-        assert_eq!(faults.len(), 5, "{faults:#?}");
-        let said = faults.join("\n");
-        for part in [
-            "is `nats-url` meant",
-            "a secret belongs",
-            "is `search` meant",
-            "[search] `no`",
-            "a text, a number",
-        ] {
-            assert!(said.contains(part), "{part}: {said}");
-        }
-        assert!(Settings::read(&Cli::command(), "a = ").is_err());
-    }
-
-    #[test]
-    fn settings_keep_to_the_rules_of_options_and_give_way_to_what_is_typed() {
-        let conflicting = put(
-            "[rebuild]\nfrom-collection = \"docs\"",
-            &["rebuild", "docs/"],
-        );
-        assert!(Cli::try_parse_from(conflicting).is_err());
-        let alone = put(
-            "[rebuild]\nfrom-collection = \"docs\"\nmodel = \"/m\"",
-            &["rebuild"],
-        );
-        assert!(Cli::try_parse_from(alone).is_ok());
-        let off = put("[search]\njson = false", &["search", "x"]);
-        assert_eq!(off, ["indexer", "search", "x"]);
-        let file = "nats-creds = \"/c\"\nnats-url = \"nats://n\"";
-        let typed = ["delete", "a", "--nats-user", "u"];
-        assert_eq!(
-            put(file, &typed),
-            [
-                "indexer",
-                "delete",
-                "--nats-url=nats://n",
-                "a",
-                "--nats-user",
-                "u"
-            ]
-        );
-        assert_eq!(put(file, &["--help"]), ["indexer", "--help"]);
-    }
-
-    #[test]
-    fn no_file_selects_dead_letters_or_lets_a_page_change_them() {
-        let file = "model = \"minilm\"\nlimit = 3\n";
-        for verb in [&["dlq", "drop"][..], &["dlq", "replay"], &["dlq", "ls"]] {
-            let typed = [&["indexer"], verb].concat();
-            assert_eq!(put(file, verb), typed);
-        }
-        for file in [
-            "all = true",
-            "[dlq]\nlimit = 3",
-            "[ui]\nallow-changes = true",
-            "config = \"other.toml\"",
-        ] {
-            let faults = Settings::read(&Cli::command(), file).unwrap_err();
-            assert!(
-                faults[0].contains("on the command line alone"),
-                "{faults:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_file_is_named_on_the_command_line() {
-        let of = |words: &[&str]| named(words.iter().map(OsString::from));
-        assert_eq!(of(&["status", "--config", "a.toml"]), Some("a.toml".into()));
-        assert_eq!(of(&["--config=b.toml", "status"]), Some("b.toml".into()));
-        assert_eq!(of(&["delete", "--", "--config", "x"]), None);
-        assert_eq!(of(&["--configure"]), None);
-    }
-}
+mod tests;

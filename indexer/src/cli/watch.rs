@@ -4,14 +4,14 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use crate::outcome::{print_json, shown};
-use crate::status::{Looker, StatusConfig};
+use crate::status::{StatusConfig, StatusReader};
 
 use crate::outcome::output::Output;
 
 /// Ends when the reader has gone, or somebody ends the process.
 pub async fn watch(config: &StatusConfig, out: &mut Output) -> anyhow::Result<ExitCode> {
     let in_place = std::io::stdout().is_terminal();
-    let mut looker = Looker::open(config).await?;
+    let mut looker = StatusReader::open(config).await?;
     loop {
         let status = looker.look().await?;
         if config.json {

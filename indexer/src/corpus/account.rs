@@ -3,34 +3,38 @@
 use std::io::{self, Write};
 
 use documents::document::{Amount, Ledger, Reason};
+use documents::source::Origin;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Of one file or of many. Bytes of the original that are neither text nor left out are its markup.
+/// How much of one file, or of many, became text. Bytes of the original that are neither text nor left out are its markup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
-    /// What was read of the originals.
+    /// Bytes and characters that were read from the originals.
     #[serde(default)]
     pub read: Amount,
-    /// What became text.
+    /// Bytes and characters that became text.
     #[serde(default)]
     pub text: Amount,
-    /// What was left out, by the reason.
+    /// Bytes and characters that were left out, by the reason.
     #[serde(default)]
     pub dropped: Ledger,
 }
 
 impl Account {
-    pub fn add(&mut self, read: Amount, text: Amount, dropped: Option<&Ledger>) {
+    /// Adds a document, and what was left out of it with where it comes from.
+    pub fn add(&mut self, read: Amount, text: Amount, dropped: Option<(&Origin, &Ledger)>) {
         self.read.add(read);
         self.text.add(text);
-        if let Some(dropped) = dropped {
-            self.dropped.absorb(&dropped.clone().unnamed());
+        if let Some((origin, dropped)) = dropped.filter(|(_, dropped)| !dropped.is_empty()) {
+            self.dropped.absorb_from(&origin.to_string(), dropped);
         }
     }
 
     pub fn absorb(&mut self, other: &Self) {
-        self.add(other.read, other.text, Some(&other.dropped));
+        self.read.add(other.read);
+        self.text.add(other.text);
+        self.dropped.absorb(&other.dropped);
     }
 
     /// One line about bytes and characters, and one for each reason.
@@ -53,7 +57,9 @@ impl Account {
                 write!(out, ": {} bytes{what}", dropped.bytes)?;
             }
             if !dropped.first.is_empty() {
-                write!(out, " ({})", dropped.first.join(", "))?;
+                let more = dropped.count > dropped.first.len() as u64;
+                let more = if more { ", …" } else { "" };
+                write!(out, " ({}{more})", dropped.first.join(", "))?;
             }
             writeln!(out)?;
         }

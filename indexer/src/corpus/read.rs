@@ -34,7 +34,7 @@ const PORTIONS_AHEAD: usize = 4;
 
 /// Metadata that says where the file of a document lies.
 pub const SOURCE: &str = "source";
-/// The same for a document that has a field of that name itself.
+/// The name of the field with the source, where a document has a field `source` of its own.
 pub const SOURCE_FILE: &str = "source_file";
 
 /// Why a part of a corpus is not published; the rest goes on.
@@ -68,16 +68,25 @@ pub enum Event {
     Document {
         read: Amount,
         text: Amount,
-        /// What of its file is not in its text.
+        /// Parts of the file that are not in the text.
         dropped: Dropped,
     },
     /// Something is not published.
     Refused(ReadError),
-    /// Files were passed over because their extension is unknown.
-    Skipped(u64),
+    /// Things of the corpus that are no documents.
+    Skipped(Skipped),
 }
 
-/// What was left out of a document; nothing of most of them.
+/// Things in a corpus that are no documents.
+#[derive(Debug, Default)]
+pub struct Skipped {
+    /// Files whose extension is unknown.
+    pub files: u64,
+    /// Parts of archives, by the reason.
+    pub parts: Ledger,
+}
+
+/// Parts that were left out of a document; `None` for most documents.
 pub type Dropped = Option<Box<(Origin, Ledger)>>;
 
 /// A piece of work for one core.
@@ -105,7 +114,7 @@ type Work = (Vec<Unit>, SyncSender<Vec<ReadDocument>>);
 /// Where the chunks of the next portion come from.
 type NextPortion = Receiver<Vec<ReadDocument>>;
 
-/// What puts chunks into jobs.
+/// What is needed to put chunks into jobs.
 pub struct Packing {
     pub packer: DocumentPacker,
     /// The documents so far by their [`identity`], unless whoever reads looks for those that come twice: 20 bytes each.
@@ -160,8 +169,8 @@ impl Portions {
     }
 }
 
-/// Cuts the work into portions. Gives the number of files that were passed over.
-fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64 {
+/// Cuts the work into portions. Gives what was passed over.
+fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> Skipped {
     let mut portion = Portion::default();
     for input in sources.by_ref() {
         let sent = match input {
@@ -186,7 +195,10 @@ fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64
     }
     // The receivers may be gone; then nobody waits for the last portion.
     portions.send(portion.units);
-    sources.skipped() + extractor.skipped()
+    Skipped {
+        files: sources.skipped() + extractor.skipped(),
+        parts: extractor.take_passed_over(),
+    }
 }
 
 /// Whether an input is small enough to be one piece of work: a document, or a mail with what is attached to it.
@@ -320,7 +332,7 @@ fn pack_chunks(
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Weight {
     text_bytes: u64,
-    /// Of one copy.
+    /// Bytes of one copy of the metadata.
     meta_bytes: u64,
     copies: u64,
 }
@@ -344,7 +356,7 @@ impl Weight {
         self.copies += 1;
     }
 
-    /// What is to be said about the document.
+    /// The account of what was left out of the document.
     pub fn ledger(self, document: &Document) -> Ledger {
         let mut ledger = document.dropped.clone();
         let copied = self.meta_bytes * self.copies;

@@ -26,7 +26,7 @@ pub struct SeenDocuments {
     pub account: Account,
 }
 
-/// What tells documents apart: the id of their first point.
+/// The identity of a document: the id of its first point.
 pub fn identity(doc_id: &str) -> u128 {
     point_id(doc_id, 0).as_u128()
 }
@@ -46,7 +46,7 @@ impl SeenDocuments {
                 text,
                 dropped,
             } => {
-                let ledger = dropped.as_deref().map(|dropped| &dropped.1);
+                let ledger = dropped.as_deref().map(|(origin, ledger)| (origin, ledger));
                 self.account.add(read, text, ledger);
                 let lost = dropped.filter(|dropped| dropped.1.is_loss());
                 if let Some((origin, ledger)) = lost.map(|lost| *lost) {
@@ -54,7 +54,10 @@ impl SeenDocuments {
                 }
                 return None;
             }
-            Event::Skipped(_) => return None,
+            Event::Skipped(skipped) => {
+                self.account.dropped.absorb(&skipped.parts);
+                return None;
+            }
         };
         let Job::Embed(job) = packed.job else {
             return None;

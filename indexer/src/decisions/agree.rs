@@ -24,6 +24,11 @@ pub fn disagreements(decisions: &Decisions) -> Vec<Fault> {
         let problem = "the first model has to embed: one that rescores belongs into `more_models`";
         fault("model.task".to_owned(), problem.to_owned());
     }
+    if decisions.first.attached {
+        let problem =
+            "the first model fills its alias: one that is attached belongs into `more_models`";
+        fault("attached".to_owned(), problem.to_owned());
+    }
     let mut suffixes = BTreeMap::from([(decisions.first.suffix(), "model.name".to_owned())]);
     let mut aliases = BTreeMap::from([(decisions.alias(&decisions.first), "alias".to_owned())]);
     for (index, serving) in decisions.more_models.iter().enumerate() {
@@ -36,21 +41,24 @@ pub fn disagreements(decisions: &Decisions) -> Vec<Fault> {
             let problem = format!("`{}` is the name that {other} has", serving.model.name);
             fault(name, problem);
         }
-        match serving.model.task {
-            Task::Embed => {
-                let problem = of_alias(decisions, serving, &aliases);
-                aliases.insert(decisions.alias(serving), at("alias"));
-                problem.into_iter().for_each(|it| fault(at("alias"), it));
-            }
-            Task::Rescore => of_no_alias(serving)
-                .into_iter()
-                .for_each(|(field, problem)| fault(at(field), problem)),
+        if serving.fills_alias() {
+            let problem = of_alias(decisions, serving, &aliases);
+            aliases.insert(decisions.alias(serving), at("alias"));
+            problem.into_iter().for_each(|it| fault(at("alias"), it));
+            continue;
+        }
+        let added = of_no_alias(serving).into_iter();
+        added.for_each(|(field, problem)| fault(at(field), problem));
+        let alias = decisions.alias(serving);
+        if serving.attached && !aliases.contains_key(&alias) {
+            let problem = format!("`{alias}` is filled by no model before this one");
+            fault(at("alias"), problem);
         }
     }
     faults
 }
 
-/// Why objects cannot have names that end so.
+/// Why the names of objects cannot end with this suffix, if they cannot.
 fn unfit_name(suffix: &str) -> Option<String> {
     if suffix == FIRST {
         return Some(format!(
@@ -84,16 +92,22 @@ fn of_alias(
     alias.generation(&run).err().map(|error| error.to_string())
 }
 
-/// Decisions about an alias that a model which rescores does not fill.
+/// Decisions about an alias that a model which is attached, or rescores, does not fill.
 fn of_no_alias(serving: &Serving) -> Vec<(&'static str, String)> {
+    let adds = match serving.model.task {
+        Task::Embed => "is attached",
+        Task::Rescore => "rescores",
+    };
     let decided = [
+        (
+            "attached",
+            serving.attached && serving.model.task == Task::Rescore,
+        ),
         ("source", serving.source.is_some()),
         ("schedule", serving.schedule != Schedule::default()),
         ("options", serving.options != AliasOptions::default()),
     ];
     let decided = decided.into_iter().filter(|(_, decided)| *decided);
-    let problem = "is not for a model that rescores: it fills no alias";
-    decided
-        .map(|(field, _)| (field, problem.to_owned()))
-        .collect()
+    let problem = format!("is not for a model that {adds}: it fills no alias");
+    decided.map(|(field, _)| (field, problem.clone())).collect()
 }

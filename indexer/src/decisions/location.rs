@@ -30,18 +30,18 @@ pub enum Location {
     },
 }
 
-/// Where `worker stage` gets a model from.
+/// The location that `worker stage` gets a model from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ModelPlace(Location);
+pub struct ModelLocation(Location);
 
-/// Where `indexer rebuild` gets documents from.
+/// The location that `indexer rebuild` gets documents from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct CorpusPlace(Location);
+pub struct CorpusLocation(Location);
 
 as_text!(
-    ModelPlace,
+    ModelLocation,
     schemars::json_schema!({
         "type": "string",
         "description": "Address of a model directory, or `pvc://claim/path`",
@@ -50,7 +50,7 @@ as_text!(
 );
 
 as_text!(
-    CorpusPlace,
+    CorpusLocation,
     schemars::json_schema!({
         "type": "string",
         "description": "URL of an object store or of a web server, or `pvc://claim/path`",
@@ -58,21 +58,21 @@ as_text!(
     })
 );
 
-impl ModelPlace {
+impl ModelLocation {
     /// As an address or a volume.
     pub fn location(&self) -> &Location {
         &self.0
     }
 }
 
-impl CorpusPlace {
+impl CorpusLocation {
     /// As an address or a volume.
     pub fn location(&self) -> &Location {
         &self.0
     }
 }
 
-impl FromStr for ModelPlace {
+impl FromStr for ModelLocation {
     type Err = NotReadable;
 
     fn from_str(text: &str) -> Result<Self, NotReadable> {
@@ -89,7 +89,7 @@ impl FromStr for ModelPlace {
     }
 }
 
-impl FromStr for CorpusPlace {
+impl FromStr for CorpusLocation {
     type Err = NotReadable;
 
     fn from_str(text: &str) -> Result<Self, NotReadable> {
@@ -191,13 +191,13 @@ impl fmt::Display for Location {
     }
 }
 
-impl fmt::Display for ModelPlace {
+impl fmt::Display for ModelLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl fmt::Display for CorpusPlace {
+impl fmt::Display for CorpusLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -215,19 +215,19 @@ mod tests {
             "s3://models/bge",
             "https://models.example.org/bge",
         ] {
-            assert_eq!(text.parse::<ModelPlace>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ModelLocation>().unwrap().to_string(), text);
         }
         for text in [
             "s3://corpus/handbook",
             "gs://notes",
             "https://example.org/q.jsonl",
         ] {
-            assert_eq!(text.parse::<CorpusPlace>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<CorpusLocation>().unwrap().to_string(), text);
         }
-        let claimed: CorpusPlace = "pvc://corpora/handbook/2026/".parse().unwrap();
+        let claimed: CorpusLocation = "pvc://corpora/handbook/2026/".parse().unwrap();
         let (claim, path) = ("corpora".to_owned(), "handbook/2026".to_owned());
         assert_eq!(claimed.location(), &Location::Claim { claim, path });
-        assert!("pvc://corpora".parse::<CorpusPlace>().is_ok());
+        assert!("pvc://corpora".parse::<CorpusLocation>().is_ok());
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
             "pvc://a/../b",
             "s3://m/$(X)",
         ] {
-            assert!(text.parse::<ModelPlace>().is_err(), "{text}");
+            assert!(text.parse::<ModelLocation>().is_err(), "{text}");
         }
         for text in [
             "handbook/",
@@ -254,11 +254,11 @@ mod tests {
             "pvc://a/$(X)",
             "s3://a/b c",
         ] {
-            assert!(text.parse::<CorpusPlace>().is_err(), "{text}");
+            assert!(text.parse::<CorpusLocation>().is_err(), "{text}");
         }
         let secret = "https://me:hunter2@example.org/x?sig=hunter2";
-        let corpus = secret.parse::<CorpusPlace>().unwrap_err().to_string();
-        let model = secret.parse::<ModelPlace>().unwrap_err().to_string();
+        let corpus = secret.parse::<CorpusLocation>().unwrap_err().to_string();
+        let model = secret.parse::<ModelLocation>().unwrap_err().to_string();
         assert!(
             !corpus.contains("hunter2") && !model.contains("hunter2"),
             "{corpus} {model}"

@@ -53,7 +53,7 @@ pub struct AliasOptions {
 }
 
 impl AliasOptions {
-    /// The same on the command line.
+    /// The options as arguments of the command line.
     fn args(&self) -> OptionArgs {
         let list = |text: &Option<String>| {
             let parts = text.iter().flat_map(|text| text.split(','));
@@ -75,7 +75,7 @@ impl AliasOptions {
         }
     }
 
-    /// The same in the environment of programs: what was decided, by the names of the settings.
+    /// The options as variables of the environment of programs: each value that was decided, by the name of its setting.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let number = |number: Option<u32>| number.map(|number| number.to_string());
         let values = [

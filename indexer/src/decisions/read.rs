@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use super::agree::disagreements;
 use super::options::is_option;
 use super::{
-    CorpusPlace, Cron, Decisions, Gpu, ModelPlace, ObjectName, Quantity, Registry, Servers, Span,
-    TimeZone,
+    CorpusLocation, Cron, Decisions, Gpu, ModelLocation, ObjectName, Quantity, Registry, Servers,
+    Span, TimeZone,
 };
 
 /// The longest run id that a CronJob gives: its name, and the minute of its schedule.
@@ -46,17 +46,18 @@ pub struct Field {
 /// The list of further models.
 const MORE: &str = "more_models";
 
-pub static FIELDS: [Field; 30] = [
+pub static FIELDS: [Field; 31] = [
     Field::required("model.name", is::<ModelName>),
     Field::optional("model.task", is::<Task>),
-    Field::required("model.source", is::<ModelPlace>),
+    Field::required("model.source", is::<ModelLocation>),
     Field::required("model.fingerprint", is::<Digest>),
     Field::optional("model.tokens_per_second", is_count),
     Field::optional("gpu", is::<Gpu>),
     Field::optional("max_workers", is_count),
     Field::optional("drain_target", is::<Span>),
     Field::optional("alias", is_alias),
-    Field::optional("source", is::<CorpusPlace>),
+    Field::optional("attached", is_flag),
+    Field::optional("source", is::<CorpusLocation>),
     Field::optional("schedule.cron", is::<Cron>),
     Field::optional("schedule.time_zone", is::<TimeZone>),
     Field::optional("queue", is::<ObjectName>),
@@ -100,17 +101,17 @@ pub fn read(yaml: &str) -> Result<Decisions, Vec<Fault>> {
         return Err(whole("expected a mapping with `model` in it".to_owned()));
     };
     let mut faults = Vec::new();
-    Place::TOP.look("", map, &mut faults);
-    faults.extend(Place::TOP.missing(&value));
+    Level::TOP.look("", map, &mut faults);
+    faults.extend(Level::TOP.missing(&value));
     let more = value.get(MORE).and_then(Value::as_array);
     for (index, value) in more.into_iter().flatten().enumerate() {
-        let place = Place {
+        let level = Level {
             prefix: format!("{MORE}[{index}]."),
             is_further: true,
         };
         if let Value::Object(map) = value {
-            place.look("", map, &mut faults);
-            faults.extend(place.missing(value));
+            level.look("", map, &mut faults);
+            faults.extend(level.missing(value));
         }
     }
     if !faults.is_empty() {
@@ -126,15 +127,15 @@ pub fn read(yaml: &str) -> Result<Decisions, Vec<Fault>> {
     }
 }
 
-/// Where a mapping of decisions stands.
-struct Place {
+/// The position of a mapping in the file of decisions.
+struct Level {
     /// Stands before the path of a field.
     prefix: String,
     /// Whether it is one of the further models.
     is_further: bool,
 }
 
-impl Place {
+impl Level {
     const TOP: Self = Self {
         prefix: String::new(),
         is_further: false,
@@ -249,6 +250,13 @@ fn is_list(value: &Value) -> Result<(), String> {
     let good = members.is_some_and(|members| members.iter().all(Value::is_object));
     let problem = "expected a list of models, each a mapping with `model` in it";
     good.then_some(()).ok_or_else(|| problem.to_owned())
+}
+
+fn is_flag(value: &Value) -> Result<(), String> {
+    match value.is_boolean() {
+        true => Ok(()),
+        false => Err(format!("`{value}` is neither true nor false")),
+    }
 }
 
 fn is_count(value: &Value) -> Result<(), String> {

@@ -58,7 +58,7 @@ as_text!(
 );
 
 impl Default for Cron {
-    /// At night, and at a minute that few others choose.
+    /// The default: at night, and at a minute that few others choose.
     fn default() -> Self {
         Self("17 2 * * *".to_owned())
     }
@@ -190,7 +190,7 @@ as_text!(
 );
 
 impl Default for TimeZone {
-    /// Where no night has an hour twice or lacks one.
+    /// The default: a time zone in which no night repeats or skips an hour.
     fn default() -> Self {
         Self("Etc/UTC".to_owned())
     }

@@ -77,7 +77,7 @@ impl Span {
         Self(Duration::from_secs(minutes * 60))
     }
 
-    /// As the standard library has it.
+    /// The duration as a type of the standard library.
     pub const fn duration(self) -> Duration {
         self.0
     }

@@ -8,9 +8,9 @@ use async_nats::jetstream;
 use clap::Args;
 use contract::topology::DLQ;
 
-use super::letter::StoredLetter;
-use super::select::{Selected, Selection};
-use super::shown;
+use crate::dead_letters::StoredLetter;
+use crate::dead_letters::{Selected, Selection};
+use crate::outcome::escaped;
 use crate::streams::stream;
 
 /// Characters of a reason in a line.
@@ -90,9 +90,9 @@ pub fn write_line(stored: &StoredLetter, out: &mut (dyn Write + Send)) -> anyhow
         "{:>8}  {:>10}  {:<24} {deliveries:>10}  {:<36} {}",
         stored.id,
         age(stored.died),
-        shown(stored.cause()),
-        shown(&subject),
-        shown(&reason)
+        escaped(stored.cause()),
+        escaped(&subject),
+        escaped(&reason)
     )?;
     Ok(())
 }

@@ -11,9 +11,9 @@ use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::letter::StoredLetter;
 use super::list::write_line;
-use super::select::{Selected, Selection};
+use crate::dead_letters::StoredLetter;
+use crate::dead_letters::{Selected, Selection};
 use crate::outcome::{Outcome, write_counts};
 use crate::streams::{Removal, remove_message, stream};
 

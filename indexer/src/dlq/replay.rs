@@ -17,10 +17,10 @@ use runtime::settings::ConfigFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::letter::StoredLetter;
 use super::list::write_line;
-use super::select::{Selected, Selection};
-use super::shown;
+use crate::dead_letters::StoredLetter;
+use crate::dead_letters::{Selected, Selection};
+use crate::outcome::escaped;
 use crate::outcome::{Outcome, write_counts};
 use crate::streams::{Removal, message_at, remove_message, stream};
 
@@ -160,7 +160,7 @@ fn lane<E>(letter: &Result<DeadLetter, E>, id: u64) -> Result<Lane, Replay> {
         return Err(Replay::Unreadable);
     };
     letter.lane().ok_or_else(|| {
-        let subject = shown(&letter.subject);
+        let subject = escaped(&letter.subject);
         tracing::warn!("dead letter {id} stays: `{subject}` is no subject of jobs");
         Replay::Refused
     })

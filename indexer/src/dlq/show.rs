@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::letter::StoredLetter;
-use super::shown;
+use crate::dead_letters::StoredLetter;
+use crate::outcome::escaped;
 use crate::outcome::{Outcome, print};
 use crate::streams::{message_at, stream};
 
@@ -40,7 +40,7 @@ pub enum Payload {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Shown {
+pub struct ShownLetter {
     #[serde(flatten)]
     stored: StoredLetter,
     headers: BTreeMap<String, Vec<String>>,
@@ -62,10 +62,10 @@ pub async fn show(
         out.write_all(&message.payload)?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(&Shown::of(&message), config.json, out)
+    print(&ShownLetter::of(&message), config.json, out)
 }
 
-impl Shown {
+impl ShownLetter {
     fn of(message: &StreamMessage) -> Self {
         let text = |values: &[async_nats::HeaderValue]| {
             values
@@ -84,10 +84,10 @@ impl Shown {
     }
 }
 
-impl Outcome for Shown {
+impl Outcome for ShownLetter {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let died = humantime::format_rfc3339_millis(self.stored.died);
-        let subject = shown(&self.stored.subject);
+        let subject = escaped(&self.stored.subject);
         writeln!(
             out,
             "dead letter {}, `{subject}`, of {died}",
@@ -98,7 +98,7 @@ impl Outcome for Shown {
         }
         for (name, values) in &self.headers {
             for value in values {
-                writeln!(out, "{}: {}", shown(name), shown(value))?;
+                writeln!(out, "{}: {}", escaped(name), escaped(value))?;
             }
         }
         writeln!(out, "\n{}", self.payload.pretty()?)
@@ -118,15 +118,15 @@ impl Payload {
 
     fn pretty(&self) -> serde_json::Result<String> {
         Ok(match self {
-            Self::Json(json) => shown_lines(&serde_json::to_string_pretty(json)?),
-            Self::Text(text) => shown_lines(text),
+            Self::Json(json) => escaped_lines(&serde_json::to_string_pretty(json)?),
+            Self::Text(text) => escaped_lines(text),
             Self::Hex(hex) => hex.clone(),
         })
     }
 }
 
-fn shown_lines(text: &str) -> String {
-    text.lines().map(shown).collect::<Vec<_>>().join("\n")
+fn escaped_lines(text: &str) -> String {
+    text.lines().map(escaped).collect::<Vec<_>>().join("\n")
 }
 
 fn hex(bytes: &[u8]) -> String {

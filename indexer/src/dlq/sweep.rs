@@ -26,8 +26,8 @@ use queue::dead_letter::{EXHAUSTED, Original, Verdict, store};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::shown;
 use crate::outcome::Outcome;
+use crate::outcome::escaped;
 use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::{remove_message, stream};
 
@@ -58,14 +58,13 @@ pub struct Swept {
     /// Jobs that could not be dealt with, like one that is too large with its headers; they stay.
     pub failed: u64,
     /// Jobs that no consumer reads; they stay.
-    #[serde(rename = "unread")]
     pub orphaned: Orphaned,
 }
 
 /// When this many jobs have failed, the sweep fails.
 const MOST_FAILURES: u64 = 10;
 
-/// What both ways of finding jobs work with.
+/// What both ways of finding given-up jobs share.
 struct Sweeper {
     jetstream: jetstream::Context,
     jobs: Stream,
@@ -76,7 +75,7 @@ struct Sweeper {
     swept: Swept,
 }
 
-/// Who gave a job up.
+/// A job that had its last delivery, and the consumer that gave it up.
 struct Exhausted<'a> {
     consumer: &'a str,
     deliveries: i64,
@@ -157,7 +156,7 @@ impl Outcome for Swept {
             )?;
         }
         for orphaned in &self.orphaned.subjects {
-            let subject = shown(&orphaned.subject);
+            let subject = escaped(&orphaned.subject);
             writeln!(
                 out,
                 "{} jobs on `{subject}` are read by nobody",

@@ -25,9 +25,10 @@ pub fn pin(config: &DoctorConfig, manifest: &Manifest) -> Vec<Finding> {
     finding.into_iter().collect()
 }
 
-/// Every alias, by what provisioning would do to it. A rescorer has none.
+/// Every alias, by what provisioning would do to it. A rescorer has none, and neither has a model that is attached to that of
+/// another one.
 pub async fn look(wanted: &ProvisionConfig, manifest: &Manifest) -> Vec<Finding> {
-    if manifest.identity.task == Task::Rescore {
+    if manifest.identity.task == Task::Rescore || wanted.installation.lanes {
         return Vec::new();
     }
     let qdrant = match wanted.servers.qdrant_to_look().await {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use contract::model::Manifest;
-use points::limits::Unfit;
+use points::limits::UnfitSetting;
 
 use super::Finding;
 use crate::fleet::span;
@@ -25,7 +25,7 @@ const OPERATORS: [&str; 5] = [
     "duplicate_window",
     "max_waiting",
 ];
-/// What the subject of options begins with that are recorded and were changed by hand.
+/// Prefix of the subject of a finding about options that are recorded and were changed by hand.
 const RECORDED: &str = "recorded options of";
 /// Fields that the rules about lanes judge: more of them is no fault.
 const JUDGED: [&str; 2] = ["max_ack_pending", "ack_wait"];
@@ -44,7 +44,7 @@ pub async fn streams(
     }
 }
 
-/// What a step of provisioning would do, as findings.
+/// The findings about a step that provisioning would take.
 pub fn findings(step: &Step) -> Vec<Finding> {
     let subject = &step.subject;
     match &step.change {
@@ -66,7 +66,7 @@ pub fn findings(step: &Step) -> Vec<Finding> {
     }
 }
 
-fn limit(subject: &str, unfit: &Unfit) -> Finding {
+fn limit(subject: &str, unfit: &UnfitSetting) -> Finding {
     let what = format!("{subject}: {}", unfit.setting);
     let advice = format!(
         "change it with an update of the collection: {}",
@@ -104,7 +104,7 @@ fn difference(subject: &str, field: &str, found: &str, wanted: &str) -> Finding 
     }
 }
 
-/// What happens without the thing.
+/// The consequence where something is missing.
 fn without(subject: &str) -> &'static str {
     let kind = subject.split(' ').next().unwrap_or_default();
     match kind {

@@ -14,9 +14,9 @@ use crate::outcome::Outcome;
 pub enum Severity {
     /// Jobs are or will be lost from sight, stuck, or done by nobody.
     Error,
-    /// It works, and somebody should look.
+    /// The installation works, and somebody should look at it.
     Warning,
-    /// It could not be looked at.
+    /// The doctor could not look at it.
     Unknown,
 }
 

@@ -22,7 +22,7 @@ use super::{DoctorConfig, Finding};
 /// KEDA waits three seconds for an answer, unless it is told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where and how to ask.
+/// Address of the monitoring endpoint, and the client that asks it.
 struct Endpoint {
     client: reqwest::Client,
     base: url::Url,
@@ -63,7 +63,7 @@ async fn ask(config: &DoctorConfig, address: &str) -> anyhow::Result<(Endpoint, 
     Ok((endpoint, answer))
 }
 
-/// Both lanes, as the scaler finds them.
+/// Reads both lanes as the scaler does.
 async fn read(
     config: &DoctorConfig,
     endpoint: &Endpoint,
@@ -81,7 +81,7 @@ async fn read(
     findings
 }
 
-/// What the server says about itself.
+/// Findings about what the server says of itself.
 fn server(answer: &Value) -> Vec<Finding> {
     let config = &answer["config"];
     let mut findings = Vec::new();
@@ -136,7 +136,7 @@ impl Endpoint {
         drop(asked.await);
     }
 
-    /// What the scaler asks for.
+    /// The answer to the request that the scaler makes.
     async fn jsz(&self, base: &url::Url, account: &str) -> anyhow::Result<Value> {
         let query = format!("acc={account}&consumers=true&config=true");
         self.get(base, "/jsz", Some(&query)).await

@@ -9,7 +9,7 @@ use contract::model::Manifest;
 use contract::topology::{ADVISORIES, DLQ, JOBS, Lane, SWEEP};
 
 use super::{DoctorConfig, Finding};
-use crate::dlq::letter::StoredLetter;
+use crate::dead_letters::StoredLetter;
 use crate::fleet::{Fleet, Setting, broken, in_flight, span};
 use crate::streams::orphaned::orphaned;
 use crate::streams::{Range, Reader};

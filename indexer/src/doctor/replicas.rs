@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use contract::names::CollectionName;
 use points::Qdrant;
 use points::refusal::Refusal;
+use points::status_code;
 use qdrant_client::QdrantError;
 use qdrant_client::qdrant::{CollectionClusterInfoResponse, ReplicaState};
 
@@ -20,21 +21,21 @@ struct Replica {
     state: Option<ReplicaState>,
 }
 
-/// What a replica is good for in its state.
+/// What a replica can be used for in its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    /// All that is read and written.
+enum ReplicaUse {
+    /// It is complete: reads and writes may go to it.
     Whole,
-    /// It is being filled, and will be whole by itself.
+    /// It is being filled, and will be complete by itself.
     Becoming,
-    /// Somebody has to act.
+    /// It is broken until somebody acts.
     Broken,
 }
 
 impl Replica {
-    fn use_of(self) -> Use {
+    fn use_of(self) -> ReplicaUse {
         match self.state {
-            Some(ReplicaState::Active) => Use::Whole,
+            Some(ReplicaState::Active) => ReplicaUse::Whole,
             Some(
                 ReplicaState::Partial
                 | ReplicaState::Initializing
@@ -44,8 +45,8 @@ impl Replica {
                 | ReplicaState::ReshardingScaleDown
                 | ReplicaState::ActiveRead
                 | ReplicaState::Listener,
-            ) => Use::Becoming,
-            Some(ReplicaState::Dead | ReplicaState::ManualRecovery) | None => Use::Broken,
+            ) => ReplicaUse::Becoming,
+            Some(ReplicaState::Dead | ReplicaState::ManualRecovery) | None => ReplicaUse::Broken,
         }
     }
 
@@ -60,12 +61,12 @@ pub async fn look(qdrant: &Qdrant, name: &CollectionName) -> Result<Vec<Finding>
     match qdrant.collection_cluster_info(name.as_str()).await {
         Ok(info) => Ok(findings(name, &info)),
         // The store of the local stack has one copy of everything.
-        Err(error) if is_unimplemented(&error) => Ok(Vec::new()),
+        Err(error) if status_code::is(&error, status_code::UNIMPLEMENTED) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
 
-/// That they could not be looked at.
+/// The finding that the replicas could not be looked at.
 pub fn failed(name: &CollectionName, error: QdrantError) -> Finding {
     let refusal = Refusal::of(&error);
     let (what, advice) = (format!("collection `{name}`: replicas"), refusal.advice());
@@ -75,17 +76,12 @@ pub fn failed(name: &CollectionName, error: QdrantError) -> Finding {
     Finding::failed(what, &error.into(), advice)
 }
 
-fn is_unimplemented(error: &QdrantError) -> bool {
-    const UNIMPLEMENTED: i32 = 12;
-    matches!(error, QdrantError::ResponseError { status } if status.code() as i32 == UNIMPLEMENTED)
-}
-
 fn findings(name: &CollectionName, info: &CollectionClusterInfoResponse) -> Vec<Finding> {
     let mut found = Vec::new();
     for (shard, replicas) in shards(info) {
         let whole = replicas
             .iter()
-            .filter(|replica| replica.use_of() == Use::Whole)
+            .filter(|replica| replica.use_of() == ReplicaUse::Whole)
             .count();
         for replica in &replicas {
             let what = format!(
@@ -102,13 +98,13 @@ fn findings(name: &CollectionName, info: &CollectionClusterInfoResponse) -> Vec<
                 Finding::error(what.clone(), replica.state(), "Active", advice)
             };
             match replica.use_of() {
-                Use::Whole => {}
-                Use::Becoming if whole > 0 => {
+                ReplicaUse::Whole => {}
+                ReplicaUse::Becoming if whole > 0 => {
                     let advice = "wait until it is whole; look again if it stays like this";
                     found.push(finding(advice).into_warning());
                 }
-                Use::Becoming => found.push(finding("wait until it is whole")),
-                Use::Broken => found.push(finding(
+                ReplicaUse::Becoming => found.push(finding("wait until it is whole")),
+                ReplicaUse::Broken => found.push(finding(
                     "start the server of this peer, look at its log, or move the shard to another",
                 )),
             }

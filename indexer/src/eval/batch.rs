@@ -2,14 +2,16 @@
 
 use std::ops::Range;
 
+use contract::job::{ANSWER_BYTES_PER_NUMBER, MAX_JOB_BYTES};
+
 /// Most queries of a job. The lane is that of live work, so a job is small enough for live work to pass between two.
 const MOST_QUERIES: usize = 64;
 /// Most tokens of a job.
 const MOST_TOKENS: usize = 8192;
 /// Most bytes of text in a job; escaped as JSON they still fit a message.
 const MOST_BYTES: usize = 128 * 1024;
-/// An answer has at most this many numbers: each takes at most 14 bytes of a message.
-const MOST_NUMBERS: usize = contract::job::MAX_JOB_BYTES / 14;
+/// Most numbers of an answer.
+const MOST_NUMBERS: usize = MAX_JOB_BYTES / ANSWER_BYTES_PER_NUMBER;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
@@ -81,7 +83,7 @@ mod tests {
         assert!(
             batches
                 .iter()
-                .all(|batch| batch.len() * 4096 * 14 <= contract::job::MAX_JOB_BYTES)
+                .all(|batch| batch.len() * 4096 * ANSWER_BYTES_PER_NUMBER <= MAX_JOB_BYTES)
         );
         assert!(batches.len() > 1);
     }

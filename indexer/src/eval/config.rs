@@ -55,10 +55,10 @@ pub struct EvalConfig {
     /// Search exactly, without the graph of the index, so that the quality of the vectors alone counts
     #[arg(long)]
     pub exact: bool,
-    /// Exit with 1 if the mean nDCG is lower than this, 0 to 1
+    /// Exit with 2 if the mean nDCG is lower than this, 0 to 1
     #[arg(long)]
     pub min_ndcg: Option<f64>,
-    /// Exit with 1 if the mean nDCG is lower than the baseline's by more than this, 0 to 1
+    /// Exit with 2 if the mean nDCG is lower than the baseline's by more than this, 0 to 1
     #[arg(long)]
     pub max_regression: Option<f64>,
     /// Print the report as one JSON object

@@ -35,16 +35,16 @@ pub struct Report {
     pub modes: Vec<Evaluation>,
     /// Each two modes against each other.
     #[serde(default)]
-    pub between: Vec<Between>,
+    pub between: Vec<ModeComparison>,
     /// The same queries against the baseline.
     pub baseline: Option<Comparison>,
     /// The limits that were asked for.
     pub gates: Vec<Gate>,
 }
 
-/// Two modes of the same collection.
+/// A comparison of two modes of the same collection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Between {
+pub struct ModeComparison {
     pub mode: Mode,
     /// What it is compared with: the baseline of the comparison.
     pub against: Mode,
@@ -77,7 +77,7 @@ impl Report {
         let all = self.all_modes();
         for (index, one) in all.iter().enumerate() {
             for other in &all[..index] {
-                between.push(Between {
+                between.push(ModeComparison {
                     mode: one.subject.search.mode,
                     against: other.subject.search.mode,
                     comparison: compare(one, other, self.k),

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
+use contract::embedding::Embedding;
 use contract::field;
 use points::Qdrant;
 use points::guard::tombstones;
@@ -22,10 +23,8 @@ use super::rank::{Hit, ranked};
 use super::read::Topic;
 use super::target::Target;
 use crate::retrieval::Mode;
-use crate::retrieval::request::{Asking, PREFETCH, Question};
+use crate::retrieval::request::{CHUNKS_PER_DOCUMENT, PREFETCH, Question, SearchRequest};
 
-/// Chunks that are asked for at first, for each document that is wanted.
-const CHUNKS_PER_DOCUMENT: usize = 4;
 /// Most chunks that one request asks for, all its queries together.
 const MOST_CHUNKS: usize = 16_384;
 /// Conditions of a query: no tombstone, and none of the documents that it has. Of a fusion it is the first alone, in each of
@@ -43,7 +42,7 @@ pub struct Retriever<'a> {
 
 struct Search<'a> {
     text: &'a str,
-    vector: Option<&'a [f32]>,
+    vector: Option<&'a Embedding>,
     found: HashMap<String, f32>,
     /// Chunks that are asked for.
     limit: usize,
@@ -56,14 +55,14 @@ impl Retriever<'_> {
         self,
         target: &Target,
         topics: &[Topic],
-        vectors: &[Vec<f32>],
+        vectors: &[Embedding],
     ) -> anyhow::Result<Vec<Vec<Hit>>> {
         let limits = self.limits(target).await?;
         let mut searches = Vec::with_capacity(topics.len());
         for (index, topic) in topics.iter().enumerate() {
             searches.push(Search {
                 text: topic.text.as_str(),
-                vector: vectors.get(index).map(Vec::as_slice),
+                vector: vectors.get(index),
                 found: HashMap::new(),
                 limit: limits.page(self.depth * CHUNKS_PER_DOCUMENT),
                 done: false,
@@ -88,7 +87,7 @@ impl Retriever<'_> {
         Ok(searches.into_iter().map(best).collect())
     }
 
-    /// What one request may ask for. A fusion finds its documents with one, however many rounds there are.
+    /// Limits of one request. A fusion finds its documents with one request, however many rounds there are.
     async fn limits(self, target: &Target) -> anyhow::Result<Limits> {
         let subject = &target.subject;
         let collection = subject.collection.as_str();
@@ -160,7 +159,7 @@ fn query(target: &Target, search: &Search<'_>, limits: Limits) -> QueryPoints {
         }
     }
     let limit = search.limit as u64;
-    let asking = Asking {
+    let asking = SearchRequest {
         collection: subject.collection.as_str(),
         search: subject.search,
         filter: Filter::must_not(unwanted),
@@ -173,6 +172,7 @@ fn query(target: &Target, search: &Search<'_>, limits: Limits) -> QueryPoints {
     let question = Question {
         dense: search.vector.map(|vector| (name, vector)),
         words: target.bm25.as_ref().map(|options| (search.text, options)),
+        order: None,
     };
     asking.request(&question, limit, 0)
 }

@@ -14,13 +14,13 @@ use super::read::Topic;
 use super::retrieve::Retriever;
 use super::target::Target;
 use crate::progress::Progress;
-use crate::search::ask::{AskError, Asker, QueryVectors};
+use crate::retrieval::query_client::{QueryClient, QueryError, QueryVectors};
 
 /// Jobs on their way at any time: enough to keep a worker busy, few enough for live work to come through.
 const IN_FLIGHT: usize = 4;
 
 pub struct Run<'a> {
-    pub asker: &'a Asker,
+    pub query_client: &'a QueryClient,
     pub retriever: Retriever<'a>,
     pub topics: &'a [Topic],
     /// The collection, and the baseline if it is one.
@@ -30,7 +30,7 @@ pub struct Run<'a> {
     pub depth: usize,
 }
 
-/// What a batch of queries found in one target.
+/// The results of a batch of queries in one target.
 struct FoundBatch {
     hits: Vec<Vec<Hit>>,
     /// Queries that the model did not take whole.
@@ -135,8 +135,8 @@ impl Run<'_> {
         tokens: usize,
     ) -> anyhow::Result<QueryVectors> {
         let texts = topics.iter().map(|topic| topic.text.clone()).collect();
-        let answer = self.asker.ask(manifest, texts, tokens).await;
-        if let (Err(AskError::Refused { .. }), [topic]) = (&answer, topics) {
+        let answer = self.query_client.ask(manifest, texts, tokens).await;
+        if let (Err(QueryError::Refused { .. }), [topic]) = (&answer, topics) {
             return answer.with_context(|| {
                 format!(
                     "query `{}` has no vector; leave it out, or upgrade the workers if it is long",

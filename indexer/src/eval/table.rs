@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use super::compare::Comparison;
 use super::evaluation::Subject;
 use super::measure::{Measures, at};
-use super::report::{Between, Report};
-use crate::dlq::shown;
+use super::report::{ModeComparison, Report};
+use crate::outcome::escaped;
 
 /// Queries that are listed as the worst of a kind.
 const LISTED: usize = 5;
@@ -67,7 +67,7 @@ fn write_modes(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Two modes in a sentence.
-pub fn against(between: &Between, k: usize) -> String {
+pub fn against(between: &ModeComparison, k: usize) -> String {
     let verdict = verdict(&between.comparison, k);
     format!("{} against {}: {verdict}", between.mode, between.against)
 }
@@ -151,7 +151,7 @@ fn write_comparison(found: &Comparison, k: usize, out: &mut dyn Write) -> io::Re
     let mut worst: Vec<_> = found.deltas.iter().filter(|one| one.delta < 0.0).collect();
     worst.sort_by(|a, b| a.delta.total_cmp(&b.delta));
     for one in worst.iter().take(LISTED) {
-        let id = shown(&one.id);
+        let id = escaped(&one.id);
         writeln!(
             out,
             "  {:+.4}  {:.4} to {:.4}  {id}",

@@ -15,7 +15,7 @@ use qdrant_client::qdrant::QuantizationSearchParams;
 use super::evaluation::Subject;
 use super::read::Topic;
 use crate::generation::alias;
-use crate::retrieval::options::Asked;
+use crate::retrieval::options::SearchSettings;
 use crate::retrieval::{Mode, Search, Searched};
 
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub async fn target(
     qdrant: &Qdrant,
     alias: &CollectionName,
     manifest: Manifest,
-    asked: Asked,
+    asked: SearchSettings,
     exact: bool,
 ) -> anyhow::Result<(Target, Searched)> {
     anyhow::ensure!(
@@ -68,7 +68,7 @@ pub async fn target(
 }
 
 impl Target {
-    /// The same collection, searched by another mode.
+    /// This collection, searched by another mode.
     pub fn by(&self, mode: Mode) -> Self {
         let mut target = self.clone();
         target.subject.search = Search {

@@ -9,7 +9,7 @@ use crate::corpus::account::Account;
 use crate::corpus::read::{ReadError, Weight, meta_of};
 use crate::corpus::seen::identity;
 
-/// What a file came to.
+/// The documents, chunks and losses of a file.
 #[derive(Clone, Debug, Default)]
 pub struct File {
     pub documents: u64,
@@ -78,7 +78,8 @@ impl Reading {
         file.documents += 1;
         let (read, text) = amounts(document)?;
         let ledger = weight.ledger(document);
-        file.account.add(read, text, Some(&ledger));
+        file.account
+            .add(read, text, Some((&document.origin, &ledger)));
         Ok(self
             .say(self.view.ledger_of(document, &ledger))
             .then_some(()))

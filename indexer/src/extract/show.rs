@@ -57,7 +57,7 @@ pub enum Line<'a> {
     },
     /// What cannot be used, and why.
     Refused { reason: &'a str },
-    /// What became of a file.
+    /// A line about a file.
     File {
         file: &'a str,
         #[serde(flatten)]
@@ -85,7 +85,7 @@ pub enum Length {
 pub struct Sums<'a> {
     documents: u64,
     chunks: u64,
-    /// Of all chunks.
+    /// Lengths of all chunks.
     #[serde(flatten)]
     length: Length,
     /// Documents and records that cannot be used.
@@ -101,7 +101,7 @@ pub struct Sums<'a> {
 }
 
 impl View {
-    /// What comes first: by what chunks are measured.
+    /// The first line, which says in which unit chunks are measured.
     pub fn head(&self) -> String {
         match (self.json, self.unit) {
             (true, _) => String::new(),
@@ -186,7 +186,7 @@ impl View {
         }
     }
 
-    /// What became of a file.
+    /// A line about a file.
     pub fn file(&self, path: &str, file: &File) -> String {
         if self.json {
             return line(&Line::File {

@@ -33,9 +33,9 @@ use crate::plan::jobs_within;
 pub const LIVE_TARGET: Duration = Duration::from_secs(60);
 /// Batches that are finished at a shutdown: one in the model, one on its way to Qdrant.
 pub const STARTED_BATCHES: u64 = 2;
-/// For the kubelet, on a busy node.
+/// Time that the kubelet may take on a busy node.
 pub const ROOM: Duration = Duration::from_secs(10);
-/// Where models are mounted.
+/// The path at which models are mounted.
 pub const MODELS: &str = "/models";
 
 /// A number for people: its name, its value, and how it came about.

@@ -16,10 +16,10 @@ pub const MOST_IN_FLIGHT: u64 = 100_000;
 pub struct Broken {
     /// The rule, as a sentence.
     pub rule: &'static str,
-    /// Where the value is set that breaks it.
+    /// The place at which the value is set that breaks the rule.
     pub at: String,
     pub found: String,
-    /// What would keep the rule.
+    /// The value that would keep the rule.
     pub wanted: String,
 }
 
@@ -181,7 +181,7 @@ fn drain_target_outlasts_a_start(fleet: &Fleet) -> Vec<Broken> {
 type Verdict = Option<(&'static str, String)>;
 
 /// Judges one setting, if it is known.
-fn alone<T: Copy + Shown>(
+fn alone<T: Copy + ForPeople>(
     setting: Option<&Setting<T>>,
     judge: impl Fn(T) -> Verdict,
 ) -> Vec<Broken> {
@@ -196,7 +196,7 @@ fn alone<T: Copy + Shown>(
 }
 
 /// Judges a setting by another one, if both are known.
-fn compare<T: Copy + Shown>(
+fn compare<T: Copy + ForPeople>(
     setting: &Option<Setting<T>>,
     other: &Option<Setting<T>>,
     judge: impl Fn(T, T) -> Verdict,
@@ -207,18 +207,18 @@ fn compare<T: Copy + Shown>(
     alone(setting.as_ref(), |value| judge(value, other.value))
 }
 
-/// How a value is shown to people.
-trait Shown {
+/// A value as text for people.
+trait ForPeople {
     fn shown(&self) -> String;
 }
 
-impl Shown for u64 {
+impl ForPeople for u64 {
     fn shown(&self) -> String {
         self.to_string()
     }
 }
 
-impl Shown for Duration {
+impl ForPeople for Duration {
     fn shown(&self) -> String {
         span(*self).to_string()
     }

@@ -1,9 +1,17 @@
 //! Alias: what an alias points to, and the one request that points it elsewhere.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use contract::names::CollectionName;
 use points::Qdrant;
 use qdrant_client::qdrant::{AliasDescription, CreateAliasBuilder};
+
+use super::collection::look_up;
+use crate::config::Servers;
+
+/// Nobody who publishes waits for Qdrant longer than this; a login of a publisher may not even reach it.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// The collection behind an alias, `None` if there is no such alias.
 pub async fn find(
@@ -26,13 +34,40 @@ pub async fn target(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<C
     })
 }
 
+/// The collection behind an alias, for who has nothing to do with one that is not there.
+pub async fn existing(qdrant: &Qdrant, alias: &CollectionName) -> anyhow::Result<CollectionName> {
+    let advice = "`indexer status` shows the aliases that there are";
+    let found = find(qdrant, alias).await?;
+    found.with_context(|| format!("there is no alias `{alias}`; {advice}"))
+}
+
+/// The message about a name that is neither an alias nor a collection.
+pub fn missing(name: &CollectionName) -> String {
+    format!(
+        "there is neither an alias nor a collection `{name}`; `indexer status` shows those that there are, and `indexer \
+         provision --collections {name}` makes it"
+    )
+}
+
+/// Warns of documents for a name that is there in no way: their jobs wait until it is made. It is no error, because it may
+/// be made later, and where Qdrant cannot be asked, nothing is said: who publishes needs NATS alone. To be done beside the
+/// publishing.
+pub async fn warn_of_missing(servers: &Servers, name: &CollectionName) {
+    let Ok(qdrant) = servers.qdrant.client() else {
+        return;
+    };
+    let looked = tokio::time::timeout(LONGEST_LOOK, look_up(&qdrant, name)).await;
+    if matches!(looked, Ok(Ok(None))) {
+        tracing::warn!("{}; until then nothing is written", missing(name));
+    }
+}
+
 /// The collection behind a name, which may be an alias or a collection itself.
 pub async fn resolved(qdrant: &Qdrant, name: &CollectionName) -> anyhow::Result<CollectionName> {
     if collections(qdrant).await?.contains(name) {
         return Ok(name.clone());
     }
-    let found = target(qdrant, name).await;
-    found.with_context(|| format!("there is neither a collection nor an alias `{name}`"))
+    find(qdrant, name).await?.with_context(|| missing(name))
 }
 
 pub async fn collections(qdrant: &Qdrant) -> anyhow::Result<Vec<CollectionName>> {

@@ -29,14 +29,14 @@ const ATTACH: &str = "attach";
 /// Time between two counts of what jobs have written.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(2);
 
-/// What makes a job one of those that are waited for.
+/// The jobs that are waited for.
 #[derive(Clone, Copy, Debug)]
 pub enum JobsOf<'a> {
-    /// It was published by this run.
+    /// Jobs that this run has published.
     Run(&'a str),
-    /// It names this collection or alias.
+    /// Jobs that name this collection or alias.
     Collection(&'a str),
-    /// It gives points an attached vector, and was published by this run.
+    /// Jobs that this run has published, and that give points an attached vector.
     Attaching(&'a str),
 }
 

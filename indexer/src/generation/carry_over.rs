@@ -1,4 +1,4 @@
-//! Carry over: what was written to a collection that an alias has left, and is not in the one it points to.
+//! Carry over: copies what was written to a collection that an alias has left, and is not in the one that it points to.
 //!
 //! Any process can do it, several at the same time and again and again: points are written by the workers' protocol, and
 //! the newest version wins. Where the two collections have different models, texts are published to be embedded again,
@@ -20,7 +20,7 @@ use crate::jobs::{JOB_TOKENS, JobTemplate};
 /// Scans that may find something after the last worker has left.
 const MOST_SCANS: u32 = 1000;
 
-/// From where to where, and since when.
+/// The collections between which points are carried over, and the time since which they count as changed.
 struct Transfer<'a> {
     /// The run that has moved the alias, or whose move was taken back.
     run: &'a RunRecord,

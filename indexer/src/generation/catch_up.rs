@@ -4,6 +4,13 @@
 //! and its parts may lie in both collections when a worker wrote it while the alias was switched. A scan that finds
 //! nothing due has seen every point of the first collection, newer than the floor, in the second one, or something
 //! newer in its place.
+//!
+//! **Attached vectors** travel with their points only where the point says that they are of its text
+//! ([`points::payload::is_made_of_text`]). A server before 1.19 may show a point that has just been written with the vector of
+//! the text before, until the next operation of its writer removes that. Carried over, it would stay in the second
+//! collection for ever: the job that makes the right one may have run on the first collection already, and the same version
+//! is not due again. What travels without a vector is filled in by the look that follows ([`super::fill`]), or by the job of
+//! its write, where that comes later.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
@@ -14,12 +21,15 @@ use contract::tokenizer::Tokenizer;
 use contract::topology::DLQ_MAX_AGE;
 use points::Points;
 use points::change::Copied;
-use points::guard::{Guard, Head};
-use points::payload::{doc_id, id, is_deleted, named_vector, number, text, vector};
+use points::guard::{Guard, Head, tombstones};
+use points::payload::{
+    doc_id, id, is_deleted, is_made_of_text, made_of_text, named_vector, number, text, vector,
+};
 use points::schema::Schema;
+use points::selection::VectorSelection;
 use qdrant_client::qdrant::{
-    Condition, DatetimeRange, Filter, NamedVectors, PointStruct, Range, RetrievedPoint, Vectors,
-    vectors::VectorsOptions,
+    Condition, DatetimeRange, Filter, NamedVectors, PointStruct, Range, RetrievedPoint, Vector,
+    Vectors, vectors::VectorsOptions,
 };
 
 use super::collection::CollectionModel;
@@ -29,7 +39,7 @@ use crate::clock::as_time;
 use crate::jobs::publisher::Publisher;
 use crate::progress::as_double;
 
-/// What is looked at of a point.
+/// The fields that are read of a point.
 const LOOK: [&str; 7] = [
     field::DOC_ID,
     field::VERSION,
@@ -42,7 +52,7 @@ const LOOK: [&str; 7] = [
 /// Points of one page.
 const POINTS_PER_PAGE: u32 = 256;
 
-/// From where to where, and what counts as changed.
+/// The collections between which points are carried over, and which points count as changed.
 pub struct CatchUp<'a> {
     pub from: Points<'a>,
     pub to: Points<'a>,
@@ -63,6 +73,16 @@ pub struct CatchUp<'a> {
     pub dead: &'a DeadPoints,
     /// That model with its tokenizer, where they are at hand; else texts are left to its workers to tokenize.
     pub tokenizing: Option<(&'a Manifest, &'a Tokenizer)>,
+}
+
+/// The vectors that are carried over with points.
+struct Transferred {
+    /// The schema of the collection that is written to.
+    schema: Schema,
+    /// Attached vectors.
+    attached: Vec<String>,
+    /// The vectors that are read: these and the primary one.
+    selection: VectorSelection,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,10 +119,17 @@ impl CatchUp<'_> {
     pub async fn scan(&self, publisher: &mut Publisher) -> anyhow::Result<Scan> {
         let schema = self.to.schema().await?;
         let attached = self.attached(&schema).await?;
+        let names = attached.iter().map(String::as_str);
+        let names = names.chain([self.model.model.as_str()]);
+        let transferred = Transferred {
+            selection: self.from.select(names).await?,
+            schema,
+            attached,
+        };
         let mut pages = self.from.pages(self.changed(), &LOOK, POINTS_PER_PAGE);
         let mut scan = Scan::default();
         while let Some(page) = pages.next().await? {
-            scan.add(self.page(&page, publisher, (&schema, &attached)).await?);
+            scan.add(self.page(&page, publisher, &transferred).await?);
         }
         Ok(scan)
     }
@@ -145,14 +172,14 @@ impl CatchUp<'_> {
         };
         // Younger tombstones are kept, because a dead letter as old may be replayed.
         let kept_since = as_time(self.began).checked_sub(DLQ_MAX_AGE);
-        let tombstones = Filter::must([
-            Condition::matches(field::DELETED, true),
+        let removed = Filter::must([
+            tombstones(),
             written_since(kept_since.unwrap_or(SystemTime::UNIX_EPOCH)),
         ]);
         Filter::should([
             Condition::range(field::VERSION, newer),
             Condition::from(late),
-            Condition::from(tombstones),
+            Condition::from(removed),
         ])
     }
 
@@ -160,18 +187,30 @@ impl CatchUp<'_> {
         &self,
         found: &[RetrievedPoint],
         publisher: &mut Publisher,
-        (schema, attached): (&Schema, &[String]),
+        transferred: &Transferred,
     ) -> anyhow::Result<Scan> {
         let doc_ids: BTreeSet<_> = found.iter().filter_map(doc_id).collect();
         let doc_ids: Vec<_> = doc_ids.into_iter().collect();
         let heads = self.to.heads(&doc_ids).await?;
-        let there = self.to.get(found.iter().map(id), &LOOK, false).await?;
+        let there = self.to.get(found.iter().map(id), &LOOK).await?;
         let there = there.into_iter().map(|it| (id(&it), it));
         let there: HashMap<_, _> = there.collect();
         let due = found.iter().filter(|point| is_due(point, &heads, &there));
-        // Read once more, with everything: what has changed meanwhile is carried over as it is now.
-        let points = self.from.get(due.map(id), &[], true).await?;
-        let scan = self.carry(points, publisher, (schema, attached)).await?;
+        let due: Vec<_> = due.map(id).collect();
+        let Transferred {
+            selection, schema, ..
+        } = transferred;
+        let (mut scan, mut documents) = (Scan::default(), BTreeSet::new());
+        for ids in due.chunks(selection.points(due.len())) {
+            // Read once more, with everything: what has changed meanwhile is carried over as it is now.
+            let ids = ids.iter().map(String::as_str);
+            let points = self.from.get_with(selection, ids, &[]).await?;
+            documents.extend(points.iter().filter_map(doc_id));
+            scan.add(self.carry(points, publisher, transferred).await?);
+        }
+        if !scan.is_clean() {
+            scan.documents = documents.len() as u64;
+        }
         self.to.clean(&doc_ids, schema).await?;
         Ok(scan)
     }
@@ -180,13 +219,12 @@ impl CatchUp<'_> {
         &self,
         points: Vec<RetrievedPoint>,
         publisher: &mut Publisher,
-        (schema, attached): (&Schema, &[String]),
+        transferred: &Transferred,
     ) -> anyhow::Result<Scan> {
-        let documents: BTreeSet<_> = points.iter().filter_map(doc_id).collect();
         let mut scan = Scan::default();
         let mut drafts = Vec::new();
         for point in points {
-            if let Some(draft) = self.draft(&point, attached) {
+            if let Some(draft) = self.draft(&point, &transferred.attached) {
                 drafts.push(draft);
                 continue;
             }
@@ -204,14 +242,11 @@ impl CatchUp<'_> {
             publisher.add(vec![reembed.document]).await?;
         }
         scan.carried = drafts.len() as u64;
-        if !scan.is_clean() {
-            scan.documents = documents.len() as u64;
-        }
-        self.to.copy(&drafts, schema).await?;
+        self.to.copy(&drafts, &transferred.schema).await?;
         Ok(scan)
     }
 
-    /// The same point for the other collection; `None` if its text has to be embedded by another model.
+    /// The point as it is written to the other collection; `None` if its text has to be embedded by another model.
     fn draft(&self, point: &RetrievedPoint, attached: &[String]) -> Option<Copied> {
         let deleted = is_deleted(point);
         let mut payload = point.payload.clone();
@@ -226,12 +261,12 @@ impl CatchUp<'_> {
                 return None;
             }
             let primary = NamedVectors::default().add_vector(name, vector(point, name)?);
-            attached
-                .iter()
-                .fold(primary, |vectors, name| match named_vector(point, name) {
-                    Some(vector) => vectors.add_vector(name, vector),
-                    None => vectors,
-                })
+            let brought = brought(point, attached);
+            payload.remove(field::ATTACHED);
+            let marks = made_of_text(brought.iter().map(|(name, _)| *name));
+            payload.extend(marks.map(|marks| (field::ATTACHED.to_owned(), marks)));
+            let add = |vectors: NamedVectors, (name, vector)| vectors.add_vector(name, vector);
+            brought.into_iter().fold(primary, add)
         };
         let vectors = Vectors {
             vectors_options: Some(VectorsOptions::Vectors(vectors)),
@@ -251,7 +286,14 @@ impl CatchUp<'_> {
     }
 }
 
-/// What decides which of two points with the same id wins: a delete wins at its own version.
+/// The attached vectors of a point that are of its text.
+fn brought<'a>(point: &RetrievedPoint, attached: &'a [String]) -> Vec<(&'a str, Vector)> {
+    let of_text = attached.iter().filter(|name| is_made_of_text(point, name));
+    let vectors = of_text.filter_map(|name| Some((name.as_str(), named_vector(point, name)?)));
+    vectors.collect()
+}
+
+/// The rank by which one of two points with the same id wins: a delete wins at its own version.
 fn rank(point: &RetrievedPoint) -> (u64, bool) {
     (number(point, field::VERSION), is_deleted(point))
 }
@@ -285,9 +327,12 @@ fn is_rewritten(old: &RetrievedPoint, new: &RetrievedPoint) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use contract::field::{CHUNK, CHUNKS, DELETED, DIGEST, DOC_ID, INDEXED_AT, VERSION};
+    use contract::field::{ATTACHED, CHUNK, CHUNKS, DELETED, DIGEST, DOC_ID, INDEXED_AT, VERSION};
     use points::point_id;
-    use qdrant_client::qdrant::PointId;
+    use qdrant_client::qdrant::{
+        DenseVector, NamedVectorsOutput, PointId, VectorOutput, VectorsOutput, vector_output,
+        vectors_output,
+    };
     use serde_json::{Value, json};
 
     use super::*;
@@ -382,5 +427,30 @@ mod tests {
             ..Scan::default()
         };
         assert!(left.is_clean(), "what is left has died already");
+    }
+
+    #[test]
+    fn an_attached_vector_travels_where_its_point_says_that_it_is_of_its_text() {
+        let vector = |number: f32| VectorOutput {
+            vector: Some(vector_output::Vector::Dense(DenseVector {
+                data: vec![number],
+            })),
+            ..VectorOutput::default()
+        };
+        let vectors = [("a", 1.0), ("b", 2.0)].map(|(name, it)| (name.to_owned(), vector(it)));
+        let named = NamedVectorsOutput {
+            vectors: vectors.into(),
+        };
+        let point = RetrievedPoint {
+            vectors: Some(VectorsOutput {
+                vectors_options: Some(vectors_output::VectorsOptions::Vectors(named)),
+            }),
+            // One may have lost its vector, and one may have that of the text before.
+            ..point(0, 5, json!({ ATTACHED: { "a": true, "lost": true } }))
+        };
+        let all = ["a", "b", "lost"].map(str::to_owned);
+        let brought = brought(&point, &all);
+        let names: Vec<_> = brought.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["a"]);
     }
 }

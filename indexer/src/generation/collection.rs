@@ -6,7 +6,7 @@ use contract::model::Manifest;
 use contract::names::{CollectionName, ModelName};
 use points::Qdrant;
 use points::collection::{self, FINGERPRINT, MODEL};
-use qdrant_client::QdrantError;
+use points::status_code;
 use qdrant_client::qdrant::{CollectionInfo, Condition, Filter};
 
 /// The model that a collection is for.
@@ -18,7 +18,7 @@ pub struct CollectionModel {
 }
 
 impl CollectionModel {
-    /// What the metadata of a collection say.
+    /// The model that the metadata of a collection name.
     pub fn of(info: &CollectionInfo) -> Option<Self> {
         let metadata = &info.config.as_ref()?.metadata;
         Some(Self {
@@ -39,10 +39,9 @@ pub async fn look_up(
     qdrant: &Qdrant,
     name: &CollectionName,
 ) -> anyhow::Result<Option<CollectionInfo>> {
-    const NOT_FOUND: i32 = 5;
     match qdrant.collection_info(name.as_str()).await {
         Ok(response) => Ok(response.result),
-        Err(QdrantError::ResponseError { status }) if status.code() as i32 == NOT_FOUND => Ok(None),
+        Err(error) if status_code::is(&error, status_code::NOT_FOUND) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("failed to look up `{name}`")),
     }
 }

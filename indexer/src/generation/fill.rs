@@ -6,12 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use contract::digest::Digest;
 use contract::field;
 use contract::names::{CollectionName, VectorName};
-use contract::topology::{Lane, Priority, Task};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use points::Points;
-use points::additions::{Addition, Made};
+use points::additions::{Addition, AdditionValue};
 use points::guard::tombstones;
-use points::payload::{id, named_vector, number, text};
+use points::payload::{id, number, text};
+use points::reuse::{Reused, Wanted};
 use points::schema::Schema;
 use points::vectors::Attached;
 use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint, Vector};
@@ -20,18 +19,17 @@ use serde::{Deserialize, Serialize};
 
 use super::AliasContext;
 use super::ledger::{DeadAttached, dead_attached};
-use crate::additions::pack::{Limits, Packed, Place, RowPacker, Template};
+use crate::additions::pack::{Destination, Limits, Packed, RowPacker, Template};
 use crate::additions::scroll::Measure;
 use crate::clock::now_micros;
 use crate::jobs::JOB_TOKENS;
+use crate::jobs::await_room::LaneRoom;
 use crate::jobs::store::store_as;
 
 /// Points of one page.
 const PAGE: u32 = 128;
-/// Look-ups by digest at the same time.
-const CONCURRENT: usize = 8;
 
-/// From where to where, and for which run.
+/// The collections between which vectors are filled in, and the run that does it.
 pub struct Fill<'a> {
     pub context: AliasContext<'a>,
     /// A collection that may have made vectors of the same texts; `None` where all are to be made again.
@@ -42,7 +40,7 @@ pub struct Fill<'a> {
     pub addressed: &'a CollectionName,
 }
 
-/// What was done for one vector.
+/// Counts of what was done for one vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Filled {
     /// Points that got the vector that was made of the same text.
@@ -83,6 +81,7 @@ impl Fill<'_> {
                 schema: &schema,
                 from: from.map(|(points, _)| *points),
                 dead: &dead,
+                room: LaneRoom::new(attached.lane()),
             };
             filled.insert(attached.name.to_owned(), filling.run().await?);
         }
@@ -90,13 +89,21 @@ impl Fill<'_> {
     }
 }
 
-/// One vector.
+/// Points whose vector was known.
+#[derive(Default)]
+struct ReusedPoints {
+    points: HashSet<String>,
+    /// How many of them had the version and the text by then.
+    written: u64,
+}
+
 struct Filling<'a> {
     fill: &'a Fill<'a>,
     attached: Attached<'a>,
     schema: &'a Schema,
     from: Option<Points<'a>>,
     dead: &'a DeadAttached,
+    room: LaneRoom,
 }
 
 impl Filling<'_> {
@@ -113,7 +120,7 @@ impl Filling<'_> {
         let template = Template {
             run: Some(self.fill.run.to_owned()),
             collection: self.fill.addressed.clone(),
-            place: Place::Vector {
+            place: Destination::Vector {
                 name: name.parse::<VectorName>()?,
                 fingerprint: self.attached.model.fingerprint.clone(),
             },
@@ -123,16 +130,17 @@ impl Filling<'_> {
             job_tokens: JOB_TOKENS,
             row_tokens: usize::MAX,
         };
+        let source = self.source().await?;
         let mut packer = RowPacker::new(template, limits);
         let mut filled = Filled::default();
         let mut pages = self.fill.to.pages(lacking, &fields, PAGE);
         while let Some(page) = pages.next().await? {
             self.fill.context.check()?;
-            let known = self.known(&page).await?;
-            filled.reused += self.copy(&page, &known).await?;
+            let reused = self.reuse(&page, source.as_ref()).await?;
+            filled.reused += reused.written;
             for point in &page {
                 let point_id = id(point);
-                if known.contains_key(&point_id) {
+                if reused.points.contains(&point_id) {
                     continue;
                 }
                 if self.dead.contains(&point_id) {
@@ -154,50 +162,37 @@ impl Filling<'_> {
         Ok(filled)
     }
 
-    /// The vectors that are known of the texts of these points, by the ids of the points: first those of the same points,
-    /// then those of any point with the same text.
-    async fn known(&self, page: &[RetrievedPoint]) -> anyhow::Result<HashMap<String, Vector>> {
-        let mut known = HashMap::new();
+    /// The collection that may have made vectors of the same texts, and which of them are taken.
+    async fn source(&self) -> anyhow::Result<Option<(Points<'_>, Reused<'_>)>> {
         let Some(from) = self.from else {
-            return Ok(known);
+            return Ok(None);
         };
-        let digests = page
-            .iter()
-            .filter_map(|it| Some((id(it), text(it, field::DIGEST)?)));
-        let digests: HashMap<_, _> = digests.collect();
-        let found = from.get(digests.keys().map(String::as_str), &[field::DIGEST], true);
-        for point in found.await? {
-            let same = text(&point, field::DIGEST).as_ref() == digests.get(&id(&point));
-            let vector = named_vector(&point, self.attached.name).filter(|_| same);
-            known.extend(vector.map(|vector| (id(&point), vector)));
-        }
-        let moved = digests.iter().filter(|(id, _)| !known.contains_key(*id));
-        let moved: HashSet<_> = moved.map(|(_, digest)| digest.clone()).collect();
-        let moved = stream::iter(moved).map(|digest| self.by_digest(from, digest));
-        let moved: Vec<_> = moved.buffer_unordered(CONCURRENT).try_collect().await?;
-        let moved: HashMap<String, Vector> = moved.into_iter().flatten().collect();
-        for (id, digest) in digests {
-            if let Some(vector) = moved.get(&digest) {
-                known.entry(id).or_insert_with(|| vector.clone());
-            }
-        }
-        Ok(known)
+        let name = self.attached.name;
+        let selection = from.select([name]).await?;
+        Ok(Some((from, Reused { name, selection })))
     }
 
-    async fn by_digest(
+    /// Copies what is known of the texts of these points, a few points at a time where vectors are large.
+    async fn reuse(
         &self,
-        from: Points<'_>,
-        digest: String,
-    ) -> anyhow::Result<Option<(String, Vector)>> {
-        let same_text = Filter::must([
-            Condition::matches(field::DIGEST, digest.clone()),
-            Condition::has_vector(self.attached.name),
-        ]);
-        let pages = from.pages(same_text, &[field::DIGEST], 1);
-        let first = pages.with_vectors().next().await?.unwrap_or_default();
-        let vector = first.first();
-        let vector = vector.and_then(|point| named_vector(point, self.attached.name));
-        Ok(vector.map(|vector| (digest, vector)))
+        page: &[RetrievedPoint],
+        source: Option<&(Points<'_>, Reused<'_>)>,
+    ) -> anyhow::Result<ReusedPoints> {
+        let mut all = ReusedPoints::default();
+        let Some((from, reused)) = source else {
+            return Ok(all);
+        };
+        for part in page.chunks(reused.selection.points(page.len())) {
+            let pieces = part
+                .iter()
+                .filter_map(|it| Some((id(it), text(it, field::DIGEST)?)));
+            let pieces: Vec<_> = pieces.collect();
+            let wanted = pieces.iter().map(|(id, digest)| Wanted { id, digest });
+            let known = from.made_of(reused, &wanted.collect::<Vec<_>>()).await?;
+            all.written += self.copy(part, &known).await?;
+            all.points.extend(known.into_keys());
+        }
+        Ok(all)
     }
 
     /// Writes what is known, on condition of the version and the text that were read.
@@ -213,7 +208,7 @@ impl Filling<'_> {
                 version: Some(number(point, field::VERSION)).filter(|version| *version > 0),
                 digest: text(point, field::DIGEST).and_then(|digest| digest.parse().ok()),
                 head: None,
-                made: Made::Vector {
+                made: AdditionValue::Vector {
                     name: self.attached.name.to_owned(),
                     vector: known.get(id)?.clone(),
                 },
@@ -227,16 +222,15 @@ impl Filling<'_> {
     /// The message id is of this look: a job that JetStream took for one that was done before would leave points without
     /// what they have lost since.
     async fn publish(&self, packed: Packed) -> anyhow::Result<()> {
-        let lane = Lane::new(
-            Task::Embed,
-            self.attached.model.name.clone(),
-            Priority::Bulk,
-        );
+        let context = &self.fill.context;
+        let (jetstream, stall) = (context.jetstream, context.limits.stall);
+        let check = async || context.check();
+        self.room.wait(jetstream, stall, check).await?;
         let payload = packed.job.encode();
         let id = format!("{}.{}", Digest::of(&payload), now_micros());
         let tokens = usize::try_from(packed.tokens).unwrap_or(usize::MAX);
-        let jetstream = self.fill.context.jetstream;
-        store_as(jetstream, &lane.subject(), payload.into(), tokens, &id).await?;
+        let subject = self.room.lane().subject();
+        store_as(jetstream, &subject, payload.into(), tokens, &id).await?;
         Ok(())
     }
 }

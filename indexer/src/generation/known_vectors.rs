@@ -8,16 +8,16 @@ use contract::score::SCORES;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use points::Points;
 use points::payload::{id, text, vector};
+use points::reuse::CONCURRENT_LOOKUPS;
+use points::selection::VectorSelection;
 use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint, Value};
 
 /// Fields that are read.
 const FIELDS: [&str; 3] = [field::DIGEST, field::FINGERPRINT, SCORES];
-/// Look-ups by digest at the same time.
-const CONCURRENT: usize = 8;
 /// Largest deviation of a vector's length from 1.
 pub const NORM_TOLERANCE: f64 = 1e-3;
 
-/// What models have made of a text.
+/// The results of models for a text.
 #[derive(Clone, Debug)]
 pub struct Known {
     pub vector: Vec<f32>,
@@ -25,7 +25,7 @@ pub struct Known {
     pub scores: Option<Value>,
 }
 
-/// What is known of texts.
+/// Vectors and scores that are known of texts.
 #[derive(Clone, Debug, Default)]
 pub struct KnownVectors {
     /// By the digest of the text.
@@ -56,13 +56,16 @@ impl KnownVectors {
 
 /// Finds vectors: first where the chunk was before, then wherever the same text is.
 pub async fn find(
-    serving: Points<'_>,
+    (serving, selection): (Points<'_>, &VectorSelection),
     manifest: &Manifest,
     wanted: &[Wanted<'_>],
 ) -> anyhow::Result<KnownVectors> {
-    let ids = wanted.iter().map(|wanted| wanted.id);
-    let points = serving.get(ids, &FIELDS, true).await?;
     let mut found = KnownVectors::default();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let ids = wanted.iter().map(|wanted| wanted.id);
+    let points = serving.get_with(selection, ids, &FIELDS).await?;
     let digests: HashMap<_, _> = wanted.iter().map(|it| (it.id, it.digest)).collect();
     for point in &points {
         let Some((digest, known)) = entry(point, manifest) else {
@@ -80,8 +83,8 @@ pub async fn find(
         .filter(|digest| !found.texts.contains_key(*digest))
         .collect();
     let moved: Vec<Option<(String, Known)>> = stream::iter(moved)
-        .map(|digest| by_digest(serving, manifest, digest.to_owned()))
-        .buffer_unordered(CONCURRENT)
+        .map(|digest| by_digest((serving, selection), manifest, digest.to_owned()))
+        .buffer_unordered(CONCURRENT_LOOKUPS)
         .try_collect()
         .await?;
     found.texts.extend(moved.into_iter().flatten());
@@ -89,13 +92,14 @@ pub async fn find(
 }
 
 async fn by_digest(
-    serving: Points<'_>,
+    (serving, selection): (Points<'_>, &VectorSelection),
     manifest: &Manifest,
     digest: String,
 ) -> anyhow::Result<Option<(String, Known)>> {
     let same_text = Filter::must([Condition::matches(field::DIGEST, digest)]);
     let pages = serving.pages(same_text, &FIELDS, 1);
-    let first = pages.with_vectors().next().await?.unwrap_or_default();
+    let mut pages = pages.with_vectors(selection.clone());
+    let first = pages.next().await?.unwrap_or_default();
     Ok(first.first().and_then(|point| entry(point, manifest)))
 }
 

@@ -11,7 +11,7 @@ use points::Points;
 use points::payload::number;
 use points::point_id;
 
-use crate::dlq::select::{Selected, Selection};
+use crate::dead_letters::{Selected, Selection};
 use crate::streams::{message_at, stream};
 
 /// What is expected of a run, and what was found, each chunk counted once. Nothing is concluded while a job of the run is
@@ -112,7 +112,7 @@ async fn each_dead_job(
 /// points were written.
 pub async fn missing(target: Points<'_>, version: u64, points: &DeadPoints) -> anyhow::Result<u64> {
     let ids = points.keys().map(String::as_str);
-    let found = target.get(ids, &[field::VERSION], false).await?;
+    let found = target.get(ids, &[field::VERSION]).await?;
     let there = found
         .iter()
         .filter(|point| number(point, field::VERSION) >= version);

@@ -1,4 +1,4 @@
-//! Lock: one process at a time does a thing.
+//! Lock: lets one process at a time do one kind of work on an alias.
 //!
 //! The owner renews an entry of the bucket of runs. Whether an owner is dead is judged by nobody's clock: a process that
 //! wants the lock watches the entry for as long as an owner may be silent, and takes it over when it has not been renewed.
@@ -20,9 +20,9 @@ use crate::bucket::{Bucket, Stored};
 use crate::clock::{as_time, now_micros};
 use crate::outcome::LeaseTaken;
 
-/// What the keys of locks begin with.
+/// Prefix of the keys of locks.
 pub const PREFIX: &str = "lease.";
-/// No owner is waited for longer, whatever it has written.
+/// The longest time that an owner is waited for, whatever it has written.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
 /// Renewals within the time that an owner may be silent.
 const RENEWALS: u32 = 5;
@@ -39,7 +39,7 @@ pub fn skew_fault(skew: Duration) -> Option<ConfigFault> {
     long.then(|| ConfigFault::new("--clock-skew", "must be at most 1h"))
 }
 
-/// What a lock is about.
+/// The work that a lock protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Rebuild,
@@ -51,7 +51,7 @@ pub enum Purpose {
     Change,
 }
 
-/// Who holds a lock.
+/// The process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owner {
     pub host: String,
@@ -59,7 +59,7 @@ pub struct Owner {
     pub process: u32,
     /// When it took the lock, in microseconds since the epoch.
     pub since: u64,
-    /// What it does with it; empty where an older version wrote it.
+    /// The verb that the process runs; empty where an older version wrote it.
     #[serde(default)]
     pub verb: String,
     /// How long it may be silent before it counts as dead, in milliseconds.
@@ -230,7 +230,7 @@ impl Purpose {
         }
     }
 
-    /// What its lock is called.
+    /// The name of the lock in keys.
     fn key(self) -> &'static str {
         match self {
             Self::Rebuild | Self::Attach => Self::Rebuild.verb(),

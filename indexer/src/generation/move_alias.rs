@@ -25,8 +25,30 @@ pub struct Move<'a> {
     /// The lock for changes of the alias.
     pub lock: &'a Lock,
     pub to: &'a CollectionName,
-    /// Failpoints right before and right after the move.
-    pub failpoints: [&'static str; 2],
+    pub verb: MovedBy,
+}
+
+/// The verb that moves an alias, for the names of its failpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MovedBy {
+    Rebuild,
+    Rollback,
+}
+
+impl MovedBy {
+    fn before(self) -> &'static str {
+        match self {
+            Self::Rebuild => "rebuild-before-switch",
+            Self::Rollback => "rollback-before-switch",
+        }
+    }
+
+    fn after(self) -> &'static str {
+        match self {
+            Self::Rebuild => "rebuild-after-switch",
+            Self::Rollback => "rollback-after-switch",
+        }
+    }
 }
 
 impl Move<'_> {
@@ -37,9 +59,9 @@ impl Move<'_> {
     pub async fn perform(&self, stored: &StoredRun) -> anyhow::Result<()> {
         let record = &stored.record;
         self.lock.check()?;
-        failpoint::pass(self.failpoints[0]);
+        failpoint::pass(self.verb.before());
         alias::point(self.context.qdrant, &record.alias, self.to).await?;
-        failpoint::pass(self.failpoints[1]);
+        failpoint::pass(self.verb.after());
         if self.context.runs.is_current(stored).await? {
             return Ok(());
         }

@@ -14,7 +14,7 @@ use crate::bucket::{Bucket, Stored};
 use crate::clock::as_time;
 use crate::progress::as_double;
 
-/// What the keys of rebuilds begin with.
+/// Prefix of the keys of rebuilds.
 const KIND: &str = "rebuild.";
 
 /// How far a rebuild has come: the last phase that ended.
@@ -79,7 +79,7 @@ pub struct Gate {
     pub limit: f64,
     /// Whether the value is within the limit.
     pub passed: bool,
-    /// The same as a sentence.
+    /// The finding as a sentence.
     pub finding: String,
 }
 
@@ -142,7 +142,7 @@ pub struct RunRecord {
     pub refused: u64,
     /// Whether the source was read a second time because jobs were lost with their stream.
     pub repeated: bool,
-    /// Of the generation, against those of the serving collection.
+    /// Settings of the generation, beside those of the serving collection.
     #[serde(default)]
     pub settings: SettingsReport,
     pub phases: Vec<PhaseReport>,

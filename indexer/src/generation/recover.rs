@@ -12,7 +12,7 @@ use super::move_alias::records;
 use super::record::{RunRecord, StoredRun};
 use crate::progress::note;
 
-/// What the end of a rollback has done.
+/// What was done to end a rollback.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
     pub carried: Scan,
@@ -20,9 +20,9 @@ pub struct Ended {
     pub attaching: u64,
 }
 
-/// What is to be done about a rollback that is not finished.
+/// A rollback that is not finished, by what is left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
+enum PendingRollback {
     /// The alias has not moved, and never will by this rollback.
     Void,
     /// The alias has moved: what was written before is carried over.
@@ -31,13 +31,13 @@ enum Rest {
     Superseded,
 }
 
-fn rest_of_rollback(run: &RunRecord, target: &CollectionName) -> Rest {
+fn pending_rollback(run: &RunRecord, target: &CollectionName) -> PendingRollback {
     if *target == run.generation {
-        Rest::Void
+        PendingRollback::Void
     } else if *target == run.serving {
-        Rest::CarryOver
+        PendingRollback::CarryOver
     } else {
-        Rest::Superseded
+        PendingRollback::Superseded
     }
 }
 
@@ -53,9 +53,9 @@ impl AliasContext<'_> {
         for stored in all.into_iter().filter(|run| run.record.is_rolling_back()) {
             let target = self.target().await?;
             let (run, serving) = (&stored.record.run, &stored.record.serving);
-            match rest_of_rollback(&stored.record, &target) {
-                Rest::Void => self.void_rollback(stored).await?,
-                Rest::CarryOver => {
+            match pending_rollback(&stored.record, &target) {
+                PendingRollback::Void => self.void_rollback(stored).await?,
+                PendingRollback::CarryOver => {
                     note(&format!("ending the rollback of run {run}"));
                     let left = self.end_rollback(stored.clone()).await?.carried.left;
                     if left > 0 {
@@ -66,7 +66,7 @@ impl AliasContext<'_> {
                         );
                     }
                 }
-                Rest::Superseded => {
+                PendingRollback::Superseded => {
                     note(&format!(
                         "the rollback of run {run} to `{serving}` was not ended, and somebody has pointed the alias \
                          to `{target}`: nothing is carried over"
@@ -152,10 +152,19 @@ mod tests {
     #[test]
     fn the_rest_of_a_rollback_follows_from_where_the_alias_points() {
         let run = run("docs--a", "b");
-        assert_eq!(rest_of_rollback(&run, &run.generation), Rest::Void);
-        assert_eq!(rest_of_rollback(&run, &run.serving), Rest::CarryOver);
+        assert_eq!(
+            pending_rollback(&run, &run.generation),
+            PendingRollback::Void
+        );
+        assert_eq!(
+            pending_rollback(&run, &run.serving),
+            PendingRollback::CarryOver
+        );
         let elsewhere = "docs--c".parse().unwrap();
-        assert_eq!(rest_of_rollback(&run, &elsewhere), Rest::Superseded);
+        assert_eq!(
+            pending_rollback(&run, &elsewhere),
+            PendingRollback::Superseded
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Reembed {
 }
 
 impl Reembed {
-    /// Of a point with its whole payload.
+    /// The document of a point that was read with its whole payload.
     pub fn of(
         point: &RetrievedPoint,
         manifest: &Manifest,
@@ -40,7 +40,7 @@ impl Reembed {
         })
     }
 
-    /// Of a point with its whole payload, for a worker to tokenize.
+    /// The document of a point that was read with its whole payload, for a worker to tokenize.
     pub fn untokenized(point: &RetrievedPoint) -> Self {
         Self {
             document: document(point, chunk(point)),
@@ -77,7 +77,7 @@ fn chunk(point: &RetrievedPoint) -> Chunk {
     }
 }
 
-/// Where a person looks for the text of a point.
+/// The location of the text of a point in the original, for people.
 pub fn location(point: &RetrievedPoint) -> Option<Location> {
     let location = point.payload.get(field::LOCATION).cloned()?;
     serde_json::from_value(Json::from(location)).ok()

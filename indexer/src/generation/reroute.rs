@@ -55,13 +55,13 @@ impl AliasContext<'_> {
         if rerouted > 0 {
             let model = reroute.model;
             note(&format!(
-                "{rerouted} jobs that waited for another model are handed over to `{model}`"
+                "{rerouted} jobs that waited for another model are published to `{model}`"
             ));
         }
         Ok(())
     }
 
-    /// All lanes that somebody reads.
+    /// All lanes that have a consumer.
     async fn lanes(&self) -> anyhow::Result<Vec<Lane>> {
         let consumers: Vec<_> = self
             .jobs
@@ -88,7 +88,7 @@ impl AliasContext<'_> {
         let job = PublishMessage::build()
             .payload(addressed(&message.payload, reroute.to))
             .headers(original.job_headers())
-            .message_id(format!("hand-over.{}", original.dead_letter_subject()))
+            .message_id(format!("reroute.{}", original.dead_letter_subject()))
             .expected_stream(JOBS);
         let sequence = message.sequence;
         let sent = async {
@@ -96,9 +96,9 @@ impl AliasContext<'_> {
             sent.await
         };
         sent.await
-            .with_context(|| format!("failed to hand job {sequence} over to `{}`", lane.model))?;
+            .with_context(|| format!("failed to publish job {sequence} to `{}`", lane.model))?;
         remove_message(self.jetstream, self.jobs, sequence).await?;
-        tracing::info!(job.sequence = sequence, model = %lane.model, "job handed over");
+        tracing::info!(job.sequence = sequence, model = %lane.model, "job rerouted");
         Ok(())
     }
 
@@ -107,6 +107,22 @@ impl AliasContext<'_> {
     /// written into the generation of the run, which nobody looks at any more.
     pub async fn discard_jobs_of(&self, run: &RunRecord) -> anyhow::Result<u64> {
         let mut discarded = 0;
+        for sequence in self.jobs_of(run).await? {
+            self.check()?;
+            let removal = remove_message(self.jetstream, self.jobs, sequence);
+            discarded += u64::from(removal.await? == Removal::Removed);
+        }
+        Ok(discarded)
+    }
+
+    /// How many jobs of a run are not done.
+    pub async fn count_jobs_of(&self, run: &RunRecord) -> anyhow::Result<u64> {
+        Ok(self.jobs_of(run).await?.len() as u64)
+    }
+
+    /// Sequences of the jobs of a run that are not done.
+    async fn jobs_of(&self, run: &RunRecord) -> anyhow::Result<Vec<u64>> {
+        let mut found = Vec::new();
         let of_model = Lane::of(Task::Embed, &run.model).map(|lane| (lane, JobsOf::Run(&run.run)));
         let attaching = self.lanes().await?.into_iter();
         let attaching = attaching.map(|lane| (lane, JobsOf::Attaching(&run.run)));
@@ -116,12 +132,11 @@ impl AliasContext<'_> {
                 self.check()?;
                 next = message.sequence + 1;
                 if of.takes(&message) {
-                    let removal = remove_message(self.jetstream, self.jobs, message.sequence);
-                    discarded += u64::from(removal.await? == Removal::Removed);
+                    found.push(message.sequence);
                 }
             }
         }
-        Ok(discarded)
+        Ok(found)
     }
 }
 

@@ -25,13 +25,13 @@ use crate::outcome::Outcome;
 pub enum Fate {
     /// An alias points to it.
     Serving,
-    /// It is kept for a rollback.
+    /// The generation is kept for a rollback.
     Previous,
     /// An unfinished run needs it.
     InUse,
-    /// No run knows it.
+    /// No run knows the generation.
     Unknown,
-    /// Nobody needs it.
+    /// Nobody needs the generation: it is dropped.
     Drop,
 }
 
@@ -62,7 +62,7 @@ pub async fn all_with_fate(
     alias: &CollectionName,
     keep: usize,
 ) -> anyhow::Result<Vec<Generation>> {
-    let serving = alias::target(qdrant, alias).await?;
+    let serving = alias::existing(qdrant, alias).await?;
     let targets = alias::targets(qdrant).await?;
     let all = runs.all().await?.into_iter().map(|stored| stored.record);
     let (records, others): (Vec<_>, Vec<_>) = all.partition(|record| record.alias == *alias);

@@ -29,9 +29,9 @@ pub struct TooLarge {
 #[derive(Clone, Debug)]
 pub struct JobTemplate {
     pub collection: CollectionName,
-    /// What made the token ids, if there are any.
+    /// Digest of the tokenizer that made the token ids, if there are any.
     pub tokenization: Option<Digest>,
-    /// What made the vectors, if there are any.
+    /// Fingerprint of the model that made the vectors, if there are any.
     pub fingerprint: Option<Digest>,
     /// Run that publishes, if any.
     pub run: Option<String>,
@@ -39,7 +39,7 @@ pub struct JobTemplate {
 
 /// The document that a chunk belongs to.
 #[derive(Clone, Copy, Debug)]
-pub struct Whole<'a> {
+pub struct ParentDocument<'a> {
     pub doc_id: &'a str,
     pub meta: &'a Map<String, Value>,
     /// How many chunks the document has.
@@ -62,7 +62,7 @@ pub struct DocumentPacker {
 }
 
 impl JobTemplate {
-    /// Of texts that are tokenized here and vectors that are there already, both by one model.
+    /// A template for texts that are tokenized here, and vectors that exist already, both by one model.
     pub fn of(manifest: &Manifest, collection: CollectionName, run: Option<String>) -> Self {
         Self {
             collection,
@@ -109,7 +109,7 @@ impl DocumentPacker {
         chunk: Chunk,
     ) -> Result<Option<Packed>, TooLarge> {
         let (tokens, total) = (chunk.token_ids.len(), chunk.chunks);
-        let whole = Whole {
+        let whole = ParentDocument {
             doc_id,
             meta,
             total,
@@ -123,11 +123,11 @@ impl DocumentPacker {
     /// [`TooLarge`] if the chunk does not fit a job even alone.
     pub fn put(
         &mut self,
-        whole: Whole<'_>,
+        whole: ParentDocument<'_>,
         chunk: job::Chunk,
         tokens: usize,
     ) -> Result<Option<Packed>, TooLarge> {
-        let Whole { doc_id, meta, .. } = whole;
+        let ParentDocument { doc_id, meta, .. } = whole;
         let index = chunk.index.unwrap_or(0);
         let meta_bytes = json_bytes(meta);
         let own = Size {
@@ -174,7 +174,7 @@ impl DocumentPacker {
         }
     }
 
-    fn slice(&self, whole: Whole<'_>, chunk: job::Chunk) -> job::Document {
+    fn slice(&self, whole: ParentDocument<'_>, chunk: job::Chunk) -> job::Document {
         job::Document {
             id: whole.doc_id.to_owned(),
             version: Some(self.version),

@@ -11,28 +11,28 @@ use queue::nats::NatsError;
 /// [`runtime::settings::EXIT_CONFIG`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Anything else.
     Other,
     /// A gate did not pass or a limit was met: nothing was switched, and trying again changes nothing.
     Gate,
     /// Documents were refused; the others are done.
     Refused,
-    /// A server cannot be reached: trying again later may do.
-    Away,
+    /// NATS cannot be reached: trying again later may do.
+    NatsAway,
+    /// Qdrant cannot be reached.
+    QdrantAway,
     /// A server was there and is too slow, too busy, or gone in the meantime: trying again later may do.
     Busy,
-    /// Another process does the same.
+    /// Another process holds the lease for the same work.
     Lease,
     /// A server does not know this login, does not let it do this, or is not trusted.
     Login,
 }
 
-/// Another process does the same.
+/// Another process holds the lease for the same work.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the lease `{key}` is held by {owner}; wait for it or end it")]
 pub struct LeaseTaken {
     pub key: String,
-    /// Who holds it.
     pub owner: String,
 }
 
@@ -42,7 +42,7 @@ impl Failure {
             Self::Other => 1,
             Self::Gate => 2,
             Self::Refused => 65,
-            Self::Away | Self::Busy => 69,
+            Self::NatsAway | Self::QdrantAway | Self::Busy => 69,
             Self::Lease => 75,
             Self::Login => 77,
         })
@@ -58,7 +58,7 @@ impl Failure {
                 return match login_advice(qdrant) {
                     Some(_) => Some(Self::Login),
                     None if is_busy(qdrant) => Some(Self::Busy),
-                    None => may_pass(qdrant).then_some(Self::Away),
+                    None => may_pass(qdrant).then_some(Self::QdrantAway),
                 };
             }
             if lost_nats(cause) {
@@ -72,7 +72,7 @@ impl Failure {
 
     fn of_nats(error: &NatsError) -> Self {
         match error {
-            NatsError::Connect { .. } => Self::Away,
+            NatsError::Connect { .. } => Self::NatsAway,
             NatsError::Tls { .. } | NatsError::Login { .. } => Self::Login,
             NatsError::Secret { .. } => Self::Other,
         }
@@ -81,8 +81,11 @@ impl Failure {
     /// What to do next, where that does not depend on more than the kind.
     pub fn advice(self) -> Option<&'static str> {
         match self {
-            Self::Away => Some(
-                "start the server, name another by --nats-url or --qdrant-url, or wait for it by --wait-for-servers 60s",
+            Self::NatsAway => Some(
+                "start it, name another by --nats-url, or wait for it by --wait-for-servers 60s",
+            ),
+            Self::QdrantAway => Some(
+                "start it, name another by --qdrant-url, or wait for it by --wait-for-servers 60s",
             ),
             Self::Busy => {
                 Some("try again when the server has time; what is done is not done again")
@@ -134,6 +137,11 @@ mod tests {
         let lost: Result<(), _> = Err(async_nats::jetstream::context::RequestError::from(request));
         let error = lost.context("failed to look").unwrap_err();
         assert_eq!(Failure::of(&error), Failure::Busy);
+        let urls = "nats://n:4222".to_owned();
+        let source = async_nats::ConnectErrorKind::TimedOut.into();
+        let away = anyhow::Error::from(NatsError::Connect { urls, source });
+        let advice = Failure::of(&away).advice().unwrap_or_default();
+        assert!(advice.contains("--nats-url") && !advice.contains("qdrant"));
         let full: Result<(), _> = Err(QdrantError::Io(std::io::Error::other("x")));
         let error = full.context("failed to look").unwrap_err();
         assert_eq!(Failure::of(&error), Failure::Other);

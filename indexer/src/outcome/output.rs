@@ -25,7 +25,7 @@ impl Output {
         self.closed
     }
 
-    /// What is written, or `nobody` where nobody reads it.
+    /// The result of a write, or `nobody` where the reader has closed the pipe.
     fn unless_closed<T>(&mut self, written: io::Result<T>, nobody: T) -> io::Result<T> {
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {

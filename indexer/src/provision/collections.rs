@@ -103,7 +103,7 @@ async fn change(
     Ok(())
 }
 
-/// What differs, by what it takes.
+/// The steps for options that differ, by what a change takes.
 fn option_steps(alias: &CollectionName, adjustment: Adjustment) -> Vec<Step> {
     let fields = |it: Vec<Difference>| {
         let fields = it.into_iter().map(|it| (it.name, it.found, it.wanted));

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::await_replicas::await_replicas;
 use super::{Change, ProvisionConfig, Step};
 
 /// Fields of a stream that are ours; the server and its operator fill in others.
@@ -45,15 +46,27 @@ const CONSUMER_FIELDS: [&str; 11] = [
     "num_replicas",
 ];
 
-/// Streams first, because consumers and buckets live in them.
+/// Fields of a bucket's stream that an installation decides; all others follow from the version of Ebb.
+const BUCKET_FIELDS: [&str; 1] = ["num_replicas"];
+
+/// Streams and buckets first, because consumers live in streams and are kept on the same servers.
 pub async fn provision(
     config: &ProvisionConfig,
     jetstream: &jetstream::Context,
     manifest: &Manifest,
 ) -> anyhow::Result<Vec<Step>> {
-    let mut steps = Vec::new();
+    let (mut steps, mut names) = (Vec::new(), Vec::new());
     for wanted in queue::streams::streams(&config.installation.sizes()) {
+        names.push(wanted.name.clone());
         steps.push(provision_stream(config, jetstream, wanted).await?);
+    }
+    for wanted in queue::streams::buckets(&config.installation.sizes()) {
+        names.push(stream_of(&wanted));
+        steps.push(provision_bucket(config, jetstream, wanted).await?);
+    }
+    if !config.check {
+        // Also those that are as they should be: an earlier run may have died before their servers had them.
+        await_replicas(jetstream, &names, config.installation.replicas).await?;
     }
     for lane in Lane::of(manifest.identity.task, &manifest.name) {
         let wanted =
@@ -62,9 +75,6 @@ pub async fn provision(
     }
     let sweep = queue::streams::sweep_consumer_config(config.installation.replicas);
     steps.push(provision_consumer(config, jetstream, ADVISORIES, sweep).await?);
-    for wanted in queue::streams::buckets(&config.installation.sizes()) {
-        steps.push(provision_bucket(config, jetstream, wanted).await?);
-    }
     Ok(steps)
 }
 
@@ -124,15 +134,33 @@ async fn provision_consumer(
     Ok(Step { subject, change })
 }
 
-/// A bucket is a stream to the server; its settings are fixed by this version of Ebb, so being there is enough.
+/// Name of the stream that a bucket is to the server.
+fn stream_of(bucket: &kv::Config) -> String {
+    format!("KV_{}", bucket.bucket)
+}
+
+/// A bucket is a stream to the server, and is changed as one.
 async fn provision_bucket(
     config: &ProvisionConfig,
     jetstream: &jetstream::Context,
     wanted: kv::Config,
 ) -> anyhow::Result<Step> {
     let subject = format!("bucket `{}`", wanted.bucket);
-    let change = match jetstream.get_stream(format!("KV_{}", wanted.bucket)).await {
-        Ok(_) => Change::None,
+    let change = match jetstream.get_stream(stream_of(&wanted)).await {
+        Ok(found) => {
+            let found = &found.cached_info().config;
+            let wanted = stream::Config {
+                num_replicas: wanted.num_replicas,
+                ..stream::Config::default()
+            };
+            let change = compare(found, &wanted, &BUCKET_FIELDS)?;
+            if !config.check && change != Change::None {
+                let merged: stream::Config = overlay(found, &wanted, &BUCKET_FIELDS)?;
+                let updated = jetstream.update_stream(&merged).await;
+                updated.with_context(|| format!("failed to update {subject}"))?;
+            }
+            change
+        }
         Err(error) if is_missing_stream(&error) => {
             if !config.check {
                 let created = jetstream.create_key_value(wanted).await;
@@ -205,7 +233,7 @@ fn same(found: &Value, wanted: &Value) -> bool {
     found == wanted || (is_zero(found) && is_zero(wanted))
 }
 
-/// What is there, with our fields as they should be.
+/// The configuration that is there, with Ebb's fields as they should be.
 fn overlay<T: DeserializeOwned>(
     found: &impl Serialize,
     wanted: &impl Serialize,

@@ -9,7 +9,7 @@ use points::options::{self, Next, OptionArgs};
 use qdrant_client::qdrant::CollectionInfo;
 use runtime::settings::{ConfigFault, identifier};
 
-use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
+use crate::config::{ModelDir, Servers, report_fault};
 use crate::corpus::{Chunking, source_faults};
 use crate::generation::lock::{silence_fault, skew_fault};
 use crate::generation::record::{key_fault, run_id_fault};
@@ -89,7 +89,7 @@ pub struct RebuildConfig {
     pub servers: Servers,
 }
 
-/// What the gates allow.
+/// The limits of the gates.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Gates")]
 pub struct Limits {
@@ -168,7 +168,6 @@ impl RebuildConfig {
             faults.push(ConfigFault::new("--from-collection", problem));
         }
         faults.extend(source_faults(&self.sources, Format::Jsonl));
-        faults.extend(failpoint_fault());
         faults.extend(report_fault(self.report.as_deref()));
         faults
     }

@@ -2,6 +2,8 @@
 //!
 //! Batches are looked up side by side and published in the order of the source.
 
+use std::time::Instant;
+
 use contract::names::CollectionName;
 use contract::tokenizer::Tokenizer;
 use contract::topology::{Lane, Priority, Task};
@@ -16,7 +18,6 @@ use crate::corpus::read::Event;
 use crate::corpus::seen::{Chunks, SeenDocuments};
 use crate::corpus::{Corpus, READ_AHEAD};
 use crate::generation::await_jobs::JobsOf;
-use crate::generation::collection::is_same_model;
 use crate::generation::ledger::DeadPoints;
 use crate::generation::lock::{Lock, Purpose};
 use crate::generation::record::{Gate, Phase, PhaseReport};
@@ -25,15 +26,17 @@ use crate::jobs::publisher::Publisher;
 use crate::progress::{as_double, note};
 use documents::source::{Format, Naming};
 use from_collection::CollectionReader;
-pub use resolve::Copier;
+pub use resolve::{Copier, reusable};
 
 mod from_collection;
 mod resolve;
 
+/// Gate on what cannot be read of the source.
+pub const REFUSED: &str = "refused";
 /// Batches that are looked up at the same time.
 const CONCURRENT: usize = 4;
 
-/// What a reading of the source came to.
+/// The result of reading the source.
 pub struct CopyResult {
     pub report: PhaseReport,
     /// Bytes of all texts.
@@ -48,6 +51,7 @@ pub struct CopyResult {
 
 impl Rebuild<'_> {
     pub async fn copy(&mut self) -> anyhow::Result<PhaseReport> {
+        let started = Instant::now();
         self.await_own_jobs().await?;
         let dead = self.dead_points().await?;
         let CopyResult {
@@ -69,8 +73,12 @@ impl Rebuild<'_> {
             "{refused} documents, records and files of the source cannot be read, {limit} are allowed (--max-refused)"
         );
         let (refused, limit) = (as_double(refused), as_double(limit));
-        self.judge(Gate::at_most("refused", refused, limit, finding))?;
-        Ok(report)
+        let judged = self.judge(Gate::at_most(REFUSED, refused, limit, finding));
+        if judged.is_err() {
+            // What was published is published, and whoever reads the report has to know.
+            self.keep(report.clone().after(started.elapsed()));
+        }
+        judged.map(|()| report)
     }
 
     /// Takes the documents from another collection, or from the serving one.
@@ -118,13 +126,13 @@ impl Rebuild<'_> {
 
     async fn copying<'a>(&'a self, dead: &'a DeadPoints) -> anyhow::Result<Copying<'a>> {
         let record = self.record();
-        let same = is_same_model(self.context.qdrant, &record.serving, self.manifest).await?;
+        let serving = reusable(self.serving(), self.manifest, self.config.full).await?;
         Ok(Copying {
             config: self.config,
             copier: Copier {
                 target: Some(self.target()),
                 schema: self.target().schema().await?,
-                serving: (same && !self.config.full).then_some(self.serving()),
+                serving,
                 manifest: self.manifest,
                 version: record.version,
                 run: &record.run,

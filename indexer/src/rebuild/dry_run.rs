@@ -7,12 +7,12 @@ use points::schema::Schema;
 use points::vectors::CollectionVectors;
 
 use super::RebuildConfig;
-use super::copy::{Copier, CopyResult, Copying};
+use super::copy::{Copier, CopyResult, Copying, reusable};
 use super::verify::shrink;
 use crate::clock::now_micros;
 use crate::corpus::wait_for_stores;
 use crate::generation::alias;
-use crate::generation::collection::{documents, is_same_model, look_up};
+use crate::generation::collection::{documents, look_up};
 use crate::generation::ledger::DeadPoints;
 use crate::generation::record::SettingsReport;
 use crate::jobs::JobTemplate;
@@ -57,7 +57,6 @@ async fn read(
     manifest: &Manifest,
     serving: Points<'_>,
 ) -> anyhow::Result<CopyResult> {
-    let same = is_same_model(serving.store, serving.collection, manifest).await?;
     let template = JobTemplate::of(manifest, config.alias.clone(), None);
     let copying = Copying {
         config,
@@ -67,7 +66,7 @@ async fn read(
                 vectors: CollectionVectors::default(),
                 replicas: Replicas::ONE,
             },
-            serving: (same && !config.full).then_some(serving),
+            serving: reusable(serving, manifest, config.full).await?,
             manifest,
             version: now_micros(),
             run: "",

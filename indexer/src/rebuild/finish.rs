@@ -56,7 +56,7 @@ impl Rebuild<'_> {
             to: &record.generation,
         };
         context.reroute(reroute).await?;
-        failpoint::pass("rebuild-handed-over");
+        failpoint::pass("rebuild-rerouted");
         let of = JobsOf::Collection(record.generation.as_str());
         let first = record.first_sequence + 1;
         context.await_published(&record.model, first, of).await

@@ -61,7 +61,7 @@ impl Rebuild<'_> {
         Ok(PhaseReport::new(Phase::Created))
     }
 
-    /// What the generation is to be like, by what the serving collection is like now.
+    /// The settings that the generation is to have, derived from what the serving collection has now.
     async fn next_generation(&self) -> anyhow::Result<Next> {
         let serving = look_up(self.context.qdrant, &self.record().serving).await?;
         self.config
@@ -114,7 +114,7 @@ impl Rebuild<'_> {
         Ok(report)
     }
 
-    /// What the server says of the generation.
+    /// What the server says of the collection of the generation.
     pub async fn info(&self) -> anyhow::Result<CollectionInfo> {
         let name = &self.record().generation;
         let info = look_up(self.context.qdrant, name).await?;

@@ -17,7 +17,7 @@ use crate::generation::{AliasContext, alias};
 use crate::progress::note;
 use documents::source::{Format, Input, InputLocation};
 
-/// What planning looks at.
+/// What planning needs to know.
 pub struct Planning<'a> {
     pub config: &'a RebuildConfig,
     pub manifest: &'a Manifest,

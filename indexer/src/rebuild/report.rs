@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::generation::record::{Gate, Phase, PhaseReport, RunRecord, SettingsReport};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, many};
 use crate::progress::as_double;
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -33,9 +33,12 @@ pub struct Report {
     pub reused: u64,
     /// Chunks that were published to be embedded.
     pub published: u64,
+    /// Jobs that a run which a gate has stopped leaves in the queue: workers go on with them, and the next attempt of the run
+    /// finds what they write. One that begins anew, by --fresh, removes them.
+    pub queued: u64,
     /// Published chunks of the source to chunks of the source.
     pub published_share: f64,
-    /// Of the generation, against those of the previous one.
+    /// Settings of the generation, beside those of the previous one.
     pub settings: SettingsReport,
     pub phases: Vec<PhaseReport>,
     pub gates: Vec<Gate>,
@@ -64,6 +67,7 @@ impl Report {
             refused: record.refused,
             reused: sum(|report| report.reused),
             published,
+            queued: 0,
             published_share: as_double(published) / as_double(record.expected.max(1)),
             settings: record.settings.clone(),
             phases: record.phases.clone(),
@@ -127,7 +131,16 @@ impl Outcome for Report {
 impl Report {
     fn write_end(&self, out: &mut dyn Write) -> io::Result<()> {
         if let Some(reason) = &self.failed {
-            return writeln!(out, "failed: {reason}");
+            writeln!(out, "failed: {reason}")?;
+            if self.queued > 0 {
+                let jobs = many(self.queued, "job");
+                writeln!(
+                    out,
+                    "left in the queue: {jobs} of the run; the same command goes on with it, and with --fresh gives it up \
+                     and removes them"
+                )?;
+            }
+            return Ok(());
         }
         if !self.done {
             let phase = self.phase.name();
@@ -135,9 +148,9 @@ impl Report {
         }
         writeln!(
             out,
-            "done: {} documents, {} chunks, {} reused, {} published to be embedded ({:.2} %)",
-            self.documents,
-            self.chunks,
+            "done: {}, {}, {} reused, {} published to be embedded ({:.2} %)",
+            many(self.documents, "document"),
+            many(self.chunks, "chunk"),
             self.reused,
             self.published,
             self.published_share * 100.0

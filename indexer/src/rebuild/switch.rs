@@ -11,7 +11,7 @@ use crate::generation::catch_up::{CatchUp, Scan};
 use crate::generation::collection::{CollectionModel, look_up};
 use crate::generation::ledger::DeadPoints;
 use crate::generation::lock::{Lock, Purpose};
-use crate::generation::move_alias::{self, Move};
+use crate::generation::move_alias::{self, Move, MovedBy};
 use crate::generation::record::{Phase, PhaseReport, StoredRun};
 
 /// Scans in a row before the switch. While live writes go on none may be clean; what is left is carried over after it.
@@ -56,7 +56,7 @@ impl Rebuild<'_> {
             context: self.context,
             lock,
             to: &stored.record.generation,
-            failpoints: ["rebuild-before-switch", "rebuild-after-switch"],
+            verb: MovedBy::Rebuild,
         };
         step.perform(&stored).await?;
         Ok(stored)
@@ -74,7 +74,7 @@ impl Rebuild<'_> {
         Ok(sum)
     }
 
-    /// One scan; what it published is settled when this returns.
+    /// One scan. When it returns, the jobs that it published are settled.
     pub async fn catch_up_once(&mut self) -> anyhow::Result<Scan> {
         self.context.check()?;
         failpoint::pass("rebuild-catching-up");
@@ -121,7 +121,7 @@ impl Rebuild<'_> {
     }
 }
 
-/// What scans did, as the report of a phase.
+/// The work of scans as the report of a phase.
 pub fn report_of(phase: Phase, scan: Scan) -> PhaseReport {
     let mut report = PhaseReport::new(phase);
     report.documents = scan.documents;

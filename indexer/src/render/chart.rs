@@ -15,6 +15,7 @@ use crate::fleet::derive::{LIVE_TARGET, MODELS, ROOM, STARTED_BATCHES};
 use crate::fleet::in_flight;
 use crate::fleet::rules::MOST_IN_FLIGHT;
 use crate::jobs::JOB_TOKENS;
+use crate::published;
 
 const LEAST: &str = "model: {name: m, source: 's3://models/m', fingerprint: \
                      b8955aad2ad6b8955aad2ad6b8955aad2ad6b8955aad2ad6b8955aad2ad6b895}\n";
@@ -110,7 +111,6 @@ fn option_names() -> BTreeMap<String, &'static str> {
     names.map(setting).collect()
 }
 
-/// `EBB_UPDATE=1 cargo test -p indexer` writes the files anew.
 #[test]
 fn the_chart_has_the_decisions_and_constants_of_the_program() {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/chart");
@@ -120,14 +120,6 @@ fn the_chart_has_the_decisions_and_constants_of_the_program() {
         ("values.yaml", defaults()),
         ("templates/_constants.tpl", constants()),
     ] {
-        let path = format!("{chart}/{name}");
-        if std::env::var_os("EBB_UPDATE").is_some() {
-            std::fs::write(&path, &wanted).unwrap();
-        }
-        let found = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            found == wanted,
-            "{name} is not current; run with EBB_UPDATE=1"
-        );
+        published::is_current(&format!("{chart}/{name}"), &wanted);
     }
 }

@@ -1,6 +1,6 @@
 //! Overlay: the kustomization on top of `deploy/overlays`, a patch for each object that a decision changes.
 
-use contract::topology::{Lane, Task};
+use contract::topology::Lane;
 
 use super::quoted;
 use crate::decisions::{Decisions, Gpu, Location, Servers, Serving};
@@ -8,7 +8,7 @@ use crate::fleet::{Derived, span};
 
 /// The claim of the weights, and where every program mounts it.
 const MODELS: (&str, &str) = ("models", "/models");
-/// What every kustomization begins with.
+/// The first lines of every kustomization.
 const HEAD: &str = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
 /// Label by which Kueue lets pods begin while their quota lasts.
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";
@@ -29,7 +29,7 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// What its names end with, if it is not the first model.
+    /// The suffix of its names, if it is not the first model.
     pub fn further(&self) -> Option<String> {
         let is_first = std::ptr::eq(self.serving, &self.decisions.first);
         (!is_first).then(|| self.serving.suffix())
@@ -54,18 +54,18 @@ impl Part<'_> {
             worker(self),
             of_first,
             patch("batch/v1", "CronJob", "model-stage", &staging(self.serving)),
-            match self.serving.model.task {
-                Task::Embed => patch("batch/v1", "CronJob", "rebuild", &rebuild(self.serving)),
-                Task::Rescore => String::new(),
+            match self.serving.fills_alias() {
+                true => patch("batch/v1", "CronJob", "rebuild", &rebuild(self.serving)),
+                false => String::new(),
             },
         ];
         format!("{head}patches:\n{}", self.aimed(&patches.concat()))
     }
 
-    /// The whole installation.
+    /// The whole installation but the autoscaler, which comes after it.
     fn top(&self, deploy: &str) -> String {
         let overlay = quoted(&format!("{deploy}/overlays/{}", self.serving.gpu.overlay()));
-        let mut text = format!("{HEAD}resources:\n  - {overlay}\n  - keda\n");
+        let mut text = format!("{HEAD}resources:\n  - {overlay}\n");
         for suffix in self.others() {
             let folder = quoted(&format!("{MORE}/{suffix}"));
             text.push_str(&format!("  - {folder}\n"));
@@ -87,9 +87,9 @@ impl Part<'_> {
     /// A further model.
     fn beside(&self, deploy: &str, suffix: &str) -> String {
         let mut text = format!("{HEAD}resources:\n");
-        let folders: &[_] = match self.serving.model.task {
-            Task::Embed => &["settings", "model", "worker", "alias"],
-            Task::Rescore => &["settings", "model", "worker"],
+        let folders: &[_] = match self.serving.fills_alias() {
+            true => &["settings", "model", "worker", "alias"],
+            false => &["settings", "model", "worker"],
         };
         for folder in folders {
             let folder = quoted(&format!("{deploy}/base/{folder}"));
@@ -111,7 +111,7 @@ impl Part<'_> {
         )
     }
 
-    /// What the names of further models end with, beside this first one.
+    /// Suffixes of the names of the further models, beside this first one.
     fn others(&self) -> Vec<String> {
         match self.further() {
             Some(_) => Vec::new(),
@@ -141,8 +141,8 @@ impl Part<'_> {
         patches.lines().map(aim).collect()
     }
 
-    /// The kustomization on top of `keda/`, beside the overlay's and not in it, because it may have to wait for the
-    /// consumers.
+    /// The kustomization on top of `keda/`, beside the overlay's and not in it: without consumers, the fallback of KEDA
+    /// starts a worker, which has no model yet.
     pub fn autoscaler(&self, keda: &str) -> String {
         let others: String = self
             .others()
@@ -160,8 +160,8 @@ impl Part<'_> {
         };
         let patch = self.aimed(&self.scaling());
         format!(
-            "# The autoscaler. Applied by itself when `provision` has made the consumers, or with everything: until they are\n\
-             # there, KEDA complains, and its fallback starts one worker.\n\
+            "# The autoscaler, applied when `provision` has made the consumers: until they are there, KEDA complains, and its\n\
+             # fallback starts one worker, for which a pool of GPUs buys a node.\n\
              {HEAD}resources:\n  - {keda}\n{others}{of_further}patches:\n{patch}"
         )
     }
@@ -201,7 +201,7 @@ fn patch(api: &str, kind: &str, name: &str, lines: &[String]) -> String {
     patch_with(&metadata, api, kind, name, lines)
 }
 
-/// The same, with more than a name in its metadata.
+/// A patch with more than a name in its metadata.
 fn patch_with(metadata: &str, api: &str, kind: &str, name: &str, lines: &[String]) -> String {
     let mut text = format!(
         "  - target: {{kind: {kind}, name: {name}}}\n    patch: |\n      apiVersion: {api}\n      kind: {kind}\n      \
@@ -232,9 +232,10 @@ fn environment(part: &Part<'_>) -> Vec<String> {
     ];
     let entry = |(name, value): (&str, String)| format!("  {name}: {}", quoted(&value));
     let head = std::iter::once("data:".to_owned());
-    let values = values
-        .into_iter()
-        .chain(part.decisions.options(serving).environment());
+    // The collection is that of another model, which provisions it.
+    let lanes = serving.attached.then(|| ("EBB_LANES", "true".to_owned()));
+    let values = values.into_iter().chain(lanes);
+    let values = values.chain(part.decisions.options(serving).environment());
     head.chain(values.map(entry)).collect()
 }
 

@@ -11,18 +11,18 @@ use serde::Serialize;
 
 use crate::fleet::Derived;
 
-/// What became of a file.
 const MARK: &str = "# Rendered by `indexer render`: change the decisions and render again.";
 const DIGEST: &str = "# Digest of what follows: ";
 
+/// The result for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It was as it should be.
+    /// The file was as it should be.
     Unchanged,
-    /// It was written anew, or would be.
+    /// The file was written anew, or would be.
     Changed,
-    /// It was not there.
+    /// The file was not there.
     Created,
 }
 

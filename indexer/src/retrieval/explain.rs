@@ -5,8 +5,8 @@ use qdrant_client::qdrant::condition::ConditionOneOf;
 use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::point_id::PointIdOptions;
 use qdrant_client::qdrant::{
-    Condition, FieldCondition, Filter, Fusion, PointId, Query, QueryPoints, SearchParams,
-    VectorInput, query, vector_input,
+    Condition, FieldCondition, Filter, Fusion, PointId, PrefetchQuery, Query, QueryPoints,
+    SearchParams, VectorInput, query, vector_input,
 };
 use serde_json::{Map, Value, json};
 
@@ -15,16 +15,8 @@ pub fn explain(request: &QueryPoints) -> Value {
     let mut json = Map::new();
     json.insert("collection".to_owned(), json!(request.collection_name));
     if !request.prefetch.is_empty() {
-        let prefetch = request.prefetch.iter().map(|part| {
-            let mut json = Map::new();
-            let query = part.query.as_ref().map(query);
-            put(&mut json, "query", query);
-            put(&mut json, "using", part.using.as_ref().map(|it| json!(it)));
-            put(&mut json, "params", part.params.as_ref().map(params));
-            put(&mut json, "limit", part.limit.map(|it| json!(it)));
-            Value::Object(json)
-        });
-        json.insert("prefetch".to_owned(), prefetch.collect());
+        let prefetch = request.prefetch.iter().map(part).collect();
+        json.insert("prefetch".to_owned(), prefetch);
     }
     put(&mut json, "query", request.query.as_ref().map(query));
     let using = request.using.as_ref().map(|it| json!(it));
@@ -36,6 +28,20 @@ pub fn explain(request: &QueryPoints) -> Value {
     put(&mut json, "limit", request.limit.map(|it| json!(it)));
     let offset = request.offset.filter(|it| *it > 0).map(|it| json!(it));
     put(&mut json, "offset", offset);
+    Value::Object(json)
+}
+
+fn part(part: &PrefetchQuery) -> Value {
+    let mut json = Map::new();
+    if !part.prefetch.is_empty() {
+        let prefetch = part.prefetch.iter().map(self::part).collect();
+        json.insert("prefetch".to_owned(), prefetch);
+    }
+    put(&mut json, "query", part.query.as_ref().map(query));
+    put(&mut json, "using", part.using.as_ref().map(|it| json!(it)));
+    put(&mut json, "filter", part.filter.as_ref().map(filter));
+    put(&mut json, "params", part.params.as_ref().map(params));
+    put(&mut json, "limit", part.limit.map(|it| json!(it)));
     Value::Object(json)
 }
 
@@ -80,6 +86,12 @@ fn nearest(input: &VectorInput) -> Value {
     match &input.variant {
         Some(vector_input::Variant::Dense(vector)) => {
             json!(format!("{} numbers", vector.data.len()))
+        }
+        Some(vector_input::Variant::Sparse(vector)) => {
+            json!(format!("{} terms", vector.indices.len()))
+        }
+        Some(vector_input::Variant::MultiDense(multi)) => {
+            json!(format!("{} vectors", multi.vectors.len()))
         }
         Some(vector_input::Variant::Document(document)) => {
             let options = document.options.iter();

@@ -10,12 +10,12 @@ use runtime::settings::ConfigFault;
 
 use super::{Fusion, Mode, RRF_K, Search, Searched, Weights};
 
-/// What stands for a collection without BM25.
+/// The value that stands for a collection without BM25.
 const NONE: &str = "none";
 /// Language of new collections.
 const DEFAULT_LANGUAGE: &str = "english";
 
-/// What is said of BM25.
+/// Settings of BM25 for a new collection.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "BM25")]
 pub struct Bm25Choice {
@@ -61,9 +61,9 @@ pub struct FusionChoice {
     pub weights: Option<Weights>,
 }
 
-/// What is said of a search; what is not keeps its value.
+/// Settings that a request gives for one search; `None` keeps what the alias has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Asked {
+pub struct SearchSettings {
     pub mode: Option<Mode>,
     pub fusion: Option<Fusion>,
     pub rrf_k: Option<u32>,
@@ -148,8 +148,8 @@ impl Bm25Choice {
 }
 
 impl SearchChoice {
-    pub fn asked(&self) -> Asked {
-        Asked {
+    pub fn asked(&self) -> SearchSettings {
+        SearchSettings {
             mode: self.search_mode,
             fusion: self.search_fusion,
             rrf_k: self.search_rrf_k,
@@ -177,8 +177,8 @@ impl SearchChoice {
 }
 
 impl FusionChoice {
-    pub fn asked(&self, mode: Option<Mode>) -> Asked {
-        Asked {
+    pub fn asked(&self, mode: Option<Mode>) -> SearchSettings {
+        SearchSettings {
             mode,
             fusion: self.fusion,
             rrf_k: self.rrf_k,
@@ -187,7 +187,7 @@ impl FusionChoice {
     }
 }
 
-impl Asked {
+impl SearchSettings {
     pub fn faults(&self, setting: &'static str) -> Vec<ConfigFault> {
         let mut faults = Vec::new();
         let by_ranks = self.rrf_k.is_some() || self.weights.is_some();
@@ -242,7 +242,7 @@ impl Asked {
         Ok(kept.filter(|search| searched.check(search.mode).is_ok()))
     }
 
-    /// What is asked for, else what is there.
+    /// The search with the settings that are given in place of its own.
     pub fn over(&self, search: Search) -> Search {
         let fusion = self.fusion.unwrap_or(search.fusion);
         // A fusion by scores has neither.
@@ -320,16 +320,16 @@ mod tests {
             weights: "dense=2,bm25=1".parse().ok(),
             ..Search::of(Mode::Hybrid)
         };
-        assert_eq!(Asked::default().over(recorded), recorded);
-        let by_scores = Asked {
+        assert_eq!(SearchSettings::default().over(recorded), recorded);
+        let by_scores = SearchSettings {
             fusion: Some(Fusion::Dbsf),
-            ..Asked::default()
+            ..SearchSettings::default()
         };
         assert_eq!(by_scores.over(recorded).weights, None);
-        let dense = Asked {
+        let dense = SearchSettings {
             mode: Some(Mode::Dense),
             rrf_k: Some(5),
-            ..Asked::default()
+            ..SearchSettings::default()
         };
         assert!(!dense.faults("--rrf-k").is_empty());
         // The same where the collection says it and not the command line.
@@ -338,9 +338,9 @@ mod tests {
             bm25: Some(Bm25Options::of_language("english")),
             recorded: Some(Search::of(Mode::Dense)),
         };
-        let constant = Asked {
+        let constant = SearchSettings {
             rrf_k: Some(5),
-            ..Asked::default()
+            ..SearchSettings::default()
         };
         let error = constant.of(&searched).unwrap_err().to_string();
         assert!(error.contains("`c` is searched by mode dense"), "{error}");

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Context as _;
 use contract::bm25::Bm25Options;
+use contract::embedding::Embedding;
 use points::Qdrant;
 use points::guard::tombstones;
 use points::limits::Limits;
@@ -21,26 +22,26 @@ use qdrant_client::qdrant::{
     Condition, Filter, QuantizationSearchParams, QueryBatchPointsBuilder, QueryPoints, ScoredPoint,
 };
 
-use super::{Hit, MOST_HITS, Place, SearchConfig};
+use super::{Hit, MOST_HITS, PartRank, SearchConfig};
 use crate::retrieval::explain::explain;
-use crate::retrieval::request::{Asking, PREFETCH, Question};
+use crate::retrieval::request::{CHUNKS_PER_DOCUMENT, PREFETCH, Question, SearchRequest};
 use crate::retrieval::{Mode, Search};
 
 /// Conditions of a query: no tombstone, and some of a filter that was given. In a fusion each part has them.
 const CONDITIONS: usize = 9;
-/// Chunks that are asked for at first for each document, and how many times more the next time.
-const CHUNKS_PER_DOCUMENT: u64 = 4;
 
 pub struct Finder<'a> {
     pub config: &'a SearchConfig,
     pub qdrant: &'a Qdrant,
     pub search: Search,
-    /// What one request may ask for.
+    /// Limits of one request.
     pub limits: Limits,
     /// How quantized copies are searched in.
     pub quantization: Option<QuantizationSearchParams>,
     /// Name of the model's vector, and that of the query.
-    pub dense: Option<(&'a str, &'a [f32])>,
+    pub dense: Option<(&'a str, &'a Embedding)>,
+    /// Name and value of the multivector that orders the hits.
+    pub order: Option<(&'a str, &'a Embedding)>,
     pub bm25: Option<&'a Bm25Options>,
 }
 
@@ -53,7 +54,7 @@ impl Finder<'_> {
     ) -> anyhow::Result<(Vec<Hit>, serde_json::Value)> {
         let wanted = limit + offset;
         let mut chunks = match self.config.group_by_document {
-            true => wanted * CHUNKS_PER_DOCUMENT,
+            true => wanted * CHUNKS_PER_DOCUMENT as u64,
             false => wanted,
         };
         loop {
@@ -67,7 +68,7 @@ impl Finder<'_> {
             let last = usize::try_from(wanted)?.checked_sub(1);
             let last = last.and_then(|last| hits.get(last));
             let is_enough = last.is_some_and(|last| last.score > lowest);
-            let is_stopped = asked <= chunks || chunks >= MOST_HITS * CHUNKS_PER_DOCUMENT;
+            let is_stopped = asked <= chunks || chunks >= MOST_HITS * CHUNKS_PER_DOCUMENT as u64;
             if is_all || is_enough || is_stopped {
                 anyhow::ensure!(
                     is_all || last.is_some(),
@@ -80,7 +81,7 @@ impl Finder<'_> {
                 let hits = hits.into_iter().skip(skip).take(usize::try_from(limit)?);
                 return Ok((hits.collect(), request));
             }
-            chunks *= CHUNKS_PER_DOCUMENT;
+            chunks *= CHUNKS_PER_DOCUMENT as u64;
         }
     }
 
@@ -98,13 +99,15 @@ impl Finder<'_> {
             words: self
                 .bm25
                 .map(|options| (self.config.query.as_str(), options)),
+            order: self.order,
         };
         let mut request = asking.request(&question, limit, 0);
         request.score_threshold = self.config.min_score;
         let explained = explain(&request);
-        let parts = match self.search.mode {
-            Mode::Hybrid => asking.parts(&question),
-            Mode::Dense | Mode::Sparse => Vec::new(),
+        let has_parts = self.search.mode == Mode::Hybrid || self.order.is_some();
+        let parts = match has_parts {
+            true => asking.parts(&question),
+            false => Vec::new(),
         };
         let (names, queries): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let mut results = self.batch(request, queries).await?.into_iter();
@@ -114,10 +117,10 @@ impl Finder<'_> {
         Ok((placed(hits, &places), explained, is_all))
     }
 
-    fn asking(&self, limit: u64) -> Asking<'_> {
+    fn asking(&self, limit: u64) -> SearchRequest<'_> {
         let own = self.config.filter.as_ref();
         let own = own.map(|own| Condition::from(own.filter.clone()));
-        Asking {
+        SearchRequest {
             collection: self.config.collection.as_str(),
             search: self.search,
             filter: Filter {
@@ -157,12 +160,12 @@ impl Finder<'_> {
     }
 }
 
-/// Where each point is in a part.
-fn places(hits: Vec<ScoredPoint>) -> HashMap<String, Place> {
+/// The rank of each point in a part.
+fn places(hits: Vec<ScoredPoint>) -> HashMap<String, PartRank> {
     let places = (1..).zip(hits).map(|(rank, hit)| {
         let id = hit.id.as_ref().map(id_text).unwrap_or_default();
         let score = hit.score;
-        (id, Place { rank, score })
+        (id, PartRank { rank, score })
     });
     places.collect()
 }
@@ -170,7 +173,7 @@ fn places(hits: Vec<ScoredPoint>) -> HashMap<String, Place> {
 /// The hits in an order that does not depend on chance, with their places.
 fn placed(
     hits: Vec<ScoredPoint>,
-    parts: &BTreeMap<&'static str, HashMap<String, Place>>,
+    parts: &BTreeMap<&'static str, HashMap<String, PartRank>>,
 ) -> Vec<Hit> {
     let mut hits: Vec<_> = hits
         .into_iter()

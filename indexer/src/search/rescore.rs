@@ -7,21 +7,21 @@ use contract::names::ReplyId;
 use futures::future::try_join_all;
 
 use super::Hit;
-use super::ask::{AskError, Asker, read, reply_id};
 use crate::jobs::packer::{Packer, Size, json_bytes};
+use crate::retrieval::query_client::{QueryClient, QueryError, read, reply_id};
 
 /// Gives each hit its score and puts the best first. Hits without text come last.
 pub async fn rescore(
-    asker: &Asker,
+    query_client: &QueryClient,
     manifest: &Manifest,
     query: &str,
     mut hits: Vec<Hit>,
-) -> Result<Vec<Hit>, AskError> {
+) -> Result<Vec<Hit>, QueryError> {
     let has_text = |hit: &&mut Hit| !hit.text.trim().is_empty();
     let mut scored: Vec<&mut Hit> = hits.iter_mut().filter(has_text).collect();
     let items: Vec<Item> = scored.iter().map(|hit| item(query, hit)).collect();
     let jobs = pack(items).into_iter();
-    let scores = try_join_all(jobs.map(|items| score(asker, manifest, items))).await?;
+    let scores = try_join_all(jobs.map(|items| score(query_client, manifest, items))).await?;
     for (hit, score) in scored.iter_mut().zip(scores.concat()) {
         hit.rescore = Some(score);
     }
@@ -38,7 +38,7 @@ fn item(query: &str, hit: &Hit) -> Item {
     }
 }
 
-/// As many items in a job as it holds. One that fits none is refused by the worker, with a reason.
+/// Packs items into as few jobs as hold them. An item that fits no job is refused by the worker, with a reason.
 fn pack(items: Vec<Item>) -> Vec<Vec<Item>> {
     let mut packer = Packer::new(usize::MAX);
     let add = |item: Item| {
@@ -56,21 +56,25 @@ fn pack(items: Vec<Item>) -> Vec<Vec<Item>> {
     jobs.into_iter().map(|filled| filled.items).collect()
 }
 
-async fn score(asker: &Asker, manifest: &Manifest, items: Vec<Item>) -> Result<Vec<f32>, AskError> {
+async fn score(
+    query_client: &QueryClient,
+    manifest: &Manifest,
+    items: Vec<Item>,
+) -> Result<Vec<f32>, QueryError> {
     let texts: Vec<String> = items.iter().map(|item| item.text.clone()).collect();
     let reply = reply_id(&texts);
     let bytes = |item: &Item| item.text.len() + item.query.as_ref().map_or(0, String::len);
     // Nobody has counted; four bytes a token is what a worker would guess.
     let tokens = items.iter().map(bytes).sum::<usize>() / 4;
     let job = question(items, reply.clone());
-    let answer = asker.answer(manifest, &reply, &job, tokens).await?;
-    let unreadable = |reason: &str| AskError::Answer {
+    let answer = query_client.answer(manifest, &reply, &job, tokens).await?;
+    let unreadable = |reason: &str| QueryError::Answer {
         reason: reason.to_owned(),
     };
     let scores = match read(&answer, manifest)?.outcome {
         AnswerOutcome::Scores(scores) => scores,
         AnswerOutcome::Vectors(_) => return Err(unreadable("it has vectors")),
-        AnswerOutcome::Refused { reason, .. } => return Err(AskError::Refused { reason }),
+        AnswerOutcome::Refused { reason, .. } => return Err(QueryError::Refused { reason }),
     };
     if scores.len() != texts.len() || scores.iter().any(|labels| labels.len() != 1) {
         return Err(unreadable("it has not one score for each candidate"));

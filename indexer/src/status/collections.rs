@@ -13,7 +13,7 @@ use qdrant_client::qdrant::{CollectionInfo, CollectionStatus as Health, Filter};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::runs::{Book, rfc3339};
+use super::runs::{RunRecords, rfc3339};
 use crate::clock::as_time;
 use crate::generation::alias;
 use crate::generation::collection::CollectionModel;
@@ -46,7 +46,7 @@ pub struct CollectionStatus {
     /// Since when the alias has pointed to it, RFC 3339, where a rebuild has put it there.
     pub since: Option<String>,
     /// Where a rollback would lead, where there is a way back.
-    pub rollback: Option<WayBack>,
+    pub rollback: Option<PreviousGeneration>,
 }
 
 /// A vector that another model makes.
@@ -62,9 +62,9 @@ pub struct AttachedStatus {
     pub lacking: u64,
 }
 
-/// The generation before.
+/// The generation that a rollback would bring back.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct WayBack {
+pub struct PreviousGeneration {
     pub generation: String,
     /// Its points; `None` where it was dropped.
     pub points: Option<u64>,
@@ -79,7 +79,7 @@ pub struct Collections {
 
 /// Looks at some aliases and collections, or at all aliases. Counts what can be counted, and says what cannot: a shard
 /// that is down hides nothing else.
-pub async fn look(qdrant: &Qdrant, names: &[CollectionName], book: &Book) -> Collections {
+pub async fn look(qdrant: &Qdrant, names: &[CollectionName], book: &RunRecords) -> Collections {
     let mut found = Collections::default();
     let aliases = match alias::pairs(qdrant).await {
         Ok(aliases) => aliases,
@@ -109,7 +109,7 @@ impl CollectionStatus {
         &mut self,
         qdrant: &Qdrant,
         name: &CollectionName,
-        book: &Book,
+        book: &RunRecords,
     ) -> anyhow::Result<()> {
         let points = Points::new(qdrant, name);
         let info = qdrant.collection_info(name.as_str()).await;
@@ -127,7 +127,7 @@ impl CollectionStatus {
         self.since = run.switched.map(|at| rfc3339(as_time(at)));
         if let Some(serving) = &run.serving {
             let points = Points::new(qdrant, serving).count(Filter::default()).await;
-            self.rollback = Some(WayBack {
+            self.rollback = Some(PreviousGeneration {
                 generation: serving.to_string(),
                 points: points.ok(),
             });

@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::rate::Rate;
+use super::rate::{MeanTokens, Meter, QueueSample, Rate};
 use super::tokens::{Tokens, tokens};
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -35,26 +35,77 @@ pub struct LaneStatus {
     pub rate: Option<Rate>,
 }
 
+/// Looks at the lanes as often as it is asked to, and tells how fast they are worked off.
+#[derive(Clone, Debug, Default)]
+pub struct LaneReader {
+    meter: Meter,
+    means: MeanTokens,
+}
+
+/// The lanes as one look has found them.
+#[derive(Clone, Debug)]
+pub struct Lanes {
+    pub lanes: Vec<LaneStatus>,
+    /// How many lanes are not among them.
+    pub more: usize,
+    /// How fast all lanes together are worked off; `None` at the first look.
+    pub rate: Option<Rate>,
+}
+
 /// A lane with what its consumer says.
 #[derive(Debug)]
-pub struct Found {
+pub struct LaneInfo {
     pub lane: Lane,
     pub info: Info,
 }
 
+impl LaneReader {
+    /// Looks at the lanes of a stream that was looked up just now, and tells of so many at most.
+    pub async fn look(&mut self, jobs: &Stream, most: usize) -> anyhow::Result<Lanes> {
+        let found = look(jobs).await?;
+        self.meter
+            .look(QueueSample::new(&jobs.cached_info().state, &found));
+        let mut lanes = Vec::new();
+        for found in found.iter().take(most) {
+            let rate = self.meter.of_lane(&found.info.name);
+            let mut lane = found.status(jobs, rate).await?;
+            self.means.note(&mut lane);
+            lanes.push(lane);
+        }
+        let mut rate = self.meter.all();
+        if let Some(rate) = &mut rate {
+            rate.tokens_per_second = tokens_per_second(&lanes);
+        }
+        Ok(Lanes {
+            more: found.len() - lanes.len(),
+            lanes,
+            rate,
+        })
+    }
+}
+
+/// Tokens per second of all lanes together; `None` where a lane that moves does not tell its own.
+fn tokens_per_second(lanes: &[LaneStatus]) -> Option<f64> {
+    let rates = lanes.iter().filter_map(|lane| lane.rate);
+    let moving = rates.filter(|rate| rate.acked_per_second > 0.0);
+    let mut moving = moving.map(|rate| rate.tokens_per_second);
+    // The sum of no numbers is negative zero.
+    moving.try_fold(0.0, |sum, rate| Some(sum + rate?))
+}
+
 /// Asks the consumers of all lanes: by task and model, live before bulk.
-pub async fn look(jobs: &Stream) -> anyhow::Result<Vec<Found>> {
+pub async fn look(jobs: &Stream) -> anyhow::Result<Vec<LaneInfo>> {
     let consumers: Vec<Info> = jobs
         .consumers()
         .try_collect()
         .await
         .context("failed to list the consumers of jobs")?;
-    let mut found: Vec<_> = consumers.into_iter().filter_map(Found::of).collect();
+    let mut found: Vec<_> = consumers.into_iter().filter_map(LaneInfo::of).collect();
     found.sort_by_key(|found| found.key());
     Ok(found)
 }
 
-impl Found {
+impl LaneInfo {
     /// The lane that a consumer reads; `None` for a consumer that somebody else has made.
     fn of(info: Info) -> Option<Self> {
         let of_task = |task| Lane::of_consumer(task, &info.name);

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use async_nats::jetstream::{self, Message};
 use contract::names::CollectionName;
 use contract::topology::RUNS;
@@ -13,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::generation::lock::{self, Owner};
-use crate::streams::{Range, Reader};
+use crate::streams::{Range, Reader, advice};
 
 /// Runs that are over and shown nevertheless.
 const MOST_OVER: usize = 5;
@@ -41,7 +40,7 @@ pub struct RunStatus {
     pub renewed: Option<String>,
 }
 
-/// What records have in common, and what rebuilds have beside it.
+/// The fields that records of all verbs have in common, and those that only rebuilds have.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Record {
     phase: Option<String>,
@@ -58,21 +57,23 @@ pub struct Record {
 /// Owners of leases by verb and alias, with the time of their last sign of life.
 type Owners = BTreeMap<String, (SystemTime, Owner)>;
 
-/// All that the bucket holds, by key. It is read once, and then only what was written since.
+/// All records of runs that the bucket holds, by key. They are read once; later reads fetch only what was written since.
 #[derive(Clone, Debug, Default)]
-pub struct Book {
+pub struct RunRecords {
     records: BTreeMap<String, (SystemTime, Record)>,
     owners: Owners,
     /// Sequence of the entry that was read last.
     last: u64,
 }
 
-impl Book {
+impl RunRecords {
     /// Reads what was written since the last time.
     pub async fn update(&mut self, jetstream: &jetstream::Context) -> anyhow::Result<()> {
         let bucket = jetstream.get_key_value(RUNS).await;
-        let bucket = bucket
-            .with_context(|| format!("failed to open bucket `{RUNS}`; run `indexer provision`"))?;
+        let bucket = bucket.map_err(|error| {
+            let advice = advice(&error);
+            anyhow::Error::from(error).context(format!("failed to open bucket `{RUNS}`{advice}"))
+        })?;
         let written = bucket.stream.cached_info().state.last_sequence;
         if written < self.last {
             // It was made anew.
@@ -159,7 +160,7 @@ impl Book {
     }
 }
 
-/// What is at work by its lease alone.
+/// Runs that have a lease and no record.
 fn unrecorded(owners: &Owners, recorded: &[RunStatus]) -> Vec<RunStatus> {
     let unknown = |owner: &Owner| !recorded.iter().any(|run| run.owner.as_ref() == Some(owner));
     let of_work = owners.iter().filter_map(|(key, found)| {
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     fn found(entries: &[(&str, u64, &str)]) -> Vec<RunStatus> {
-        let mut book = Book::default();
+        let mut book = RunRecords::default();
         for (key, seconds, value) in entries {
             let stored = UNIX_EPOCH + Duration::from_secs(*seconds);
             book.put(key, stored, value.as_bytes());
@@ -275,7 +276,7 @@ mod tests {
     fn an_entry_that_was_deleted_is_gone_and_a_run_is_known_by_what_it_has_put_behind_an_alias() {
         let switched =
             r#"{"phase":"done","generation":"docs--a","serving":"docs--0","switched":5}"#;
-        let mut book = Book::default();
+        let mut book = RunRecords::default();
         let mut put = |key: &str, value: &str| book.put(key, UNIX_EPOCH, value.as_bytes());
         put("rebuild.docs/a", switched);
         put("lease.sync.docs", r#"{"host":"h","process":7,"since":1}"#);

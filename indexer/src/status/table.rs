@@ -9,7 +9,7 @@ use points::schema::LACKING_ADVICE;
 
 use super::collections::AttachedStatus;
 use super::{CollectionStatus, LaneStatus, Rate, RunStatus, Status, Tokens};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, many};
 
 impl Outcome for Status {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -43,17 +43,14 @@ impl Status {
         let now = humantime::format_rfc3339_seconds(SystemTime::now());
         let sum = |of: fn(&LaneStatus) -> usize| self.lanes.iter().map(of).sum::<usize>();
         let tokens = all_tokens(&self.lanes);
-        let tokens = tokens.map_or_else(String::new, |told| {
-            format!(" ({} tokens)", Estimated(&told))
-        });
         let rate = self.rate.as_ref();
         format!(
-            "{now}  lag {} jobs{tokens}, {} in flight, {}, {}, {} dead letters",
-            self.lag(),
+            "{now}  lag {} ({tokens}), {} of them in flight, {}, {}, {}",
+            many(self.lag(), "job"),
             sum(|lane| lane.ack_pending),
             self.who_works(),
             rate.map_or_else(|| "rate not known yet".to_owned(), pace),
-            self.dead_letters
+            many(self.dead_letters, "dead letter")
         )
     }
 }
@@ -62,8 +59,11 @@ impl Status {
     /// Workers where they are known, else what NATS knows of them.
     fn who_works(&self) -> String {
         match &self.workers {
-            Some(found) => format!("{} workers", found.workers.len()),
-            None => format!("{} idle pulls", self.idle_pulls()),
+            Some(found) => many(found.workers.len() as u64, "worker"),
+            None => match self.idle_pulls() {
+                0 => "no idle worker".to_owned(),
+                idle => format!("at least {}", many(idle as u64, "idle worker")),
+            },
         }
     }
 
@@ -80,11 +80,11 @@ impl Status {
 
 fn workers(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     let Some(found) = &status.workers else {
-        let idle = status.idle_pulls();
         return writeln!(
             f,
-            "{:<32} {idle:>10} idle at least; give --workers to see what each does",
-            "workers"
+            "{:<32} {}; give --workers to see what each does",
+            "workers",
+            status.who_works()
         );
     };
     writeln!(
@@ -142,9 +142,13 @@ fn collection(f: &mut fmt::Formatter<'_>, found: &CollectionStatus) -> fmt::Resu
             ..
         } = attached;
         let all = complete + lacking;
+        let rest = match lacking {
+            0 => "",
+            _ => "; where no job for the others waits, `indexer attach` publishes them",
+        };
         writeln!(
             f,
-            "  vector `{vector}` by model {model}: {complete} of {all} points have it"
+            "  vector `{vector}` by model {model}: {complete} of {all} points have it{rest}"
         )?;
     }
     let is_attached = |vector: &str| found.attached.iter().any(|it| it.vector == vector);
@@ -159,15 +163,23 @@ fn collection(f: &mut fmt::Formatter<'_>, found: &CollectionStatus) -> fmt::Resu
     Ok(())
 }
 
-/// Tokens of all lanes; `None` where one of them does not tell.
-fn all_tokens(lanes: &[LaneStatus]) -> Option<Tokens> {
-    let mut sum = Tokens::default();
+/// Tokens of all lanes in words: those that are known, and whether there are more.
+fn all_tokens(lanes: &[LaneStatus]) -> String {
+    let (mut sum, mut silent) = (Tokens::default(), 0);
     for lane in lanes {
-        let tokens = lane.lag_tokens?;
-        sum.tokens += tokens.tokens;
-        sum.estimate |= tokens.estimate;
+        match lane.lag_tokens {
+            Some(tokens) => {
+                sum.tokens += tokens.tokens;
+                sum.estimate |= tokens.estimate;
+            }
+            None => silent += 1,
+        }
     }
-    Some(sum)
+    match (silent, sum.tokens) {
+        (0, _) => format!("{} tokens", Estimated(&sum)),
+        (_, 0) => "tokens not known".to_owned(),
+        (_, tokens) => format!("at least {tokens} tokens"),
+    }
 }
 
 /// Rate and time left in words.
@@ -179,7 +191,11 @@ fn pace(rate: &Rate) -> String {
             let whole = Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(Duration::MAX);
             format!("{} left", humantime::format_duration(whole))
         }
-        None => "nothing moves".to_owned(),
+        None if rate.stalled_seconds.is_some() => "nothing moves".to_owned(),
+        None => format!(
+            "time left not known: too few jobs were done in {:.0} s; --watch or a longer --interval tells",
+            rate.measured_seconds
+        ),
     };
     let tokens = rate.tokens_per_second.filter(|rate| *rate > 0.0);
     let tokens = tokens.map_or_else(String::new, |rate| format!(", ~{rate:.0} tokens/s"));
@@ -246,19 +262,20 @@ fn failures(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         "dead letters", status.dead_letters
     )?;
     for (cause, count) in &causes.counts {
-        writeln!(f, "  {:<30} {count:>10}", cause.escape_default())?;
+        let cause = cause.escape_default().to_string();
+        writeln!(f, "  {cause:<30} {count:>10}")?;
     }
     for orphaned in &status.orphaned.subjects {
-        let subject = orphaned.subject.escape_default();
+        let subject = orphaned.subject.escape_default().to_string();
         writeln!(
             f,
-            "{subject:<32} {:>10} jobs, read by nobody",
+            "{subject:<32} {:>10} waiting jobs that no consumer reads",
             orphaned.jobs
         )?;
     }
     match status.orphaned.more_subjects {
         0 => Ok(()),
-        more => writeln!(f, "{more} more subjects are read by nobody"),
+        more => writeln!(f, "{more} more subjects that no consumer reads"),
     }
 }
 
@@ -292,7 +309,11 @@ fn run(f: &mut fmt::Formatter<'_>, run: &RunStatus) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    use contract::topology::{Priority, Task};
+
     use super::*;
+    use crate::status::{Causes, Collections};
+    use crate::streams::orphaned::Orphaned;
 
     #[test]
     fn a_rate_is_told_with_the_time_that_is_left() {
@@ -301,15 +322,72 @@ mod tests {
             acked_per_second,
             tokens_per_second: None,
             eta_seconds,
+            stalled_seconds: None,
+        };
+        let stalled = |rate| Rate {
+            stalled_seconds: Some(9.0),
+            ..rate
         };
         let told = Rate {
             tokens_per_second: Some(900.4),
-            ..rate(2.0, None)
+            ..stalled(rate(2.0, None))
         };
         assert_eq!(pace(&told), "2.0 jobs/s, ~900 tokens/s, nothing moves");
         assert_eq!(pace(&rate(2.0, Some(89.2))), "2.0 jobs/s, 1m 30s left");
         assert_eq!(pace(&rate(2.0, Some(0.0))), "2.0 jobs/s, nothing left");
-        assert_eq!(pace(&rate(0.0, None)), "0.0 jobs/s, nothing moves");
+        assert_eq!(pace(&stalled(rate(0.0, None))), "0.0 jobs/s, nothing moves");
+        assert!(pace(&rate(0.0, None)).contains("too few jobs were done in 1 s"));
         pace(&rate(1e-300, Some(1e300)));
+    }
+
+    #[test]
+    fn one_lane_that_does_not_tell_hides_no_tokens_of_the_others() {
+        let lane = |tokens: Option<u64>| LaneStatus {
+            consumer: "c".to_owned(),
+            task: Task::Embed,
+            model: "m".parse().unwrap(),
+            lane: Priority::Live,
+            pending: 1,
+            ack_pending: 0,
+            redelivered: 0,
+            lag: 1,
+            lag_tokens: tokens.map(|tokens| Tokens {
+                tokens,
+                ..Tokens::default()
+            }),
+            waiting_pulls: 0,
+            rate: None,
+        };
+        assert_eq!(all_tokens(&[lane(Some(7)), lane(Some(2))]), "9 tokens");
+        assert_eq!(
+            all_tokens(&[lane(Some(7)), lane(None)]),
+            "at least 7 tokens"
+        );
+        assert_eq!(all_tokens(&[lane(None)]), "tokens not known");
+    }
+
+    #[test]
+    fn causes_stand_below_each_other() {
+        let status = Status {
+            streams: Vec::new(),
+            lanes: Vec::new(),
+            rate: None,
+            jobs: 0,
+            dead_letters: 12,
+            dead_letter_causes: Causes {
+                read: 12,
+                counts: [("invalid".to_owned(), 2), ("poison".to_owned(), 10)].into(),
+            },
+            orphaned: Orphaned::default(),
+            workers: None,
+            found: Collections::default(),
+            runs: Vec::new(),
+        };
+        let text = status.to_string();
+        let ends = text
+            .lines()
+            .filter(|line| line.starts_with("  ") || line.starts_with("dead"));
+        let ends: Vec<_> = ends.map(str::len).collect();
+        assert_eq!(ends, [43, 43, 43], "{text}");
     }
 }

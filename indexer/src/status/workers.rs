@@ -3,7 +3,7 @@
 //! NATS knows pulls, not workers. So the endpoints of their metrics are asked. One name may stand for many workers, as
 //! that of a headless service does: each address behind it is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,9 @@ impl WorkersConfig {
     pub fn faults(&self) -> Vec<ConfigFault> {
         let is_wrong = |address: &&String| {
             let port = address.rsplit_once(':').map(|(_, port)| port);
-            port.is_none_or(|port| port.parse::<u16>().is_err())
+            let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
+            // A URL has a port as well, and its host is none.
+            !has_port || address.contains('/')
         };
         let wrong = self.workers.iter().filter(is_wrong);
         let fault = |address| format!("`{address}` is not HOST:PORT, as in workers:8080");
@@ -80,21 +82,27 @@ pub struct WorkerStatus {
     pub tokens: f64,
     /// Seconds that its device was busy since it started.
     pub device_seconds: f64,
-    /// Part of the time since the look before that its device was busy, 0 to 1; `None` at the first look.
+    /// Part of the last minute, as far as it was watched, that its device was busy, 0 to 1; `None` at the first look.
     pub busy: Option<f64>,
-    /// Tokens per second since the look before.
+    /// Tokens per second in the same time.
     pub tokens_per_second: Option<f64>,
     /// Whether it has stopped pulling because writes fail.
     pub breaker_open: bool,
 }
 
-/// Asks workers as often as it is asked to, and tells what each did in between.
+/// Asks workers as often as it is asked to, and tells what each did lately. A call of a device may take longer than the time
+/// between two looks, and counts when it ends: so what is told is of a minute.
 #[derive(Debug, Default)]
-pub struct WorkerLooker {
-    before: BTreeMap<String, (Instant, WorkerStatus)>,
+pub struct WorkerReader {
+    /// Answers of each worker by its address, the oldest first.
+    before: BTreeMap<String, VecDeque<(Instant, WorkerStatus)>>,
 }
 
-impl WorkerLooker {
+/// How long looks are remembered, and the least time between two of them.
+const WINDOW: Duration = Duration::from_secs(60);
+const BETWEEN: Duration = Duration::from_secs(1);
+
+impl WorkerReader {
     pub async fn look(&mut self, config: &WorkersConfig) -> Workers {
         let mut found = Workers::default();
         let mut addresses = Vec::new();
@@ -131,19 +139,39 @@ impl WorkerLooker {
     }
 
     fn compare(&mut self, workers: &mut [WorkerStatus]) {
-        let now = Instant::now();
         workers.sort_by(|a, b| a.address.cmp(&b.address));
-        let before = std::mem::take(&mut self.before);
+        self.compare_at(Instant::now(), workers);
+    }
+
+    fn compare_at(&mut self, now: Instant, workers: &mut [WorkerStatus]) {
+        let mut before = std::mem::take(&mut self.before);
         for worker in workers {
-            if let Some((at, old)) = before.get(&worker.address) {
-                let seconds = now.duration_since(*at).as_secs_f64().max(1e-3);
-                // Another process at the same address counts from zero.
-                let done = |now: f64, old: f64| ((now - old) / seconds).max(0.0);
-                worker.busy = Some(done(worker.device_seconds, old.device_seconds).min(1.0));
-                worker.tokens_per_second = Some(done(worker.tokens, old.tokens));
+            let mut looks = before.remove(&worker.address).unwrap_or_default();
+            // Another process at the same address counts from zero.
+            let is_new = |(_, old): &(Instant, WorkerStatus)| {
+                worker.tokens < old.tokens || worker.device_seconds < old.device_seconds
+            };
+            if looks.back().is_some_and(is_new) {
+                looks.clear();
+                (worker.busy, worker.tokens_per_second) = (Some(0.0), Some(0.0));
             }
-            self.before
-                .insert(worker.address.clone(), (now, worker.clone()));
+            while looks.len() > 1 && now.duration_since(looks[0].0) > WINDOW {
+                looks.pop_front();
+            }
+            if let Some((at, old)) = looks.front() {
+                let device = worker.device_seconds - old.device_seconds;
+                // A call that began before has taken longer than was watched.
+                let seconds = now.duration_since(*at).as_secs_f64().max(device).max(1e-3);
+                worker.busy = Some(device / seconds);
+                worker.tokens_per_second = Some((worker.tokens - old.tokens) / seconds);
+            }
+            if looks
+                .back()
+                .is_none_or(|(at, _)| now.duration_since(*at) >= BETWEEN)
+            {
+                looks.push_back((now, worker.clone()));
+            }
+            self.before.insert(worker.address.clone(), looks);
         }
     }
 }
@@ -235,27 +263,62 @@ mod tests {
         assert_eq!(worker.busy, None);
     }
 
+    /// What is told of a worker at a second after the start.
+    fn told(
+        looker: &mut WorkerReader,
+        start: Instant,
+        second: u64,
+        device: f64,
+        tokens: f64,
+    ) -> WorkerStatus {
+        let mut workers = [WorkerStatus {
+            device_seconds: device,
+            tokens,
+            ..WorkerStatus::default()
+        }];
+        looker.compare_at(start + Duration::from_secs(second), &mut workers);
+        workers[0].clone()
+    }
+
     #[test]
     fn what_a_worker_did_is_told_from_the_second_look_on_and_never_negative() {
-        let mut looker = WorkerLooker::default();
-        let mut look = |seconds: f64, tokens: f64| {
-            let mut workers = [WorkerStatus {
-                device_seconds: seconds,
-                tokens,
-                ..WorkerStatus::default()
-            }];
-            looker.compare(&mut workers);
-            workers[0].clone()
-        };
-        assert_eq!(look(1.0, 10.0).busy, None);
-        let busy = look(1e9, 20.0);
-        assert_eq!(busy.busy, Some(1.0));
-        assert!(busy.tokens_per_second > Some(0.0));
-        let restarted = look(0.0, 0.0);
+        let (mut looker, start) = (WorkerReader::default(), Instant::now());
+        assert_eq!(told(&mut looker, start, 0, 1.0, 10.0).busy, None);
+        let busy = told(&mut looker, start, 2, 2.0, 20.0);
+        assert_eq!((busy.busy, busy.tokens_per_second), (Some(0.5), Some(5.0)));
+        let restarted = told(&mut looker, start, 4, 0.0, 0.0);
         assert_eq!(
             (restarted.busy, restarted.tokens_per_second),
             (Some(0.0), Some(0.0))
         );
+    }
+
+    /// A call of 11 s and 1,100 tokens after the other, looked at every 5 s.
+    #[test]
+    fn calls_that_take_longer_than_a_look_are_told_as_what_they_are() {
+        let (mut looker, start) = (WorkerReader::default(), Instant::now());
+        for second in (0_u32..300).step_by(5) {
+            let calls = f64::from(second / 11);
+            let found = told(
+                &mut looker,
+                start,
+                u64::from(second),
+                calls * 11.0,
+                calls * 1100.0,
+            );
+            let (Some(busy), Some(rate)) = (found.busy, found.tokens_per_second) else {
+                continue;
+            };
+            assert!(busy <= 1.0, "{busy} at {second} s");
+            if second > 10 {
+                let speed = rate / busy;
+                assert!((99.0..101.0).contains(&speed), "{speed} at {second} s");
+            }
+            if second > 60 {
+                assert!(busy > 0.75, "{busy} at {second} s");
+            }
+        }
+        assert!(looker.before.values().all(|looks| looks.len() < 70));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use contract::topology::{JOBS, Lane};
 use qdrant_client::qdrant::{Condition, Filter};
 use runtime::failpoint;
 
-use super::claim::Claimed;
+use super::claim::SourceIdentities;
 use super::comparer::Comparer;
 use super::config::SyncConfig;
 use super::read::{Reading, Tally};
@@ -20,6 +20,7 @@ use crate::generation::record::run_id;
 use crate::generation::reroute::Reroute;
 use crate::generation::{AliasContext, Stopped};
 use crate::jobs::publisher::Publisher;
+use crate::outcome::many;
 use crate::progress::{Progress, note};
 
 /// Readings of the source, the first included, before jobs that are lost again and again are an error.
@@ -83,7 +84,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// How many documents may be deleted, by what the source claims.
-    async fn removable(&mut self, claimed: &Claimed) -> anyhow::Result<u64> {
+    async fn removable(&mut self, claimed: &SourceIdentities) -> anyhow::Result<u64> {
         let shrink = self.comparer.shrink(claimed).await?;
         self.behind = shrink.behind;
         self.report.kept = shrink.behind;
@@ -104,7 +105,7 @@ impl<'a> Attempt<'a> {
     /// written meanwhile, or jobs were lost.
     async fn balance(
         &mut self,
-        claimed: &mut Claimed,
+        claimed: &mut SourceIdentities,
         most: u64,
         expected: u64,
     ) -> anyhow::Result<()> {
@@ -130,7 +131,7 @@ impl<'a> Attempt<'a> {
     /// Publishes what differs; gives the number of chunks and deletions.
     async fn round(
         &mut self,
-        claimed: &mut Claimed,
+        claimed: &mut SourceIdentities,
         most: u64,
         first: bool,
     ) -> anyhow::Result<u64> {
@@ -150,7 +151,8 @@ impl<'a> Attempt<'a> {
         self.report.add(&found, first);
         let Tally { documents, chunks } = found.changed;
         note(&format!(
-            "published {documents} documents of {}",
+            "published {} of {}",
+            many(documents, "document"),
             found.documents
         ));
         failpoint::pass("sync-read");
@@ -162,7 +164,7 @@ impl<'a> Attempt<'a> {
 
     async fn remove(
         &mut self,
-        claimed: &Claimed,
+        claimed: &SourceIdentities,
         most: u64,
         lane: Lane,
     ) -> anyhow::Result<Removed> {
@@ -183,7 +185,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Why somebody has to look at the sync, if anything is wrong.
-    fn refusal(&self, claimed: &Claimed) -> Option<String> {
+    fn refusal(&self, claimed: &SourceIdentities) -> Option<String> {
         let (dead, refused) = (self.report.dead_letters, self.report.refused);
         let most_dead = self.config.max_dead_letters;
         let most_refused = self.config.comparison.max_refused;
@@ -217,7 +219,7 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Where the alias points, if that is not where it pointed at the start.
+    /// The collection behind the alias, if it is another one than at the start.
     pub async fn moved_to(&self) -> anyhow::Result<Option<CollectionName>> {
         let found = self.context.target().await?;
         Ok((found != self.comparer.serving).then_some(found))

@@ -13,15 +13,15 @@ use documents::source::Format;
 
 /// Documents of the source by their identities, 16 bytes each.
 #[derive(Debug, Default)]
-pub struct Claimed {
+pub struct SourceIdentities {
     sorted: Vec<u128>,
     /// Things that cannot be read, with documents behind them that are not claimed.
     pub hidden: u64,
-    /// What the ids of documents in folders that hold nothing would begin with.
+    /// Prefixes that the ids of documents in empty folders would have.
     pub empty: Vec<String>,
 }
 
-impl Claimed {
+impl SourceIdentities {
     /// Walks the sources. Blocks.
     pub fn by(sources: &[String], extractor: &Extractor) -> anyhow::Result<Self> {
         let mut claimed = Self::default();
@@ -81,7 +81,7 @@ mod tests {
             b"{\"_id\":\"a\",\"text\":\"A\"}\nnot json\n",
         );
         let sources = [folder.path().display().to_string()];
-        let claimed = Claimed::by(&sources, &Extractor::default()).unwrap();
+        let claimed = SourceIdentities::by(&sources, &Extractor::default()).unwrap();
         assert!(claimed.holds(identity("broken.md")));
         assert!(claimed.holds(identity("a")));
         assert!(!claimed.holds(identity("b")));
@@ -94,7 +94,7 @@ mod tests {
         std::fs::write(folder.path().join("a.md"), "A").unwrap();
         std::fs::create_dir_all(folder.path().join("mounts/one")).unwrap();
         let sources = [folder.path().display().to_string()];
-        let claimed = Claimed::by(&sources, &Extractor::default()).unwrap();
+        let claimed = SourceIdentities::by(&sources, &Extractor::default()).unwrap();
         assert_eq!(claimed.empty, ["mounts/one/"]);
         assert!(claimed.may_hide("mounts/one/b.md"));
         assert!(!claimed.may_hide("mounts/two.md"));
@@ -107,7 +107,7 @@ mod tests {
         std::fs::write(folder.path().join("a.md"), "A").unwrap();
         std::fs::create_dir_all(folder.path().join("mounts/one")).unwrap();
         let sources = [format!("{}/**/*.md", folder.path().display())];
-        let claimed = Claimed::by(&sources, &Extractor::default()).unwrap();
+        let claimed = SourceIdentities::by(&sources, &Extractor::default()).unwrap();
         assert_eq!(claimed.empty, ["mounts/one/"]);
         assert!(claimed.holds(identity("a.md")));
     }
@@ -116,7 +116,7 @@ mod tests {
     fn an_empty_folder_hides_documents() {
         let folder = tempfile::tempdir().unwrap();
         let sources = [folder.path().display().to_string()];
-        let claimed = Claimed::by(&sources, &Extractor::default()).unwrap();
+        let claimed = SourceIdentities::by(&sources, &Extractor::default()).unwrap();
         assert_eq!(claimed.hidden, 1);
         assert!(claimed.may_hide("any.md"));
     }

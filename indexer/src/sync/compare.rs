@@ -22,7 +22,7 @@ use crate::generation::ledger::DeadPoints;
 use crate::generation::reembed::{location, meta};
 use crate::jobs::packer::{MAX_ITEM_BYTES, json_bytes};
 
-/// What is looked at of a point.
+/// The fields that are read of a point.
 const FIELDS: [&str; 9] = [
     field::VERSION,
     field::CHUNKS,
@@ -40,13 +40,13 @@ const ROUNDING: f64 = 1e-12;
 /// What is to be done about a document. Of the slices of one document the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Nothing: it is there.
+    /// Nothing: the document is there as it should be.
     Unchanged,
-    /// It is published.
+    /// The document is published.
     Changed,
-    /// It is left: it is a dead letter of this run.
+    /// Nothing: the document is a dead letter of this run.
     Dead,
-    /// It is left: it was written or deleted since the start.
+    /// Nothing: the document was written or deleted since the start.
     Newer,
 }
 
@@ -87,7 +87,7 @@ impl Comparer<'_> {
         let mut ids: Vec<_> = pieces.iter().flat_map(point_ids).collect();
         ids.sort_unstable();
         ids.dedup();
-        let points = self.target().get(ids, &FIELDS, false).await?;
+        let points = self.target().get(ids, &FIELDS).await?;
         Ok(points
             .into_iter()
             .map(|point| (id(&point), point))
@@ -220,7 +220,12 @@ impl Comparer<'_> {
         });
         let chunks: Vec<_> = chunks.collect();
         let wanted = chunks.iter().map(|(id, digest)| Wanted { id, digest });
-        known_vectors::find(self.target(), &self.manifest, &wanted.collect::<Vec<_>>()).await
+        known_vectors::find(
+            (self.target(), &self.selection),
+            &self.manifest,
+            &wanted.collect::<Vec<_>>(),
+        )
+        .await
     }
 }
 

@@ -5,10 +5,11 @@ use contract::model::Manifest;
 use contract::names::CollectionName;
 use contract::topology::{Lane, Priority, Task};
 use points::collection;
+use points::selection::VectorSelection;
 use points::{Points, Qdrant};
 use tokio::sync::mpsc;
 
-use super::claim::Claimed;
+use super::claim::SourceIdentities;
 use super::config::Comparison;
 use crate::clock::now_micros;
 use crate::corpus::read::Event;
@@ -26,6 +27,8 @@ pub struct Comparer<'a> {
     pub manifest: Manifest,
     pub qdrant: &'a Qdrant,
     pub serving: CollectionName,
+    /// The vector of the model.
+    pub selection: VectorSelection,
     /// The start, in microseconds since the epoch.
     pub version: u64,
 }
@@ -42,11 +45,13 @@ impl<'a> Comparer<'a> {
         let info = info.with_context(|| format!("collection `{serving}` is gone"))?;
         let same = collection::check(&serving, &info, &manifest);
         same.context("a sync keeps the model of a collection; `indexer rebuild` changes it")?;
+        let selection = VectorSelection::of(&info, vec![manifest.name.to_string()]);
         Ok(Self {
             config,
             manifest,
             qdrant,
             serving,
+            selection,
             version,
         })
     }
@@ -64,11 +69,11 @@ impl<'a> Comparer<'a> {
         JobTemplate::of(&self.manifest, self.config.alias.clone(), run)
     }
 
-    pub async fn claim(&self) -> anyhow::Result<Claimed> {
+    pub async fn claim(&self) -> anyhow::Result<SourceIdentities> {
         let (sources, extract) = (self.config.sources.clone(), self.config.extract.clone());
         // A mail has to be read to know what is attached to it.
         let extractor = Extractor::new(extract, Program::Own);
-        tokio::task::spawn_blocking(move || Claimed::by(&sources, &extractor)).await?
+        tokio::task::spawn_blocking(move || SourceIdentities::by(&sources, &extractor)).await?
     }
 
     pub fn corpus(&self) -> anyhow::Result<(mpsc::Receiver<Event>, ReadingThreads)> {
@@ -88,7 +93,7 @@ impl<'a> Comparer<'a> {
     }
 
     /// Whether documents may be deleted as far as the source could be read.
-    pub fn may_remove(&self, claimed: &Claimed) -> bool {
+    pub fn may_remove(&self, claimed: &SourceIdentities) -> bool {
         claimed.hidden <= self.config.max_refused
     }
 }

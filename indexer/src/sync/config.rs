@@ -9,7 +9,7 @@ use contract::topology::Priority;
 use points::options::OptionArgs;
 use runtime::settings::{ConfigFault, identifier};
 
-use crate::config::{ModelDir, Servers, failpoint_fault, report_fault};
+use crate::config::{ModelDir, Servers, report_fault};
 use crate::corpus::{Chunking, source_faults};
 use crate::filter::PointFilter;
 use crate::generation::lock::{silence_fault, skew_fault};
@@ -129,7 +129,6 @@ impl SyncConfig {
         faults.extend(key_fault("--alias", alias.as_str()));
         let run_id = self.run_id.as_ref();
         faults.extend(run_id.and_then(|run| run_id_fault(alias, run)));
-        faults.extend(failpoint_fault());
         faults.extend(report_fault(self.report.as_deref()));
         faults
     }

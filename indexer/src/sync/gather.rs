@@ -32,7 +32,7 @@ impl Piece {
         self.slices.first().map_or("", |slice| &slice.id)
     }
 
-    /// What tells the document apart.
+    /// The identity of the document.
     pub fn identity(&self) -> u128 {
         identity(self.doc_id())
     }

@@ -30,7 +30,7 @@ pub struct Reading<'a> {
     pub lock: Option<&'a Lock>,
 }
 
-/// What a reading found, and what it published of it.
+/// Counts of what was read, and of what was published of it.
 #[derive(Debug, Default)]
 pub struct ReadResult {
     pub documents: u64,

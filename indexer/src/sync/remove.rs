@@ -9,7 +9,7 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use contract::digest::Digest;
 use contract::field;
-use contract::job::{self, Delete, Job, Removal};
+use contract::job::Job;
 use contract::names::CollectionName;
 use contract::topology::Lane;
 use points::guard::{self, tombstones};
@@ -18,17 +18,16 @@ use points::point_id;
 use qdrant_client::qdrant::{Condition, Filter};
 use runtime::failpoint;
 
-use super::claim::Claimed;
+use super::claim::SourceIdentities;
 use super::comparer::Comparer;
 use crate::clock::now_micros;
 use crate::corpus::seen::identity;
 use crate::generation::Stopped;
 use crate::generation::ledger::DeadPoints;
+use crate::jobs::removals;
 use crate::jobs::store::store_as;
 use crate::progress::as_double;
 
-/// Documents of one job: a deletion costs Qdrant more than a write.
-const REMOVALS_PER_JOB: usize = 100;
 /// Points of one page.
 const POINTS_PER_PAGE: u32 = 2048;
 
@@ -83,7 +82,7 @@ impl Shrink {
 
 impl Comparer<'_> {
     /// Counts what would be deleted.
-    pub async fn shrink(&self, claimed: &Claimed) -> anyhow::Result<Shrink> {
+    pub async fn shrink(&self, claimed: &SourceIdentities) -> anyhow::Result<Shrink> {
         let mut heads = self.in_scope();
         heads.must.push(Condition::matches(field::CHUNK, 0));
         let nothing_died = DeadPoints::new();
@@ -101,7 +100,7 @@ impl Comparer<'_> {
     /// Deletes what the source has not; what died in an earlier attempt of the run is left.
     pub async fn remove(
         &self,
-        claimed: &Claimed,
+        claimed: &SourceIdentities,
         dead: &DeadPoints,
         remover: &Remover,
     ) -> anyhow::Result<Removed> {
@@ -115,7 +114,7 @@ impl Comparer<'_> {
     /// of documents that are left because they may be behind a missing mount.
     async fn absent(
         &self,
-        claimed: &Claimed,
+        claimed: &SourceIdentities,
         dead: &DeadPoints,
         mut take: impl AsyncFnMut(Vec<String>) -> anyhow::Result<()>,
     ) -> anyhow::Result<(u64, u64)> {
@@ -176,27 +175,17 @@ impl Remover {
             ))
             .into());
         }
-        for ids in ids.chunks(REMOVALS_PER_JOB) {
+        for job in removals(&ids, self.version, &self.alias, Some(&self.run)) {
             removed.jobs += 1;
-            self.store(ids).await?;
+            self.store(&job).await?;
         }
         Ok(())
     }
 
-    async fn store(&self, ids: &[String]) -> anyhow::Result<()> {
+    async fn store(&self, job: &Job) -> anyhow::Result<()> {
         let Some((jetstream, lane)) = &self.to else {
             return Ok(());
         };
-        let removal = |id: &String| Removal {
-            id: id.clone(),
-            version: Some(self.version),
-        };
-        let job = Job::Delete(Delete {
-            version: job::VERSION.to_owned(),
-            run: Some(self.run.clone()),
-            collection: self.alias.clone(),
-            documents: ids.iter().map(removal).collect(),
-        });
         let payload = Bytes::from(job.encode());
         // A job that was lost with its stream must not be taken for a duplicate.
         let id = format!("{}.{}", Digest::of(&payload), now_micros());

@@ -40,7 +40,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Entries of a list in one answer.
 pub const MOST_ENTRIES: usize = 50;
 
-/// What is served.
+/// What the answers to requests are made of.
 #[derive(Debug)]
 pub struct App {
     pub config: UiConfig,
@@ -73,6 +73,7 @@ impl App {
             can_plan: config.allow_changes && !config.sources.is_empty() && config.model.is_some(),
             asks_workers: !config.workers.workers.is_empty(),
             price_per_hour: config.price_per_hour,
+            currency: config.currency.clone(),
             tokens_per_second: config.tokens_per_second,
         };
         Ok(Self {

@@ -24,7 +24,6 @@ pub struct Part<T> {
     since: Option<u64>,
 }
 
-/// The queue.
 #[derive(Clone, Debug, Serialize)]
 pub struct Queue {
     pub lanes: Vec<LaneStatus>,
@@ -36,14 +35,12 @@ pub struct Queue {
     pub orphaned: Orphaned,
 }
 
-/// Dead letters.
 #[derive(Clone, Debug, Serialize)]
 pub struct Letters {
     pub total: u64,
     pub causes: Causes,
 }
 
-/// Runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Runs {
     pub shown: Vec<RunStatus>,
@@ -72,6 +69,7 @@ pub struct Setup {
     pub can_plan: bool,
     pub asks_workers: bool,
     pub price_per_hour: Option<f64>,
+    pub currency: Option<String>,
     pub tokens_per_second: Option<f64>,
 }
 
@@ -87,7 +85,7 @@ struct Parts {
     dry_run: Option<DryRun>,
 }
 
-/// All parts, and the event that was made of them last.
+/// The state of all parts, and the event that was made of it last.
 #[derive(Debug)]
 pub struct Board {
     parts: Mutex<(Parts, History)>,
@@ -95,7 +93,7 @@ pub struct Board {
     history: watch::Sender<Bytes>,
 }
 
-/// One of the parts.
+/// A part of the state that is looked at by itself.
 pub trait Seen: Sized {
     fn part<'a>(parts: &'a mut PartsOf<'_>) -> &'a mut Part<Self>;
 }
@@ -146,7 +144,7 @@ impl<T> Part<T> {
         }
     }
 
-    /// What is seen now, if it is.
+    /// The part as it was seen last, if that look succeeded.
     fn current(&self) -> Option<&T> {
         self.data.as_ref().filter(|_| self.error.is_none())
     }
@@ -226,11 +224,11 @@ impl Board {
     }
 }
 
-/// What stands around the state in an event.
+/// The text before and after the state in an event.
 const BEFORE: &[u8] = b"data: ";
 const AFTER: &[u8] = b"\n\n";
 
-/// As it is sent to each viewer.
+/// The state as an event that is sent to each viewer.
 fn framed(value: &impl Serialize) -> Bytes {
     [BEFORE, &json(value), AFTER].concat().into()
 }

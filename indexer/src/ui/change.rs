@@ -17,25 +17,25 @@ use super::answer::{Answer, App, Refusal, Shared, apart, json, read};
 use super::board::{DryRun, now_millis};
 use super::look::said;
 use crate::config::ModelDir;
-use crate::dlq::remove::{DropConfig, remove};
-use crate::dlq::replay::{ReplayConfig, replay as replay_letters};
-use crate::dlq::select::Selection;
+use crate::dead_letters::Selection;
+use crate::dlq::{DropConfig, remove};
+use crate::dlq::{ReplayConfig, replay as replay_letters};
 use crate::sync::{self, PlanConfig};
 
 /// Most ids of a request.
 const MOST_IDS: usize = 1_000;
 
-/// Whose turn it is.
+/// Locks of the changes of which only one may be under way.
 #[derive(Debug, Default)]
 pub struct Changes {
     letters: Arc<Mutex<()>>,
     plans: Arc<Mutex<()>>,
 }
 
-/// Dead letters that are meant: by their ids or by their cause.
+/// Which dead letters are to be changed: those with these ids, or those of this cause.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Meant {
+struct LetterSelection {
     #[serde(default)]
     ids: Vec<u64>,
     cause: Option<String>,
@@ -54,7 +54,7 @@ struct PlanDefaults {
     config: PlanConfig,
 }
 
-impl Meant {
+impl LetterSelection {
     fn selection(self) -> Result<Selection, Refusal> {
         if self.ids.len() > MOST_IDS {
             return Err(Refusal::bad(format!("more than {MOST_IDS} ids")));
@@ -85,7 +85,7 @@ async fn replayed(app: Arc<App>, body: Bytes) -> Answer {
         all: false,
         dry_run: false,
         json: true,
-        selection: read::<Meant>(&body)?.selection()?,
+        selection: read::<LetterSelection>(&body)?.selection()?,
     };
     let jetstream = app.sources.jetstream().await?;
     Ok(json(
@@ -103,7 +103,7 @@ async fn dropped(app: Arc<App>, body: Bytes) -> Answer {
         all: false,
         dry_run: false,
         json: true,
-        selection: read::<Meant>(&body)?.selection()?,
+        selection: read::<LetterSelection>(&body)?.selection()?,
     };
     let jetstream = app.sources.jetstream().await?;
     Ok(json(

@@ -45,6 +45,9 @@ pub struct UiConfig {
     /// Price of an hour of one worker, in any currency
     #[arg(long, env = "EBB_PRICE_PER_HOUR")]
     pub price_per_hour: Option<f64>,
+    /// What prices are counted in, as the page is to show it
+    #[arg(long, env = "EBB_CURRENCY", value_parser = identifier, value_name = "NAME")]
+    pub currency: Option<String>,
     /// Directory of a staged model, made by `worker stage`; without it, only words are searched, and nothing is planned
     #[arg(long, env = "EBB_MODEL", help_heading = "Model")]
     pub model: Option<PathBuf>,
@@ -110,7 +113,6 @@ impl UiConfig {
         })
     }
 
-    /// Where to look.
     pub fn link(&self, bound: SocketAddr) -> String {
         format!("http://{bound}/")
     }

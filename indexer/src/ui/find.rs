@@ -40,7 +40,7 @@ struct Asked {
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct ShownHit {
     #[serde(flatten)]
     hit: Hit,
     /// Title and headings above the text, which were embedded with it.
@@ -49,7 +49,7 @@ struct Shown {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DocumentAsked {
+struct DocumentRequest {
     collection: CollectionName,
     doc_id: String,
     /// The first chunk.
@@ -78,7 +78,7 @@ async fn hits(app: Arc<App>, body: Bytes) -> Answer {
     let asked: Asked = read(&body)?;
     let config = config(&app, asked)?;
     let found = crate::search::search(&config).await?;
-    let hits = found.hits.into_iter().map(|hit| Shown {
+    let hits = found.hits.into_iter().map(|hit| ShownHit {
         heading: hit.context.clone(),
         hit,
     });
@@ -101,6 +101,7 @@ fn config(app: &App, asked: Asked) -> Result<SearchConfig, Refusal> {
     };
     let config = SearchConfig {
         vector: None,
+        first_model: None,
         query: asked.query,
         collection: asked.collection,
         mode: asked.mode,
@@ -142,7 +143,7 @@ pub async fn document(State(app): Shared, body: Bytes) -> Answer {
 
 async fn chunks(app: Arc<App>, body: Bytes) -> Answer {
     may_search(&app)?;
-    let asked: DocumentAsked = read(&body)?;
+    let asked: DocumentRequest = read(&body)?;
     let from = asked.from.max(0);
     let filter = Filter {
         must: vec![

@@ -13,7 +13,7 @@ use contract::digest::Digest;
 
 use super::answer::Refusal;
 
-/// What a request has to show.
+/// What a request has to prove before it is answered.
 #[derive(Debug)]
 pub struct Guard {
     hosts: Vec<String>,
@@ -87,13 +87,19 @@ impl Guard {
     }
 }
 
-/// A host without its port.
+/// A host without its port; nothing where what stands for a port is none.
 fn name_of(host: &str) -> String {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap_or_default(),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    name.to_ascii_lowercase()
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    let is_port =
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port != digits);
+    match is_port {
+        true => name.to_ascii_lowercase(),
+        false => String::new(),
+    }
 }
 
 fn text(headers: &HeaderMap, name: axum::http::HeaderName) -> Option<&str> {
@@ -149,6 +155,10 @@ mod tests {
             "",
             "[evil]",
             "127.0.0.1.evil.example",
+            "127.0.0.1:8642.evil.example",
+            "localhost:8642:1",
+            "[::1].evil.example",
+            "[::1]8642",
         ] {
             assert_eq!(code(None, &Method::GET, &[("host", host)]), 421, "{host}");
         }

@@ -18,9 +18,8 @@ pub struct History {
     step: u64,
     /// Milliseconds since the epoch.
     times: VecDeque<u64>,
-    /// By consumer.
+    /// The history of each lane by its consumer.
     lanes: BTreeMap<String, LaneHistory>,
-    /// Workers that answered.
     workers: VecDeque<Option<u64>>,
 }
 

@@ -12,7 +12,7 @@ use super::answer::{
     Answer, App, MOST_ENTRIES, Refusal, Shared, apart, in_time, json as answer, number, parameter,
     turn,
 };
-use crate::dlq::letter::StoredLetter;
+use crate::dead_letters::StoredLetter;
 use crate::streams::{Range, Reader, message_at, stream};
 
 /// Dead letters that are read for one page, whether or not they are of the cause that is asked for.

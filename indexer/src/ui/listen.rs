@@ -35,7 +35,6 @@ pub struct Connections {
     free: Arc<Semaphore>,
 }
 
-/// A connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -89,7 +88,7 @@ impl Connection {
         self.silence.as_mut().reset(Instant::now() + SILENCE_LIMIT);
     }
 
-    /// What a write has done, or that nobody takes it.
+    /// The result of a write, or an error where nobody reads.
     fn written(
         &mut self,
         context: &mut Context<'_>,

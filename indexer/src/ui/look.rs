@@ -1,20 +1,23 @@
 //! Look: looks at the servers again and again, each part by itself.
 //!
 //! A part that takes long is looked at less often: between two looks at it passes ten times as long as the last one took.
+//! Whether a server answers at all is asked apart from that, every few seconds: one that does not is said to be away, once
+//! for all that it holds, and nobody looks at anything of it until it answers again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::connection::State;
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream;
 use contract::topology::{DLQ, JOBS};
 use futures::FutureExt as _;
 use points::Qdrant;
-use queue::denial::denied;
+use points::connect::may_pass;
+use queue::denial::{denied, was_denied};
 use runtime::wait::chain;
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 
 use super::answer::App;
@@ -23,15 +26,20 @@ use crate::config::Servers;
 use crate::generation::alias;
 use crate::outcome::without_headers;
 use crate::status::collections::{self, Collections, on_one_line};
-use crate::status::runs::Book;
-use crate::status::workers::{WorkerLooker, Workers};
-use crate::status::{Causes, causes, lanes, rate, tokens_per_second};
+use crate::status::lanes::LaneReader;
+use crate::status::runs::RunRecords;
+use crate::status::workers::{WorkerReader, Workers};
+use crate::status::{Causes, causes};
 use crate::streams::orphaned::{Orphaned, orphaned};
 use crate::streams::stream;
 
-/// What costs the servers something is looked at this often at most.
+/// The shortest time between two looks that cost the servers something.
 const SLOWER: Duration = Duration::from_secs(10);
-/// A server that has not answered for so long is said to be away.
+/// A server that does not answer a small request for so long is said to be away.
+const AWAY: Duration = Duration::from_secs(3);
+/// Time between two such requests.
+const BETWEEN_REQUESTS: Duration = Duration::from_secs(2);
+/// A look that has found nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Counting millions of points exactly may take a while.
 const PATIENCE_FOR_POINTS: Duration = Duration::from_secs(120);
@@ -54,7 +62,9 @@ pub struct Sources {
     servers: Servers,
     nats: Mutex<Option<async_nats::Client>>,
     qdrant: Qdrant,
-    pub book: Mutex<Book>,
+    nats_is: Presence,
+    qdrant_is: Presence,
+    pub book: Mutex<RunRecords>,
 }
 
 impl Sources {
@@ -63,6 +73,8 @@ impl Sources {
             qdrant: servers.qdrant.client()?,
             servers,
             nats: Mutex::default(),
+            nats_is: Presence::default(),
+            qdrant_is: Presence::default(),
             book: Mutex::default(),
         })
     }
@@ -80,12 +92,76 @@ impl Sources {
         };
         let is_connected = client.connection_state() == State::Connected;
         *nats = Some(client.clone());
-        let url = self.servers.nats.nats_url.join(", ");
-        anyhow::ensure!(
-            is_connected,
-            "nats at {url} does not answer; start it, or name another by --nats-url"
-        );
+        anyhow::ensure!(is_connected, self.nats_is_away());
         Ok(queue::nats::jetstream(client))
+    }
+
+    fn nats_is_away(&self) -> String {
+        let url = self.servers.nats.nats_url.join(", ");
+        format!("nats at {url} does not answer; start it, or name another by --nats-url")
+    }
+
+    fn qdrant_is_away(&self) -> String {
+        let url = &self.servers.qdrant.qdrant_url;
+        format!("qdrant at {url} does not answer; start it, or name another by --qdrant-url")
+    }
+
+    /// What to say of NATS where it does not answer. Whoever may not ask is not answered either.
+    async fn ask_nats(&self) -> Option<String> {
+        let asked = async {
+            let jetstream = self.jetstream().await?;
+            // It is there, whatever it says.
+            drop(jetstream.get_stream(JOBS).await);
+            anyhow::Ok(())
+        };
+        match timeout(AWAY, asked).await {
+            Ok(asked) => asked.err().map(said),
+            Err(_) => {
+                let may_not = was_denied(&format!("$JS.API.STREAM.INFO.{JOBS}"));
+                (!may_not).then(|| self.nats_is_away())
+            }
+        }
+    }
+
+    async fn ask_qdrant(&self) -> Option<String> {
+        let is_away = match timeout(AWAY, self.qdrant.health_check()).await {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => may_pass(&error),
+            Err(_) => true,
+        };
+        is_away.then(|| self.qdrant_is_away())
+    }
+}
+
+/// Whether a server answers, and what is said where it does not.
+#[derive(Debug, Default)]
+struct Presence(watch::Sender<Option<String>>);
+
+impl Presence {
+    /// Waits until NATS does not answer any more; gives the message about that.
+    async fn gone(&self) -> String {
+        let mut seen = self.0.subscribe();
+        let gone = seen.wait_for(Option::is_some).await;
+        gone.ok().and_then(|gone| gone.clone()).unwrap_or_default()
+    }
+
+    async fn back(&self) {
+        drop(self.0.subscribe().wait_for(Option::is_none).await);
+    }
+
+    /// Asks it again and again; `ask` gives what to say where it does not answer.
+    async fn follow(&self, mut ask: impl AsyncFnMut() -> Option<String>) {
+        loop {
+            let found = ask().await;
+            self.0.send_if_modified(|before| {
+                let is_news = before.is_some() != found.is_some();
+                if is_news {
+                    *before = found;
+                }
+                is_news
+            });
+            tokio::time::sleep(BETWEEN_REQUESTS).await;
+        }
     }
 }
 
@@ -98,7 +174,12 @@ pub fn start(app: Arc<App>) -> std::io::Result<()> {
 }
 
 async fn look(app: &App) {
+    let sources = &app.sources;
     tokio::join!(
+        sources.nats_is.follow(async || sources.ask_nats().await),
+        sources
+            .qdrant_is
+            .follow(async || sources.ask_qdrant().await),
         look_at_queue(app),
         look_at_letters(app),
         look_at_runs(app),
@@ -108,18 +189,26 @@ async fn look(app: &App) {
     );
 }
 
-/// Looks, puts what was found on the board, and waits.
+/// Looks, puts what was found on the board, and waits; while the server is away, until it is back.
 async fn again_and_again<T: Seen>(
     board: &Board,
-    pause: Duration,
-    patience: Duration,
+    server: &Presence,
+    (pause, patience): (Duration, Duration),
     mut look: impl AsyncFnMut() -> anyhow::Result<T>,
 ) {
     loop {
         let begun = Instant::now();
-        let found = match timeout(patience, look()).await {
-            Ok(found) => found.map_err(said),
-            Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
+        let found = tokio::select! {
+            biased;
+            away = server.gone() => {
+                board.put::<T>(Err(away));
+                server.back().await;
+                continue;
+            }
+            found = timeout(patience, look()) => match found {
+                Ok(found) => found.map_err(said),
+                Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
+            },
         };
         // A server that is away may be back at any moment.
         let rest = match &found {
@@ -127,7 +216,10 @@ async fn again_and_again<T: Seen>(
             Err(_) => Duration::ZERO,
         };
         board.put(found);
-        tokio::time::sleep(pause.max(rest)).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause.max(rest)) => {}
+            _ = server.gone() => {}
+        }
     }
 }
 
@@ -142,42 +234,21 @@ pub fn said(error: anyhow::Error) -> String {
 }
 
 async fn look_at_queue(app: &App) {
-    let (mut before, mut means) = (None, rate::Means::default());
+    let mut looker = LaneReader::default();
     let look = async || {
         let jetstream = app.sources.jetstream().await?;
         let jobs = stream(&jetstream, JOBS).await?;
-        queue(&jobs, &mut before, &mut means).await
+        let found = looker.look(&jobs, MOST_LANES).await?;
+        Ok(Queue {
+            lanes: found.lanes,
+            more_lanes: found.more,
+            rate: found.rate,
+            jobs: jobs.cached_info().state.messages,
+            orphaned: first_of(orphaned(&jobs).await?),
+        })
     };
-    again_and_again(&app.board, app.config.interval, PATIENCE, look).await;
-}
-
-async fn queue(
-    jobs: &stream::Stream,
-    before: &mut Option<rate::Look>,
-    means: &mut rate::Means,
-) -> anyhow::Result<Queue> {
-    let found = lanes::look(jobs).await?;
-    let now = rate::Look::new(&jobs.cached_info().state, &found);
-    let before = before.replace(now.clone());
-    let mut rate = before.as_ref().map(|before| now.since(before));
-    let mut lanes = Vec::new();
-    for found in found.iter().take(MOST_LANES) {
-        let rate = before.as_ref();
-        let rate = rate.map(|before| now.of_lane(&found.info.name, before));
-        let mut lane = found.status(jobs, rate).await?;
-        means.note(&mut lane);
-        lanes.push(lane);
-    }
-    if let Some(rate) = &mut rate {
-        rate.tokens_per_second = tokens_per_second(&lanes);
-    }
-    Ok(Queue {
-        more_lanes: found.len() - lanes.len(),
-        lanes,
-        rate,
-        jobs: jobs.cached_info().state.messages,
-        orphaned: first_of(orphaned(jobs).await?),
-    })
+    let times = (app.config.interval, PATIENCE);
+    again_and_again(&app.board, &app.sources.nats_is, times, look).await;
 }
 
 /// The subjects with the most jobs.
@@ -221,7 +292,8 @@ async fn look_at_letters(app: &App) {
         seen = Some((mark, causes.clone()));
         Ok(Letters { total, causes })
     };
-    again_and_again(&app.board, app.config.interval, PATIENCE, look).await;
+    let times = (app.config.interval, PATIENCE);
+    again_and_again(&app.board, &app.sources.nats_is, times, look).await;
 }
 
 async fn look_at_runs(app: &App) {
@@ -239,7 +311,8 @@ async fn look_at_runs(app: &App) {
         *app.sources.book.lock().await = book;
         Ok(Runs { shown, count })
     };
-    again_and_again(&app.board, app.config.interval, PATIENCE, look).await;
+    let times = (app.config.interval, PATIENCE);
+    again_and_again(&app.board, &app.sources.nats_is, times, look).await;
 }
 
 async fn look_at_index(app: &App) {
@@ -271,15 +344,15 @@ async fn look_at_index(app: &App) {
             Some(_) | None => Ok(found),
         }
     };
-    let pause = app.config.interval.max(SLOWER / 2);
-    again_and_again(&app.board, pause, PATIENCE_FOR_POINTS, look).await;
+    let times = (app.config.interval.max(SLOWER / 2), PATIENCE_FOR_POINTS);
+    again_and_again(&app.board, &app.sources.qdrant_is, times, look).await;
 }
 
 async fn look_at_workers(app: &App) {
     if app.config.workers.workers.is_empty() {
         return;
     }
-    let mut looker = WorkerLooker::default();
+    let mut looker = WorkerReader::default();
     let look = async || -> anyhow::Result<Workers> {
         let mut found = looker.look(&app.config.workers).await;
         let reason = found.silent.iter().next();
@@ -293,13 +366,79 @@ async fn look_at_workers(app: &App) {
             }
         }
     };
-    let pause = app.config.interval.max(SLOWER / 2);
-    again_and_again(&app.board, pause, PATIENCE, look).await;
+    let times = (app.config.interval.max(SLOWER / 2), PATIENCE);
+    // Each of them is asked by itself, with a limit.
+    again_and_again(&app.board, &Presence::default(), times, look).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ui::board::Setup;
+
+    fn board() -> Board {
+        Board::new(Setup {
+            version: "",
+            interval_seconds: 1.0,
+            can_search: false,
+            can_search_vectors: false,
+            can_change: false,
+            can_plan: false,
+            asks_workers: false,
+            price_per_hour: None,
+            currency: None,
+            tokens_per_second: None,
+        })
+    }
+
+    fn letters(board: &Board) -> serde_json::Value {
+        let state: serde_json::Value = serde_json::from_slice(&board.state()).unwrap();
+        state["letters"].clone()
+    }
+
+    /// A look that took long is followed by a long pause, and one that never ends by nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_away_is_said_to_be_at_once_however_long_looks_take() {
+        let (board, server) = (board(), Presence::default());
+        let times = (Duration::from_secs(2), PATIENCE);
+        let mut looks = 0;
+        let look = async || {
+            looks += 1;
+            match looks {
+                1 => tokio::time::sleep(Duration::from_secs(6)).await,
+                2 => std::future::pending().await,
+                _ => {}
+            }
+            Ok(Letters {
+                total: looks,
+                causes: Causes::default(),
+            })
+        };
+        let away = || server.0.send_replace(Some("away".to_owned()));
+        let back = || server.0.send_replace(None);
+        let story = async {
+            // The first look has ended, and its pause lasts for a minute.
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(letters(&board)["data"]["total"], 1);
+            away();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(letters(&board)["error"], "away");
+            back();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // The second look hangs.
+            away();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(letters(&board)["error"], "away");
+            back();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(letters(&board)["data"]["total"], 3);
+            assert!(letters(&board)["error"].is_null());
+        };
+        tokio::select! {
+            () = again_and_again(&board, &server, times, look) => {}
+            () = story => {}
+        }
+    }
 
     #[test]
     fn causes_that_anybody_may_invent_do_not_fill_an_event() {

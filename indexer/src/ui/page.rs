@@ -41,7 +41,7 @@ impl Page {
     }
 }
 
-/// What the policy calls something that stands in the page.
+/// The source by which the policy names a part of the page.
 fn source(text: &str) -> String {
     let digest = Digest::of(text.as_bytes());
     let bytes: Vec<u8> = digest

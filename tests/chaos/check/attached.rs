@@ -2,10 +2,10 @@
 
 use super::Rules;
 use super::vectors::{MIN_COSINE, dot};
-use crate::found::{Found, Point};
+use crate::final_state::{FinalState, Point};
 use crate::violation::{Kind, Violation};
 
-pub(super) fn check(found: &Found, rules: &mut Rules<'_>) -> Vec<Violation> {
+pub(super) fn check(found: &FinalState, rules: &mut Rules<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for point in &found.points {
         if let Some((kind, problem)) = problem(point, found, rules) {
@@ -21,7 +21,7 @@ pub(super) fn check(found: &Found, rules: &mut Rules<'_>) -> Vec<Violation> {
     violations
 }
 
-fn problem(point: &Point, found: &Found, rules: &mut Rules<'_>) -> Option<(Kind, String)> {
+fn problem(point: &Point, found: &FinalState, rules: &mut Rules<'_>) -> Option<(Kind, String)> {
     let attached = match (&point.attached, point.deleted) {
         (None, true) => return None,
         (Some(_), true) => {

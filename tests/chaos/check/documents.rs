@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use points::point_id;
 
 use super::expected::{Document, Key, Version, documents};
-use crate::found::Point;
+use crate::final_state::Point;
 use crate::history::Record;
 use crate::violation::{Kind, Violation};
 

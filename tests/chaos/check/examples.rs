@@ -7,7 +7,7 @@ use contract::topology::Priority;
 use points::point_id;
 
 use super::{Rules, check};
-use crate::found::{Found, Letter, Point};
+use crate::final_state::{FinalState, Letter, Point};
 use crate::history::{Attempt, Outcome, Record};
 use crate::message::{Action, Change, Message, Poison, run_name};
 use crate::violation::Kind;
@@ -123,15 +123,15 @@ pub(super) fn letter(record: &Record) -> Letter {
 
 /// Kinds of the violations.
 pub(super) fn kinds(records: &[Record], points: Vec<Point>, letters: Vec<Letter>) -> Vec<Kind> {
-    let found = Found {
+    let found = FinalState {
         points,
         letters,
-        ..Found::default()
+        ..FinalState::default()
     };
     checked(records, &found)
 }
 
-pub(super) fn checked(records: &[Record], found: &Found) -> Vec<Kind> {
+pub(super) fn checked(records: &[Record], found: &FinalState) -> Vec<Kind> {
     let mut rules = Rules {
         fingerprint: FINGERPRINT,
         dimensions: 2,

@@ -11,7 +11,6 @@ pub(super) type Key = (u64, bool);
 /// All that was published about one document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Document {
-    /// The versions.
     pub(super) versions: BTreeMap<Key, Version>,
 }
 

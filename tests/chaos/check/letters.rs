@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::found::Letter;
+use crate::final_state::Letter;
 use crate::history::Record;
 use crate::message::SECRET;
 use crate::violation::{Kind, Violation};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::found::Point;
+use crate::final_state::Point;
 use crate::violation::{Kind, Violation};
 
 /// Two deliveries of one job may be in batches of their own, which change the last digits of a vector.

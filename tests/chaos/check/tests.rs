@@ -5,7 +5,7 @@ use points::point_id;
 use super::examples::{
     checked, delete, kinds, letter, point, points, poison, slice, tombstone, unknown, write,
 };
-use crate::found::{Found, Jobs, Letter, Point};
+use crate::final_state::{FinalState, Jobs, Letter, Point};
 use crate::message::{Poison, run_name};
 use crate::violation::Kind;
 
@@ -208,10 +208,10 @@ fn jobs_that_are_left_are_named() {
         pending: 0,
         some: vec![(1, Some(1))],
     };
-    let found = Found {
+    let found = FinalState {
         points: points(1, 1, 1),
         jobs,
-        ..Found::default()
+        ..FinalState::default()
     };
     assert_eq!(checked(&[write(1, 1, 1)], &found), [Kind::NotDrained]);
 }
@@ -227,10 +227,10 @@ fn a_missing_or_foreign_attached_vector_is_found_unless_its_job_was_given_up() {
     assert_eq!(kinds(&records, with(None), vec![]), [Kind::Lost]);
     let foreign = with(Some(vec![0.8, 0.6]));
     assert_eq!(kinds(&records, foreign, vec![]), [Kind::BadVector]);
-    let given_up = |version| Found {
+    let given_up = |version| FinalState {
         points: with(None),
         unattached: [(point_id("d1", 1).to_string(), version)].into(),
-        ..Found::default()
+        ..FinalState::default()
     };
     assert_eq!(checked(&records, &given_up(2)), []);
     assert_eq!(checked(&records, &given_up(1)), [Kind::Lost]);

@@ -1,7 +1,7 @@
 //! Vectors: each is what the model gives for its text.
 
 use super::Rules;
-use crate::found::Point;
+use crate::final_state::Point;
 use crate::violation::{Kind, Violation};
 
 /// How far from 1 a norm may be.

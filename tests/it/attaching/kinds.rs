@@ -6,7 +6,7 @@ use fixtures::programs::workspace;
 use qdrant_client::qdrant::{RetrievedPoint, vector_output, vectors_output};
 use serde_json::json;
 
-use super::scene::{Scene, stage_from};
+use super::setup::{Setup, stage_from};
 use crate::rebuild::{corpus, rebuild};
 
 /// The vector of that name, whatever its kind.
@@ -35,7 +35,7 @@ fn assert_complete(points: &BTreeMap<(String, i64), RetrievedPoint>) -> anyhow::
     Ok(())
 }
 
-impl Scene {
+impl Setup {
     /// Attaches a model of this project under its own name; gives its directory.
     async fn attach_tiny(&self, name: &str) -> anyhow::Result<String> {
         let source = workspace().join("fixtures/models").join(name);
@@ -47,52 +47,103 @@ impl Scene {
     }
 }
 
+impl Setup {
+    /// Terms take the place of the primary vector; vectors of tokens order what was found.
+    async fn assert_searched(&self, [terms, tokens]: &[String; 2]) -> anyhow::Result<()> {
+        let search = [
+            "search",
+            "Document number 1 speaks of queue 1 and vector 31.",
+            "--json",
+            "--explain",
+            "--limit",
+            "3",
+            "--collection",
+            self.bed.stack.collection.as_str(),
+        ];
+        let found = async |more: &[&str]| {
+            let printed = self.indexer(&[&search, more].concat()).await?;
+            anyhow::Ok(serde_json::from_str::<serde_json::Value>(&printed)?)
+        };
+        let by_terms = ["--vector", "tiny-splade", "--model", terms, "--mode"];
+        for mode in ["dense", "hybrid"] {
+            let found = found(&[&by_terms[..], &[mode]].concat()).await?;
+            assert_eq!(found["hits"].as_array().map(Vec::len), Some(3), "{found}");
+            let terms = found["request"].to_string();
+            assert!(terms.contains(" terms\""), "{terms}");
+        }
+        let primary = self.bed.stack.model.display().to_string();
+        let by_tokens = ["--vector", "tiny-colbert", "--model", tokens, "--mode"];
+        let words = found(&[&by_tokens[..], &["sparse"]].concat()).await?;
+        let with_primary = ["hybrid", "--first-model", &primary];
+        let both = found(&[&by_tokens[..], &with_primary].concat()).await?;
+        for (found, parts) in [(&words, 0), (&both, 2)] {
+            let first = &found["request"]["prefetch"][0];
+            let fused = first["prefetch"].as_array().map_or(0, Vec::len);
+            assert_eq!(fused, parts, "{found}");
+            assert_eq!(found["request"]["using"], "tiny-colbert");
+        }
+        // One score for each token of the query, the best of those of the text.
+        let scores = both["hits"].as_array().into_iter().flatten();
+        let scores: Vec<_> = scores.filter_map(|hit| hit["score"].as_f64()).collect();
+        assert!(
+            scores.len() == 3 && scores.is_sorted_by(|a, b| a >= b),
+            "{both}"
+        );
+        assert!(both["hits"][0]["parts"]["dense"]["rank"].is_u64(), "{both}");
+        let unknown = [&search[..], &by_tokens, &["hybrid"]].concat();
+        let refused = self.refused(&unknown).await?;
+        assert!(refused.contains("--first-model"), "{refused}");
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn terms_and_token_vectors_are_attached_handed_on_and_kept_by_a_rebuild() -> anyhow::Result<()>
 {
-    let scene = Scene::start().await?;
-    scene.write_documents(2).await?;
-    scene.bed.drain().await?;
+    let setup = Setup::start().await?;
+    setup.write_documents(2).await?;
+    setup.bed.drain().await?;
     let models = [
-        scene.attach_tiny("tiny-splade").await?,
-        scene.attach_tiny("tiny-colbert").await?,
+        setup.attach_tiny("tiny-splade").await?,
+        setup.attach_tiny("tiny-colbert").await?,
     ];
-    scene.write_documents_at(3, 2).await?;
-    scene.bed.drain().await?;
+    setup.write_documents_at(3, 2).await?;
+    setup.bed.drain().await?;
     for model in &models {
-        scene.drain_model(model).await?;
+        setup.drain_model(model).await?;
     }
-    let before = scene.bed.points().await?;
+    let before = setup.bed.points().await?;
     assert_eq!(before.len(), 6);
     assert_complete(&before)?;
-    assert!(scene.bed.dead_letters().await?.is_empty());
+    assert!(setup.bed.dead_letters().await?.is_empty());
 
     let workers = [
-        scene.bed.stack.worker("primary", &[]).await?,
-        scene
+        setup.bed.stack.worker("primary", &[]).await?,
+        setup
             .bed
             .stack
             .worker("terms", &["--model", &models[0]])
             .await?,
-        scene
+        setup
             .bed
             .stack
             .worker("tokens", &["--model", &models[1]])
             .await?,
     ];
     let source = corpus(3);
-    rebuild(&scene.bed, &source, &["--run-id", "first"])
+    rebuild(&setup.bed, &source, &["--run-id", "first"])
         .await?
         .done();
-    let first = scene.bed.points().await?;
+    let first = setup.bed.points().await?;
+    setup.assert_searched(&models).await?;
     for worker in workers {
         assert!(worker.process.terminate().await?.success());
     }
     // Nobody serves any model: all of it has to be known.
-    let report = rebuild(&scene.bed, &source, &["--run-id", "second"]).await?;
+    let report = rebuild(&setup.bed, &source, &["--run-id", "second"]).await?;
     let copied = &report.done()["published"];
     assert_eq!(*copied, json!(0));
-    for (key, point) in scene.bed.points().await? {
+    for (key, point) in setup.bed.points().await? {
         for name in ["tiny-splade", "tiny-colbert"] {
             let kept = named(&point, name);
             assert!(
@@ -101,5 +152,5 @@ async fn terms_and_token_vectors_are_attached_handed_on_and_kept_by_a_rebuild() 
             );
         }
     }
-    scene.bed.end().await
+    setup.bed.end().await
 }

@@ -47,7 +47,6 @@ pub(crate) struct Step {
     pub(crate) to: u32,
 }
 
-/// Who has decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Keda,

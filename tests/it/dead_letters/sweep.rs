@@ -199,15 +199,15 @@ async fn jobs_that_nobody_reads_are_reported_and_stay() -> anyhow::Result<()> {
     super::lose(&bed, "dead", "invalid").await?;
     let status = bed.stack.indexer(&["status", "--json"]).await?;
     let status: Value = serde_json::from_str(&status)?;
-    let unread = json!({ "jobs": 3, "more_subjects": 0, "subjects": [
+    let orphaned = json!({ "jobs": 3, "more_subjects": 0, "subjects": [
         { "subject": "jobs.embed.unknown.live", "jobs": 2 },
         { "subject": "jobs.rescore.more", "jobs": 1 },
     ] });
-    assert_eq!(status["unread"], unread);
+    assert_eq!(status["orphaned"], orphaned);
     let causes = json!({ "read": 1, "counts": { "invalid": 1 } });
     assert_eq!(status["dead_letter_causes"], causes);
     let swept = dlq(&bed, &["sweep"]).await?;
-    assert_eq!((&swept["unread"], held(&bed).await?), (&unread, (4, 1)));
+    assert_eq!((&swept["orphaned"], held(&bed).await?), (&orphaned, (4, 1)));
     let text = bed.stack.indexer(&["status"]).await?;
     assert!(text.contains("jobs.embed.unknown.live"), "{text}");
     bed.end().await

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::logins::credentials::Authority;
-use crate::roles::scene::Scene;
 use crate::roles::server::{Role, edited};
+use crate::roles::setup::Setup;
 
 pub(super) const KEY: &str = "full-4711";
 pub(super) const READ_ONLY_KEY: &str = "look-0815";
@@ -74,7 +74,7 @@ fn config(directory: &Path) -> anyhow::Result<PathBuf> {
 
 /// NATS and Qdrant that speak TLS alone, with logins.
 pub(super) struct Encrypted {
-    pub(super) scene: Scene,
+    pub(super) setup: Setup,
     pub(super) qdrant: LocalProcess,
     trusted: PathBuf,
 }
@@ -88,14 +88,14 @@ impl Encrypted {
             return Ok(None);
         }
         let certificates = certificates(bed.directory.path())?;
-        let scene = Scene::on(bed, config).await?;
-        let qdrant = qdrant(&scene, guarded(&certificates)).await?;
+        let setup = Setup::on(bed, config).await?;
+        let qdrant = qdrant(&setup, guarded(&certificates)).await?;
         // As the volume of the authority, with nothing else in it.
-        let trusted = scene.bed.directory.path().join("trusted");
+        let trusted = setup.bed.directory.path().join("trusted");
         std::fs::create_dir_all(&trusted)?;
         std::fs::copy(certificates.join("ca.crt"), trusted.join("ca.crt"))?;
         Ok(Some(Self {
-            scene,
+            setup,
             qdrant,
             trusted,
         }))
@@ -110,7 +110,7 @@ impl Encrypted {
     ) -> anyhow::Result<Command> {
         let patch: Value =
             yaml_serde::from_str(&std::fs::read_to_string(component("environment.yaml"))?)?;
-        let mut command = self.scene.program(name, role);
+        let mut command = self.setup.program(name, role);
         for (setting, value) in patch["data"].as_object().context("no environment")? {
             let value = value.as_str().context("not a text")?;
             command.env(
@@ -140,7 +140,7 @@ impl Encrypted {
 
     pub(super) async fn indexed(&self) -> anyhow::Result<()> {
         let corpus = self
-            .scene
+            .setup
             .bed
             .write("doc.md", "# Title\n\nSome text.\n")?
             .display()
@@ -157,13 +157,13 @@ impl Encrypted {
 }
 
 pub(super) async fn qdrant(
-    scene: &Scene,
+    setup: &Setup,
     arguments: Vec<OsString>,
 ) -> anyhow::Result<LocalProcess> {
-    let program = scene.bed.stack.tools.programs.path("local-qdrant");
+    let program = setup.bed.stack.tools.programs.path("local-qdrant");
     LocalProcess::start_with(
         &program,
-        &scene.bed.directory.path().join("encrypted-qdrant"),
+        &setup.bed.directory.path().join("encrypted-qdrant"),
         arguments,
     )
     .await

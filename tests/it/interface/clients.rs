@@ -12,8 +12,8 @@ use tests::text;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::roles::scene::Scene;
 use crate::roles::server::{AckForm, Role};
+use crate::roles::setup::Setup;
 
 const TEXT: &str = "The tide goes out twice a day.";
 
@@ -21,28 +21,28 @@ fn example(path: &str) -> PathBuf {
     workspace().join("deploy/contract").join(path)
 }
 
-async fn scene() -> anyhow::Result<Scene> {
-    let scene = Scene::start(AckForm::V1).await?;
-    scene
+async fn setup() -> anyhow::Result<Setup> {
+    let setup = Setup::start(AckForm::V1).await?;
+    setup
         .run("indexer", Role::Provision, &["provision"])
         .await?;
-    Ok(scene)
+    Ok(setup)
 }
 
-/// A program with the login of a publisher and the model of the scene.
-fn client(scene: &Scene, program: &Path) -> Command {
+/// A program with the login of a publisher and the model of the setup.
+fn client(setup: &Setup, program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.envs(scene.nats.login(Role::Publisher));
+    command.envs(setup.nats.login(Role::Publisher));
     command
-        .env("EBB_MODEL_NAME", scene.bed.manifest.name.as_str())
+        .env("EBB_MODEL_NAME", setup.bed.manifest.name.as_str())
         .kill_on_drop(true);
     command
 }
 
 /// Runs an example that publishes a document of two chunks, and has a worker do the job.
-async fn ends_as_points(scene: Scene, mut command: Command) -> anyhow::Result<()> {
+async fn ends_as_points(setup: Setup, mut command: Command) -> anyhow::Result<()> {
     command.args([
-        &scene.bed.stack.collection,
+        &setup.bed.stack.collection,
         "tides",
         TEXT,
         "And comes back.",
@@ -55,15 +55,15 @@ async fn ends_as_points(scene: Scene, mut command: Command) -> anyhow::Result<()
     let said = String::from_utf8_lossy(&said);
     anyhow::ensure!(output.status.success(), "{}\n{said}", output.status);
     assert!(said.contains("stored as job 1, version "), "{said}");
-    scene.drain(&[]).await?;
-    let points = scene.bed.points().await?;
+    setup.drain(&[]).await?;
+    let points = setup.bed.points().await?;
     assert_eq!(points.len(), 2);
     assert_eq!(text(&points[&("tides".to_owned(), 0)], "text"), TEXT);
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 /// Says what is wrong when the login is, instead of waiting.
-async fn refuses_a_wrong_login(scene: &Scene, mut command: Command) -> anyhow::Result<()> {
+async fn refuses_a_wrong_login(setup: &Setup, mut command: Command) -> anyhow::Result<()> {
     command
         .env("NATS_PASSWORD", "wrong")
         .args(["docs", "tides", TEXT]);
@@ -74,35 +74,35 @@ async fn refuses_a_wrong_login(scene: &Scene, mut command: Command) -> anyhow::R
         "{said}"
     );
     assert!(said.contains("Authorization Violation"), "{said}");
-    let status = scene.json(&["status"]).await?;
+    let status = setup.json(&["status"]).await?;
     assert_eq!(status["lanes"][0]["lag"], 0, "{status:#}");
     Ok(())
 }
 
 #[tokio::test]
 async fn the_example_in_python_publishes() -> anyhow::Result<()> {
-    let scene = scene().await?;
+    let setup = setup().await?;
     let python = tokio::task::spawn_blocking(|| {
         install_python_client(&cache_dir(), &mut |line| eprintln!("{line}"))
     });
     let python = python.await??;
     let command = || {
-        let mut command = client(&scene, &python.python);
+        let mut command = client(&setup, &python.python);
         command
             .env("PYTHONPATH", &python.wheel)
             .env("PYTHONDONTWRITEBYTECODE", "1");
         command.arg(example("python/publish.py"));
         command
     };
-    refuses_a_wrong_login(&scene, command()).await?;
+    refuses_a_wrong_login(&setup, command()).await?;
     let command = command();
-    ends_as_points(scene, command).await
+    ends_as_points(setup, command).await
 }
 
 #[tokio::test]
 async fn the_example_in_go_publishes() -> anyhow::Result<()> {
-    let scene = scene().await?;
-    let built = scene.bed.directory.path().join("publish");
+    let setup = setup().await?;
+    let built = setup.bed.directory.path().join("publish");
     let go =
         tokio::task::spawn_blocking(|| install_go(&cache_dir(), &mut |line| eprintln!("{line}")));
     let mut build = Command::new(go.await??);
@@ -117,9 +117,9 @@ async fn the_example_in_go_publishes() -> anyhow::Result<()> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    refuses_a_wrong_login(&scene, client(&scene, &built)).await?;
-    let command = client(&scene, &built);
-    ends_as_points(scene, command).await
+    refuses_a_wrong_login(&setup, client(&setup, &built)).await?;
+    let command = client(&setup, &built);
+    ends_as_points(setup, command).await
 }
 
 /// Stands in for the nats CLI: writes down what it is called with and what it is given.
@@ -128,13 +128,13 @@ const RECORDER: &str =
 
 #[tokio::test]
 async fn the_example_for_the_nats_cli_says_what_the_cli_takes() -> anyhow::Result<()> {
-    let scene = scene().await?;
-    let record = scene.bed.directory.path().join("cli");
+    let setup = setup().await?;
+    let record = setup.bed.directory.path().join("cli");
     std::fs::create_dir_all(&record)?;
     let recorder = record.join("nats");
     std::fs::write(&recorder, RECORDER)?;
     std::fs::set_permissions(&recorder, std::fs::Permissions::from_mode(0o755))?;
-    let mut command = client(&scene, &example("cli/publish.sh"));
+    let mut command = client(&setup, &example("cli/publish.sh"));
     let path = std::env::var("PATH").unwrap_or_default();
     command
         .env("PATH", format!("{}:{path}", record.display()))
@@ -154,10 +154,10 @@ async fn the_example_for_the_nats_cli_says_what_the_cli_takes() -> anyhow::Resul
     assert_eq!(std::fs::read(record.join("body"))?, job);
     // And a worker does it, in a collection of this test.
     let mut job: serde_json::Value = serde_json::from_slice(&job)?;
-    job["collection"] = scene.bed.stack.collection.clone().into();
+    job["collection"] = setup.bed.stack.collection.clone().into();
     Job::decode(job.to_string().as_bytes())?;
-    scene.publish_bytes(job.to_string()).await?;
-    scene.drain(&[]).await?;
-    assert_eq!(scene.bed.points().await?.len(), 2);
-    scene.bed.end().await
+    setup.publish_bytes(job.to_string()).await?;
+    setup.drain(&[]).await?;
+    assert_eq!(setup.bed.points().await?.len(), 2);
+    setup.bed.end().await
 }

@@ -15,7 +15,7 @@ use super::render::{Rendered, checkers, deploy, list, number, render, table, tex
 const FINGERPRINT: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A folder with decisions, and what is rendered from them.
-pub(super) struct Scene {
+pub(super) struct Rendering {
     folder: tempfile::TempDir,
 }
 
@@ -25,12 +25,12 @@ pub(super) struct Ended {
     said: String,
 }
 
-impl Scene {
+impl Rendering {
     pub(super) fn new(yaml: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let scene = Self { folder };
-        scene.decide(yaml)?;
-        Ok(scene)
+        let rendering = Self { folder };
+        rendering.decide(yaml)?;
+        Ok(rendering)
     }
 
     fn decide(&self, yaml: &str) -> anyhow::Result<()> {
@@ -59,11 +59,13 @@ impl Scene {
         })
     }
 
-    /// Renders, and builds what was rendered.
+    /// Renders, and builds what was rendered, the autoscaler included.
     pub(super) async fn built(&self) -> anyhow::Result<Rendered> {
         let ended = self.run(&[]).await?;
         anyhow::ensure!(ended.code == Some(0), "{}", ended.said);
-        render(&self.out()).await
+        let mut all = render(&self.out()).await?;
+        all.0.extend(render(&self.out().join("keda")).await?.0);
+        Ok(all)
     }
 
     fn file(&self) -> PathBuf {
@@ -77,10 +79,14 @@ fn decisions(more: &str) -> String {
     )
 }
 
-/// What the doctor says of built manifests: its exit code and its report.
+/// What the doctor says of built manifests and their autoscaler: its exit code and its report.
 async fn doctor(folder: &Path) -> anyhow::Result<(Option<i32>, Value)> {
-    let mut kubectl = tokio::process::Command::new(&checkers().await?.kubectl);
-    let yaml = kubectl.arg("kustomize").arg(folder).output().await?.stdout;
+    let mut yaml = Vec::new();
+    for folder in [folder, &folder.join("keda")] {
+        let mut kubectl = tokio::process::Command::new(&checkers().await?.kubectl);
+        yaml.extend(kubectl.arg("kustomize").arg(folder).output().await?.stdout);
+        yaml.extend(b"\n---\n");
+    }
     let mut command = tests::tools().await?.program("indexer");
     command.args(["doctor", "--json", "--manifests", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -107,12 +113,23 @@ fn variable<'a>(container: &'a Value, name: &str) -> &'a str {
     found.map_or("", |it| text(it, "/value"))
 }
 
+/// KEDA looks for consumers at once, and its fallback starts a worker where it finds none: before there is a model.
+#[tokio::test]
+async fn the_autoscaler_is_no_part_of_what_is_applied_first() -> anyhow::Result<()> {
+    let rendering = Rendering::new(&decisions(""))?;
+    rendering.built().await?;
+    let first = render(&rendering.out()).await?;
+    assert!(first.of_kind("ScaledObject").next().is_none());
+    assert!(first.of_kind("Deployment").next().is_some());
+    Ok(())
+}
+
 #[tokio::test]
 async fn decisions_for_cpus_become_a_sound_system() -> anyhow::Result<()> {
     let more = "alias: handbook\nmax_workers: 5\ndrain_target: 15m\nsource: s3://corpus/handbook\n\
                 schedule: {cron: 30 4 * * mon-fri, time_zone: Europe/Berlin}\nstorage: {class: nfs, size: 50Gi}\n";
-    let scene = Scene::new(&decisions(more))?;
-    let built = scene.built().await?;
+    let rendering = Rendering::new(&decisions(more))?;
+    let built = rendering.built().await?;
     let environment = built.environment()?;
     for (name, value) in [
         ("EBB_MODEL", "/models/bge-small-0123456789ab"),
@@ -157,9 +174,9 @@ async fn decisions_for_cpus_become_a_sound_system() -> anyhow::Result<()> {
     let claim = &built.find("PersistentVolumeClaim", "models")?["spec"];
     assert_eq!(text(claim, "/storageClassName"), "nfs");
     assert_eq!(text(claim, "/resources/requests/storage"), "50Gi");
-    let keda = std::fs::read_to_string(scene.out().join("keda/kustomization.yaml"))?;
+    let keda = std::fs::read_to_string(rendering.out().join("keda/kustomization.yaml"))?;
     assert!(!keda.contains("deploy/../"), "{keda}");
-    let (code, report) = doctor(&scene.out()).await?;
+    let (code, report) = doctor(&rendering.out()).await?;
     assert_eq!(code, Some(0));
     assert_eq!(report["findings"], serde_json::json!([]));
     Ok(())
@@ -184,8 +201,8 @@ async fn three_servers_are_one_decision() -> anyhow::Result<()> {
         "servers: three\noptions: {{shards: 6}}\nmore_models:\n  - model: {{name: judge, task: rescore, source: \
          'hf://o/judge', fingerprint: {FINGERPRINT}}}\n"
     );
-    let scene = Scene::new(&decisions(&more))?;
-    let built = scene.built().await?;
+    let rendering = Rendering::new(&decisions(&more))?;
+    let built = rendering.built().await?;
     for server in ["nats", "qdrant"] {
         assert_eq!(built.find("StatefulSet", server)?["spec"]["replicas"], 3);
     }
@@ -196,7 +213,7 @@ async fn three_servers_are_one_decision() -> anyhow::Result<()> {
         assert_eq!(value("EBB_SHARDS"), shards);
         assert_eq!(value("EBB_REPLICATION"), replication);
     }
-    let (code, report) = doctor(&scene.out()).await?;
+    let (code, report) = doctor(&rendering.out()).await?;
     assert_eq!(
         (code, &report["findings"]),
         (Some(0), &serde_json::json!([]))
@@ -211,8 +228,8 @@ async fn decisions_for_gpus_and_slices_ask_for_them() -> anyhow::Result<()> {
         ("mig-1g.10gb", "nvidia.com/mig-1g.10gb", "8453", 39_800),
         ("mig-3g.40gb", "nvidia.com/mig-3g.40gb", "25360", 119_400),
     ] {
-        let scene = Scene::new(&decisions(&format!("gpu: {gpu}\nmax_workers: 3\n")))?;
-        let built = scene.built().await?;
+        let rendering = Rendering::new(&decisions(&format!("gpu: {gpu}\nmax_workers: 3\n")))?;
+        let built = rendering.built().await?;
         let worker = built.pod("worker")?;
         let limits = table(container(worker.spec, "worker")?, "/resources/limits");
         let gpus: Vec<_> = limits
@@ -225,7 +242,7 @@ async fn decisions_for_gpus_and_slices_ask_for_them() -> anyhow::Result<()> {
         let threshold = text(&list(scaled, "/spec/triggers")[1], "/metadata/lagThreshold");
         assert_eq!(threshold, bulk, "{rate} tokens/s x 1,740 s / 8,192");
         assert_eq!(number(scaled, "/spec/cooldownPeriod")?, 300);
-        let (code, report) = doctor(&scene.out()).await?;
+        let (code, report) = doctor(&rendering.out()).await?;
         assert_eq!(
             (code, &report["findings"]),
             (Some(0), &serde_json::json!([])),
@@ -240,8 +257,8 @@ async fn places_on_volumes_are_mounted_and_nothing_is_rebuilt_without_a_source()
 -> anyhow::Result<()> {
     let yaml = decisions("source: pvc://corpora/handbook/2026\n")
         .replace("hf://BAAI/bge-small-en-v1.5", "pvc://models/incoming/bge");
-    let scene = Scene::new(&yaml)?;
-    let built = scene.built().await?;
+    let rendering = Rendering::new(&yaml)?;
+    let built = rendering.built().await?;
     let stage = built.pod("model-stage")?;
     let source = variable(container(stage.spec, "model-stage")?, "MODEL_SOURCE");
     assert_eq!(source, "/models/incoming/bge");
@@ -260,8 +277,8 @@ async fn places_on_volumes_are_mounted_and_nothing_is_rebuilt_without_a_source()
     assert_eq!(claim, Some("corpora"));
     // The source of the model was on its own volume before; on another one it is mounted too.
     let elsewhere = decisions("").replace("hf://BAAI/bge-small-en-v1.5", "pvc://weights/bge");
-    scene.decide(&elsewhere)?;
-    let built = scene.built().await?;
+    rendering.decide(&elsewhere)?;
+    let built = rendering.built().await?;
     let stage = built.pod("model-stage")?;
     let source = variable(container(stage.spec, "model-stage")?, "MODEL_SOURCE");
     assert_eq!(source, "/source/bge");
@@ -271,8 +288,8 @@ async fn places_on_volumes_are_mounted_and_nothing_is_rebuilt_without_a_source()
 
 #[tokio::test]
 async fn the_decisions_of_the_repository_make_what_the_repository_has() -> anyhow::Result<()> {
-    let scene = Scene::new(&std::fs::read_to_string(deploy().join("decisions.yaml"))?)?;
-    let built = scene.built().await?;
+    let rendering = Rendering::new(&std::fs::read_to_string(deploy().join("decisions.yaml"))?)?;
+    let built = rendering.built().await?;
     let plain = super::render::overlay("cpu").await?;
     let (decided, default) = (built.environment()?, plain.environment()?);
     for name in [
@@ -291,7 +308,7 @@ async fn the_decisions_of_the_repository_make_what_the_repository_has() -> anyho
         anyhow::Ok(source.to_owned())
     };
     assert_eq!(stage(&built)?, stage(&plain)?);
-    let keda = std::fs::read_to_string(scene.out().join("keda/kustomization.yaml"))?;
+    let keda = std::fs::read_to_string(rendering.out().join("keda/kustomization.yaml"))?;
     assert!(!keda.contains("deploy/../"), "{keda}");
     Ok(())
 }
@@ -308,18 +325,18 @@ async fn the_doctor_finds_the_overlays_sound_and_a_spoilt_one_sick() -> anyhow::
             "{report}"
         );
     }
-    let scene = Scene::new(&decisions(""))?;
-    scene.built().await?;
-    let keda = scene.out().join("keda/kustomization.yaml");
+    let rendering = Rendering::new(&decisions(""))?;
+    rendering.built().await?;
+    let keda = rendering.out().join("keda/kustomization.yaml");
     let spoilt = std::fs::read_to_string(&keda)?
         .replace("maxReplicaCount, value: 8", "maxReplicaCount, value: 80")
         .replace("cooldownPeriod, value: 240", "cooldownPeriod, value: 30");
     std::fs::write(&keda, spoilt)?;
-    let overlay = std::fs::read_to_string(scene.file())?;
+    let overlay = std::fs::read_to_string(rendering.file())?;
     let hurry = "  - target: {kind: Deployment, name: worker}\n    patch: |\n      - {op: replace, path: \
                  /spec/template/spec/containers/0/startupProbe/failureThreshold, value: 6}\n";
-    std::fs::write(scene.file(), overlay + hurry)?;
-    let (code, report) = doctor(&scene.out()).await?;
+    std::fs::write(rendering.file(), overlay + hurry)?;
+    let (code, report) = doctor(&rendering.out()).await?;
     assert_eq!((code, &report["errors"]), (Some(1), &3.into()), "{report}");
     let said = report.to_string();
     for what in [

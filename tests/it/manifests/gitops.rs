@@ -12,9 +12,13 @@ fn example(name: &str) -> anyhow::Result<Vec<Value>> {
 
 #[test]
 fn argo_cd_neither_compares_nor_sets_the_number_of_workers() -> anyhow::Result<()> {
-    let [application] = &example("argo-cd.yaml")?[..] else {
-        anyhow::bail!("one application");
+    let [application, autoscaler] = &example("argo-cd.yaml")?[..] else {
+        anyhow::bail!("two applications");
     };
+    // People start it: before there are consumers, it would start a worker.
+    assert!(autoscaler["spec"]["syncPolicy"]["automated"].is_null());
+    let [all, keda] = [application, autoscaler].map(|it| text(it, "/spec/source/path"));
+    assert_eq!(keda, format!("{all}/keda"));
     assert_eq!(text(application, "/kind"), "Application");
     let ignored =
         json!([{ "group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"] }]);
@@ -38,6 +42,14 @@ fn flux_waits_for_no_worker_and_takes_its_number_for_no_drift() -> anyhow::Resul
             .unwrap_or_default()
     };
     assert_eq!(find("Kustomization")["spec"]["wait"], false);
+    let autoscaler = objects
+        .iter()
+        .find(|it| it["metadata"]["name"] == "ebb-autoscaler")
+        .cloned()
+        .unwrap_or_default();
+    assert_eq!(autoscaler["spec"]["suspend"], true);
+    let all = text(&find("Kustomization"), "/spec/path").to_owned();
+    assert_eq!(text(&autoscaler, "/spec/path"), format!("{all}/keda"));
     let release = find("HelmRelease");
     assert_eq!(text(&release, "/spec/chart/spec/chart"), "./deploy/chart");
     let ignored = json!([{ "paths": ["/spec/replicas"], "target": { "kind": "Deployment" } }]);

@@ -231,7 +231,7 @@ async fn the_containers_of_the_manifests_index_a_corpus() -> anyhow::Result<()> 
 }
 
 #[tokio::test]
-async fn the_server_for_a_desk_takes_its_configuration_and_syncs_every_write() -> anyhow::Result<()>
+async fn the_server_of_compose_takes_its_configuration_and_syncs_every_write() -> anyhow::Result<()>
 {
     let compose = documents(&std::fs::read_to_string(deploy().join("compose.yaml"))?)?;
     let config = text(&compose[0], "/configs/nats/content");

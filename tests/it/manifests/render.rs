@@ -39,22 +39,18 @@ pub(super) struct Pod<'a> {
     pub(super) spec: &'a Value,
 }
 
-/// Where kustomizations lie.
 pub(super) fn deploy() -> PathBuf {
     workspace().join("deploy")
 }
 
-/// Renders an overlay.
 pub(super) async fn overlay(name: &str) -> anyhow::Result<Rendered> {
     render(&deploy().join("overlays").join(name)).await
 }
 
-/// Renders the autoscaler.
 pub(super) async fn autoscaler() -> anyhow::Result<Rendered> {
     render(&workspace().join("keda")).await
 }
 
-/// Renders a kustomization.
 pub(super) async fn render(folder: &Path) -> anyhow::Result<Rendered> {
     let mut command = Command::new(&checkers().await?.kubectl);
     command.arg("kustomize").arg(folder);
@@ -141,7 +137,6 @@ impl Rendered {
         Ok(table(self.find("ConfigMap", "ebb")?, "/data"))
     }
 
-    /// All pods.
     pub(super) fn pods(&self) -> Vec<Pod<'_>> {
         self.0.iter().filter_map(Pod::of).collect()
     }

@@ -8,7 +8,7 @@ use contract::topology::{
     DEFAULT_ACK_WAIT, JOBS, LAST_CALL, LONGEST_LOAD, Lane, MAX_DELIVER, RUNTIME_END, Task,
 };
 use serde_json::Value;
-use worker::error::retry_delay;
+use worker::outcome::retry_delay;
 
 use super::render::{OVERLAYS, Rendered, autoscaler, list, number, overlay, table, text};
 

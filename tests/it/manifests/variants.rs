@@ -1,12 +1,14 @@
 //! What people change: namespaces, their own servers, one node, NFS.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
+use fixtures::copy::copy_folder;
 use fixtures::programs::workspace;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::hardening::broken_rules;
 use super::render::{Rendered, deploy, render, text};
 
 /// A copy of the manifests that can be changed.
@@ -43,20 +45,6 @@ impl Copy {
         std::fs::write(folder.join("kustomization.yaml"), kustomization)?;
         render(&folder).await
     }
-}
-
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// The YAML blocks of the README that begin with the comment `# FILE`.
@@ -149,6 +137,24 @@ async fn one_node_runs_everything_and_needs_no_shared_volume() -> anyhow::Result
         let claim = rendered.find("PersistentVolumeClaim", "models")?;
         assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOnce"]));
     }
+    Ok(())
+}
+
+/// A small machine has room for all of it, and the pod to run the indexer in by hand is as hardened as the rest.
+#[tokio::test]
+async fn the_first_look_fits_on_one_small_node() -> anyhow::Result<()> {
+    let rendered = render(&deploy().join("k3s")).await?;
+    let pods = rendered.pods();
+    let broken: Vec<_> = pods.iter().flat_map(broken_rules).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+    for pod in &pods {
+        assert!(pod.spec.get("affinity").is_none(), "{}", pod.owner);
+        let cpu = text(pod.containers()[0], "/resources/requests/cpu");
+        assert_eq!(cpu, "50m", "{}", pod.owner);
+    }
+    let toolbox = rendered.pod("toolbox")?;
+    let settings = text(toolbox.containers()[0], "/envFrom/0/configMapRef/name");
+    assert!(rendered.find("ConfigMap", settings).is_ok(), "{settings}");
     Ok(())
 }
 

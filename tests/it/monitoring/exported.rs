@@ -116,7 +116,7 @@ async fn counters_are_there_before_their_first_event() -> anyhow::Result<()> {
     let text = metrics(&worker).await?;
     let page = Page::read(&text);
     let causes = page.values("worker_dead_letters_total", "cause");
-    let declared = worker::error::CAUSES.map(str::to_owned);
+    let declared = worker::outcome::CAUSES.map(str::to_owned);
     assert!(
         declared.iter().all(|cause| causes.contains(cause)),
         "{causes:?}"

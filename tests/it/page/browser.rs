@@ -160,6 +160,7 @@ impl Browser {
             .command("Page.captureScreenshot", json!({ "format": "png" }))
             .await?;
         let data = taken["data"].as_str().context("no picture")?;
+        std::fs::create_dir_all(file.parent().context("a file in a folder")?)?;
         std::fs::write(file, BASE64_STANDARD.decode(data)?)?;
         Ok(())
     }

@@ -21,7 +21,7 @@ const SCRIPT: &str =
     "<script>window.taken=1</script><img src=x onerror=\"window.taken=1\"> backlog of roses";
 
 /// Everything that is to be seen, and documents that would take the page over if they could.
-async fn scene() -> anyhow::Result<(Bed, Served)> {
+async fn setup() -> anyhow::Result<(Bed, Served)> {
     let bed = Bed::start().await?;
     let worker = bed.stack.worker("worker", &[]).await?;
     rebuild(&bed, &corpus(5), &["--run-id", "nightly"])
@@ -86,9 +86,8 @@ async fn scene() -> anyhow::Result<(Bed, Served)> {
 #[tokio::test]
 #[ignore = "needs chromium; run with --ignored chromium"]
 async fn chromium_shows_every_view_and_no_input_takes_the_page_over() -> anyhow::Result<()> {
-    let (bed, page) = scene().await?;
+    let (bed, page) = setup().await?;
     let pictures = cache_dir().join("page");
-    std::fs::create_dir_all(&pictures)?;
     let mut browser = Browser::start().await?;
     browser.open(&format!("http://{}/", page.address)).await?;
     let runs = format!(
@@ -172,7 +171,7 @@ async fn open_all(browser: &mut Browser) -> anyhow::Result<()> {
 #[tokio::test]
 #[ignore = "needs chromium; run with --ignored chromium"]
 async fn chromium_searches_by_the_keyboard_alone() -> anyhow::Result<()> {
-    let (bed, page) = scene().await?;
+    let (bed, page) = setup().await?;
     let mut browser = Browser::start().await?;
     browser.resize(1440, 900).await?;
     browser.open(&format!("http://{}/", page.address)).await?;
@@ -224,7 +223,7 @@ async fn chromium_searches_by_the_keyboard_alone() -> anyhow::Result<()> {
 #[tokio::test]
 #[ignore = "needs chromium; run with --ignored chromium"]
 async fn chromium_says_what_is_away_and_goes_on_when_it_is_back() -> anyhow::Result<()> {
-    let (mut bed, page) = scene().await?;
+    let (mut bed, page) = setup().await?;
     let mut browser = Browser::start().await?;
     browser.resize(1440, 900).await?;
     browser.open(&format!("http://{}/", page.address)).await?;

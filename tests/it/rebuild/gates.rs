@@ -5,6 +5,7 @@ mod points;
 
 use std::os::unix::process::ExitStatusExt as _;
 
+use contract::topology::JOBS;
 use rustix::process::Signal;
 use tests::Bed;
 
@@ -104,6 +105,30 @@ async fn documents_that_cannot_be_read_stop_a_rebuild_unless_they_are_allowed() 
         .done();
     drop(broken);
     indexed.end().await
+}
+
+/// Without a worker nothing that was published is done.
+#[tokio::test]
+async fn a_run_that_is_stopped_says_which_jobs_it_leaves_and_a_fresh_one_removes_them()
+-> anyhow::Result<()> {
+    let bed = Bed::start().await?;
+    bed.write("broken.jsonl", "{\"_id\":\"x\",\"text\":")?;
+    let corpus = corpus(5);
+    let stopped = rebuild(&bed, &corpus, &["--run-id", "first"]).await?;
+    stopped.stopped_by("refused");
+    let queued = stopped.report["queued"].as_u64().unwrap_or_default();
+    assert_eq!(stopped.report["published"], 5, "{:#}", stopped.report);
+    assert!(queued > 0, "{:#}", stopped.report);
+    let waiting = async || {
+        let jobs = bed.jetstream().get_stream(JOBS).await?;
+        anyhow::Ok(jobs.get_info().await?.state.messages)
+    };
+    assert_eq!(waiting().await?, queued);
+    let fresh = rebuild(&bed, &corpus, &["--fresh", "--run-id", "second"]).await?;
+    fresh.stopped_by("refused");
+    assert_eq!(fresh.report["queued"], queued, "{:#}", fresh.report);
+    assert_eq!(waiting().await?, queued, "those of the first run are gone");
+    bed.end().await
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// A bed whose alias is to change its model.
-struct Scene {
+struct Setup {
     bed: Bed,
     corpus: Corpus,
     /// Directory of the other model.
@@ -25,7 +25,7 @@ struct Scene {
     new_worker: Process,
 }
 
-impl Scene {
+impl Setup {
     /// With a worker of the other model, but none of the first.
     async fn start() -> anyhow::Result<Self> {
         let bed = Bed::start().await?;
@@ -98,10 +98,10 @@ fn was_killed(ran: &Ran) {
 #[tokio::test]
 async fn a_change_of_models_that_died_after_it_embedded_live_writes_goes_on() -> anyhow::Result<()>
 {
-    let scene = Scene::start().await?;
-    let bed = &scene.bed;
+    let setup = Setup::start().await?;
+    let bed = &setup.bed;
     let old_worker = bed.stack.worker("old", &[]).await?;
-    let change = scene.change("rebuild-balanced=stall:2000;rebuild-caught-up=kill")?;
+    let change = setup.change("rebuild-balanced=stall:2000;rebuild-caught-up=kill")?;
     let mut running = spawn(bed, change)?;
     running.reaches("balanced").await?;
     let version = now_micros();
@@ -111,9 +111,9 @@ async fn a_change_of_models_that_died_after_it_embedded_live_writes_goes_on() ->
         .await?;
     bed.drained().await?;
     was_killed(&running.ended().await?);
-    ended(scene.change("")?).await?.done();
-    assert_eq!(serving(bed).await?, scene.generation);
-    let mut model = wanted(&scene.corpus);
+    ended(setup.change("")?).await?.done();
+    assert_eq!(serving(bed).await?, setup.generation);
+    let mut model = wanted(&setup.corpus);
     let live = ["Live one.", "Live two."].map(str::to_owned);
     model.insert("live".to_owned(), live.to_vec());
     model.insert("d1".to_owned(), vec!["Live three.".to_owned()]);
@@ -123,33 +123,33 @@ async fn a_change_of_models_that_died_after_it_embedded_live_writes_goes_on() ->
     }
     assert_eq!(texts, model);
     old_worker.process.kill().await?;
-    scene.new_worker.kill().await?;
-    scene.bed.end().await
+    setup.new_worker.kill().await?;
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn a_rollback_to_another_model_embeds_again_what_was_written_since() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    let bed = &scene.bed;
-    ended(scene.change("")?).await?.done();
+    let setup = Setup::start().await?;
+    let bed = &setup.bed;
+    ended(setup.change("")?).await?.done();
     // It may write to the generation alone, and would refuse what names the alias.
-    scene.new_worker.signal(Signal::KILL)?;
-    let live_worker = worker(bed, &scene.model, bed.stack.collection.as_str())?;
-    scene.publish_for_other("done").await?;
+    setup.new_worker.signal(Signal::KILL)?;
+    let live_worker = worker(bed, &setup.model, bed.stack.collection.as_str())?;
+    setup.publish_for_other("done").await?;
     until("the document to be written", LIMIT, async || {
         let points = bed.points().await?;
         Ok(points.contains_key(&("done".to_owned(), 0)).then_some(()))
     })
     .await?;
     live_worker.kill().await?;
-    scene.publish_for_other("waiting").await?;
+    setup.publish_for_other("waiting").await?;
 
     let old_worker = bed.stack.worker("old", &[]).await;
     assert!(old_worker.is_err(), "the alias is of another model");
     let rollback = verb(bed, "rollback", &["--stall-limit", "60s"]);
     let first = async {
         let moved = until("the alias to move", LIMIT, async || {
-            Ok((serving(bed).await? != scene.generation).then_some(()))
+            Ok((serving(bed).await? != setup.generation).then_some(()))
         });
         moved.await?;
         bed.stack.worker("old again", &[]).await
@@ -159,40 +159,40 @@ async fn a_rollback_to_another_model_embeds_again_what_was_written_since() -> an
     assert_eq!(rolled_back[0]["embedded"], 1, "{rolled_back:?}");
     assert_eq!(rolled_back[0]["left"], 0, "{rolled_back:?}");
     bed.drained().await?;
-    let mut model = wanted(&scene.corpus);
+    let mut model = wanted(&setup.corpus);
     for id in ["done", "waiting"] {
         model.insert(id.to_owned(), vec!["Written live.".to_owned()]);
     }
     assert_eq!(found(bed).await?, model);
-    scene.is_of_first_model().await?;
+    setup.is_of_first_model().await?;
     assert!(bed.dead_letters().await?.is_empty());
     old_worker.process.kill().await?;
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn jobs_that_were_handed_over_come_back_with_a_rollback() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    let bed = &scene.bed;
-    let mut running = spawn(bed, scene.change("rebuild-switched=kill")?)?;
+    let setup = Setup::start().await?;
+    let bed = &setup.bed;
+    let mut running = spawn(bed, setup.change("rebuild-switched=kill")?)?;
     running.reaches("created").await?;
     let version = now_micros();
     bed.publish_document("live", version, &["Live one."])
         .await?;
     bed.publish_removal("d3", version).await?;
     was_killed(&running.ended().await?);
-    scene.new_worker.signal(Signal::KILL)?;
-    scene.killed_at("rebuild-handed-over").await?;
+    setup.new_worker.signal(Signal::KILL)?;
+    setup.killed_at("rebuild-rerouted").await?;
 
     let rollback = verb(bed, "rollback", &["--stall-limit", "60s"]).await?;
     assert_eq!(rollback[0]["left"], 0, "{rollback:?}");
     let old_worker = bed.stack.worker("old", &[]).await?;
     bed.drained().await?;
-    let mut model = wanted(&scene.corpus);
+    let mut model = wanted(&setup.corpus);
     model.insert("live".to_owned(), vec!["Live one.".to_owned()]);
     model.remove("d3");
     assert_eq!(found(bed).await?, model);
-    scene.is_of_first_model().await?;
+    setup.is_of_first_model().await?;
     old_worker.process.kill().await?;
-    scene.bed.end().await
+    setup.bed.end().await
 }

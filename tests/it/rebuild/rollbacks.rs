@@ -11,7 +11,7 @@ use super::generations::verb;
 use super::{corpus, ended, found, now_micros, rebuild, serving, wanted, without_source};
 
 /// An alias with two generations, and what has been written live since.
-struct Scene {
+struct Setup {
     bed: Bed,
     worker: fixtures::stack::Worker,
     old: String,
@@ -19,7 +19,7 @@ struct Scene {
     model: BTreeMap<String, Vec<String>>,
 }
 
-impl Scene {
+impl Setup {
     async fn start() -> anyhow::Result<Self> {
         let bed = Bed::start().await?;
         let worker = bed.stack.worker("worker", &[]).await?;
@@ -65,82 +65,82 @@ impl Scene {
 
 #[tokio::test]
 async fn a_rollback_that_died_is_ended_by_the_next_one() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.killed_at("rollback-after-switch").await?;
-    assert_eq!(serving(&scene.bed).await?, scene.old);
-    assert!(!found(&scene.bed).await?.contains_key("after1"));
-    let kept = verb(&scene.bed, "gc", &["--keep", "0"]).await?;
+    let setup = Setup::start().await?;
+    setup.killed_at("rollback-after-switch").await?;
+    assert_eq!(serving(&setup.bed).await?, setup.old);
+    assert!(!found(&setup.bed).await?.contains_key("after1"));
+    let kept = verb(&setup.bed, "gc", &["--keep", "0"]).await?;
     let left = kept
         .iter()
-        .find(|it| it["collection"] == scene.new.as_str());
+        .find(|it| it["collection"] == setup.new.as_str());
     assert_eq!(left.unwrap()["fate"], "in_use", "{kept:?}");
 
-    let again = verb(&scene.bed, "rollback", &[]).await?;
-    assert_eq!(again[0]["to"], scene.old.as_str(), "{again:?}");
+    let again = verb(&setup.bed, "rollback", &[]).await?;
+    assert_eq!(again[0]["to"], setup.old.as_str(), "{again:?}");
     assert_eq!(again[0]["resumed"], true, "{again:?}");
     assert_eq!(again[0]["carried"], 3, "{again:?}");
-    assert_eq!(found(&scene.bed).await?, scene.model);
-    scene.end().await
+    assert_eq!(found(&setup.bed).await?, setup.model);
+    setup.end().await
 }
 
 #[tokio::test]
 async fn a_rollback_that_died_is_ended_by_the_next_rebuild() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.killed_at("rollback-after-switch").await?;
-    let alias = scene.bed.stack.collection.as_str();
-    let next = without_source(&scene.bed, &["--from-collection", alias]);
+    let setup = Setup::start().await?;
+    setup.killed_at("rollback-after-switch").await?;
+    let alias = setup.bed.stack.collection.as_str();
+    let next = without_source(&setup.bed, &["--from-collection", alias]);
     let ran = ended(next).await?;
     ran.done();
     assert!(ran.log.contains("ending the rollback"), "{}", ran.log);
-    assert_eq!(found(&scene.bed).await?, scene.model);
-    scene.end().await
+    assert_eq!(found(&setup.bed).await?, setup.model);
+    setup.end().await
 }
 
 #[tokio::test]
 async fn a_rollback_that_died_is_ended_by_the_next_sync() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.killed_at("rollback-after-switch").await?;
+    let setup = Setup::start().await?;
+    setup.killed_at("rollback-after-switch").await?;
     // What the source says is newer than what was written live before it.
     let corpus = corpus(12);
-    let ran = crate::sync::sync(&scene.bed, &corpus, &[]).await?;
+    let ran = crate::sync::sync(&setup.bed, &corpus, &[]).await?;
     ran.done();
     assert!(ran.log.contains("ending the rollback"), "{}", ran.log);
-    assert_eq!(found(&scene.bed).await?, wanted(&corpus));
+    assert_eq!(found(&setup.bed).await?, wanted(&corpus));
     assert_eq!(ran.report["deleted"], 2, "{:#}", ran.report);
-    scene.end().await
+    setup.end().await
 }
 
 #[tokio::test]
 async fn a_rollback_that_died_before_it_moved_the_alias_is_void() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.killed_at("rollback-before-switch").await?;
-    assert_eq!(serving(&scene.bed).await?, scene.new);
-    let alias = scene.bed.stack.collection.as_str();
-    let next = without_source(&scene.bed, &["--from-collection", alias]);
+    let setup = Setup::start().await?;
+    setup.killed_at("rollback-before-switch").await?;
+    assert_eq!(serving(&setup.bed).await?, setup.new);
+    let alias = setup.bed.stack.collection.as_str();
+    let next = without_source(&setup.bed, &["--from-collection", alias]);
     let ran = ended(next).await?;
-    assert_eq!(ran.done()["previous"], scene.new.as_str());
-    assert_eq!(found(&scene.bed).await?, scene.model);
-    scene.end().await
+    assert_eq!(ran.done()["previous"], setup.new.as_str());
+    assert_eq!(found(&setup.bed).await?, setup.model);
+    setup.end().await
 }
 
 #[tokio::test]
 async fn a_rollback_that_died_before_it_moved_the_alias_can_be_run_again() -> anyhow::Result<()> {
-    let scene = Scene::start().await?;
-    scene.killed_at("rollback-before-switch").await?;
-    let again = verb(&scene.bed, "rollback", &[]).await?;
-    assert_eq!(again[0]["to"], scene.old.as_str(), "{again:?}");
+    let setup = Setup::start().await?;
+    setup.killed_at("rollback-before-switch").await?;
+    let again = verb(&setup.bed, "rollback", &[]).await?;
+    assert_eq!(again[0]["to"], setup.old.as_str(), "{again:?}");
     assert_eq!(again[0]["resumed"], false, "{again:?}");
-    assert_eq!(found(&scene.bed).await?, scene.model);
-    scene.end().await
+    assert_eq!(found(&setup.bed).await?, setup.model);
+    setup.end().await
 }
 
 #[tokio::test]
 async fn a_document_that_was_written_again_under_its_version_is_carried_over_as_it_is_now()
 -> anyhow::Result<()> {
-    let mut scene = Scene::start().await?;
+    let mut setup = Setup::start().await?;
     // Newer than the rebuild, which keeps it as it is.
     let version = now_micros() + 3_600_000_000;
-    let bed = &scene.bed;
+    let bed = &setup.bed;
     bed.publish_document("again", version, &["One."]).await?;
     bed.drained().await?;
     let alias = bed.stack.collection.as_str();
@@ -156,9 +156,9 @@ async fn a_document_that_was_written_again_under_its_version_is_carried_over_as_
     bed.publish_document("again", version, &texts).await?;
     bed.drained().await?;
     verb(bed, "rollback", &[]).await?;
-    scene
+    setup
         .model
         .insert("again".to_owned(), texts.map(str::to_owned).to_vec());
-    assert_eq!(found(&scene.bed).await?, scene.model);
-    scene.end().await
+    assert_eq!(found(&setup.bed).await?, setup.model);
+    setup.end().await
 }

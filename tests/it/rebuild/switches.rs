@@ -23,7 +23,7 @@ async fn record(bed: &Bed, run: &str) -> anyhow::Result<Value> {
 
 /// Waits until a run has recorded that it is about to switch.
 async fn is_about_to_switch(bed: &Bed, run: &str) -> anyhow::Result<()> {
-    fixtures::wait::until("the intent", LIMIT, async || {
+    fixtures::wait::until("the record of the switch", LIMIT, async || {
         let record = record(bed, run).await?;
         Ok(record["switched"].is_u64().then_some(()))
     })

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tests::LIMIT;
 use tokio::process::Command;
 
-use super::scene::{Scene, score};
+use super::setup::{Setup, score};
 
 /// Chunks to score.
 const CHUNKS: usize = 300;
@@ -18,19 +18,19 @@ const CHUNKS: usize = 300;
 /// Each point is a job.
 const SMALL: [&str; 4] = ["--query", "lag", "--job-tokens", "1"];
 
-async fn scene() -> anyhow::Result<Scene> {
-    let scene = Scene::start().await?;
+async fn setup() -> anyhow::Result<Setup> {
+    let setup = Setup::start().await?;
     for document in 0..CHUNKS / 10 {
         let texts: Vec<_> = (0..10).map(|n| format!("text {n} of {document}")).collect();
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
         let id = format!("d{document}");
-        scene.bed.publish_document(&id, 1, &texts).await?;
+        setup.bed.publish_document(&id, 1, &texts).await?;
     }
-    scene.bed.drain().await?;
-    Ok(scene)
+    setup.bed.drain().await?;
+    Ok(setup)
 }
 
-impl Scene {
+impl Setup {
     fn command(&self, run: &str, failpoints: &str) -> Command {
         let mut command = self.bed.stack.program("indexer");
         command.args(["rescore", "--model", &self.model, "--run-id", run]);
@@ -57,15 +57,15 @@ fn log(output: &Output) -> String {
 #[tokio::test]
 async fn a_run_that_was_killed_goes_on_at_its_cursor_and_publishes_nothing_twice()
 -> anyhow::Result<()> {
-    let scene = scene().await?;
-    let dry = scene
+    let setup = setup().await?;
+    let dry = setup
         .rescore(&[&SMALL[..], &["--dry-run"]].concat())
         .await?;
     assert_eq!(dry["jobs"], CHUNKS, "{dry}");
-    assert_eq!(scene.jobs().await?, 0, "a dry run publishes");
+    assert_eq!(setup.jobs().await?, 0, "a dry run publishes");
     // Saved twice before it dies: the second time it goes on from a cursor.
     for _ in 0..2 {
-        let killed = scene
+        let killed = setup
             .command("nightly", "addition-saved=kill")
             .output()
             .await?;
@@ -75,9 +75,9 @@ async fn a_run_that_was_killed_goes_on_at_its_cursor_and_publishes_nothing_twice
             "{killed:?}"
         );
     }
-    let before = scene.jobs().await?;
+    let before = setup.jobs().await?;
     assert!((32..CHUNKS as u64).contains(&before), "{before}");
-    let report = scene.run("nightly").await?;
+    let report = setup.run("nightly").await?;
     let count = |name: &str| report[name].as_u64().unwrap_or_default();
     assert_eq!(count("points"), CHUNKS as u64, "{report}");
     assert_eq!(
@@ -86,40 +86,40 @@ async fn a_run_that_was_killed_goes_on_at_its_cursor_and_publishes_nothing_twice
         "{report}"
     );
     assert!(count("duplicates") <= 2 * (64 + 16), "{report}");
-    assert_eq!(scene.jobs().await?, CHUNKS as u64);
+    assert_eq!(setup.jobs().await?, CHUNKS as u64);
     // A finished run has nothing left to do, and no other may go by its name.
-    assert_eq!(scene.run("nightly").await?, report);
-    assert_eq!(scene.jobs().await?, CHUNKS as u64);
-    let mut other = scene.command("nightly", "");
+    assert_eq!(setup.run("nightly").await?, report);
+    assert_eq!(setup.jobs().await?, CHUNKS as u64);
+    let mut other = setup.command("nightly", "");
     let other = other.args(["--field", "scores.other"]).output().await?;
     assert_eq!(other.status.code(), Some(1), "{other:?}");
     assert!(log(&other).contains("--field"), "{other:?}");
-    scene.drain(&[]).await?;
-    let points = scene.bed.points().await?;
+    setup.drain(&[]).await?;
+    let points = setup.bed.points().await?;
     let scored = points.values().filter(|point| score(point).is_some());
     assert_eq!(scored.count(), CHUNKS);
-    scene.bed.end().await
+    setup.bed.end().await
 }
 
 #[tokio::test]
 async fn a_process_whose_run_was_taken_over_ends() -> anyhow::Result<()> {
-    let scene = scene().await?;
-    let mut slow = scene.command("shared", "addition-stored=stall:500");
+    let setup = setup().await?;
+    let mut slow = setup.command("shared", "addition-stored=stall:500");
     let slow = tokio::spawn(async move { slow.output().await });
     until("the slow process to publish", LIMIT, async || {
-        Ok((scene.jobs().await? > 0).then_some(()))
+        Ok((setup.jobs().await? > 0).then_some(()))
     })
     .await?;
-    let report = scene.run("shared").await?;
+    let report = setup.run("shared").await?;
     assert_eq!(report["points"], CHUNKS, "{report}");
     let slow = slow.await??;
     assert_eq!(slow.status.code(), Some(1), "{slow:?}");
     assert!(log(&slow).contains("taken over"), "{slow:?}");
     assert_eq!(
-        scene.run("shared").await?,
+        setup.run("shared").await?,
         report,
         "the record is not that of the newer process"
     );
-    assert_eq!(scene.jobs().await?, CHUNKS as u64);
-    scene.bed.end().await
+    assert_eq!(setup.jobs().await?, CHUNKS as u64);
+    setup.bed.end().await
 }

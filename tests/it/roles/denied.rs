@@ -2,12 +2,12 @@
 
 use tokio::process::Command;
 
-use super::scene::Scene;
 use super::server::{AckForm, Role, edited};
+use super::setup::Setup;
 
 /// The server of an installation that has not heard of the second form, after the update that turns it on.
-async fn without_the_second_form() -> anyhow::Result<Scene> {
-    Scene::with(|directory| {
+async fn without_the_second_form() -> anyhow::Result<Setup> {
+    Setup::with(|directory| {
         let copy = edited(directory, |name, text| {
             let without = |line: &&str| !line.contains("$JS.ACK.*.*.");
             let text = match name {
@@ -27,16 +27,16 @@ async fn without_the_second_form() -> anyhow::Result<Scene> {
 
 #[tokio::test]
 async fn a_worker_whose_acknowledgements_are_denied_ends_and_says_so() -> anyhow::Result<()> {
-    let scene = without_the_second_form().await?;
-    scene
+    let setup = without_the_second_form().await?;
+    setup
         .run(
             "indexer",
             Role::Provision,
             &["provision", "--ack-wait", "5s"],
         )
         .await?;
-    scene.publish("one", "text").await?;
-    let mut command = scene.program("worker", Role::Worker);
+    setup.publish("one", "text").await?;
+    let mut command = setup.program("worker", Role::Worker);
     let output = command
         .args(["run", "--drain", "--grace", "3s"])
         .output()
@@ -51,10 +51,10 @@ async fn a_worker_whose_acknowledgements_are_denied_ends_and_says_so() -> anyhow
     );
     assert!(last.contains("deploy/nats/roles.conf"), "{log}");
     // Nothing was taken for acknowledged: the job is still there for a worker that may.
-    let status = scene.json(&["status"]).await?;
+    let status = setup.json(&["status"]).await?;
     assert_eq!(status["lanes"][0]["lag"], 1, "{status:#}");
-    assert_eq!(scene.dead_letters(0).await?, [""; 0]);
-    scene.bed.end().await
+    assert_eq!(setup.dead_letters(0).await?, [""; 0]);
+    setup.bed.end().await
 }
 
 /// The program ends with an error that names what was denied, and what to do.
@@ -73,10 +73,10 @@ async fn is_denied(mut command: Command, (what, advice): (&str, &str)) -> anyhow
 
 #[tokio::test]
 async fn a_program_with_the_login_of_another_role_ends_and_says_so() -> anyhow::Result<()> {
-    let scene = Scene::start(AckForm::V1).await?;
+    let setup = Setup::start(AckForm::V1).await?;
     let roles = "deploy/nats/roles.conf";
     let with = |name: &str, role: Role, arguments: &[&str]| {
-        let mut command = scene.program(name, role);
+        let mut command = setup.program(name, role);
         command.args(arguments);
         command
     };
@@ -85,7 +85,7 @@ async fn a_program_with_the_login_of_another_role_ends_and_says_so() -> anyhow::
         ("STREAM.CREATE.JOBS", roles),
     )
     .await?;
-    scene
+    setup
         .run("indexer", Role::Provision, &["provision"])
         .await?;
     is_denied(
@@ -118,5 +118,5 @@ async fn a_program_with_the_login_of_another_role_ends_and_says_so() -> anyhow::
         !output.status.success() && shown.contains("FAIL  nats: nats denied this login"),
         "{shown}"
     );
-    scene.bed.end().await
+    setup.bed.end().await
 }

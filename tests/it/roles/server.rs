@@ -13,7 +13,6 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// A bcrypt hash of `provision-secret`: the server takes passwords and hashes.
 pub(super) const HASH: &str = "$2a$04$cM9acHA68juZPNTMSgExquBJmQ4XT/YPV1DbnJWegYO5Uh1Md7.RS";
 
-/// Who logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Publisher,
@@ -66,7 +65,6 @@ impl Role {
     }
 }
 
-/// The committed files.
 pub(crate) fn committed() -> PathBuf {
     workspace().join("deploy/nats")
 }

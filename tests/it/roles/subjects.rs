@@ -218,8 +218,9 @@ fn indexer_consumers() -> BTreeSet<String> {
     all
 }
 
-const WORKER: [&str; 8] = [
+const WORKER: [&str; 9] = [
     "jobs.embed.minilm.bulk",
+    "$JS.API.STREAM.INFO.JOBS",
     "dlq.JOBS.7.1795420221672003924",
     "$JS.API.STREAM.MSG.GET.DLQ",
     "results.r1",
@@ -253,7 +254,7 @@ const INDEXER: [&str; 21] = [
     "$JS.API.STREAM.INFO.KV_ATTEMPTS",
 ];
 
-const PROVISION: [&str; 19] = [
+const PROVISION: [&str; 21] = [
     "$JS.API.INFO",
     "$JS.API.STREAM.INFO.JOBS",
     "$JS.API.STREAM.CREATE.JOBS",
@@ -269,8 +270,10 @@ const PROVISION: [&str; 19] = [
     "$JS.API.STREAM.UPDATE.ADVISORIES",
     "$JS.API.STREAM.INFO.KV_RUNS",
     "$JS.API.STREAM.CREATE.KV_RUNS",
+    "$JS.API.STREAM.UPDATE.KV_RUNS",
     "$JS.API.STREAM.INFO.KV_ATTEMPTS",
     "$JS.API.STREAM.CREATE.KV_ATTEMPTS",
+    "$JS.API.STREAM.UPDATE.KV_ATTEMPTS",
     "$JS.API.CONSUMER.INFO.ADVISORIES.dlq-sweep",
     "$JS.API.CONSUMER.CREATE.ADVISORIES.dlq-sweep.$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.JOBS.>",
 ];

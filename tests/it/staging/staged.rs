@@ -1,8 +1,9 @@
-//! A model that was staged elsewhere comes as it is.
+//! A model that was staged elsewhere comes as it is; one that an older version has staged gets what is missing.
 
 use std::path::Path;
 
-use contract::model::MANIFEST;
+use contract::model::{MANIFEST, SIGNATURE};
+use serde_json::Value;
 use tests::tiny_embed;
 
 use super::web::Web;
@@ -76,5 +77,39 @@ async fn a_staged_model_that_is_altered_renamed_or_changed_is_refused() -> anyho
         web.files().content.insert(path, original);
     }
     assert!(content(models.path())?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_model_that_an_older_version_has_staged_is_measured_when_it_is_staged_again()
+-> anyhow::Result<()> {
+    let models = tempfile::tempdir()?;
+    let source = tiny_embed().display().to_string();
+    let again = async || -> anyhow::Result<Value> {
+        let output = stage(&source, models.path(), &["--json"]).await?;
+        assert!(output.status.success(), "{output:?}");
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let first = again().await?;
+    assert_eq!(first["existed"], false);
+    let path = Path::new(first["directory"].as_str().expect("a directory")).join(MANIFEST);
+    let read = || -> anyhow::Result<Value> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
+    let mut old = read()?;
+    let measured = old.as_object_mut().expect("an object").remove("measured");
+    std::fs::write(&path, serde_json::to_vec(&old)?)?;
+    let second = again().await?;
+    assert_eq!(second["existed"], true);
+    assert_eq!(second["fingerprint"], first["fingerprint"]);
+    let bytes = |manifest: &Value| manifest["measured"]["memory_bytes"].as_u64();
+    let now = read()?;
+    assert!(bytes(&now) > Some(0), "{now}");
+    assert_eq!(now["golden"], old["golden"]);
+    assert!(measured.is_some());
+
+    // What is signed stays as it is to the last byte.
+    std::fs::write(&path, serde_json::to_vec(&old)?)?;
+    std::fs::write(path.with_file_name(SIGNATURE), "a signature")?;
+    again().await?;
+    assert_eq!(read()?, old);
     Ok(())
 }

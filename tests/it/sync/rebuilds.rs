@@ -46,7 +46,7 @@ async fn a_sync_starts_over_when_its_alias_has_moved() -> anyhow::Result<()> {
     fixtures::wait::until("its jobs", tests::LIMIT, async || {
         Ok(syncing
             .log()?
-            .contains("published 1 documents")
+            .contains("published 1 document of")
             .then_some(()))
     })
     .await?;

@@ -30,3 +30,5 @@ pub const RUN: &str = "run";
 pub const DELETED: &str = "deleted";
 /// What the publisher said about the document.
 pub const META: &str = "meta";
+/// The attached vectors that were made of the text which the point has, each by its name.
+pub const ATTACHED: &str = "attached";

@@ -30,6 +30,9 @@ pub const VERSION: &str = "1.0";
 /// Largest job in bytes, headers included. It leaves 64 KiB below NATS' default `max_payload` of 1 MiB, so that
 /// a dead letter, which adds headers to the whole job, can always be published.
 pub const MAX_JOB_BYTES: usize = 960 * 1024;
+
+/// Bytes of a number of a vector in an answer: nine digits, a sign, a point, a comma, an exponent at times.
+pub const ANSWER_BYTES_PER_NUMBER: usize = 14;
 /// Largest document id in bytes: it travels in every payload and in filters.
 pub const MAX_DOCUMENT_ID_BYTES: usize = 1024;
 /// Most rows of a job: chunks, queries, items or removals. Each becomes a vector or a point, so that a small job of
@@ -250,6 +253,11 @@ pub struct Item {
     /// and one of this version with another text does not take the vector. Left out, whatever the point has by then takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Digest of the text that the point has, its payload field `digest`: a point with another one does not take the score or
+    /// the vector. Left out, a score asks for no text, and a vector with a version for `text`. A vector with neither is one of
+    /// no known text: a rebuild makes it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// Id of the point that is the head of its document, chunk 0. Where the point of an attach job is not there, it tells
     /// whether that comes later or has been replaced. Left out, nothing is expected to come later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -335,6 +343,13 @@ impl Chunk {
         let mut input = String::new();
         Self::write_model_input(&mut input, prefix, context, text);
         input
+    }
+
+    /// Digest of its text as a point has it: without the prefix, which is the model's own.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let input = Self::model_input("", self.context.as_deref(), &self.text);
+        Digest::of(input.as_bytes())
     }
 
     /// Writes [`Chunk::model_input`] into a buffer that is used again and again.

@@ -14,6 +14,8 @@
 //! | [`score`] | which payload field takes a score |
 //! | [`digest`] | SHA-256 |
 
+#![warn(missing_docs)]
+
 pub mod answer;
 pub mod bm25;
 pub mod digest;

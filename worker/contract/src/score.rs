@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 128;
 /// Most segments of a path.
 const MAX_DEPTH: usize = 8;
 /// Fields that writers decide by, or that belong to the publisher of a document: no score may replace them.
-const TAKEN: [&str; 15] = [
+const TAKEN: [&str; 16] = [
     field::DOC_ID,
     field::VERSION,
     field::CHUNK,
@@ -33,6 +33,7 @@ const TAKEN: [&str; 15] = [
     field::RUN,
     field::DELETED,
     field::META,
+    field::ATTACHED,
 ];
 
 /// Path of a payload field that takes scores, like `scores.reranker`.

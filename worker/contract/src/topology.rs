@@ -26,7 +26,7 @@ pub const ATTEMPTS: &str = "ATTEMPTS";
 
 /// How long a worker may hold a delivery without a sign of life, unless an installation chooses otherwise.
 pub const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(60);
-/// Below this a busy machine would lose leases that its worker still works on.
+/// Below this a busy machine would be given jobs again that its worker still works on.
 pub const MIN_ACK_WAIT: Duration = Duration::from_secs(5);
 /// Deliveries of a job before JetStream gives it up; only infrastructure faults come near it.
 pub const MAX_DELIVER: i64 = 20;
@@ -39,8 +39,8 @@ pub const DEFAULT_BATCH_JOBS: u16 = 64;
 pub const DEFAULT_CPU_BATCH_TOKENS: usize = 16_384;
 /// The same on a GPU: several of its tensors.
 pub const DEFAULT_CUDA_BATCH_TOKENS: usize = 65_536;
-/// Batches on their way in a worker: one is pulled and one encoded, two are in the model, three are being written, and one
-/// is in each of three channels. Tiny ones may be more, because each takes fewer of the engines.
+/// Batches of a lane on their way in a worker: one is pulled and one encoded, four are in the model or wait behind it, one is
+/// next to be written, and three are.
 pub const BATCHES_PER_WORKER: u64 = 10;
 /// Time between SIGTERM and giving back what is not finished, unless an installation chooses otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);

@@ -10,7 +10,7 @@ use runtime::failpoint;
 use serde_json::Value;
 
 use crate::guard::{Guard, body_up_to, obsolete};
-use crate::point::{self, Stamp};
+use crate::point::{self, WriteStamp};
 
 /// Memory of a number in a payload, as the client holds it.
 const BYTES_OF_A_VALUE: usize = 64;
@@ -28,17 +28,15 @@ pub struct Change<'a> {
     pub kind: Kind<'a>,
 }
 
-/// What becomes of a document.
+/// What a job does with a document.
 #[derive(Clone, Debug)]
 pub enum Kind<'a> {
-    /// These chunks of it are written; all of them, or a slice.
+    /// Writes these chunks of the document; all of them, or a slice.
     Write {
-        /// The document.
         document: &'a Document,
         /// Vectors of its chunks, in their order.
         vectors: &'a [Embedding],
     },
-    /// It is deleted.
     Delete,
 }
 
@@ -47,7 +45,6 @@ pub enum Kind<'a> {
 pub(crate) enum Part {
     /// Chunk 0, or the tombstone.
     Head,
-    /// All others.
     Body,
 }
 
@@ -59,7 +56,6 @@ pub trait Draft: Sync {
     /// About how much memory the point takes in a request.
     fn bytes(&self) -> usize;
 
-    /// Makes the point.
     fn point(&self) -> PointStruct;
 
     /// Id of the document, and of the point.
@@ -71,7 +67,6 @@ pub trait Draft: Sync {
 pub struct Copied {
     /// Which points it may replace.
     pub guard: Guard,
-    /// The point.
     pub point: PointStruct,
 }
 
@@ -101,11 +96,10 @@ impl Draft for Copied {
 pub(crate) struct ChangeDraft<'a> {
     change: &'a Change<'a>,
     chunk: Option<(&'a Chunk, &'a Embedding)>,
-    stamp: &'a Stamp,
+    stamp: &'a WriteStamp,
 }
 
 impl Change<'_> {
-    /// Who writes.
     #[must_use]
     pub fn guard(&self) -> Guard {
         Guard {
@@ -126,7 +120,7 @@ impl Change<'_> {
     }
 
     /// The points of a part that this job has.
-    pub(crate) fn drafts<'a>(&'a self, part: Part, stamp: &'a Stamp) -> Vec<ChangeDraft<'a>> {
+    pub(crate) fn drafts<'a>(&'a self, part: Part, stamp: &'a WriteStamp) -> Vec<ChangeDraft<'a>> {
         let draft = |chunk| ChangeDraft {
             change: self,
             chunk,
@@ -182,7 +176,7 @@ impl Draft for ChangeDraft<'_> {
 
     fn point(&self) -> PointStruct {
         let change = self.change;
-        let stamp = Stamp {
+        let stamp = WriteStamp {
             run: change.run.map(str::to_owned),
             ..self.stamp.clone()
         };

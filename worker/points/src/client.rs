@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use crate::limits::Limits;
 use crate::refusal::Refusal;
 use crate::refusal::login_advice;
+use crate::status_code;
 use crate::store::Store;
 
 #[cfg(test)]
@@ -153,7 +154,6 @@ impl Qdrant {
         &self,
         request: impl Into<CreateCollection>,
     ) -> Result<CollectionOperationResponse, QdrantError> {
-        const ALREADY_EXISTS: i32 = 6;
         let (request, attempts) = (request.into(), AtomicUsize::new(0));
         let created = self
             .ask(|| {
@@ -162,8 +162,9 @@ impl Qdrant {
             })
             .await;
         match created {
-            Err(QdrantError::ResponseError { status })
-                if status.code() as i32 == ALREADY_EXISTS && attempts.into_inner() > 1 =>
+            Err(error)
+                if status_code::is(&error, status_code::ALREADY_EXISTS)
+                    && attempts.into_inner() > 1 =>
             {
                 Ok(CollectionOperationResponse::default())
             }

@@ -84,12 +84,10 @@ fn distance(manifest: &Manifest) -> Distance {
 /// Why a model must not write to a collection.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Mismatch {
-    /// No vector of the model's name.
+    /// The collection has no vector of the model's name.
     #[error("model `{model}` needs a vector of that name, collection `{collection}` has {found}")]
     NoVector {
-        /// The collection.
         collection: CollectionName,
-        /// The model.
         model: ModelName,
         /// The vectors it has.
         found: String,
@@ -99,13 +97,11 @@ pub enum Mismatch {
         "model `{model}` yields {expected} dimensions, collection `{collection}` expects {found}"
     )]
     Dimensions {
-        /// The collection.
         collection: CollectionName,
-        /// The model.
         model: ModelName,
-        /// What the model yields.
+        /// Dimensions of the model.
         expected: u64,
-        /// What the collection expects.
+        /// Dimensions of the collection.
         found: u64,
     },
     /// The model makes no dense vectors.
@@ -114,9 +110,7 @@ pub enum Mismatch {
          to a collection with `indexer attach`"
     )]
     NotDense {
-        /// The collection.
         collection: CollectionName,
-        /// The model.
         model: ModelName,
         /// The kind of its vectors.
         kind: OutputKind,
@@ -127,19 +121,14 @@ pub enum Mismatch {
          rebuild it with this model or use the one that it was made with"
     )]
     Fingerprint {
-        /// The collection.
         collection: CollectionName,
-        /// The model.
         model: ModelName,
-        /// The model's fingerprint.
         expected: Digest,
-        /// The collection's.
         found: String,
     },
 }
 
 impl Mismatch {
-    /// The collection.
     #[must_use]
     pub fn collection(&self) -> &CollectionName {
         match self {

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::client::{PATIENCE, Qdrant};
 use crate::refusal::login_advice;
+use crate::status_code::{self, CANCELLED, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE};
 use runtime::settings::{ConfigFault, Secret};
 use runtime::wait::Wait;
 
@@ -50,12 +51,7 @@ pub enum ClientToWriteError {
     Setup(#[from] QdrantSetupError),
     /// The server is not one to write to.
     #[error("qdrant at `{url}` cannot be used")]
-    Server {
-        /// Its address.
-        url: String,
-        /// Why.
-        source: ServerError,
-    },
+    Server { url: String, source: ServerError },
 }
 
 /// Qdrant does not know us, or we do not know it. Trying again would not help.
@@ -73,17 +69,17 @@ pub const OLDEST: &str = "1.16";
 /// Why a server is not written to.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// It would ignore a part of what it is asked.
+    /// The server would ignore a part of a request.
     #[error("qdrant is version {version}; {what} need at least {since}, upgrade it")]
     TooOld {
-        /// What the server says.
+        /// Version of the server.
         version: String,
-        /// What it would ignore.
+        /// The feature that the server would ignore.
         what: &'static str,
         /// The first version that does not.
         since: &'static str,
     },
-    /// It could not be asked.
+    /// The server could not be asked.
     #[error("failed to ask qdrant for its version")]
     Unknown(#[source] Box<QdrantError>),
 }
@@ -122,10 +118,6 @@ pub async fn check_feature(
 /// Whether another attempt may succeed without a change of the settings: nobody answers at the address, or not in time.
 #[must_use]
 pub fn may_pass(error: &QdrantError) -> bool {
-    const CANCELLED: i32 = 1;
-    const DEADLINE_EXCEEDED: i32 = 4;
-    const INTERNAL: i32 = 13;
-    const UNAVAILABLE: i32 = 14;
     match error {
         // The client keeps nothing of the cause but its text, and calls all of it an internal error.
         QdrantError::ResponseError { status } if status.code() as i32 == INTERNAL => {
@@ -150,10 +142,8 @@ pub fn may_pass(error: &QdrantError) -> bool {
 /// Whether the server is there and has no time for the request.
 #[must_use]
 pub fn is_busy(error: &QdrantError) -> bool {
-    const DEADLINE_EXCEEDED: i32 = 4;
-    let is_late = |code| code as i32 == DEADLINE_EXCEEDED;
     matches!(error, QdrantError::ResourceExhaustedError { .. })
-        || matches!(error, QdrantError::ResponseError { status } if is_late(status.code()))
+        || status_code::is(error, DEADLINE_EXCEEDED)
 }
 
 /// Major and minor number of a version.
@@ -256,7 +246,7 @@ impl QdrantConfig {
         }
     }
 
-    /// What logs call the server.
+    /// The address of the server for logs.
     #[must_use]
     pub fn server(&self) -> String {
         format!("qdrant at {}", self.qdrant_url)
@@ -314,7 +304,7 @@ mod tests {
 
     use super::*;
 
-    /// What a first request to a server says.
+    /// The error of a first request to a server.
     async fn error_of(url: &str) -> QdrantError {
         let config = QdrantConfig {
             qdrant_url: url.to_owned(),

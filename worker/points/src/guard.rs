@@ -7,7 +7,7 @@ use runtime::failpoint;
 
 use crate::payload::{doc_id, is_deleted, number};
 
-/// What the head of a document says.
+/// What the head of a document says about the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Version of the document.

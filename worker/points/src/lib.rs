@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`connect`] | settings and the connection, and which servers are supported |
 //! | [`client`] | the client, through which every request goes: what is asked again, and for how long |
-//! | [`refusal`] | why a request is refused, and whose turn it is |
+//! | [`refusal`], [`status_code`] | why a request is refused, and whose turn it is |
 //! | [`limits`] | the largest requests that a collection takes |
 //! | [`collection`] | how a collection is made, and which model may write to it |
 //! | [`vectors`] | which vectors a collection has, and what a writer adds for them |
@@ -19,6 +19,8 @@
 //! | [`attachment`] | the requests that give a collection another vector, and take it away |
 //! | [`replicas`] | what the protocol asks of the replicas of a collection, and why that is enough |
 //! | [`pages`] | reading all points that a filter matches |
+//! | [`reuse`] | attached vectors that were made of a text before |
+//! | [`selection`] | which vectors are read with points, and how many points of one answer they leave room for |
 //! | [`store`] | the requests to Qdrant, and what counts as done |
 
 pub mod additions;
@@ -35,7 +37,11 @@ pub mod payload;
 pub mod point;
 pub mod refusal;
 pub mod replicas;
+pub mod reuse;
 pub mod schema;
+mod select;
+pub mod selection;
+pub mod status_code;
 pub mod store;
 pub mod vectors;
 pub mod write;
@@ -48,9 +54,7 @@ use contract::names::CollectionName;
 /// The points of one collection, or of the collection behind an alias.
 #[derive(Debug)]
 pub struct Points<'a, S = Qdrant> {
-    /// Where requests go.
     pub store: &'a S,
-    /// Collection or alias.
     pub collection: &'a CollectionName,
 }
 

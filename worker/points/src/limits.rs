@@ -61,7 +61,7 @@ fn strict_mode(info: &CollectionInfo) -> Option<&StrictModeConfig> {
 }
 
 impl Limits {
-    /// Those of a collection.
+    /// The limits of a collection.
     #[must_use]
     pub fn of(info: &CollectionInfo) -> Self {
         let Some(strict) = strict_mode(info) else {
@@ -155,14 +155,14 @@ pub(crate) const CONDITIONS_OF_A_DOCUMENT: usize = 4;
 /// since a rebuild began.
 pub const MOST_CONDITIONS: usize = 5;
 
-/// A setting of a collection that leaves no room for what Ebb does.
+/// A setting of a collection that does not let Ebb do its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Unfit {
+pub struct UnfitSetting {
     /// Name of the setting, as in the strict mode.
     pub setting: &'static str,
     /// Its value, or what is there of it.
     pub found: String,
-    /// What is needed.
+    /// The value that is needed.
     pub wanted: String,
     /// What does not work.
     pub effect: &'static str,
@@ -170,7 +170,7 @@ pub struct Unfit {
     pub stops_writes: bool,
 }
 
-impl std::fmt::Display for Unfit {
+impl std::fmt::Display for UnfitSetting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             setting,
@@ -185,7 +185,7 @@ impl std::fmt::Display for Unfit {
 
 /// Everything in the strict mode of a collection that Ebb cannot keep to.
 #[must_use]
-pub fn unfit(info: &CollectionInfo) -> Vec<Unfit> {
+pub fn unfit(info: &CollectionInfo) -> Vec<UnfitSetting> {
     let Some(strict) = strict_mode(info) else {
         return Vec::new();
     };
@@ -193,7 +193,7 @@ pub fn unfit(info: &CollectionInfo) -> Vec<Unfit> {
     unfit.extend(unindexed(info, strict));
     unfit.extend(full(info, strict));
     if strict.search_allow_exact == Some(false) {
-        unfit.push(Unfit {
+        unfit.push(UnfitSetting {
             setting: "search_allow_exact",
             found: "false".to_owned(),
             wanted: "true".to_owned(),
@@ -205,7 +205,7 @@ pub fn unfit(info: &CollectionInfo) -> Vec<Unfit> {
 }
 
 /// Limits below what a single document needs.
-fn too_low(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
+fn too_low(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<UnfitSetting> {
     let conditions = MOST_CONDITIONS as u64;
     let needs = [
         ("upsert_max_batchsize", strict.upsert_max_batchsize, 1),
@@ -223,7 +223,7 @@ fn too_low(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
     ];
     let low = needs.into_iter().filter_map(|(setting, found, least)| {
         let found = found.filter(|found| *found < least)?;
-        Some(Unfit {
+        Some(UnfitSetting {
             setting,
             found: found.to_string(),
             wanted: format!("at least {least}"),
@@ -237,7 +237,7 @@ fn too_low(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
         .max_payload_index_count
         .filter(|most| *most < indexes);
     if let Some(most) = most.filter(|_| !missing.is_empty()) {
-        unfit.push(Unfit {
+        unfit.push(UnfitSetting {
             setting: "max_payload_index_count",
             found: most.to_string(),
             wanted: format!("at least {indexes}"),
@@ -258,7 +258,7 @@ pub fn missing_indexes(info: &CollectionInfo) -> Vec<&'static str> {
 }
 
 /// Filters that the collection does not allow, because fields lack their index.
-fn unindexed(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
+fn unindexed(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<UnfitSetting> {
     let missing = missing_indexes(info);
     let settings = [
         (
@@ -273,7 +273,7 @@ fn unindexed(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
     let forbidden = settings
         .into_iter()
         .filter(|(_, allowed)| *allowed == Some(false) && !missing.is_empty());
-    let unfit = forbidden.map(|(setting, _)| Unfit {
+    let unfit = forbidden.map(|(setting, _)| UnfitSetting {
         setting,
         found: "false".to_owned(),
         wanted: format!("a payload index of {}", missing.join(", ")),
@@ -284,7 +284,7 @@ fn unindexed(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
 }
 
 /// Limits that the collection has reached.
-fn full(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
+fn full(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<UnfitSetting> {
     let points = info.points_count.unwrap_or(0);
     let bytes = points.saturating_mul(vector_bytes(info));
     let room = [
@@ -297,7 +297,7 @@ fn full(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<Unfit> {
     ];
     let reached = room.into_iter().filter_map(|(setting, most, used)| {
         let most = most.filter(|most| used >= *most)?;
-        Some(Unfit {
+        Some(UnfitSetting {
             setting,
             found: format!("{most}, and {used} are used"),
             wanted: format!("more than {used}"),

@@ -67,9 +67,9 @@ pub use size::{NodeSize, Sizes};
 /// Key of the record in the collection's metadata.
 pub const OPTIONS: &str = "ebb_options";
 
-/// What keys of Ebb's own begin with in the metadata.
+/// Prefix of the keys in the metadata that belong to Ebb.
 const OWN_METADATA: &str = "ebb_";
-/// What names of payload indexes begin with.
+/// Prefix of the names of options that are payload indexes.
 const INDEX: &str = "index.";
 /// The value of an index that is not there.
 const NO_INDEX: &str = "none";
@@ -89,7 +89,7 @@ pub struct Unsuitable {
     model: ModelName,
 }
 
-/// What is recorded with a collection.
+/// The options that are recorded with a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Options that were given.
@@ -116,7 +116,7 @@ pub struct Difference {
 pub struct Next {
     /// Its settings when it serves.
     pub settings: Settings,
-    /// What is recorded with it.
+    /// The options that are recorded with the collection.
     pub record: Record,
     /// How it differs from the collection that serves now.
     pub changed: Vec<Difference>,
@@ -152,7 +152,7 @@ pub struct Retrieval {
 }
 
 impl Next {
-    /// With another retrieval than that of the collection `serving`.
+    /// The options with another retrieval than that of the collection `serving`.
     #[must_use]
     pub fn with_retrieval(self, serving: &CollectionInfo, retrieval: &Retrieval) -> Self {
         let settings = self.settings.with_retrieval(retrieval);
@@ -312,7 +312,7 @@ pub fn first_generation(given: &Options) -> Next {
     }
 }
 
-/// What a collection that is there lacks of the options of this command.
+/// The requests that give an existing collection the options of this command.
 #[must_use]
 pub fn adjust(name: &CollectionName, info: &CollectionInfo, given: &Options) -> Adjustment {
     let (found, _) = Settings::of(info);

@@ -1,9 +1,12 @@
-//! Pages: reads all points that a filter matches, in the order of their ids. A page is in memory at a time.
+//! Pages: reads all points that a filter matches, in the order of their ids. A page is in memory at a time, and is smaller
+//! where large vectors are read.
 
 use qdrant_client::qdrant::{Filter, PointId, RetrievedPoint, ScrollPoints};
 
 use crate::Points;
 use crate::payload::include;
+use crate::refusal::Refusal;
+use crate::selection::VectorSelection;
 use crate::store::{PointsError, Store};
 
 /// Points that are read page by page.
@@ -12,6 +15,7 @@ pub struct Pages<'a, S> {
     points: Points<'a, S>,
     /// Points of a page, if the collection allows so many.
     wanted: usize,
+    vectors: VectorSelection,
     /// `None` after the last page.
     request: Option<ScrollPoints>,
 }
@@ -25,12 +29,12 @@ impl<'a, S: Store> Points<'a, S> {
             collection_name: self.collection.to_string(),
             filter: Some(filter),
             with_payload: Some(include(fields)),
-            with_vectors: Some(false.into()),
             ..ScrollPoints::default()
         };
         Pages {
             points: self,
             wanted: limit as usize,
+            vectors: VectorSelection::none(),
             request: Some(request),
         }
     }
@@ -46,13 +50,10 @@ impl<S: Store> Pages<'_, S> {
         self
     }
 
-    /// Reads the vectors too.
+    /// Reads these vectors too.
     #[must_use]
-    pub fn with_vectors(mut self) -> Self {
-        if let Some(request) = &mut self.request {
-            request.with_vectors = Some(true.into());
-        }
-        self
+    pub fn with_vectors(self, vectors: VectorSelection) -> Self {
+        Self { vectors, ..self }
     }
 
     /// The next page, `None` after the last one.
@@ -65,10 +66,15 @@ impl<S: Store> Pages<'_, S> {
         };
         let mut limits = self.points.limits().await?;
         let page = loop {
-            request.limit = Some(u32::try_from(limits.page(self.wanted)).unwrap_or(u32::MAX));
+            let most = limits.page(self.vectors.points(self.wanted));
+            request.limit = Some(u32::try_from(most).unwrap_or(u32::MAX));
+            request.with_vectors = Some(self.vectors.selector());
             let answer = self.points.store.scroll(request.clone()).await;
             match answer.map_err(self.points.failed("read points of")) {
                 Ok(page) => break page,
+                Err(error) if error.refusal() == Some(Refusal::Content) => {
+                    self.vectors = self.points.select_again(&self.vectors, error).await?;
+                }
                 Err(error) => limits = self.points.limits_after(limits, error).await?,
             }
         };

@@ -62,6 +62,22 @@ pub fn is_deleted(point: &RetrievedPoint) -> bool {
     value.unwrap_or(false)
 }
 
+/// Whether the attached vector of that name, if the point has it, was made of the text that it has.
+#[must_use]
+pub fn is_made_of_text(point: &RetrievedPoint, name: &str) -> bool {
+    let marks = point.payload.get(field::ATTACHED);
+    let mark = marks.and_then(|marks| marks.get_value(name));
+    mark.and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The mark of attached vectors that were made of the text of their point.
+#[must_use]
+pub fn made_of_text<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Value> {
+    let marks = names.into_iter().map(|name| (name.to_owned(), true.into()));
+    let marks: serde_json::Map<_, _> = marks.collect();
+    (!marks.is_empty()).then(|| serde_json::Value::Object(marks).into())
+}
+
 /// The dense vector of that name.
 #[must_use]
 pub fn vector(point: &RetrievedPoint, name: &str) -> Option<Vec<f32>> {

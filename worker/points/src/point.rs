@@ -47,7 +47,7 @@ pub fn head_id(doc_id: &str) -> PointId {
 
 /// What all points of one write have in common.
 #[derive(Clone, Debug)]
-pub struct Stamp {
+pub struct WriteStamp {
     /// Name of the model, which is the name of the vector.
     pub model: ModelName,
     /// Fingerprint of the model.
@@ -61,13 +61,12 @@ pub struct Stamp {
 /// Makes the point of a chunk.
 #[must_use]
 pub fn chunk_point(
-    stamp: &Stamp,
+    stamp: &WriteStamp,
     document: &Document,
     chunk: &Chunk,
     version: u64,
     vector: Embedding,
 ) -> PointStruct {
-    let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
     let mut payload = HashMap::new();
     let mut put = |name: &str, value: Value| drop(payload.insert(name.to_owned(), value));
     put(field::DOC_ID, document.id.as_str().into());
@@ -75,7 +74,7 @@ pub fn chunk_point(
     put(field::CHUNK, json!(chunk.index).into());
     put(field::CHUNKS, json!(document.total).into());
     put(field::TEXT, chunk.text.as_str().into());
-    put(field::DIGEST, Digest::of(input.as_bytes()).as_str().into());
+    put(field::DIGEST, chunk.digest().as_str().into());
     put(field::FINGERPRINT, stamp.fingerprint.as_str().into());
     put(field::INDEXED_AT, stamp.indexed_at.as_str().into());
     put(field::DELETED, false.into());
@@ -117,7 +116,7 @@ fn integer(number: impl Into<u64>) -> Value {
 
 /// Makes the tombstone of a deleted document.
 #[must_use]
-pub fn tombstone(stamp: &Stamp, doc_id: &str, version: u64) -> PointStruct {
+pub fn tombstone(stamp: &WriteStamp, doc_id: &str, version: u64) -> PointStruct {
     let payload = json!({
         (field::DOC_ID): doc_id,
         (field::VERSION): version,

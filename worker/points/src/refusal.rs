@@ -27,12 +27,17 @@ use std::time::Duration;
 
 use qdrant_client::QdrantError;
 
+use crate::status_code::{
+    ALREADY_EXISTS, INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE, PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNIMPLEMENTED,
+};
+
 /// Why a request was refused, or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The request is larger than the collection takes, or of a kind that it does not allow.
     Limit,
-    /// It filters by a field without an index.
+    /// The request filters by a field without an index.
     Index,
     /// The collection or the server is full: points, bytes, memory, disk, payload indexes.
     Full,
@@ -42,9 +47,9 @@ pub enum Refusal {
     Setup,
     /// The key may not do that.
     Rights,
-    /// What the request is about is not there.
+    /// The collection or the point that the request is about is not there.
     Missing,
-    /// What the request holds is wrong, and will be wrong again.
+    /// The content of the request is wrong, and will be wrong again.
     Content,
     /// The server, or a part of it, or the way to it, does not work at the moment.
     Outage,
@@ -121,14 +126,6 @@ impl Refusal {
     }
 
     fn of_status(code: i32, text: &str) -> Self {
-        const INVALID_ARGUMENT: i32 = 3;
-        const NOT_FOUND: i32 = 5;
-        const ALREADY_EXISTS: i32 = 6;
-        const PERMISSION_DENIED: i32 = 7;
-        const RESOURCE_EXHAUSTED: i32 = 8;
-        const OUT_OF_RANGE: i32 = 11;
-        const UNIMPLEMENTED: i32 = 12;
-        const UNAUTHENTICATED: i32 = 16;
         match code {
             INVALID_ARGUMENT => Self::of_text(text),
             ALREADY_EXISTS => Self::Content,
@@ -176,7 +173,7 @@ impl Refusal {
         }
     }
 
-    /// Whose turn it is, and to do what.
+    /// Who has to do something now, and what.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -204,8 +201,6 @@ impl Refusal {
 /// What to do about a request that failed because of who we are, or of who the server is; `None` for all other errors.
 #[must_use]
 pub fn login_advice(error: &QdrantError) -> Option<&'static str> {
-    const PERMISSION_DENIED: i32 = 7;
-    const UNAUTHENTICATED: i32 = 16;
     let QdrantError::ResponseError { status } = error else {
         return None;
     };

@@ -58,6 +58,19 @@ impl<S: Store> Points<'_, S> {
         self.schema_of(&self.info().await?)
     }
 
+    /// What a writer must know of the collection, by a node that reaches all replicas.
+    ///
+    /// # Errors
+    /// [`PointsError`].
+    pub async fn confirmed_schema(self) -> Result<Schema, PointsError> {
+        let schema = self.schema().await?;
+        if !schema.replicas.are_several() {
+            return Ok(schema);
+        }
+        self.ask_all_replicas().await?;
+        self.schema().await
+    }
+
     /// The same, as a look at the collection has found it.
     ///
     /// # Errors

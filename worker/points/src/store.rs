@@ -24,7 +24,13 @@ use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::payload::include;
 use crate::refusal::Refusal;
+use crate::selection::VectorSelection;
 use crate::vectors::UnknownVectors;
+
+/// Points of one request: larger ones gain little and hold more memory on both sides.
+pub(crate) const POINTS_PER_REQUEST: usize = 128;
+/// Bytes of one request in memory: a few points with much metadata are a large request too.
+pub(crate) const BYTES_PER_REQUEST: usize = 4 << 20;
 
 /// Points of one read by ids.
 const POINTS_PER_READ: usize = 1024;
@@ -37,31 +43,23 @@ pub enum PointsError {
     /// Qdrant, or the way to it, failed.
     #[error("failed to {action} `{collection}`")]
     Qdrant {
-        /// What was tried.
         action: &'static str,
-        /// Where.
         collection: CollectionName,
-        /// What came back.
         #[source]
         source: Box<QdrantError>,
     },
     /// The collection has vectors that this program does not know.
     #[error("failed to write points into `{collection}`")]
     Vectors {
-        /// Where.
         collection: CollectionName,
-        /// Why.
         #[source]
         source: UnknownVectors,
     },
     /// Qdrant answered, but the write is not done.
     #[error("qdrant answered `{status}` instead of `Completed` to {action} `{collection}`")]
     NotCompleted {
-        /// What was tried.
         action: &'static str,
-        /// Where.
         collection: CollectionName,
-        /// What it said.
         status: String,
     },
     /// Qdrant said that a write is done, and not every replica has it.
@@ -69,7 +67,6 @@ pub enum PointsError {
         "{points} points of `{collection}` are not on every replica as they were written; write them again"
     )]
     NotOnAllReplicas {
-        /// Where.
         collection: CollectionName,
         /// How many points differ, or are left over.
         points: u64,
@@ -112,7 +109,6 @@ pub trait Store: Sync {
         request: ScrollPoints,
     ) -> impl Future<Output = Result<ScrollResponse, QdrantError>> + Send;
 
-    /// Counts points.
     fn count(
         &self,
         request: CountPoints,
@@ -134,9 +130,23 @@ impl<S: Store> Points<'_, S> {
         self,
         ids: impl IntoIterator<Item = impl Into<PointId>>,
         fields: &[&str],
-        with_vectors: bool,
     ) -> Result<Vec<RetrievedPoint>, PointsError> {
-        self.get_at(None, ids, fields, with_vectors).await
+        self.get_at(None, ids, fields, &VectorSelection::none())
+            .await
+    }
+
+    /// The same, with some of their vectors. All of them are in memory: whoever reads large ones asks for no more points
+    /// than [`VectorSelection::points`] at once.
+    ///
+    /// # Errors
+    /// [`PointsError::Qdrant`].
+    pub async fn get_with(
+        self,
+        vectors: &VectorSelection,
+        ids: impl IntoIterator<Item = impl Into<PointId>>,
+        fields: &[&str],
+    ) -> Result<Vec<RetrievedPoint>, PointsError> {
+        self.get_at(None, ids, fields, vectors).await
     }
 
     /// As [`Points::get`], from as many replicas as `consistency` says.
@@ -145,7 +155,7 @@ impl<S: Store> Points<'_, S> {
         consistency: Option<ReadConsistency>,
         ids: impl IntoIterator<Item = impl Into<PointId>>,
         fields: &[&str],
-        with_vectors: bool,
+        vectors: &VectorSelection,
     ) -> Result<Vec<RetrievedPoint>, PointsError> {
         let payload = if fields.is_empty() {
             true.into()
@@ -157,14 +167,15 @@ impl<S: Store> Points<'_, S> {
         if rest.is_empty() {
             return Ok(found);
         }
-        let mut limits = self.limits().await?;
+        let (mut limits, mut vectors) = (self.limits().await?, vectors.clone());
         while !rest.is_empty() {
-            let (part, others) = rest.split_at(limits.ids(POINTS_PER_READ).min(rest.len()));
+            let most = limits.ids(vectors.points(POINTS_PER_READ));
+            let (part, others) = rest.split_at(most.min(rest.len()));
             let request = GetPoints {
                 collection_name: self.collection.to_string(),
                 ids: part.to_vec(),
                 with_payload: Some(payload.clone()),
-                with_vectors: Some(with_vectors.into()),
+                with_vectors: Some(vectors.selector()),
                 read_consistency: consistency,
                 ..GetPoints::default()
             };
@@ -173,6 +184,9 @@ impl<S: Store> Points<'_, S> {
                 Ok(answer) => {
                     found.extend(answer.result);
                     rest = others;
+                }
+                Err(error) if error.refusal() == Some(Refusal::Content) => {
+                    vectors = self.select_again(&vectors, error).await?;
                 }
                 Err(error) => limits = self.limits_after(limits, error).await?,
             }

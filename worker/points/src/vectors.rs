@@ -16,6 +16,7 @@ use contract::field;
 use contract::job::Chunk;
 use contract::model::{Manifest, OutputKind};
 use contract::names::{ModelName, VectorName};
+use contract::topology::{Lane, Priority, Task};
 use qdrant_client::qdrant::vectors::VectorsOptions;
 use qdrant_client::qdrant::{
     CollectionInfo, Document, NamedVectors, PointStruct, Value, Vector, vectors_config::Config,
@@ -33,13 +34,12 @@ pub const RESERVED: &str = "ebb_reserved_vectors";
 pub struct OtherVector {
     /// Its name in the collection.
     pub name: String,
-    /// What it looks like.
+    /// Whether it is dense, sparse or a multivector.
     pub kind: OutputKind,
-    /// Who makes it.
     pub maker: Maker,
 }
 
-/// Who makes a vector.
+/// The model, or the server, that makes a vector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Maker {
@@ -54,7 +54,6 @@ pub enum Maker {
 pub struct MakerModel {
     /// Its name, and that of its lanes.
     pub name: ModelName,
-    /// Its fingerprint.
     pub fingerprint: Digest,
     /// Length of a vector; 0 where it has none.
     pub dimensions: u64,
@@ -79,7 +78,7 @@ pub struct CollectionVectors {
     /// Names of all, in their order.
     names: Vec<String>,
     others: Vec<OtherVector>,
-    /// Those that are not in service, whose names are taken all the same.
+    /// Vectors that are not in service, and whose names are taken all the same.
     reserved: Vec<OtherVector>,
 }
 
@@ -88,10 +87,17 @@ pub struct CollectionVectors {
 pub struct Attached<'a> {
     /// Its name in the collection.
     pub name: &'a str,
-    /// What it looks like.
+    /// Whether it is dense, sparse or a multivector.
     pub kind: OutputKind,
-    /// Who makes it.
     pub model: &'a MakerModel,
+}
+
+impl Attached<'_> {
+    /// The lane of its jobs: they can be made anew, and yield to documents.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        Lane::new(Task::Embed, self.model.name.clone(), Priority::Bulk)
+    }
 }
 
 impl OtherVector {
@@ -110,7 +116,7 @@ impl OtherVector {
         }
     }
 
-    /// As an attached vector; `None` if no model makes it.
+    /// This vector as an attached one; `None` if no model makes it.
     #[must_use]
     pub fn attached(&self) -> Option<Attached<'_>> {
         let Maker::Model(model) = &self.maker else {
@@ -160,13 +166,13 @@ impl CollectionVectors {
         &self.names
     }
 
-    /// Those beside the primary one.
+    /// The vectors beside the primary one.
     #[must_use]
     pub fn others(&self) -> &[OtherVector] {
         &self.others
     }
 
-    /// Those that are about to be attached, or were detached.
+    /// The vectors that are about to be attached, or were detached.
     #[must_use]
     pub fn reserved(&self) -> &[OtherVector] {
         &self.reserved

@@ -24,7 +24,9 @@
 //!
 //! A point that is written anew has none of its attached vectors: whoever has written it hands it on to the workers that
 //! make them. A server may leave those of the point that it replaces (see [`crate::point`]), which would be of another
-//! text, so that they are removed in the same request, on condition of the version.
+//! text, so that they are removed in the same request, on condition of the version. Whoever reads between the two sees a new
+//! text with the vector of another one; so vectors are taken over only where their point says that they are of its text
+//! ([`crate::additions`]), which the upsert has taken away together with that text.
 //!
 //! [`Points::copy`] writes points that are taken over from elsewhere one by one, not documents as a whole.
 //! [`Points::clean`] has to follow: it is the last step of the same protocol, by the heads as they are then.
@@ -43,10 +45,12 @@ use crate::change::{Change, Draft, Part};
 use crate::guard::{Guard, Head, of_version, tombstones_among};
 use crate::limits::{CONDITIONS_OF_A_DOCUMENT, Limits};
 use crate::payload::doc_id;
-use crate::point::{Stamp, head_id};
+use crate::point::{WriteStamp, head_id};
 use crate::replicas::Replicas;
 use crate::schema::Schema;
-use crate::store::{PointsError, Store, delete_vectors, upsert};
+use crate::store::{
+    BYTES_PER_REQUEST, POINTS_PER_REQUEST, PointsError, Store, delete_vectors, upsert,
+};
 use crate::vectors::CollectionVectors;
 
 #[cfg(test)]
@@ -60,10 +64,6 @@ mod replicated_tests;
 #[cfg(test)]
 mod tests;
 
-/// Points of one request: larger ones gain little and hold more memory on both sides.
-const POINTS_PER_REQUEST: usize = 128;
-/// Bytes of one request in memory: a few points with much metadata are a large request too.
-const BYTES_PER_REQUEST: usize = 4 << 20;
 /// Requests in flight at once.
 const CONCURRENT_REQUESTS: usize = 4;
 /// Documents that are looked at together for what they must not have any more.
@@ -71,7 +71,7 @@ const DOCUMENTS_PER_LOOK: usize = 128;
 /// Such points of one page; there are hardly ever any.
 const LEFTOVERS_PER_PAGE: u32 = 1024;
 
-/// What a write did.
+/// Counts of what a write did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Points that were sent.
@@ -80,11 +80,11 @@ pub struct Written {
     pub superseded: usize,
 }
 
-/// What a step of [`Points::apply`] writes of each change.
+/// The part of each change that a step of [`Points::apply`] writes.
 #[derive(Clone, Copy)]
 struct WrittenPart<'a> {
     part: Part,
-    stamp: &'a Stamp,
+    stamp: &'a WriteStamp,
     vectors: &'a CollectionVectors,
 }
 
@@ -99,7 +99,7 @@ impl<S: Store> Points<'_, S> {
     pub async fn apply(
         self,
         mut changes: Vec<Change<'_>>,
-        stamp: &Stamp,
+        stamp: &WriteStamp,
         schema: &Schema,
     ) -> Result<Written, PointsError> {
         let replicas = schema.replicas;
@@ -134,7 +134,7 @@ impl<S: Store> Points<'_, S> {
     async fn last_look<'c>(
         self,
         live: Vec<Change<'c>>,
-        stamp: &Stamp,
+        stamp: &WriteStamp,
         replicas: Replicas,
     ) -> Result<Vec<Change<'c>>, PointsError> {
         if replicas.are_several() {
@@ -201,7 +201,7 @@ impl<S: Store> Points<'_, S> {
         doc_ids: &[D],
     ) -> Result<HashMap<String, Head>, PointsError> {
         let ids = doc_ids.iter().map(|doc_id| head_id(doc_id.as_ref()));
-        let points = self.get(ids, &Head::FIELDS, false).await?;
+        let points = self.get(ids, &Head::FIELDS).await?;
         Ok(points.iter().filter_map(Head::read).collect())
     }
 

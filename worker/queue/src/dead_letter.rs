@@ -38,7 +38,6 @@ const OWN: [&str; 9] = [
 pub struct Original<'a> {
     /// Stream that holds it.
     pub stream: &'a str,
-    /// Its position there.
     pub sequence: u64,
     /// When it was stored there, in nanoseconds since the epoch.
     pub stored_nanos: i128,
@@ -48,7 +47,6 @@ pub struct Original<'a> {
     pub subject: &'a str,
     /// Headers that it was published with.
     pub headers: Option<&'a HeaderMap>,
-    /// The job itself.
     pub payload: &'a Bytes,
 }
 
@@ -59,18 +57,18 @@ pub struct Verdict<'a> {
     pub cause: &'a str,
     /// A sentence for people; it never repeats document text.
     pub reason: &'a str,
-    /// Who gives it up.
+    /// The worker, or `indexer dlq sweep`, that gives the job up.
     pub worker: &'a str,
     /// Fingerprint of the model that was served; empty where no model was involved.
     pub fingerprint: &'a str,
 }
 
-/// What the headers of a dead letter say.
+/// A dead letter as its headers describe it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DeadLetter {
     /// Why it was given up.
     pub cause: String,
-    /// The same as a sentence.
+    /// The cause as a sentence.
     pub reason: String,
     /// Subject that the job was published to.
     pub subject: String,
@@ -78,7 +76,7 @@ pub struct DeadLetter {
     pub sequence: u64,
     /// How often the job was delivered.
     pub deliveries: i64,
-    /// Who gave it up.
+    /// The worker, or `indexer dlq sweep`, that gave the job up.
     pub worker: String,
     /// Fingerprint of the model that was served; empty where no model was involved.
     pub fingerprint: String,

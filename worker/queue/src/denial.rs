@@ -5,18 +5,23 @@
 //! is provisioned. So a program ends when something is denied to it: it has the permissions of its role, or it has none
 //! that would do.
 
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use async_nats::ServerError;
 use thiserror::Error;
 use tokio::sync::watch;
 
-/// What the server calls it, before it names the operation and the subject.
+/// The words of the server before it names the operation and the subject that it denies.
 const VIOLATION: &str = "Permissions Violation for ";
 
 /// The first denial. A process has one login, whatever the number of its connections.
 static FIRST: LazyLock<watch::Sender<Option<NatsDenied>>> =
     LazyLock::new(|| watch::Sender::new(None));
+
+/// All operations that were denied, as far as there is room: a program that looks at many things goes on without some.
+static ALL: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+const MOST: usize = 256;
 
 /// NATS has denied something to the login of this process. Trying again would not help.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -24,7 +29,7 @@ static FIRST: LazyLock<watch::Sender<Option<NatsDenied>>> =
 pub struct NatsDenied {
     /// The operation and its subject, as the server names them.
     operation: String,
-    /// Whose turn it is.
+    /// Who has to do something now, and what.
     advice: &'static str,
 }
 
@@ -39,9 +44,22 @@ pub async fn denied() -> NatsDenied {
     }
 }
 
-/// Keeps the first denial that a connection was told of.
+/// Whether something about this subject was denied to this process.
+#[must_use]
+pub fn was_denied(subject: &str) -> bool {
+    let subject = format!("`{subject}`");
+    let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.iter().any(|operation| operation.contains(&subject))
+}
+
+/// Keeps what a connection was told is denied.
 pub(super) fn heed(error: &ServerError) {
     if let Some(denied) = NatsDenied::read(error) {
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MOST {
+            all.insert(denied.operation.clone());
+        }
+        drop(all);
         FIRST.send_if_modified(|first| first.replace(denied).is_none());
     }
 }
@@ -85,6 +103,16 @@ mod tests {
         assert!(publish.ends_with("(deploy/nats/roles.conf)"));
         let subscribe = of("Permissions Violation for Subscription to \"_INBOX.x.*\"").unwrap();
         assert!(subscribe.contains("--nats-inbox-prefix"), "{subscribe}");
+    }
+
+    #[test]
+    fn whatever_was_denied_is_remembered_by_its_subject() {
+        for subject in ["$JS.API.STREAM.INFO.DLQ", "$JS.API.STREAM.INFO.JOBS"] {
+            let text = format!("Permissions Violation for Publish to \"{subject}\"");
+            heed(&ServerError::Other(text));
+        }
+        assert!(was_denied("$JS.API.STREAM.INFO.JOBS"));
+        assert!(!was_denied("$JS.API.STREAM.INFO.JOB"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bounds each JetStream request and each publish acknowledgement.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where NATS is and who we are.
+/// Address of NATS, and the login of this program.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "NATS")]
 pub struct NatsConfig {

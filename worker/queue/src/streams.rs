@@ -51,13 +51,12 @@ pub struct ConsumerSizes {
     pub replicas: usize,
 }
 
-/// All streams, in the order in which they are created.
+/// The configurations of all streams, in the order in which they are created.
 #[must_use]
 pub fn streams(sizes: &Sizes) -> Vec<stream::Config> {
     vec![jobs(sizes), dlq(sizes), results(sizes), advisories(sizes)]
 }
 
-/// All key-value buckets.
 #[must_use]
 pub fn buckets(sizes: &Sizes) -> Vec<kv::Config> {
     let bucket = |name: &str, description: &str, max_age| kv::Config {

@@ -55,7 +55,6 @@ pub enum TraceError {
     /// The certificate authority of the collector cannot be read.
     #[error("failed to read the certificate `{path}` of the collector")]
     Certificate {
-        /// The file.
         path: String,
         /// What the system said.
         #[source]
@@ -138,7 +137,7 @@ impl Export {
     }
 }
 
-/// Where spans go, and the variable that says so. `None` where traces are off.
+/// The endpoint to which spans are sent, and the variable that names it. `None` where traces are off.
 fn endpoint() -> Option<(&'static str, String)> {
     let disabled = set(&[DISABLED]).is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
     let none = set(&[EXPORTER]).is_some_and(|(_, value)| value == "none");
@@ -168,7 +167,7 @@ fn tls() -> Result<ClientTlsConfig, TraceError> {
     }
 }
 
-/// What all spans of this process have in common.
+/// Attributes that all spans of this process have.
 fn resource(service: &'static str) -> Resource {
     let name = Key::from_static_str("service.name");
     let detected = Resource::builder().build().get(&name);

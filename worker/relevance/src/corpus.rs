@@ -8,10 +8,8 @@ use serde_json::Value;
 use super::RelevanceError;
 use super::lines::{Lines, record};
 
-/// A document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// Its id.
     pub id: String,
     /// Its title, if it has one, and its text.
     pub text: String,

@@ -19,7 +19,6 @@ pub enum RelevanceError {
     /// A line is not in its shape.
     #[error("`{path}`, line {line}: {problem}")]
     Line {
-        /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
@@ -28,18 +27,10 @@ pub enum RelevanceError {
     },
     /// A folder has no judgements.
     #[error("`{path}` has no .tsv file; name the judgements")]
-    NoJudgements {
-        /// The folder.
-        path: PathBuf,
-    },
+    NoJudgements { path: PathBuf },
     /// A folder has the judgements of several splits: whoever evaluates on several at once has tuned on what they test.
     #[error("`{path}` has several splits; name one: {splits:?}")]
-    SeveralSplits {
-        /// The folder.
-        path: PathBuf,
-        /// Its files.
-        splits: Vec<PathBuf>,
-    },
+    SeveralSplits { path: PathBuf, splits: Vec<PathBuf> },
     /// Nothing can be measured.
     #[error(
         "no query of `{queries}` has a relevant document in the judgements ({unjudged} queries without judgements, \

@@ -19,7 +19,6 @@ pub(super) struct Lines<R> {
 }
 
 impl Lines<BufReader<File>> {
-    /// Opens a file.
     pub(super) fn open(path: &Path) -> Result<Self, RelevanceError> {
         let file = File::open(path).map_err(|source| RelevanceError::Read {
             path: path.to_owned(),

@@ -6,6 +6,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// How many of the first documents count where nobody asks for another number: the 10 of nDCG@10, by which BEIR compares.
+pub const CUTOFF: usize = 10;
+
 /// How good the first `k` documents of a ranking are; each value is 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measures {

@@ -25,7 +25,6 @@ type Judgements = HashMap<String, HashMap<String, i64>>;
 pub struct Topic {
     /// Id of the query.
     pub id: String,
-    /// Its text.
     pub text: String,
     /// Grades of the judged documents; those above zero are relevant.
     pub grades: HashMap<String, i64>,
@@ -33,7 +32,7 @@ pub struct Topic {
     pub ideal: Vec<i64>,
 }
 
-/// What takes no part in the measures, and why.
+/// Counts of what is left out of the measures, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
     /// Queries without judgements.
@@ -44,7 +43,6 @@ pub struct LeftOut {
     pub unknown: usize,
 }
 
-/// Everything to evaluate.
 #[derive(Clone, Debug)]
 pub struct Topics {
     /// The queries in the order of their file.

@@ -1,5 +1,6 @@
 //! Failpoints: named moments at which a test can kill, stall or deceive the process. They are there in programs with debug
-//! assertions, which the profile `dev` has; in those of the profile `release` they are nothing, whatever else is built.
+//! assertions, which the profile `dev` has; in those of the profile `release` they are nothing, whatever else is built: the
+//! functions below are inlined there, so that not even a name is left, and a program refuses to start with rules.
 //!
 //! `EBB_FAILPOINTS` holds rules, separated by `;`: `point=action`, then optionally `@` and a percentage of the times
 //! it is reached, and `/needle/` for only those times at which its context contains the needle.
@@ -9,27 +10,28 @@
 /// What a failpoint asks of the code that reached it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing.
     Go,
     /// To leave the step out, as if it were done.
     Skip,
-    /// To fail.
     Fail,
 }
 
 /// Asks what to do at `point`.
 #[must_use]
+#[inline]
 pub fn reached(point: &'static str) -> Verdict {
     reached_with(point, || [[]; 0])
 }
 
 /// Whether the step at `point` is left out.
 #[must_use]
+#[inline]
 pub fn skips(point: &'static str) -> bool {
     reached(point) == Verdict::Skip
 }
 
 /// Passes `point`: the process may die or stall here.
+#[inline]
 pub fn pass(point: &'static str) {
     pass_with(point, || [[]; 0]);
 }
@@ -68,8 +70,10 @@ pub use rules::{check, reached_with};
 #[cfg(not(debug_assertions))]
 pub fn check() -> Result<(), String> {
     match std::env::var_os("EBB_FAILPOINTS") {
-        Some(_) => Err("this program was built without failpoints".to_owned()),
-        None => Ok(()),
+        Some(rules) if !rules.is_empty() => {
+            Err("this program was built without failpoints".to_owned())
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

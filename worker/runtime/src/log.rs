@@ -20,6 +20,20 @@ pub struct LogConfig {
     /// output
     #[arg(long, global = true, env = "EBB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// Log nothing but errors: no progress, no warnings
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// The filter of the log with `--quiet`.
+const QUIET: &str = "error,opentelemetry=off";
+
+impl LogConfig {
+    /// What is logged, where usually it is `filter`.
+    #[must_use]
+    pub fn filter<'a>(&self, filter: &'a str) -> &'a str {
+        if self.quiet { QUIET } else { filter }
+    }
 }
 
 /// Format of the log.

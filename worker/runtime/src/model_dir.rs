@@ -6,7 +6,7 @@ use clap::Args;
 
 use contract::model::{Manifest, ModelError};
 
-use crate::settings::{ConfigFault, unreadable};
+use crate::settings::{ConfigFault, STAGE, unreadable};
 
 /// Which model.
 #[derive(Args, Clone, Debug)]
@@ -27,10 +27,7 @@ impl ModelDir {
         let key = unreadable("--public-key", self.public_key.as_ref());
         let mut faults: Vec<_> = key.into_iter().collect();
         if !self.model.is_dir() {
-            let problem = format!(
-                "`{}` is not a directory; stage a model",
-                self.model.display()
-            );
+            let problem = format!("`{}` is not a directory; {STAGE}", self.model.display());
             faults.push(ConfigFault::new("--model", problem));
         }
         faults

@@ -26,10 +26,9 @@ const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// Schemes that are known, for messages.
 const SCHEMES: &str = "s3, gs, az, abfs, abfss, http, https";
 
-/// Where a URL leads. Nothing has been asked yet.
+/// The store and the path that a URL names. The store has not been asked yet.
 #[derive(Clone, Debug)]
-pub struct Place {
-    /// The store.
+pub struct StoreLocation {
     pub store: Arc<dyn ObjectStore>,
     /// Scheme and authority of the URL, without what may be secret.
     pub base: Arc<str>,
@@ -47,7 +46,6 @@ pub enum StoreError {
     Url {
         /// The URL, without what may be secret.
         url: String,
-        /// What is wrong.
         problem: String,
     },
     /// The client of the store lacks settings.
@@ -60,7 +58,7 @@ pub enum StoreError {
     },
 }
 
-impl Place {
+impl StoreLocation {
     /// Understands a URL without asking the store.
     ///
     /// # Errors
@@ -284,7 +282,7 @@ mod tests {
             "https://host/x.md#hidden",
             "https://user:hidden@:/x.md",
         ] {
-            let problem = Place::of_url(url).unwrap_err().to_string();
+            let problem = StoreLocation::of_url(url).unwrap_err().to_string();
             assert!(!problem.contains("hidden"), "{problem}");
             assert!(problem.contains("x.md"), "{problem}");
         }
@@ -293,7 +291,7 @@ mod tests {
     #[test]
     fn a_scheme_that_is_not_known_is_named_with_those_that_are() {
         for url in ["ftp://host/x", "file:///etc/passwd"] {
-            let problem = Place::of_url(url).unwrap_err().to_string();
+            let problem = StoreLocation::of_url(url).unwrap_err().to_string();
             let scheme = url.split(':').next().unwrap();
             assert!(
                 problem.contains(&format!("`{scheme}`")) && problem.contains("https"),

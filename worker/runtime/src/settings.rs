@@ -7,6 +7,8 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser};
 
+use crate::failpoint;
+
 /// A setting that contradicts another or cannot be met. Programs collect all of them before they open anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFault {
@@ -33,15 +35,27 @@ impl fmt::Display for ConfigFault {
     }
 }
 
+/// What is wrong with the rules of `EBB_FAILPOINTS`. Every verb asks for it: nothing would follow rules that cannot be read, or
+/// those of a program without failpoints.
+#[must_use]
+pub fn failpoint_faults() -> Vec<ConfigFault> {
+    let problem = failpoint::check().err();
+    let fault = problem.map(|problem| ConfigFault::new("EBB_FAILPOINTS", problem));
+    fault.into_iter().collect()
+}
+
 /// Exit code for bad configuration, EX_USAGE of sysexits.
 pub const EXIT_CONFIG: u8 = 64;
+
+/// How a staged model comes about.
+pub const STAGE: &str = "`worker stage SOURCE --models DIRECTORY --name NAME` makes a staged model and prints its \
+                         directory, which is given by --model or EBB_MODEL";
 
 /// A value that must not show in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The value itself.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -101,7 +115,7 @@ pub fn parse_from<P: Parser>(arguments: Vec<OsString>) -> Result<P, Vec<String>>
         let error = match command.clone().try_get_matches_from(&arguments) {
             Ok(matches) if faults.is_empty() => match P::from_arg_matches(&matches) {
                 Ok(settings) => return Ok(settings),
-                Err(error) => exit(&error),
+                Err(error) => exit(error),
             },
             Ok(_) => return Err(faults),
             Err(error) => error,
@@ -114,13 +128,53 @@ pub fn parse_from<P: Parser>(arguments: Vec<OsString>) -> Result<P, Vec<String>>
             }
             // A fault of another kind may hide behind a bad value; the values are reported first.
             Some(_) | None if !faults.is_empty() => return Err(faults),
-            Some(_) | None => exit(&error),
+            Some(_) | None => exit(error),
         }
     }
 }
 
+/// What is wrong with a value of an option, which is read as that option reads it.
+#[must_use]
+pub fn value_fault(argument: &Arg, value: &str) -> Option<String> {
+    let mut probe = Arg::new("value")
+        .long("value")
+        .action(argument.get_action().clone())
+        .value_parser(argument.get_value_parser().clone())
+        .allow_hyphen_values(true);
+    if let Some(delimiter) = argument.get_value_delimiter() {
+        probe = probe.value_delimiter(delimiter);
+    }
+    let command = Command::new("probe").no_binary_name(true).arg(probe);
+    let error = command
+        .try_get_matches_from([format!("--value={value}")])
+        .err()?;
+    let possible = argument.get_possible_values();
+    let possible: Vec<_> = possible.iter().map(|it| it.get_name()).collect();
+    let reason = match std::error::Error::source(&error) {
+        Some(source) => source.to_string(),
+        None if possible.is_empty() => "cannot be read".to_owned(),
+        None => format!("not one of {}", possible.join(", ")),
+    };
+    Some(format!("`{value}`: {reason}"))
+}
+
+/// Says how a staged model comes about, to whoever has named none.
+fn with_advice(mut error: clap::Error) -> clap::Error {
+    let is_model = |missing: &String| missing.starts_with("--model ");
+    let lacks_model = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) => missing.iter().any(is_model),
+        Some(_) | None => false,
+    };
+    if error.kind() == ErrorKind::MissingRequiredArgument && lacks_model {
+        let advice = vec![clap::builder::StyledStr::from(STAGE)];
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(advice));
+    }
+    error
+}
+
 /// Ends the process as clap does it, with the exit code of bad configuration where it is one.
-fn exit(error: &clap::Error) -> ! {
+fn exit(error: clap::Error) -> ! {
+    let error = with_advice(error);
     // Nobody reads it: the exit code says it too.
     drop(error.print());
     std::process::exit(if error.use_stderr() {

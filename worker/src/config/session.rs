@@ -8,8 +8,8 @@ use contract::topology::{DEFAULT_CPU_BATCH_TOKENS, DEFAULT_CUDA_BATCH_TOKENS};
 use runtime::settings::ConfigFault;
 use serde::{Deserialize, Serialize};
 
+use crate::hardware;
 use crate::plan::Shapes;
-use crate::processor;
 
 /// Padded tokens of one call on a CPU: small tensors stay in its caches.
 const CPU_TENSOR_TOKENS: usize = 512;
@@ -62,7 +62,7 @@ impl Precision {
 
     /// Those in which the processor computes by instructions of its own. Others would be emulated, or silently be 32 bits.
     pub fn of_this_processor() -> Vec<Self> {
-        let instructions = processor::instructions();
+        let instructions = hardware::instructions();
         let all = Self::ALL.into_iter();
         all.filter(|precision| precision.is_among(&instructions))
             .collect()
@@ -202,7 +202,7 @@ impl SessionConfig {
         problem.map(|problem| ConfigFault::new("--precision", problem))
     }
 
-    /// The same device for one session alone.
+    /// This configuration for one session alone.
     pub fn single(&self) -> Self {
         Self {
             sessions: Some(NonZeroUsize::MIN),

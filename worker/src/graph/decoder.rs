@@ -17,10 +17,10 @@ const MOST_BYTES: usize = 512 << 20;
 
 /// The product with the vocabulary.
 pub(super) struct Decoder {
-    /// What it takes: token vectors.
+    /// Name of the token vectors that it takes.
     pub(super) hidden: String,
     pub(super) weight: Weight,
-    /// What is added to its result.
+    /// Names of the values that are added to its result.
     pub(super) biases: Vec<String>,
 }
 

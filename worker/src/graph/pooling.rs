@@ -3,30 +3,34 @@
 //!
 //! All of it is in 32-bit floats. The mean is a matrix product of the attention mask with the token vectors, which
 //! needs no copy of them. The values are those of [`crate::pool`], except that sums are in another order.
+//!
+//! Where token vectors are kept one by one, the matrix that they are multiplied with is put behind them in the same way: a
+//! device with a memory of its own multiplies them, and fewer numbers leave it.
 
 use contract::model::Pooling;
+use ndarray::ArrayView2;
 
-use super::EditError;
 use super::model::Model;
 use super::node::{cast, node, value};
 use super::proto::data_type::{FLOAT, FLOAT16, INT64};
 use super::proto::{DimensionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use super::tensor::{floats, integers};
+use super::{AXES_ARE_INPUT, EditError, MASK};
 use crate::pool::Recipe;
 
-/// Name of the output, `[rows, dimensions]` in 32-bit floats.
+/// Name of the output of [`pool`], `[rows, dimensions]` in 32-bit floats.
 pub const POOLED: &str = "ebb.sentence_embedding";
+/// Name of the output of [`project`], `[rows, tokens, dimensions]` in 32-bit floats.
+pub const PROJECTED: &str = "ebb.token_vectors";
 /// Outputs with token vectors, best first.
 const TOKEN_VECTORS: [&str; 3] = ["last_hidden_state", "token_embeddings", "hidden_states"];
 /// First opset whose `GatherND` takes a row at a time.
 const OPSET: i64 = 12;
-/// First opset whose reductions take their axes as an input.
-const AXES_ARE_INPUT: i64 = 18;
-/// 1 where a row has a token, 0 where it is padded.
-const MASK: &str = "attention_mask";
+/// First opset that has all operators of a projection in the form in which they are used here.
+const PROJECTION_OPSET: i64 = 9;
 
 /// Nodes that are added to a graph, each with the value before it as its input.
-struct Tail {
+struct AddedNodes {
     opset: i64,
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
@@ -43,7 +47,7 @@ pub fn pool(model: &mut Model, recipe: Recipe) -> Result<(), EditError> {
     let opset = model.opset();
     let graph = model.graph_mut();
     let hidden = find_hidden(graph)?;
-    let mut tail = Tail::after(&hidden, opset);
+    let mut tail = AddedNodes::after(&hidden, opset);
     match recipe.pooling {
         Pooling::Mean => tail.mean(),
         Pooling::LastToken => tail.last_token(),
@@ -61,6 +65,33 @@ pub fn pool(model: &mut Model, recipe: Recipe) -> Result<(), EditError> {
         tail.normalize();
     }
     tail.finish(graph, &hidden);
+    Ok(())
+}
+
+/// Makes the projected token vectors the only output of a model. The matrix is `[hidden, dimensions]`.
+///
+/// # Errors
+/// [`EditError`], above all [`EditError::NoTokenVectors`].
+pub fn project(model: &mut Model, matrix: ArrayView2<'_, f32>) -> Result<(), EditError> {
+    model.check(PROJECTION_OPSET)?;
+    let graph = model.graph_mut();
+    let hidden = find_hidden(graph)?;
+    let dims = [matrix.nrows(), matrix.ncols()].map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+    let values: Vec<f32> = matrix.iter().copied().collect();
+    graph
+        .initializer
+        .push(floats("ebb.projection", &dims, &values));
+    graph.node.extend([
+        cast(&hidden.name, "ebb.hidden", FLOAT),
+        node("MatMul", &["ebb.hidden", "ebb.projection"], PROJECTED),
+    ]);
+    let width = DimensionProto {
+        dim_value: Some(dims[1]),
+        ..DimensionProto::default()
+    };
+    let dims = [hidden.dims[0].clone(), hidden.dims[1].clone(), width];
+    graph.output = vec![value(PROJECTED, FLOAT, &dims)];
+    graph.drop_unused();
     Ok(())
 }
 
@@ -92,7 +123,7 @@ fn token_vectors(output: &ValueInfoProto) -> Option<Hidden> {
     })
 }
 
-impl Tail {
+impl AddedNodes {
     fn after(hidden: &Hidden, opset: i64) -> Self {
         let mut tail = Self {
             opset,

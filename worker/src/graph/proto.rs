@@ -33,6 +33,7 @@ pub mod data_type {
     pub const INT64: i32 = 7;
     pub const BOOL: i32 = 9;
     pub const FLOAT16: i32 = 10;
+    pub const DOUBLE: i32 = 11;
     pub const BFLOAT16: i32 = 16;
     /// Unsigned integers of 4 bits.
     pub const UINT4: i32 = 21;

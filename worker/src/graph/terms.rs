@@ -17,25 +17,21 @@
 
 use std::ops::Range;
 
-use super::EditError;
 use super::decoder::{Decoder, Weight, decoder};
 use super::model::Model;
 use super::node::{cast, node, value};
 use super::proto::data_type::{BOOL, FLOAT, FLOAT16, INT64};
 use super::proto::{DimensionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use super::tensor::{floats, integers};
+use super::{AXES_ARE_INPUT, EditError, MASK};
 
 /// Name of the output, `[rows, terms]` in 32-bit floats.
 pub const LARGEST: &str = "ebb.largest_logits";
 /// Name of the output that is looked for first.
 const LOGITS: &str = "logits";
-/// 1 where a row has a token, 0 where it is padded.
-const MASK: &str = "attention_mask";
 const OPSET: i64 = 11;
-/// First opset whose reductions other than sums take their axes as an input.
-const AXES_ARE_INPUT: i64 = 18;
 
-/// What the edit has made of a graph.
+/// The form of a graph after the edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reduced {
     /// How many terms there are.
@@ -53,7 +49,7 @@ pub fn largest_logits(model: &mut Model, columns: usize) -> Result<Reduced, Edit
     let opset = model.opset();
     let graph = model.graph_mut();
     let logits = find_logits(graph)?;
-    let mut tail = Tail {
+    let mut tail = AddedNodes {
         opset,
         nodes: Vec::new(),
         constants: Vec::new(),
@@ -108,14 +104,14 @@ fn logits(output: &ValueInfoProto) -> Option<Logits> {
     })
 }
 
-/// What is added to a graph.
-struct Tail {
+/// Nodes that are added to a graph.
+struct AddedNodes {
     opset: i64,
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
 }
 
-impl Tail {
+impl AddedNodes {
     /// The maxima block by block.
     fn blocks(&mut self, decoder: &Decoder, columns: usize) {
         let weight = &decoder.weight;

@@ -35,7 +35,7 @@ impl GraphProto {
     }
 }
 
-/// All that an inner graph takes, its own values included.
+/// Names of all values that an inner graph takes, its own included.
 fn taken_within(graph: &GraphProto) -> Vec<String> {
     let outputs = graph.output.iter().map(|it| it.name().to_owned());
     let inputs = graph.node.iter().flat_map(|node| {

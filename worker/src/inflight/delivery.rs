@@ -13,9 +13,10 @@ use queue::dead_letter::{self, EXHAUSTED, Original};
 
 use super::progress::Renewal;
 use crate::batch::RawJob;
-use crate::error::{Outcome, Suspicion, retry_delay};
+use crate::error::Suspicion;
 use crate::health::Health;
 use crate::metrics;
+use crate::outcome::{Outcome, retry_delay};
 use crate::trace::{Process, Receive};
 use runtime::failpoint::{self, Verdict};
 
@@ -24,7 +25,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// An acknowledgement that is lost costs a redelivery, so it is worth asking again.
 const ACK_ATTEMPTS: usize = 3;
 
-/// Where deliveries are settled, and by whom.
+/// The connection by which deliveries are settled, and what dead letters say of the worker.
 #[derive(Debug)]
 pub struct Queue {
     pub client: async_nats::Client,
@@ -279,7 +280,7 @@ impl Delivery {
     fn leave_to_others(self) {
         tracing::warn!(
             job.sequence = self.sequence,
-            "lease lapsed, job left to others"
+            "the ack wait is over, job left to others"
         );
         self.settled("lapsed");
     }

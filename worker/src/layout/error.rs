@@ -29,6 +29,10 @@ pub enum LayoutError {
         found: String,
         task: &'static str,
     },
+    #[error(
+        "--onnx `{given}` is not inside `{directory}`; give the path of a graph relative to that directory"
+    )]
+    Outside { given: String, directory: PathBuf },
     #[error("failed to read `{path}`")]
     Json {
         path: PathBuf,

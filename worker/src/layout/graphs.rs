@@ -1,6 +1,6 @@
 //! Graphs: which of the files of a directory is the graph, and which hold its weights.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use super::error::LayoutError;
 use super::{CONFIG, json};
@@ -34,11 +34,22 @@ pub(super) fn beside(onnx: &str, graph: &Graph) -> Vec<String> {
 
 pub(super) fn find_graph(directory: &Path, given: Option<&str>) -> Result<String, LayoutError> {
     let candidates = graphs(given);
+    if let Some(outside) = given.filter(|given| !is_inside(given)) {
+        return Err(LayoutError::Outside {
+            given: outside.to_owned(),
+            directory: directory.to_owned(),
+        });
+    }
     let is_there = |onnx: &&&str| directory.join(onnx).is_file();
     match candidates.iter().find(is_there) {
         Some(onnx) => Ok((*onnx).to_owned()),
         None => Err(no_graph(directory, &candidates.join("` or `"))),
     }
+}
+
+fn is_inside(file: &str) -> bool {
+    let mut parts = Path::new(file).components();
+    parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Says what lies there in place of the graph.
@@ -67,7 +78,7 @@ fn no_graph(directory: &Path, wanted: &str) -> LayoutError {
     }
 }
 
-/// What the exporter is to be asked for.
+/// The task that the exporter of a graph is to be asked for.
 fn export_task(directory: &Path) -> &'static str {
     let config = json(directory, CONFIG).ok().flatten().unwrap_or_default();
     match super::task(&config) {
@@ -132,5 +143,16 @@ mod tests {
             assert!(error.contains(word), "{word}: {error}");
         }
         assert!(refused(&["config.json"], None).contains("no graph"));
+    }
+
+    #[test]
+    fn a_graph_elsewhere_is_refused_with_the_option() {
+        for outside in ["/abs.onnx", "../model.onnx", "onnx/../../model.onnx"] {
+            let error = refused(&["model.onnx"], Some(outside));
+            assert!(
+                error.contains(outside) && error.contains("--onnx"),
+                "{error}"
+            );
+        }
     }
 }

@@ -13,15 +13,15 @@ use serde_json::Value;
 use super::error::LayoutError;
 use super::{CONFIG, json, limits, modules};
 
-/// Where a table of weights for queries usually is.
+/// The usual file of a table of weights for queries.
 const QUERY_WEIGHTS: &str = "idf.json";
-/// What the library of ColBERT says of a model.
+/// The file in which the library of ColBERT describes a model.
 const ARTIFACT: &str = "artifact.metadata";
 const SENTENCE: &str = "config_sentence_transformers.json";
 
-/// What a directory says of the vectors of its model.
+/// The kind of vectors that a directory says its model makes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Stated {
+pub enum StatedKind {
     Dense,
     Sparse(StatedTerms),
     Multi(StatedTokens),
@@ -34,7 +34,7 @@ pub struct StatedTerms {
     pub query_weights: Option<String>,
 }
 
-/// What is not said is as the library of ColBERT has it.
+/// How token vectors are made. Values that the directory does not state are the defaults of the library of ColBERT.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatedTokens {
     pub query_marker: Option<String>,
@@ -47,7 +47,7 @@ pub struct StatedTokens {
     pub skipped: Vec<String>,
 }
 
-impl Stated {
+impl StatedKind {
     pub fn kind(&self) -> OutputKind {
         match self {
             Self::Dense => OutputKind::Dense,

@@ -5,9 +5,9 @@ use super::*;
 
 const SPLADE: &str = "sentence_transformers.sparse_encoder.models.SpladePooling";
 
-fn read(files: &[(&str, Value)], given: Option<OutputKind>) -> Result<Stated, String> {
+fn read(files: &[(&str, Value)], given: Option<OutputKind>) -> Result<StatedKind, String> {
     let config = json!({ "architectures": ["BertForMaskedLM"] });
-    let stated = Stated::read(directory(files).path(), &config, given);
+    let stated = StatedKind::read(directory(files).path(), &config, given);
     stated.map_err(|error| error.to_string())
 }
 
@@ -35,7 +35,7 @@ fn splade(pooling: Value) -> [(&'static str, Value); 2] {
 fn each_library_says_the_kind_in_its_own_way() {
     let terms = |weight, query_weights: Option<&str>| {
         let query_weights = query_weights.map(str::to_owned);
-        Stated::Sparse(StatedTerms {
+        StatedKind::Sparse(StatedTerms {
             weight,
             query_weights,
         })
@@ -66,7 +66,7 @@ fn each_library_says_the_kind_in_its_own_way() {
     let found = read(&router, None);
     assert_eq!(found, Ok(terms(TermWeight::Log, Some(QUERY_WEIGHTS))));
     let plain = read(&[], None);
-    assert_eq!(plain, Ok(Stated::Dense));
+    assert_eq!(plain, Ok(StatedKind::Dense));
     assert_eq!(
         read(&[], Some(OutputKind::Sparse)),
         Ok(terms(TermWeight::Log, None))
@@ -81,7 +81,7 @@ fn late_interaction_is_told_by_its_projection_or_its_artifact() {
     ]);
     let said = json!({ "query_prefix": "[Q] ", "document_length": 180, "skiplist_words": ["!"] });
     let found = read(&[late, (SENTENCE, said)], None).unwrap();
-    let Stated::Multi(found) = found else {
+    let StatedKind::Multi(found) = found else {
         panic!("{found:?}")
     };
     assert_eq!(found.query_marker.as_deref(), Some("[Q] "));
@@ -90,7 +90,7 @@ fn late_interaction_is_told_by_its_projection_or_its_artifact() {
     let artifact =
         json!({ "query_token_id": "[unused0]", "query_maxlen": 24, "attend_to_mask_tokens": true });
     let found = read(&[(ARTIFACT, artifact)], None).unwrap();
-    let Stated::Multi(found) = found else {
+    let StatedKind::Multi(found) = found else {
         panic!("{found:?}")
     };
     assert_eq!(found.query_marker.as_deref(), Some("[unused0]"));

@@ -5,10 +5,12 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::LayoutError;
-use super::{CONFIG, json};
+use super::{CONFIG, json, sentence_config};
 
 /// No tokenizer and no model takes more; a tokenizer without a limit states an absurdly large one.
 const MOST: u64 = 10_000_000;
+/// The file in which the tokenizer states its limit.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// Models that number the places of tokens from behind the number of the padding token, and have that many places less.
 const OFFSET_BY_PADDING: [&str; 14] = [
     "bertweet",
@@ -92,23 +94,42 @@ pub(super) fn limit(
             }),
         };
     }
-    let of = |file: &str, key: &str| -> Result<Option<Limit>, LayoutError> {
-        let stated = json(directory, file)?.and_then(|config| sane(&config[key]));
-        Ok(stated.map(|tokens| Limit {
-            tokens,
-            stated_by: format!("`{key}` of {file}"),
-        }))
-    };
-    let sentence = super::modules::join(transformer, "sentence_bert_config.json");
+    let tokenizer = json(directory, TOKENIZER_CONFIG)?;
     let stated = [
-        of(&sentence, "max_seq_length")?,
-        of("tokenizer_config.json", "model_max_length")?,
+        of_sentences(directory, transformer)?,
+        tokenizer.and_then(|config| {
+            Some(Limit {
+                tokens: sane(&config["model_max_length"])?,
+                stated_by: format!("`model_max_length` of {TOKENIZER_CONFIG}"),
+            })
+        }),
         places,
     ];
     let least = stated.into_iter().flatten().min_by_key(|it| it.tokens);
     least.ok_or_else(|| LayoutError::NoLimit {
         directory: directory.to_owned(),
     })
+}
+
+/// What the settings of the first module state, which the library would follow whatever it is.
+fn of_sentences(directory: &Path, transformer: &str) -> Result<Option<Limit>, LayoutError> {
+    const KEY: &str = "max_seq_length";
+    let Some((file, config)) = sentence_config(directory, transformer)? else {
+        return Ok(None);
+    };
+    let stated = &config[KEY];
+    match sane(stated) {
+        Some(tokens) => Ok(Some(Limit {
+            tokens,
+            stated_by: format!("`{KEY}` of {file}"),
+        })),
+        None if stated.is_null() => Ok(None),
+        None => Err(LayoutError::Value {
+            path: directory.join(file),
+            found: format!("has `{KEY}` {stated}"),
+            taken: "a whole number of tokens, at least 3, is taken, or null, or --max-tokens",
+        }),
+    }
 }
 
 /// The length that a directory states for documents, or what the model has places for, if that is less.
@@ -135,7 +156,7 @@ pub(super) fn sane(value: &Value) -> Option<usize> {
     usize::try_from(number).ok()
 }
 
-/// For how many tokens the model has places.
+/// The number of tokens for which the model has position embeddings.
 fn places(config: &Value) -> Option<Limit> {
     let of = |config: &Value| {
         let kind = config["model_type"].as_str().unwrap_or_default();
@@ -226,6 +247,28 @@ mod tests {
         let without = directory(&[absurd]);
         let unknown = limit(without.path(), (&json!({}), ""), None);
         assert!(matches!(unknown, Err(LayoutError::NoLimit { .. })));
+    }
+
+    #[test]
+    fn settings_of_the_first_module_have_seven_names_and_are_followed_or_refused() {
+        let config = json!({ "max_position_embeddings": 512 });
+        let of = |name, tokens: Value| (name, json!({ "max_seq_length": tokens }));
+        let (first, other) = ("sentence_bert_config.json", "sentence_roberta_config.json");
+        assert_eq!(stated(&[of(other, json!(10))], &config), 10);
+        assert_eq!(
+            stated(&[of(other, json!(10)), of(first, json!(20))], &config),
+            20
+        );
+        assert_eq!(stated(&[of(first, Value::Null)], &config), 512);
+        for wrong in [json!("512"), json!(-5), json!(2), json!(12.5)] {
+            let all = directory(&[of(first, wrong.clone())]);
+            let refused = limit(all.path(), (&config, ""), None).unwrap_err();
+            let refused = refused.to_string();
+            assert!(
+                refused.contains(first) && refused.contains(&wrong.to_string()),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use contract::model::{Curve, Head, Layer, Pooling};
 use serde_json::Value;
 
 use super::error::LayoutError;
-use super::json;
+use super::{SENTENCE_CONFIGS, json};
 
 use kinds::ROUTER;
 pub(super) use kinds::{kind, of_terms, of_tokens, splade_config};
@@ -25,7 +25,7 @@ const TRANSFORMERS: [&str; 2] = ["Transformer", "MLMTransformer"];
 /// File of the weights of a module.
 const WEIGHTS: &str = "model.safetensors";
 
-/// What follows the token vectors.
+/// The modules that follow the token vectors.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Modules {
     pub(super) pooling: Pooling,
@@ -121,9 +121,10 @@ pub(crate) fn module_files(directory: &Path) -> Result<Vec<String>, LayoutError>
         return Ok(vec![join(PLAIN_POOLING, "config.json")]);
     }
     let files = modules.iter().flat_map(|module| match module.kind {
-        "Transformer" | "MLMTransformer" if !module.path.is_empty() => {
-            vec![join(module.path, "sentence_bert_config.json")]
-        }
+        "Transformer" | "MLMTransformer" if !module.path.is_empty() => SENTENCE_CONFIGS
+            .iter()
+            .map(|name| join(module.path, name))
+            .collect(),
         "Pooling" | "SpladePooling" => vec![join(module.path, "config.json")],
         "Router" => vec![
             ROUTER.to_owned(),
@@ -132,6 +133,7 @@ pub(crate) fn module_files(directory: &Path) -> Result<Vec<String>, LayoutError>
         "Dense" | "LayerNorm" => {
             vec![join(module.path, "config.json"), join(module.path, WEIGHTS)]
         }
+        "Normalize" => vec![join(module.path, "config.json")],
         _ => Vec::new(),
     });
     Ok(files.collect())
@@ -144,7 +146,7 @@ const PLAIN_POOLING: &str = "1_Pooling";
 pub(super) fn modules(directory: &Path, given: Option<Pooling>) -> Result<Modules, LayoutError> {
     let list = List::read(directory)?;
     let listed = list.modules(directory)?;
-    let mut found = Found::new(directory, given);
+    let mut found = ModulesReader::new(directory, given);
     if list.0.is_none() {
         found.pooling(PLAIN_POOLING)?;
     }
@@ -175,7 +177,7 @@ pub(super) fn modules(directory: &Path, given: Option<Pooling>) -> Result<Module
     })
 }
 
-struct Found<'a> {
+struct ModulesReader<'a> {
     directory: &'a Path,
     given: Option<Pooling>,
     /// Never empty.
@@ -184,7 +186,7 @@ struct Found<'a> {
     layers: Vec<Layer>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> ModulesReader<'a> {
     fn new(directory: &'a Path, given: Option<Pooling>) -> Self {
         Self {
             directory,
@@ -204,10 +206,7 @@ impl<'a> Found<'a> {
             }
             ("Dense", 1..) if pooled => self.dense(module.path),
             ("LayerNorm", 1..) if pooled => self.layer_norm(module.path),
-            ("Normalize", 1..) if pooled => {
-                self.layers.push(Layer::Normalize);
-                Ok(())
-            }
+            ("Normalize", 1..) if pooled => self.normalize(module.path),
             (kind, _) => {
                 let found = format!("{kind} at place {at}");
                 Err(unsupported(self.directory, found))
@@ -238,35 +237,60 @@ impl<'a> Found<'a> {
     fn dense(&mut self, folder: &str) -> Result<(), LayoutError> {
         let file = join(folder, "config.json");
         let config = self.config(&file)?;
-        let value = |found: String, taken| LayoutError::Value {
-            path: self.directory.join(&file),
-            found,
-            taken,
-        };
         if config["use_residual"] == true {
             let found = "has `use_residual` true".to_owned();
-            return Err(value(found, "a projection without one is taken"));
+            return Err(self.value(&file, found, "a projection without one is taken"));
         }
-        for key in ["module_input_name", "module_output_name"] {
-            let name = config[key].as_str().unwrap_or("sentence_embedding");
-            if name != "sentence_embedding" {
-                let found = format!("has `{key}` \"{name}\"");
-                return Err(value(found, "`sentence_embedding` is taken"));
-            }
-        }
+        self.check_names(&file, &config)?;
         let stated = &config["activation_function"];
         // The library takes the hyperbolic tangent where nothing is said.
-        let name = stated.as_str().unwrap_or("Tanh");
-        let curve = curve(name.rsplit('.').next().unwrap_or_default()).ok_or_else(|| {
+        let name = stated
+            .as_str()
+            .unwrap_or("torch.nn.modules.activation.Tanh");
+        let curve = curve(name).ok_or_else(|| {
             let found = format!("has `activation_function` {stated}");
-            value(
+            self.value(
+                &file,
                 found,
-                "Identity, Tanh, ReLU, GELU, Sigmoid and SiLU are taken",
+                "Identity, Tanh, ReLU, GELU, Sigmoid and SiLU of `torch.nn` are taken",
             )
         })?;
         let weights = self.weights(folder)?;
         self.layers.push(Layer::Dense { weights, curve });
         Ok(())
+    }
+
+    fn normalize(&mut self, folder: &str) -> Result<(), LayoutError> {
+        let file = join(folder, "config.json");
+        // Older releases wrote none.
+        let config = if folder.is_empty() {
+            None
+        } else {
+            json(self.directory, &file)?
+        };
+        self.check_names(&file, &config.unwrap_or_default())?;
+        self.layers.push(Layer::Normalize);
+        Ok(())
+    }
+
+    /// A module may be told to read and to write other vectors than that of the text.
+    fn check_names(&self, file: &str, config: &Value) -> Result<(), LayoutError> {
+        for key in ["module_input_name", "module_output_name"] {
+            let name = &config[key];
+            if !name.is_null() && name != "sentence_embedding" {
+                let found = format!("has `{key}` {name}");
+                return Err(self.value(file, found, "`sentence_embedding` is taken"));
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&self, file: &str, found: String, taken: &'static str) -> LayoutError {
+        LayoutError::Value {
+            path: self.directory.join(file),
+            found,
+            taken,
+        }
     }
 
     fn layer_norm(&mut self, folder: &str) -> Result<(), LayoutError> {
@@ -300,8 +324,10 @@ impl<'a> Found<'a> {
     }
 }
 
+/// Functions of other packages may be called the same, and the library does not load them.
 fn curve(name: &str) -> Option<Curve> {
-    Some(match name {
+    let name = name.strip_prefix("torch.nn.")?;
+    Some(match name.rsplit('.').next().unwrap_or(name) {
         "Identity" => Curve::Identity,
         "Tanh" => Curve::Tanh,
         "ReLU" => Curve::Relu,
@@ -329,14 +355,17 @@ fn poolings(config: &Value) -> Result<Vec<Pooling>, String> {
     ];
     if !config["pooling_mode"].is_null() {
         let named = &config["pooling_mode"];
-        let one = match named.as_array().map(Vec::as_slice) {
-            Some([one]) => one,
-            Some(_) | None => named,
-        };
-        let mode = MODES.iter().find(|(name, _, _)| one.as_str() == Some(name));
-        return mode
-            .map(|(_, _, pooling)| vec![*pooling])
-            .ok_or_else(|| format!("`pooling_mode` {named}"));
+        let names = named
+            .as_array()
+            .map_or(std::slice::from_ref(named), Vec::as_slice);
+        let mode = |one: &Value| MODES.iter().find(|(name, _, _)| one.as_str() == Some(name));
+        let modes: Option<Vec<_>> = names.iter().map(mode).collect();
+        let modes = modes.unwrap_or_default();
+        let is_repeated = (1..modes.len()).any(|at| modes[..at].contains(&modes[at]));
+        if modes.is_empty() || is_repeated {
+            return Err(format!("`pooling_mode` {named}"));
+        }
+        return Ok(modes.into_iter().map(|(_, _, pooling)| *pooling).collect());
     }
     let flags = config.as_object().into_iter().flatten();
     let on = flags.filter(|(key, value)| key.starts_with("pooling_mode_") && **value != false);

@@ -64,6 +64,10 @@ fn the_poolings_are_those_that_are_on_in_the_order_of_the_library() {
     let (one, others) = first(several).unwrap();
     assert_eq!(one, Pooling::Cls);
     assert_eq!(others, [Pooling::Max, Pooling::Mean]);
+    // A list has an order of its own.
+    let (one, others) = first(json!({ "pooling_mode": ["mean", "cls", "max"] })).unwrap();
+    assert_eq!(one, Pooling::Mean);
+    assert_eq!(others, [Pooling::Cls, Pooling::Max]);
 }
 
 #[test]
@@ -73,7 +77,10 @@ fn a_pooling_that_is_not_known_is_refused() {
         json!({ "pooling_mode_median_tokens": true, "pooling_mode_mean_tokens": true }),
         json!({ "pooling_mode_mean_tokens": "yes" }),
         json!({ "pooling_mode": "median" }),
-        json!({ "pooling_mode": ["cls", "mean"] }),
+        json!({ "pooling_mode": ["cls", "median"] }),
+        json!({ "pooling_mode": ["cls", "mean", "cls"] }),
+        json!({ "pooling_mode": [] }),
+        json!({ "pooling_mode": 3 }),
     ] {
         let refused = pooling(config.clone());
         assert!(
@@ -139,12 +146,20 @@ fn what_would_change_vectors_unseen_is_refused_by_name() {
         "2_Dense/config.json",
         json!({ "module_input_name": "token_embeddings" }),
     );
+    let same_name = (
+        "2_Dense/config.json",
+        json!({ "activation_function": "my_package.activations.Identity" }),
+    );
+    let tokens = (
+        "2_Normalize/config.json",
+        json!({ "module_input_name": "token_embeddings" }),
+    );
     let weights = ("2_Dense/model.safetensors", json!(0));
     let old = ("2_Dense/pytorch_model.bin", json!(0));
     let plain = ("2_Dense/config.json", json!({}));
     let dense = &["Transformer", "Pooling", "Dense"][..];
     type Files<'a> = &'a [(&'a str, Value)];
-    let cases: [(&[&str], Files<'_>, &str); 8] = [
+    let cases: [(&[&str], Files<'_>, &str); 10] = [
         (&["Transformer", "Pooling", "CNN"], &[], "CNN"),
         (
             &["Transformer", "Normalize", "Pooling"],
@@ -158,7 +173,13 @@ fn what_would_change_vectors_unseen_is_refused_by_name() {
         ),
         (&["Transformer"], &[], "module Pooling"),
         (dense, &[weights.clone(), strange], "Hardswish"),
+        (dense, &[weights.clone(), same_name], "my_package"),
         (dense, &[weights, other_input], "token_embeddings"),
+        (
+            &["Transformer", "Pooling", "Normalize"],
+            &[tokens],
+            "token_embeddings",
+        ),
         (dense, &[old, plain.clone()], "pytorch_model.bin"),
         (dense, &[plain], "2_Dense/model.safetensors"),
     ];

@@ -19,6 +19,8 @@ pub(super) struct Prompts {
     pub(super) prefixes: Prefixes,
     /// Names of prompts that are for neither queries nor documents, as far as their names tell.
     pub(super) others: Vec<String>,
+    /// Name of the default, where it stands in for a prompt of queries or documents that is missing.
+    pub(super) stand_in: Option<String>,
 }
 
 /// Prompts that a family of models is used with, although its directories often do not say so.
@@ -121,10 +123,10 @@ pub(super) fn prompts(directory: &Path) -> Result<Prompts, LayoutError> {
             "the name of one of `prompts` is taken, or none",
         ));
     }
-    let prompt = |names: &[&str]| {
-        let named = names.iter().find_map(|name| text(name));
-        named.or(default).unwrap_or_default().to_owned()
-    };
+    let named = |names: &[&str]| names.iter().find_map(|name| text(name));
+    let (query, document) = (named(&QUERY), named(&DOCUMENT));
+    let stands_in = default.is_some() && (query.is_none() || document.is_none());
+    let prompt = |named: Option<&str>| named.or(default).unwrap_or_default().to_owned();
     let known = |name: &&String| {
         let mut names = QUERY.iter().chain(&DOCUMENT);
         names.any(|it| *it == name.as_str())
@@ -133,10 +135,11 @@ pub(super) fn prompts(directory: &Path) -> Result<Prompts, LayoutError> {
     let others = stated.keys().filter(|it| !known(it) && !is_default(it));
     Ok(Prompts {
         prefixes: Prefixes {
-            query: prompt(&QUERY),
-            document: prompt(&DOCUMENT),
+            query: prompt(query),
+            document: prompt(document),
         },
         others: others.cloned().collect(),
+        stand_in: name.as_str().filter(|_| stands_in).map(str::to_owned),
     })
 }
 
@@ -180,8 +183,11 @@ mod tests {
             (found.prefixes.query.as_str(), found.others.len()),
             ("q: ", 0)
         );
+        assert_eq!(found.stand_in, None);
         let found = read(json!({ "prompts": { "sts": "s: " }, "default_prompt_name": "sts" }));
-        let found = found.unwrap().prefixes;
+        let found = found.unwrap();
+        assert_eq!(found.stand_in.as_deref(), Some("sts"));
+        let found = found.prefixes;
         assert_eq!(
             (found.query.as_str(), found.document.as_str()),
             ("s: ", "s: ")
@@ -208,10 +214,10 @@ mod tests {
     fn families_are_known_by_their_names() {
         let query = |name| usual(name).map(|it| it.query);
         assert_eq!(query("intfloat/e5-small-v2").unwrap(), "query: ");
-        assert!(
-            query("multilingual-e5-large-instruct")
-                .unwrap()
-                .starts_with("Instruct")
+        let instruct = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:";
+        assert_eq!(
+            query("multilingual-e5-large-instruct").unwrap(),
+            format!("{instruct} ")
         );
         assert_eq!(query("BAAI/bge-small-en-v1.5").unwrap(), ARCTIC);
         assert_eq!(query("snowflake-arctic-embed-l-v2.0").unwrap(), "query: ");
@@ -219,7 +225,7 @@ mod tests {
             usual("nomic-embed-text-v1.5").unwrap().document,
             "search_document: "
         );
-        assert!(query("Qwen3-Embedding-0.6B").unwrap().ends_with("Query:"));
+        assert_eq!(query("Qwen3-Embedding-0.6B").unwrap(), instruct);
         assert_eq!(usual("all-MiniLM-L6-v2"), None);
         assert_eq!(usual("bge-m3"), None);
     }

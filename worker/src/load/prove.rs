@@ -172,7 +172,7 @@ impl Tolerance {
         }
     }
 
-    /// What a type of weights usually allows for.
+    /// The difference that is usual for a type of weights.
     pub(super) fn usual(dtype: Dtype) -> Self {
         let (cosine, difference) = match dtype {
             Dtype::Fp32 | Dtype::Fp16 => (0.999, 0.02),

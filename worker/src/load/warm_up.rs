@@ -72,7 +72,7 @@ fn warm_up(engine: &mut impl Engine, shapes: Shapes, padding_id: u32) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::small::Small;
+    use crate::session::limited_engine::LimitedEngine;
 
     #[test]
     fn tensors_that_do_not_fit_are_named_at_the_start() {
@@ -81,12 +81,12 @@ mod tests {
             step: 8,
             longest: 256,
         };
-        assert!(warm_up(&mut Small(1024), shapes(1100), 0).is_ok());
-        let error = warm_up(&mut Small(1024), shapes(2048), 0).unwrap_err();
+        assert!(warm_up(&mut LimitedEngine(1024), shapes(1100), 0).is_ok());
+        let error = warm_up(&mut LimitedEngine(1024), shapes(2048), 0).unwrap_err();
         assert!(
             error.to_string().contains("8 rows by 256 tokens"),
             "{error}"
         );
-        assert!(warm_up(&mut Small(100), shapes(10), 0).is_err());
+        assert!(warm_up(&mut LimitedEngine(100), shapes(10), 0).is_err());
     }
 }

@@ -73,6 +73,10 @@ pub fn batch_written(points: usize, superseded: usize) {
     counter!(SUPERSEDED).increment(superseded as u64);
 }
 
+pub fn not_handed_on(points: usize) {
+    counter!(NOT_HANDED_ON).increment(points as u64);
+}
+
 /// `ok` if the request to Qdrant succeeded.
 pub fn qdrant_answered(operation: &'static str, elapsed: Duration, ok: bool) {
     debug_assert!(

@@ -10,8 +10,9 @@ use contract::topology::reply_subject;
 
 use super::Context;
 use crate::batch::Vectors;
-use crate::error::{AnswerError, Outcome, Refusal};
+use crate::error::{AnswerError, Refusal};
 use crate::inflight::{Deliveries, Delivery, Queue};
+use crate::outcome::Outcome;
 
 /// Publishes the answers of all jobs in a batch that ask for one.
 ///
@@ -71,34 +72,34 @@ pub(super) async fn settle_refused(context: &Context, delivery: Delivery, refusa
         return delivery.settle(outcome, &reason).await;
     };
     match answer_refusal(context, delivery.payload(), refusal).await {
-        Told::All => delivery.refused(cause, &reason).await,
+        Settling::Answered => delivery.refused(cause, &reason).await,
         // The job is refused again, and its answer is tried again.
-        Told::NotYet => {
+        Settling::Retried => {
             let retry = Outcome::Retry { after: None };
             delivery.settle(retry, "refusal not answered").await;
         }
-        Told::Else => delivery.settle(outcome, &reason).await,
+        Settling::DeadLettered => delivery.settle(outcome, &reason).await,
     }
 }
 
-/// Who knows that a job was refused.
-enum Told {
-    /// Everybody who has to: it was for an answer alone.
-    All,
-    /// Nobody: it was for an answer alone, which could not be stored.
-    NotYet,
-    /// Its answer, if it asked for one, is not all that is missing.
-    Else,
+/// How a refused job is settled.
+enum Settling {
+    /// The job was for an answer alone, and that is stored: no dead letter.
+    Answered,
+    /// It was for an answer alone, which could not be stored: it is tried again.
+    Retried,
+    /// It was for something else or for more, or it cannot be read.
+    DeadLettered,
 }
 
 /// Tells whoever asked that the job was refused, as far as the job can be read at all. A lost answer of a job that has a
 /// dead letter is not sent again: whoever asked runs into their own timeout.
-async fn answer_refusal(context: &Context, payload: &[u8], refusal: &Refusal) -> Told {
+async fn answer_refusal(context: &Context, payload: &[u8], refusal: &Refusal) -> Settling {
     let Ok(job) = Job::decode(payload) else {
-        return Told::Else;
+        return Settling::DeadLettered;
     };
     let Some(reply) = reply_of(&job) else {
-        return Told::Else;
+        return Settling::DeadLettered;
     };
     let outcome = AnswerOutcome::Refused {
         cause: refusal.cause().to_owned(),
@@ -110,9 +111,9 @@ async fn answer_refusal(context: &Context, payload: &[u8], refusal: &Refusal) ->
         tracing::warn!(%error, "refusal not answered");
     }
     match (writes_nothing(&job), published) {
-        (true, Ok(())) => Told::All,
-        (true, Err(_)) => Told::NotYet,
-        (false, _) => Told::Else,
+        (true, Ok(())) => Settling::Answered,
+        (true, Err(_)) => Settling::Retried,
+        (false, _) => Settling::DeadLettered,
     }
 }
 

@@ -15,16 +15,17 @@ use anyhow::Context as _;
 use futures::future::try_join_all;
 use runtime::failpoint;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::answer::refuse;
 use super::encode::Admitted;
+use super::lanes::{LanePath, Lanes};
 use super::{Context, joined};
 use crate::batch::Vectors;
-use crate::error::{EmbedError, GIVE_UP_DELIVERIES, Outcome, Refusal, chain};
+use crate::error::{EmbedError, Refusal, chain};
 use crate::inflight::{Deliveries, InFlight};
 use crate::load::{Canary, SessionFactory};
+use crate::outcome::{GIVE_UP_DELIVERIES, Outcome};
 use crate::pool::Recipe;
 use crate::session::Engine;
 use crate::shutdown::{Phase, Shutdown};
@@ -52,16 +53,14 @@ impl<E: Engine + Send + 'static> EmbedStage<E> {
     /// If the process must not go on.
     pub(super) async fn run(
         self,
-        input: mpsc::Receiver<Admitted>,
-        output: mpsc::Sender<InFlight<Vectors>>,
+        lanes: Lanes<LanePath<Admitted, InFlight<Vectors>>>,
     ) -> anyhow::Result<()> {
-        let dispatcher = Dispatcher::new(input, self.context.shutdown.clone());
+        let dispatcher = Dispatcher::new(lanes, self.context.shutdown.clone());
         let shutdown = self.context.shutdown.clone();
         let shared = Arc::new(Shared {
             context: self.context,
             dispatcher: Mutex::new(dispatcher),
             canary: self.canary,
-            output,
         });
         let first = self.first;
         let mut threads = vec![serve(&shared, move || Some(first))];
@@ -107,7 +106,6 @@ struct Shared {
     context: Context,
     dispatcher: Mutex<Dispatcher>,
     canary: Canary,
-    output: mpsc::Sender<InFlight<Vectors>>,
 }
 
 impl Shared {
@@ -137,17 +135,14 @@ impl Shared {
                     batch.put(&tensor, result)
                 }
             };
-            if let Some(finished) = finished
-                && !self.finish(finished, engine.recipe())?
-            {
-                return Ok(());
+            if let Some(finished) = finished {
+                self.finish(finished, engine.recipe())?;
             }
         }
     }
 
-    /// Hands on a batch whose last tensor was run, or settles it if it failed. Returns `false` if nobody takes it any
-    /// more.
-    fn finish(&self, finished: InModel, recipe: Recipe) -> Result<bool, EmbedError> {
+    /// Hands on a batch whose last tensor was run, or settles it if it failed.
+    fn finish(&self, finished: InModel, recipe: Recipe) -> Result<(), EmbedError> {
         let runtime = Handle::current();
         failpoint::pass("after-embed");
         finished.deliveries.stage_done("embed", finished.started);
@@ -162,15 +157,12 @@ impl Shared {
             }) => {
                 let settled = settle_some(&self.context, finished.deliveries, refused, retried);
                 let deliveries = runtime.block_on(settled);
-                if deliveries.is_empty() {
-                    return Ok(true);
+                if !deliveries.is_empty() {
+                    finished.place.send(InFlight { batch, deliveries });
                 }
-                let embedded = InFlight { batch, deliveries };
-                Ok(self.output.blocking_send(embedded).is_ok())
+                Ok(())
             }
-            Err(error) => runtime
-                .block_on(settle_failed(finished.deliveries, error))
-                .map(|()| true),
+            Err(error) => runtime.block_on(settle_failed(finished.deliveries, error)),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Takes a [`Batch`], gives [`Inputs`]. A job that is refused leaves its batch as a dead letter, and the others go on.
 //! Before a batch is decoded it is admitted to the model: a job that may have crashed a worker before must be alone there.
+//! Until it is, it keeps both lanes waiting, like the engines.
 
 mod attach;
 mod documents;
@@ -14,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use runtime::failpoint;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 use super::Context;
 use super::answer::{refuse, settle_refused};
+use super::lanes::{LanePath, Lanes};
 use crate::batch::{Batch, Inputs};
 use crate::error::{Suspicion, chain};
 use crate::health::Stage;
@@ -44,21 +45,21 @@ pub(super) struct Admitted {
 
 impl EncodeStage {
     /// Runs to the end of its input, or until nobody takes its output.
-    pub(super) fn run(
-        self,
-        mut input: mpsc::Receiver<InFlight<Batch>>,
-        output: &mpsc::Sender<Admitted>,
-    ) {
+    pub(super) fn run(self, mut lanes: Lanes<LanePath<InFlight<Batch>, Admitted>>) {
         let runtime = Handle::current();
-        while let Some(work) = input.blocking_recv() {
+        while let Some((_, work, place)) = runtime.block_on(lanes.next()) {
+            let Some(place) = place else {
+                runtime.block_on(work.deliveries.release());
+                continue;
+            };
             let Some((permit, work)) = runtime.block_on(self.admit(work)) else {
                 continue;
             };
             let work = self.encode(work);
             if work.deliveries.is_empty() {
                 runtime.block_on(permit.release());
-            } else if output.blocking_send(Admitted { permit, work }).is_err() {
-                return;
+            } else {
+                place.send(Admitted { permit, work });
             }
         }
     }

@@ -1,10 +1,13 @@
 //! Pull: takes jobs from both lanes, live before bulk.
 //!
+//! Each lane is pulled by itself: a request for live jobs is out whatever happens to bulk work. Nothing is pulled from the
+//! bulk lane while the live lane has work for this worker, because others may do it meanwhile.
+//!
 //! A slot downstream is reserved before anything is pulled, so that the backlog stays in NATS, where the autoscaler sees
 //! it. Failures to pull are transient and retried.
 //!
 //! A pull request that is dropped may still be answered, into an inbox that nobody reads. Requests are therefore read
-//! to their end: most are short, and one that waits is a task of its own, whose result is taken when it has ended.
+//! to their end, at shutdown too: all of them are short.
 
 mod size;
 
@@ -15,9 +18,10 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::PullConsumer;
 use futures::{StreamExt, future};
+use queue::room;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
+use super::lanes::Lanes;
 use crate::batch::Batch;
 use crate::health::Health;
 use crate::inflight::{Delivery, InFlight, Queue};
@@ -31,42 +35,23 @@ pub use size::PullSize;
 const IDLE_WAIT: Duration = Duration::from_secs(2);
 /// Time for an answer that should come at once, or right after [`IDLE_WAIT`] is over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after a failed pull.
+/// How often a lane is looked at of which the stream has jobs and its consumer none, before a run that drains ends.
+const DRAIN_LOOKS: usize = 4;
+/// Pause after a failed pull, and between such looks.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Batches that one pull has brought.
 type Pulled = Vec<InFlight<Batch>>;
 
-/// One lane as a source of batches.
-struct LaneSource {
-    queue: Arc<Queue>,
-    consumer: PullConsumer,
-    /// A request that waits for one job, if one is out. It is a task of its own, so that the job that it brings is kept
-    /// from redelivery at once.
-    waiting: Option<JoinHandle<Pulled>>,
-    jobs: JobSize,
-}
-
-pub struct PullStage {
-    live: LaneSource,
-    bulk: LaneSource,
-    size: PullSize,
-    controls: Controls,
-    /// What was pulled and has not been sent on: more than one batch if some jobs travel alone.
-    ready: VecDeque<InFlight<Batch>>,
-    /// When the process began, until it has asked for its first job.
-    began: Option<Instant>,
-}
-
-impl std::fmt::Debug for PullStage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PullStage")
-            .field("ready", &self.ready.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// What tells the stage to stop or to wait.
 #[derive(Debug)]
+pub struct PullStage {
+    lanes: Lanes<LaneSource>,
+    controls: Controls,
+    /// When the process began.
+    began: Instant,
+}
+
+/// The signals by which the stage stops or waits.
+#[derive(Clone, Debug)]
 pub struct Controls {
     pub shutdown: Shutdown,
     /// `true` while pulling is pointless because writes fail.
@@ -75,6 +60,45 @@ pub struct Controls {
     pub health: Health,
     /// Starts the shutdown when both lanes are empty, if this is a run that drains.
     pub drain: Option<Trigger>,
+}
+
+/// One lane as a source of batches.
+struct LaneSource {
+    queue: Arc<Queue>,
+    consumer: PullConsumer,
+    size: PullSize,
+    jobs: JobSize,
+}
+
+/// The loop over one lane.
+#[derive(Debug)]
+struct LanePull {
+    source: LaneSource,
+    admission: Admission,
+    controls: Controls,
+    /// Batches that were pulled and not sent yet: more than one if some jobs travel alone.
+    ready: VecDeque<InFlight<Batch>>,
+    /// The consumers of both lanes, live first.
+    consumers: Arc<[PullConsumer; 2]>,
+}
+
+/// Whether both lanes together have anything left to do.
+enum Backlog {
+    /// Jobs that wait or are in flight.
+    Jobs,
+    /// Nothing of which a consumer knows, and jobs in the stream: those that had their last delivery, or those that a new leader
+    /// of the consumer has not counted yet.
+    InStream,
+    Nothing,
+}
+
+/// When a lane may be pulled.
+#[derive(Debug)]
+enum Admission {
+    /// Always. The sender says whether the live lane is empty.
+    Live(watch::Sender<bool>),
+    /// While the live lane is empty, as the receiver says.
+    Bulk(watch::Receiver<bool>),
 }
 
 impl PullStage {
@@ -86,27 +110,45 @@ impl PullStage {
         controls: Controls,
         began: Instant,
     ) -> Self {
-        let jobs = JobSize::unknown(size);
         let source = |consumer| LaneSource {
             queue: queue.clone(),
             consumer,
-            waiting: None,
-            jobs,
+            size,
+            jobs: JobSize::unknown(size),
         };
         Self {
-            live: source(live),
-            bulk: source(bulk),
-            size,
+            lanes: Lanes {
+                live: source(live),
+                bulk: source(bulk),
+            },
             controls,
-            ready: VecDeque::new(),
-            began: Some(began),
+            began,
         }
     }
 
     /// Runs until shutdown; then gives back whatever was pulled and not sent on.
-    pub(super) async fn run(mut self, output: mpsc::Sender<InFlight<Batch>>) {
+    pub(super) async fn run(self, outputs: Lanes<mpsc::Sender<InFlight<Batch>>>) {
+        let Lanes { live, bulk } = self.lanes;
+        let consumers = Arc::new([&live, &bulk].map(|lane| lane.consumer.clone()));
+        let (is_empty, live_is_empty) = watch::channel(false);
+        let pull = |source, admission| LanePull {
+            source,
+            admission,
+            controls: self.controls.clone(),
+            ready: VecDeque::new(),
+            consumers: consumers.clone(),
+        };
+        let live = pull(live, Admission::Live(is_empty));
+        let bulk = pull(bulk, Admission::Bulk(live_is_empty));
+        metrics::startup_phase("first_pull", self.began.elapsed());
+        future::join(live.run(outputs.live), bulk.run(outputs.bulk)).await;
+    }
+}
+
+impl LanePull {
+    async fn run(mut self, output: mpsc::Sender<InFlight<Batch>>) {
         while self.controls.shutdown.phase() == Phase::Running {
-            let Some(slot) = self.controls.slot(&output).await else {
+            let Some(slot) = self.controls.slot(&output, &mut self.admission).await else {
                 break;
             };
             if self.ready.is_empty() {
@@ -117,63 +159,84 @@ impl PullStage {
                 None => self.drain_if_empty().await,
             }
         }
-        self.give_back().await;
+        // Whoever waits for this lane ends as well.
+        drop(self.admission);
+        future::join_all(
+            self.ready
+                .into_iter()
+                .map(|batch| batch.deliveries.release()),
+        )
+        .await;
     }
 
     /// Pulls what is there; waits for a job if nothing is.
     async fn gather(&mut self) {
-        if let Some(began) = self.began.take() {
-            metrics::startup_phase("first_pull", began.elapsed());
-        }
-        let mut pulled = self.live.take(self.size).await;
-        // Live jobs go at once, so that bulk work does not make their batch longer.
-        if pulled.is_empty() {
-            pulled = self.bulk.take(self.size).await;
-        }
-        if pulled.is_empty() {
-            pulled = self.wait().await;
+        let mut pulled = self.source.take().await;
+        self.admission.found(&pulled);
+        if pulled.is_empty() && self.controls.shutdown.phase() == Phase::Running {
+            pulled = self.source.wait().await;
+            self.admission.found(&pulled);
         }
         self.ready.extend(pulled);
     }
 
-    /// Waits for a job on either lane. The request on the other lane goes on waiting.
-    async fn wait(&mut self) -> Pulled {
-        let (live, bulk) = (self.live.waiting(), self.bulk.waiting());
-        let (lane, pulled) = tokio::select! {
-            biased;
-            pulled = live => (&mut self.live, pulled),
-            pulled = bulk => (&mut self.bulk, pulled),
-            () = self.controls.shutdown.reached(Phase::Draining) => return Vec::new(),
-        };
-        lane.waiting = None;
-        pulled.unwrap_or_default()
-    }
-
     /// Ends a run that drains once both lanes are empty.
-    async fn drain_if_empty(&mut self) {
-        if self.controls.drain.is_none() || !self.lanes_are_empty().await {
+    async fn drain_if_empty(&self) {
+        let Some(drain) = &self.controls.drain else {
             return;
-        }
-        tracing::info!("both lanes are empty");
-        self.controls.drain.iter().for_each(Trigger::drain);
-    }
-
-    /// Whether nothing is left to do on either lane, by this worker or any other.
-    async fn lanes_are_empty(&mut self) -> bool {
-        for lane in [&mut self.live, &mut self.bulk] {
-            match lane.consumer.get_info().await {
-                Ok(info) if info.num_pending == 0 && info.num_ack_pending == 0 => {}
-                Ok(_) | Err(_) => return false,
+        };
+        for _ in 0..DRAIN_LOOKS {
+            if self.controls.shutdown.phase() != Phase::Running {
+                return;
+            }
+            match self.left().await {
+                Backlog::Jobs => return,
+                Backlog::InStream => tokio::time::sleep(PAUSE).await,
+                Backlog::Nothing => break,
             }
         }
-        true
+        tracing::info!("both lanes are empty");
+        drain.drain();
     }
 
-    /// Gives back everything that was pulled, requests that are still out included.
-    async fn give_back(mut self) {
-        let (live, bulk) = future::join(self.live.last_wait(), self.bulk.last_wait()).await;
-        let left = self.ready.into_iter().chain(live).chain(bulk);
-        future::join_all(left.map(|batch| batch.deliveries.release())).await;
+    /// Whether anything is left to do on both lanes, by this worker or any other.
+    async fn left(&self) -> Backlog {
+        let mut left = Backlog::Nothing;
+        for consumer in self.consumers.iter() {
+            match consumer.get_info().await {
+                Ok(info) if info.num_pending == 0 && info.num_ack_pending == 0 => {
+                    let (jetstream, subject) =
+                        (&self.source.queue.jetstream, &info.config.filter_subject);
+                    match room::waiting(jetstream, subject).await {
+                        Ok(0) => {}
+                        Ok(_) => left = Backlog::InStream,
+                        Err(_) => return Backlog::Jobs,
+                    }
+                }
+                Ok(_) | Err(_) => return Backlog::Jobs,
+            }
+        }
+        left
+    }
+}
+
+impl Admission {
+    /// A pull has brought this.
+    fn found(&self, pulled: &Pulled) {
+        if let Self::Live(is_empty) = self {
+            is_empty.send_replace(pulled.is_empty());
+        }
+    }
+
+    /// Waits until the lane may be pulled. `None` if it never may again.
+    async fn come(&mut self) -> Option<()> {
+        match self {
+            Self::Live(_) => Some(()),
+            Self::Bulk(live_is_empty) => {
+                live_is_empty.wait_for(|is_empty| *is_empty).await.ok()?;
+                Some(())
+            }
+        }
     }
 }
 
@@ -182,13 +245,16 @@ impl Controls {
     async fn slot<'a>(
         &mut self,
         batches: &'a mpsc::Sender<InFlight<Batch>>,
+        admission: &mut Admission,
     ) -> Option<mpsc::Permit<'a, InFlight<Batch>>> {
         let reserve = async {
+            let slot = batches.reserve().await.ok()?;
+            admission.come().await?;
             self.breaker.wait_for(|open| !open).await.ok()?;
             while self.health.is_stalled() {
                 tokio::time::sleep(PAUSE).await;
             }
-            batches.reserve().await.ok()
+            Some(slot)
         };
         tokio::select! {
             biased;
@@ -198,58 +264,42 @@ impl Controls {
     }
 }
 
+impl std::fmt::Debug for LaneSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneSource")
+            .field("consumer", &self.consumer.cached_info().name)
+            .finish_non_exhaustive()
+    }
+}
+
 impl LaneSource {
     /// Takes the jobs that are there now, up to a size.
-    async fn take(&mut self, size: PullSize) -> Pulled {
-        let mut pulled = self.arrived().await;
-        let consumer = self.consumer.clone();
-        let deliveries = pull(&self.queue, consumer, self.jobs.fit(size), None).await;
+    async fn take(&mut self) -> Pulled {
+        let jobs = self.jobs.fit(self.size);
+        let deliveries = pull(&self.queue, &self.consumer, jobs, None).await;
         let sizes = deliveries
             .iter()
             .map(|it| (it.tokens(), it.payload().len()));
         self.jobs.learn(sizes);
-        pulled.extend(InFlight::batches(deliveries, size.tokens));
-        pulled
+        InFlight::batches(deliveries, self.size.tokens)
     }
 
-    /// What the waiting request has brought, if it has ended.
-    async fn arrived(&mut self) -> Pulled {
-        if self.waiting.as_ref().is_some_and(JoinHandle::is_finished) {
-            return self.last_wait().await;
-        }
-        Vec::new()
-    }
-
-    /// The waiting request; sends one if none is out.
-    fn waiting(&mut self) -> &mut JoinHandle<Pulled> {
-        let (queue, consumer) = (&self.queue, &self.consumer);
-        self.waiting.get_or_insert_with(|| {
-            let (queue, consumer) = (queue.clone(), consumer.clone());
-            tokio::spawn(async move {
-                let deliveries = pull(&queue, consumer, 1, Some(IDLE_WAIT)).await;
-                InFlight::batches(deliveries, 1)
-            })
-        })
-    }
-
-    /// Waits for the end of the waiting request.
-    async fn last_wait(&mut self) -> Pulled {
-        match self.waiting.take() {
-            Some(waiting) => waiting.await.unwrap_or_default(),
-            None => Vec::new(),
-        }
+    /// Waits for one job.
+    async fn wait(&self) -> Pulled {
+        let deliveries = pull(&self.queue, &self.consumer, 1, Some(IDLE_WAIT)).await;
+        InFlight::batches(deliveries, 1)
     }
 }
 
 /// Sends one pull request, and takes what JetStream delivers for it.
 async fn pull(
     queue: &Arc<Queue>,
-    consumer: PullConsumer,
+    consumer: &PullConsumer,
     jobs: usize,
     wait: Option<Duration>,
 ) -> Vec<Delivery> {
     let (name, started) = (consumer.cached_info().name.clone(), Instant::now());
-    let messages = fetch(consumer, jobs, wait).await;
+    let messages = fetch(consumer, jobs, wait, &queue.health).await;
     let receive = Receive::ended(&name, &messages, started.elapsed());
     let taken = messages.into_iter();
     taken
@@ -259,7 +309,12 @@ async fn pull(
 
 /// One pull request, read to its end before anything is done with its messages: the client drops what is not read
 /// in time. Failures end it early, and are retried by the next request.
-async fn fetch(consumer: PullConsumer, jobs: usize, wait: Option<Duration>) -> Vec<Message> {
+async fn fetch(
+    consumer: &PullConsumer,
+    jobs: usize,
+    wait: Option<Duration>,
+    health: &Health,
+) -> Vec<Message> {
     let mut messages = Vec::new();
     let name = consumer.cached_info().name.clone();
     let limit = wait.unwrap_or_default() + ANSWER_TIMEOUT;
@@ -275,7 +330,9 @@ async fn fetch(consumer: PullConsumer, jobs: usize, wait: Option<Duration>) -> V
         }
         Ok::<(), async_nats::Error>(())
     };
-    let problem = match tokio::time::timeout(limit, read).await {
+    let outcome = tokio::time::timeout(limit, read).await;
+    health.pulled(matches!(outcome, Ok(Ok(()))));
+    let problem = match outcome {
         Ok(Ok(())) => return messages,
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {limit:?}"),

@@ -1,5 +1,5 @@
-//! Upsert: the last stage. Answers queries, writes points, scores and attached vectors, hands on what others have to do
-//! with it, acknowledges.
+//! Upsert: the last stage. Answers queries, writes points, scores and attached vectors, publishes the attach jobs for
+//! what was written, acknowledges.
 //!
 //! A write that may succeed later is repeated in place for a while, with the jobs kept. Then the stage waits for the end
 //! of the outage, so that it does not spend the deliveries of the backlog. Where Qdrant refuses for what somebody has set, like
@@ -7,35 +7,42 @@
 //! spent on it. That is said in the log and in a metric.
 //!
 //! A batch is written in steps that wait for each other, and most of that time is spent waiting for answers. So a few
-//! batches are written side by side, as several workers would: versions decide between them, not their order.
+//! batches are written side by side, as several workers would: versions decide between them, not their order. One of live
+//! work always finds room beside those of bulk work.
 
 mod additions;
-mod hand_on;
+mod attach_jobs;
+mod kept;
 mod outage;
 mod upserter;
 
 use std::time::{Duration, Instant};
 
 use contract::names::CollectionName;
-use futures::StreamExt as _;
+use contract::topology::Priority;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use queue::room::Room;
 use runtime::failpoint::{self, Verdict};
 use tokio::sync::{mpsc, watch};
 
 use super::Context;
 use super::answer::answer;
+use super::lanes::Lanes;
 use crate::batch::Vectors;
-use crate::error::{Outcome, chain};
+use crate::error::chain;
 use crate::health::Stage;
 use crate::inflight::{Deliveries, InFlight};
 use crate::metrics::{self, HeldGauge};
+use crate::outcome::Outcome;
 use crate::shutdown::Phase;
+use attach_jobs::publish_attach_jobs;
 pub use outage::Outages;
 pub use upserter::Upserter;
 
 /// How long a failing write is repeated in place, with the jobs kept, before they are given back.
 const RETRY_IN_PLACE: Duration = Duration::from_secs(30);
-/// Batches that are written side by side: enough that one of them always has a request for Qdrant to work on.
+/// Batches of a lane that are written side by side: enough that one of them always has a request for Qdrant to work on.
 pub const CONCURRENT_BATCHES: usize = 3;
 /// First pause between attempts and between probes; each further one doubles it.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -52,6 +59,7 @@ pub struct UpsertStage {
     /// Set while writes fail, so that nothing more is pulled.
     pub breaker: watch::Sender<bool>,
     pub outages: Outages,
+    pub room: Room,
 }
 
 /// Why a batch was not written, and what is to be done about it.
@@ -78,10 +86,9 @@ impl Failure {
     }
 }
 
-/// What becomes of a batch that was not written.
+/// What is done with a batch that was not written.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
-    /// End the process.
     Exit,
     /// Write each job by itself, because one of them is to blame.
     Separate,
@@ -105,10 +112,12 @@ impl Decision {
     }
 }
 
-/// Whether another batch may be written beside those that are. During an outage, only those find out when it is over:
-/// others would spend a delivery of their jobs, and not leave Qdrant the pause that it asked for.
-fn has_room(batches: usize, is_outage: bool) -> bool {
-    batches == 0 || batches < CONCURRENT_BATCHES && !is_outage
+/// Whether another batch of a lane may be written beside those that are. During an outage, only those find out when it is
+/// over: others would spend a delivery of their jobs, and not leave Qdrant the pause that it asked for.
+fn has_room(lane: Priority, batches: Lanes<usize>, is_outage: bool) -> bool {
+    let all = batches.live + batches.bulk;
+    let is_kept_for_it = lane == Priority::Live && batches.live == 0;
+    all == 0 || !is_outage && (all < CONCURRENT_BATCHES || is_kept_for_it)
 }
 
 /// How long to wait before a failed write is repeated in place, if it is worth it in the time that is `left`: as long as
@@ -146,24 +155,40 @@ impl UpsertStage {
     /// If the process must not go on.
     pub(super) async fn run(
         self,
-        mut input: mpsc::Receiver<InFlight<Vectors>>,
+        mut inputs: Lanes<mpsc::Receiver<InFlight<Vectors>>>,
     ) -> anyhow::Result<()> {
-        let (mut next, mut writing) = (None, FuturesUnordered::new());
-        let has_room = |batches| has_room(batches, self.outages.are_on());
+        let mut next = Lanes::<Option<InFlight<Vectors>>>::default();
+        let (mut batches, mut writing) = (Lanes::<usize>::default(), FuturesUnordered::new());
+        let mut shutdown = self.context.shutdown.clone();
+        let mut is_over = false;
         loop {
-            if has_room(writing.len())
-                && let Some(work) = next.take()
+            // When the time is over each is given back, all at once: NATS may not answer either.
+            let room = |lane| is_over || has_room(lane, batches, self.outages.are_on());
+            let lane = Priority::ALL
+                .into_iter()
+                .find(|lane| next.of(*lane).is_some() && room(*lane));
+            if let Some(lane) = lane
+                && let Some(work) = next.of_mut(lane).take()
             {
                 self.context.health.busy(Stage::Upsert);
-                writing.push(self.upsert(work));
+                *batches.of_mut(lane) += 1;
+                writing.push(self.upsert(work).map(move |written| (lane, written)));
+                continue;
             }
+            // A batch waits in `next` if those before it have begun to fail meanwhile.
+            let [live, bulk] = Priority::ALL.map(|lane| next.of(lane).is_none() && room(lane));
             tokio::select! {
-                // The batch waits in `next` if those before it have begun to fail meanwhile.
-                Some(work) = input.recv(), if next.is_none() && has_room(writing.len()) => next = Some(work),
-                Some(written) = writing.next() => written?,
+                biased;
+                Some((lane, written)) = writing.next() => {
+                    *batches.of_mut(lane) -= 1;
+                    written?;
+                }
+                Some(work) = inputs.live.recv(), if live => next.live = Some(work),
+                Some(work) = inputs.bulk.recv(), if bulk => next.bulk = Some(work),
+                () = shutdown.reached(Phase::Expired), if !is_over && !writing.is_empty() => is_over = true,
                 else => return Ok(()),
             }
-            if next.is_none() && writing.is_empty() {
+            if next.live.is_none() && next.bulk.is_none() && writing.is_empty() {
                 self.context.health.idle(Stage::Upsert);
             }
         }
@@ -244,13 +269,13 @@ impl UpsertStage {
         failpoint::pass("before-upsert");
         let written = self.upserter.write(vectors, delivery_count).await;
         self.context.health.busy(Stage::Upsert);
-        let (written, handed) = written.map_err(|error| Failure {
+        let (written, attach_jobs) = written.map_err(|error| Failure {
             outcome: error.outcome(&self.collections, delivery_count),
             reason: chain(&error),
         })?;
         failpoint::pass("after-upsert");
-        let handed = hand_on::hand_on(&self.context, handed).await;
-        handed.map_err(|error| retry(chain(&error)))?;
+        let published = publish_attach_jobs(&self.context, &self.room, &attach_jobs).await;
+        published.map_err(|error| retry(chain(&error)))?;
         metrics::batch_written(written.points, written.superseded);
         Ok(())
     }
@@ -313,15 +338,42 @@ mod tests {
         assert_eq!(Decision::on(Outcome::Exit, 9, true), Decision::Exit);
     }
 
+    /// How many batches of a lane are begun beside so many of the other.
+    fn begun(lane: Priority, other: usize, is_outage: bool) -> usize {
+        let batches = |own| match lane {
+            Priority::Live => Lanes {
+                live: own,
+                bulk: other,
+            },
+            Priority::Bulk => Lanes {
+                live: other,
+                bulk: own,
+            },
+        };
+        let mut all = 0..;
+        let full = all.find(|own| !has_room(lane, batches(*own), is_outage));
+        full.unwrap_or_default()
+    }
+
     #[test]
     fn batches_are_written_side_by_side_until_writes_fail() {
-        let batches_with_room = |is_outage| {
-            let batches = 0..=CONCURRENT_BATCHES;
-            batches.filter(|it| has_room(*it, is_outage)).collect()
-        };
-        let (calm, outage): (Vec<_>, Vec<_>) = (batches_with_room(false), batches_with_room(true));
-        assert_eq!(calm, [0, 1, 2]);
-        assert_eq!(outage, [0], "one batch finds out when the outage is over");
+        for lane in Priority::ALL {
+            assert_eq!(begun(lane, 0, false), CONCURRENT_BATCHES);
+            assert_eq!(
+                begun(lane, 0, true),
+                1,
+                "one finds out when the outage is over"
+            );
+            assert_eq!(begun(lane, 1, true), 0);
+        }
+    }
+
+    #[test]
+    fn live_work_is_written_beside_bulk_work_and_not_the_other_way_round() {
+        assert_eq!(begun(Priority::Live, CONCURRENT_BATCHES, false), 1);
+        assert_eq!(begun(Priority::Live, 1, false), CONCURRENT_BATCHES - 1);
+        assert_eq!(begun(Priority::Bulk, CONCURRENT_BATCHES, false), 0);
+        assert_eq!(begun(Priority::Bulk, 1, false), CONCURRENT_BATCHES - 1);
     }
 
     #[test]

@@ -51,7 +51,7 @@ enum Loaded {
 }
 
 impl Layers {
-    /// No layers, and what a model makes of its output.
+    /// Layers of a model that has none, with what the model makes of its output.
     pub fn of(output: &Output) -> Self {
         Self {
             output: output.clone(),
@@ -114,7 +114,7 @@ impl Layers {
         }
     }
 
-    /// The same without that matrix, for a graph that has it.
+    /// The layers without that matrix, for a graph that has it.
     #[must_use]
     pub(crate) fn without_projection(&self) -> Self {
         Self::of(&self.output)

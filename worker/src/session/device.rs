@@ -1,6 +1,8 @@
 //! The device: loads the library of ONNX Runtime, and a graph onto its execution provider, and checks that it runs there.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
@@ -14,6 +16,9 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use super::SessionError;
 use super::weights::Weights;
 use crate::config::{Precision, Provider, SessionConfig};
+
+/// Variable of the environment that ONNX Runtime reads when it is loaded.
+const SWITCH: &str = "ORT_DISABLE_TELEMETRY";
 
 /// Where the runtime looks for weights beside a graph that it is given without a path.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
@@ -61,6 +66,29 @@ pub(super) fn load(
     }
 }
 
+/// Switches the telemetry of ONNX Runtime off, before the library is loaded: official builds report usage to their maker, and
+/// keep an id of the device below the home folder. Nobody who runs a worker has agreed to that. The environment of a process
+/// that runs already cannot be changed safely, so that the program replaces itself by one with another environment. To be
+/// called before anything else is done.
+pub fn switch_off_telemetry() {
+    if std::env::var_os(SWITCH).is_some_and(|value| value == "1") {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    let name = arguments.next();
+    let replaced = std::env::current_exe().map(|program| {
+        let mut command = Command::new(program);
+        command.args(arguments).env(SWITCH, "1");
+        if let Some(name) = name {
+            command.arg0(name);
+        }
+        command.exec()
+    });
+    // Only an error comes back. The library is told later, which is better than nothing.
+    let (Ok(error) | Err(error)) = replaced;
+    eprintln!("set {SWITCH}=1: telemetry of onnx runtime cannot be switched off ({error})");
+}
+
 /// The environment, which is made from the library at this path if there is none yet.
 pub(super) fn environment(path: &Path, graph: &Path) -> Result<Environment, SessionError> {
     let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +109,7 @@ fn load_library(path: &Path, graph: &Path) -> Result<Environment, SessionError> 
     let builder = ort::init_from(&absolute).map_err(|error| failed(error.into()))?;
     builder
         .with_name("ebb")
-        // Programs switch it off before, by the environment; this is for those that did not.
+        // Programs call [`switch_off_telemetry`] before; this is for those that did not.
         .with_telemetry(false)
         .build()
         .map_err(|source| SessionError::Load {

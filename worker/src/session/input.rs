@@ -10,8 +10,9 @@ use ort::value::{DynValue, Outlet, Tensor as OrtTensor, TensorElementType, Value
 
 use super::{SessionError, list};
 use crate::batch::Tensor;
+use crate::graph::MASK;
 
-/// What an input of a decoder is called that holds what it has seen before.
+/// Prefixes of the names of inputs in which a decoder takes what it has seen before.
 const PAST: [&str; 3] = ["past_key_values.", "past_key_", "past."];
 
 /// An input of the graph that can be filled.
@@ -44,7 +45,7 @@ impl Input {
         };
         let content = match (outlet.name(), shape.len()) {
             ("input_ids", 2) => Content::Ids,
-            ("attention_mask", 2) => Content::AttentionMask,
+            (MASK, 2) => Content::AttentionMask,
             ("token_type_ids", 2) => Content::TokenTypeIds,
             ("position_ids", 2) => Content::PositionIds,
             ("use_cache_branch", 1) => Content::UsesPast,

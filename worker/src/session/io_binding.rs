@@ -17,12 +17,12 @@ pub(super) struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// In pinned memory of a CUDA device.
+    /// Memory for outputs that is pinned for a CUDA device.
     pub(super) fn pinned(session: &Session, device_id: i32) -> ort::Result<Self> {
         Self::on(session, AllocationDevice::CUDA_PINNED, device_id)
     }
 
-    /// In memory of this process, for a CPU.
+    /// Memory of this process for outputs, for a CPU.
     pub(super) fn here(session: &Session) -> ort::Result<Self> {
         Self::on(session, AllocationDevice::CPU, 0)
     }

@@ -14,7 +14,7 @@ use super::weights::Weights;
 use super::{PoolOn, Session, SessionError, device, input};
 use crate::config::{Provider, SessionConfig};
 use crate::graph::pooling::pool;
-use crate::graph::projection::project;
+use crate::graph::pooling::project;
 use crate::graph::terms::{Reduced, largest_logits};
 use crate::graph::{GraphError, Model};
 use crate::pool::{Layers, Recipe};
@@ -47,10 +47,10 @@ struct Edited {
     reduced: Option<Reduced>,
 }
 
-/// Where sessions have their weights from.
+/// The source of the weights of sessions.
 #[derive(Debug)]
 enum WeightsFrom {
-    /// All share these; and what the graph was changed to, if it had to be.
+    /// All sessions share these weights; with the form of the graph, if it had to be edited.
     Shared(Weights, Option<Reduced>),
     /// Each reads a copy of its own.
     Copies,
@@ -80,7 +80,7 @@ impl Sessions {
         }
     }
 
-    /// The same sessions of a model with further layers behind its pooling.
+    /// These sessions, for a model with further layers behind its pooling.
     #[must_use]
     pub fn with_layers(self, layers: Arc<Layers>) -> Self {
         Self { layers, ..self }

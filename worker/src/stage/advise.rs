@@ -1,5 +1,6 @@
 //! Advise: what a directory leaves open or says in a way that this program does not follow.
 
+use contract::model::{Identity, Pooling, TOKENIZER};
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 
@@ -25,6 +26,19 @@ pub(super) fn advise(config: &StageConfig, layout: &Layout) {
             prompts = layout.other_prompts.join(", "),
             "config_sentence_transformers.json has prompts whose names are neither query nor document: they are not used; \
              give --query-prompt or --document-prompt"
+        );
+    }
+    if let Some(name) = layout
+        .stand_in_prompt
+        .as_ref()
+        .filter(|_| config.says_no_prompt())
+    {
+        tracing::warn!(
+            target: "worker",
+            default_prompt_name = name,
+            "the default prompt is put before queries and documents that have no prompt of their own, as `encode` of \
+             sentence-transformers does; its `encode_query` and `encode_document` put none there; give --query-prompt and \
+             --document-prompt to choose, empty for none"
         );
     }
     let unsaid = layout.prefixes.query.is_empty() && layout.prefixes.document.is_empty();
@@ -55,15 +69,44 @@ fn last(name: &str) -> &str {
 /// Refuses a directory whose texts are to be written in small letters by the library, where its tokenizer does not do that.
 pub(super) fn check_letters(layout: &Layout, tokenizer: &Tokenizer) -> anyhow::Result<()> {
     const TEXT: &str = "The Tide Goes OUT";
-    if !layout.lowercases {
+    let Some(file) = &layout.lowercased_by else {
         return Ok(());
-    }
+    };
     let same = tokenizer.encode(TEXT)? == tokenizer.encode(&TEXT.to_lowercase())?;
     anyhow::ensure!(
         same,
         "`{}` says `do_lower_case`: true, and tokenizer.json tells large letters from small ones; give it the normalizer \
          `Lowercase`, or take the setting out",
-        layout.directory.join("sentence_bert_config.json").display()
+        layout.directory.join(file).display()
+    );
+    Ok(())
+}
+
+/// Warns of tokens that the model has no row for: a text with one of them is refused when it is embedded.
+pub(super) fn warn_of_unknown_tokens(layout: &Layout, tokenizer: &Tokenizer) {
+    let tokens = tokenizer.vocabulary();
+    if let Some(rows) = layout.vocabulary.filter(|&rows| tokens > rows) {
+        tracing::warn!(
+            target: "worker",
+            "`{TOKENIZER}` has {tokens} tokens, and graph `{}` has rows for {rows}: texts with a token from {rows} on are \
+             refused; is it the tokenizer of this model?",
+            layout.onnx
+        );
+    }
+}
+
+/// Refuses a prompt that is left out of a pooling which takes one token: which one that is then is not the same in all
+/// releases of the library.
+pub(super) fn check_prompt(identity: &Identity) -> anyhow::Result<()> {
+    let head = &identity.head;
+    let takes_first = identity.pooling == Pooling::Cls || head.concatenated.contains(&Pooling::Cls);
+    let prefixes = &identity.prefixes;
+    let has_prompt = !prefixes.query.is_empty() || !prefixes.document.is_empty();
+    anyhow::ensure!(
+        !(head.exclude_prompt && takes_first && has_prompt),
+        "the pooling says `include_prompt`: false and takes the first token (cls), and there are prompts: sentence-transformers \
+         takes the first token of all in some releases, and the first one behind the prompt in others; give --query-prompt \"\" \
+         and --document-prompt \"\", or another --pooling"
     );
     Ok(())
 }

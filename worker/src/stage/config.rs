@@ -15,7 +15,7 @@ use super::quantize::Quantization;
 use super::source::Source;
 use crate::config::SessionConfig;
 
-/// In which form a model is put where workers find it.
+/// The form in which a model is staged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StagedAs {
     /// A directory, for a shared volume

@@ -12,7 +12,7 @@ use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
 
 use super::StageConfig;
-use super::advise::{check_letters, check_places};
+use super::advise::{check_letters, check_places, check_prompt, warn_of_unknown_tokens};
 use super::golden::{check_golden, check_labels, record, run_longest};
 use super::invariance::invariance;
 use super::output::{check_mask, check_size, output};
@@ -34,12 +34,14 @@ pub(super) fn describe(
     let path = directory.join(TOKENIZER);
     let tokenizer = Tokenizer::load_with(&path, identity.special_tokens)?;
     check_letters(layout, &tokenizer)?;
+    check_prompt(&identity)?;
+    warn_of_unknown_tokens(layout, &tokenizer);
     identity.output = output(config, layout, &tokenizer)?;
     let recipe = Recipe {
         dimensions: config.dimensions.unwrap_or(usize::MAX),
         ..recipe(&identity)
     };
-    let Ran {
+    let RunResults {
         golden,
         measured,
         terms,
@@ -62,7 +64,7 @@ pub(super) fn describe(
     Ok(manifest)
 }
 
-/// All that changes a vector, but for the dimensions.
+/// The identity of the model: everything that changes a vector, but for the dimensions.
 fn identity(
     config: &StageConfig,
     layout: &Layout,
@@ -94,8 +96,8 @@ fn identity(
     }
 }
 
-/// What running the model has shown.
-struct Ran {
+/// Results of running the model.
+struct RunResults {
     golden: Vec<Golden>,
     measured: Measured,
     /// How many terms there are, where it makes terms.
@@ -108,7 +110,7 @@ fn run(
     layout: &Layout,
     identity: &Identity,
     (directory, tokenizer, recipe): (&Path, &Tokenizer, Recipe),
-) -> anyhow::Result<Ran> {
+) -> anyhow::Result<RunResults> {
     let layers = Arc::new(Layers::load(directory, &identity.head, &identity.output)?);
     let before = memory::resident();
     let graph = directory.join(&layout.onnx);
@@ -136,8 +138,9 @@ fn run(
         provider: config.session.provider.as_str().to_owned(),
         memory_bytes,
         invariance,
+        vocabulary: layout.vocabulary,
     };
-    Ok(Ran {
+    Ok(RunResults {
         golden,
         measured,
         terms: session.terms(),

@@ -64,7 +64,7 @@ struct Ends {
 }
 
 impl Ends {
-    /// What the settings ask for; `None` where they ask for nothing.
+    /// The tokens that the settings add at the ends of a text; `None` where they add none.
     fn wanted(directory: &Path) -> anyhow::Result<Option<Self>> {
         let path = directory.join(CONFIG);
         let Ok(bytes) = std::fs::read(&path) else {

@@ -10,14 +10,16 @@ use contract::model::{MANIFEST, Manifest, SIGNATURE, TOKENIZER};
 use super::StageConfig;
 use super::download::Download;
 use super::source::{Remote, Source};
-use crate::layout::{CONFIG, DESCRIPTIONS, external_data, files_of_kinds, graphs, module_files};
+use crate::layout::{
+    CONFIG, DESCRIPTIONS, SENTENCE_CONFIGS, external_data, files_of_kinds, graphs, module_files,
+};
 use crate::staging_dir::StagingDir;
 
 /// The files of a source, in a local directory.
 pub(super) enum SourceFiles {
-    /// They belong to the user, and are copied.
+    /// The files belong to the user, and are copied.
     Local(PathBuf),
-    /// They were downloaded, and may be moved.
+    /// The files were downloaded, and may be moved.
     Downloaded(PathBuf),
 }
 
@@ -43,6 +45,11 @@ fn download(config: &StageConfig, remote: &Remote, to: &Path) -> anyhow::Result<
     download.need(TOKENIZER)?;
     for file in DESCRIPTIONS {
         download.get(file)?;
+    }
+    for file in SENTENCE_CONFIGS {
+        if download.get(file)? {
+            break;
+        }
     }
     for file in files_of_kinds(to)? {
         download.get(file)?;
@@ -88,7 +95,9 @@ impl SourceFiles {
             Self::Local(_) => copy_durably(&from, &to),
             Self::Downloaded(_) => fs::rename(&from, &to),
         });
-        placed.with_context(|| format!("failed to copy `{}`", from.display()))?;
+        placed.with_context(|| {
+            format!("failed to copy `{}` to `{}`", from.display(), to.display())
+        })?;
         Ok(to)
     }
 }

@@ -40,7 +40,12 @@ pub(super) fn record(
     let asks = identity.output.kind() == OutputKind::Multi;
     let asked = asks.then_some((Some(GOLDEN_QUERY), ""));
     let run = |(query, text): (Option<&str>, &str)| {
-        let vector = run_text(session, tokenizer, identity, query, text)?;
+        let vector = run_text(session, tokenizer, identity, query, text).with_context(|| {
+            format!(
+                "the golden text {text:?} cannot be embedded; do `{}` and `{TOKENIZER}` belong together?",
+                identity.onnx
+            )
+        })?;
         Ok(Golden {
             query: query.map(str::to_owned),
             text: text.to_owned(),
@@ -103,7 +108,14 @@ pub(super) fn run_longest(
     } else {
         memory::resident()
     };
-    Ok(most.saturating_sub(before))
+    Ok(rounded(most.saturating_sub(before)))
+}
+
+/// Rounded up, so that measuring again mostly gives the same: the manifest is a part of images, which are known by digest.
+fn rounded(bytes: u64) -> u64 {
+    const SMALLEST: u64 = 1 << 20;
+    let step = (bytes.next_power_of_two() / 16).max(SMALLEST);
+    bytes.div_ceil(step) * step
 }
 
 /// Checks the recorded vectors, and returns their dimensions.
@@ -136,7 +148,8 @@ pub(super) fn check_golden(
     for (index, golden) in golden.iter().enumerate() {
         anyhow::ensure!(
             is_sound(&golden.vector, recipe),
-            "golden text {index} has a vector or score that is not finite or has no direction; is the graph whole?"
+            "golden text {index} has a vector or score that is not finite or has no direction; is the graph `{}` whole?",
+            config.onnx.as_deref().unwrap_or("onnx/model.onnx")
         );
     }
     Ok(dimensions)

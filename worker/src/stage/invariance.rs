@@ -37,7 +37,14 @@ pub(super) fn invariance(
         let Some(alone) = alone.into_iter().next() else {
             continue;
         };
-        least = least.min(alone.cosine(beside));
+        let cosine = alone.cosine(beside);
+        // A minimum would leave it out. Vectors without values are refused elsewhere.
+        anyhow::ensure!(
+            !cosine.is_nan() || alone.values().is_empty(),
+            "graph `{}` gives values that are no numbers; is it whole?",
+            identity.onnx
+        );
+        least = least.min(cosine);
         let differ = |(a, b): (&f32, &f32)| (a - b).abs() / a.abs().max(1.0);
         let differences = alone.values().iter().zip(beside.values()).map(differ);
         largest = differences.fold(largest, f32::max);

@@ -51,19 +51,35 @@ pub(super) fn write_image(config: &StageConfig, staged: &Staged) -> anyhow::Resu
     let digest = index["digest"].as_str().unwrap_or_default().to_owned();
     index["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
     let top = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [index] });
-    layout.write("index.json", &serde_json::to_vec(&top)?)?;
+    let top = serde_json::to_vec(&top)?;
+    layout.write("index.json", &top)?;
     layout.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    // One that is there already was made of the same model; a signature may have been added since.
-    match fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error)
-                .with_context(|| format!("failed to replace `{}`", directory.display()));
-        }
-        Ok(()) | Err(_) => {}
-    }
-    fs::rename(staging.model(), &directory)
-        .with_context(|| format!("failed to create `{}`", directory.display()))?;
+    replace(&directory, &top, &staging)
+        .with_context(|| format!("failed to write `{}`", directory.display()))?;
     Ok(Image { directory, digest })
+}
+
+/// Puts a layout into place, unless the same one is there: somebody may be reading it. Another one, such as that of before a
+/// signature was added, goes aside as a whole.
+fn replace(directory: &Path, index: &[u8], staging: &StagingDir) -> io::Result<()> {
+    /// How often an image is put into place while others do the same.
+    const TRIES: usize = 8;
+    let mut tried = 0;
+    loop {
+        if fs::read(directory.join("index.json")).is_ok_and(|there| there == index) {
+            return Ok(());
+        }
+        let aside = staging.source().join(format!("replaced-{tried}"));
+        match fs::rename(directory, aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        match fs::rename(staging.model(), directory) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tried < TRIES => {}
+            done => return done,
+        }
+        tried += 1;
+    }
 }
 
 /// A layer and the digest of what is in it, which is the same where nothing is compressed.

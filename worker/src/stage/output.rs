@@ -6,7 +6,7 @@ use contract::model::{Identity, Output, OutputKind, Terms, TokenVectors, read_qu
 use contract::tokenizer::Tokenizer;
 
 use super::StageConfig;
-use crate::layout::{Layout, Stated, StatedTerms, StatedTokens};
+use crate::layout::{Layout, StatedKind, StatedTerms, StatedTokens};
 use crate::session::Session;
 
 /// Most terms of a text, where nobody says: few texts have more, and each takes eight bytes in a point.
@@ -16,7 +16,7 @@ const MULTIVECTOR_VALUES: usize = 1 << 20;
 /// How the token is called that queries are filled up with.
 const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
-/// What makes the terms of queries.
+/// The source of the terms of queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum QueryTerms {
     /// The model, as those of documents
@@ -62,15 +62,15 @@ pub(super) fn output(
     tokenizer: &Tokenizer,
 ) -> anyhow::Result<Output> {
     match &mut layout.stated {
-        Stated::Dense => Ok(Output::Dense),
-        Stated::Sparse(stated) => {
+        StatedKind::Dense => Ok(Output::Dense),
+        StatedKind::Sparse(stated) => {
             let terms = terms(config, stated, tokenizer)?;
             if let Some(file) = &terms.query_weights {
                 read_query_weights(&layout.directory.join(file), tokenizer)?;
             }
             Ok(Output::Sparse(terms))
         }
-        Stated::Multi(stated) => {
+        StatedKind::Multi(stated) => {
             let vectors = token_vectors(config, stated, (tokenizer, layout.max_tokens));
             let vectors = vectors.with_context(|| {
                 format!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use contract::digest::Digest;
-use contract::model::{MANIFEST, Manifest, SIGNATURE, check_signature};
+use contract::model::{MANIFEST, Manifest, Measured, SIGNATURE, check_signature};
 use tempfile::NamedTempFile;
 
 use super::{StageConfig, Staged};
@@ -34,6 +34,7 @@ pub(super) fn publish(
 ) -> anyhow::Result<Staged> {
     let directory = directory(config, &manifest.fingerprint);
     if directory.exists() {
+        add_measured(&directory, manifest)?;
         return existing(config, directory);
     }
     sign(config, &staging.model())?;
@@ -93,6 +94,39 @@ fn sync(directory: &Path) -> anyhow::Result<()> {
     synced.with_context(|| format!("failed to sync `{}`", directory.display()))
 }
 
+/// Adds what staging has measured to the manifest of a model that an older version has staged. It is no part of the
+/// fingerprint; a signature is one of the whole file, so that a signed manifest stays as it is.
+fn add_measured(directory: &Path, new: Manifest) -> anyhow::Result<()> {
+    let mut there = Manifest::load(directory)?;
+    let Some(measured) = new
+        .measured
+        .filter(|_| there.fingerprint == new.fingerprint)
+    else {
+        return Ok(());
+    };
+    // Measuring again rarely gives the same, and may be done on another device: what is known stays.
+    let added = match &there.measured {
+        None => measured,
+        Some(known) if known.vocabulary.is_none() && measured.vocabulary.is_some() => Measured {
+            vocabulary: measured.vocabulary,
+            ..known.clone()
+        },
+        Some(_) => return Ok(()),
+    };
+    let path = directory.join(MANIFEST);
+    if directory.join(SIGNATURE).exists() {
+        tracing::warn!(
+            target: "worker",
+            manifest = %path.display(),
+            "the manifest lacks something that staging has measured, such as its memory, and is signed; remove the signature, stage the model \
+             again and sign it anew"
+        );
+        return Ok(());
+    }
+    there.measured = Some(added);
+    replace(&path, &serde_json::to_vec_pretty(&there)?)
+}
+
 /// Adds the given signature to a model, if it is one of its manifest. With a public key, a model without a signature is
 /// an error.
 pub(super) fn sign(config: &StageConfig, model: &Path) -> anyhow::Result<()> {
@@ -112,14 +146,21 @@ fn add_signature(model: &Path, signature: &PathBuf, key: &Path) -> anyhow::Resul
         fs::read(&manifest).with_context(|| format!("failed to read `{}`", manifest.display()))?;
     check_signature(model, &manifest, &text, key)
         .with_context(|| format!("`{}` cannot be used", signature.display()))?;
-    let unwritable = || format!("failed to write to `{}`", model.display());
-    let mut file = NamedTempFile::new_in(model).with_context(unwritable)?;
-    file.write_all(text.as_bytes()).with_context(unwritable)?;
-    file.as_file().sync_all().with_context(unwritable)?;
-    allow_reading(file.path()).with_context(unwritable)?;
-    file.persist(model.join(SIGNATURE))
-        .with_context(unwritable)?;
-    Ok(())
+    replace(&model.join(SIGNATURE), text.as_bytes())
+}
+
+/// Writes a file of a staged model. A reader sees all of it, or what was there before.
+fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let write = || {
+        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(path))?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        allow_reading(file.path())?;
+        file.persist(path)?;
+        Ok(())
+    };
+    let written: io::Result<()> = write();
+    written.with_context(|| format!("failed to write `{}`", path.display()))
 }
 
 /// A temporary file is private; a staged model is read by other users.

@@ -5,36 +5,26 @@
 //! from the first to the second place costs 0.01 by itself; a set of one's own says more. The scores of a rescorer are
 //! compared as they are.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use contract::embedding::Embedding;
-use contract::model::{Dtype, Golden, Identity, Layer, Manifest, QueryWeights, TOKENIZER};
-use contract::tokenizer::Tokenizer;
+use contract::model::{Dtype, Golden, Layer, Manifest, QueryWeights, TOKENIZER};
 use contract::topology::Task;
-use relevance::measure::measure;
-use relevance::rank::ranked;
-use relevance::read::Topic;
+use relevance::measure::CUTOFF;
 
 use super::StageConfig;
 use super::fetch::create_parent;
 use super::golden::record;
-use super::golden_set::GoldenSet;
-use crate::batch::RowKey;
-use crate::config::Provider;
 use crate::graph::{Model, fp16, int8};
 use crate::layout::Layout;
-use crate::load::{recipe, row};
-use crate::plan::{Row, plan};
-use crate::pool::{Layers, normalize};
-use crate::session::{Engine as _, Session, Sessions};
+use crate::load::recipe;
+use crate::pool::Layers;
+use crate::quality::Subject;
+use crate::quality::golden_set::GoldenSet;
+use crate::session::Sessions;
 use crate::staging_dir::write_durably;
-
-/// How many of the first documents count: the 10 of nDCG@10.
-const CUTOFF: usize = 10;
 
 /// How a graph is made smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,16 +75,6 @@ pub(super) fn quantize(
     Ok(())
 }
 
-/// A model that is measured.
-struct Subject<'a> {
-    session: Session,
-    provider: Provider,
-    tokenizer: &'a Tokenizer,
-    identity: &'a Identity,
-    /// What makes vectors of queries in its place.
-    query_weights: Option<&'a QueryWeights>,
-}
-
 /// The results of a model for the golden texts, and for the golden set if it embeds.
 struct Outcome {
     golden: Vec<Golden>,
@@ -110,27 +90,23 @@ pub(super) fn check_quality(
 ) -> anyhow::Result<()> {
     let tokenizer = manifest.tokenizer(staged)?;
     let query_weights = QueryWeights::load(manifest, staged, &tokenizer)?;
-    let set = match (manifest.identity.task, config.golden_set.as_deref()) {
-        (Task::Embed, directory) => Some(GoldenSet::read(directory)?),
-        (Task::Rescore, None) => None,
-        (Task::Rescore, Some(_)) => {
-            anyhow::bail!("--golden-set measures embedding models, and this model is a rescorer")
-        }
-    };
+    let set = GoldenSet::of_task(manifest.identity.task, config.golden_set.as_deref())?;
     let outcome = |directory: &Path| -> anyhow::Result<Outcome> {
         let identity = &manifest.identity;
         let graph = directory.join(&identity.onnx);
         let layers = Arc::new(Layers::load(staged, &identity.head, &identity.output)?);
         let sessions = Sessions::of(&graph, &config.session.single(), recipe(identity))?;
-        let session = sessions.with_layers(layers).load()?;
+        let mut session = sessions.with_layers(layers).load()?;
+        let golden = record(&mut session, &tokenizer, identity)?;
         let mut subject = Subject {
-            session,
+            session: &mut session,
             provider: config.session.provider,
             tokenizer: &tokenizer,
             identity,
             query_weights: query_weights.as_ref(),
         };
-        subject.outcome(set.as_ref())
+        let ndcg = set.as_ref().map(|set| subject.ndcg(set)).transpose()?;
+        Ok(Outcome { golden, ndcg })
     };
     let (before, after) = (outcome(origin)?, outcome(staged)?);
     log_golden(manifest.identity.task, &before.golden, &after.golden);
@@ -174,84 +150,4 @@ fn check_ndcg(
          more than --max-ndcg-loss {most}; nothing was staged"
     );
     Ok(())
-}
-
-impl Subject<'_> {
-    fn outcome(&mut self, set: Option<&GoldenSet>) -> anyhow::Result<Outcome> {
-        let golden = record(&mut self.session, self.tokenizer, self.identity)?;
-        let ndcg = set.map(|set| self.ndcg(set)).transpose()?;
-        Ok(Outcome { golden, ndcg })
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a count of questions")]
-    fn ndcg(&mut self, set: &GoldenSet) -> anyhow::Result<f64> {
-        anyhow::ensure!(
-            !set.topics.is_empty(),
-            "no query of the golden set has a relevant document in its corpus; do both belong together?"
-        );
-        let documents = set.documents.iter().map(|it| it.text.as_str());
-        let documents = self.embed(false, documents)?;
-        let queries = set.topics.iter().map(|it| it.text.as_str());
-        let queries = self.embed(true, queries)?;
-        let ndcg = |(topic, query): (&Topic, &Embedding)| {
-            let ids = set.documents.iter().map(|it| it.id.clone());
-            let scores = documents.iter().map(|it| query.score(it));
-            ndcg(topic, ids.zip(scores).collect())
-        };
-        let sum: f64 = set.topics.iter().zip(&queries).map(ndcg).sum();
-        Ok(sum / queries.len() as f64)
-    }
-
-    /// Vectors of texts in their order; a dense one of length 1, for an exact search by cosine.
-    fn embed<'t>(
-        &mut self,
-        is_query: bool,
-        texts: impl Iterator<Item = &'t str>,
-    ) -> anyhow::Result<Vec<Embedding>> {
-        if let Some(weights) = self.query_weights.filter(|_| is_query) {
-            let prefix = &self.identity.prefixes.query;
-            let terms = texts.map(|text| {
-                let ids = self.tokenizer.encode(&format!("{prefix}{text}"))?;
-                Ok(weights.embedding(&ids))
-            });
-            return terms.collect();
-        }
-        let rows = texts.enumerate().map(|(at, text)| {
-            let (query, text) = if is_query {
-                (Some(text), "")
-            } else {
-                (None, text)
-            };
-            let key = RowKey { job: 0, row: at };
-            anyhow::Ok(Row {
-                key,
-                ..row(self.tokenizer, self.identity, query, text)?
-            })
-        });
-        let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
-        let mut vectors = vec![Embedding::Dense(Vec::new()); rows.len()];
-        // All rows of a tensor share the scales of int8, so the tensors are as large as those of a worker.
-        let tokens = self.provider.tensor_tokens();
-        let shapes = self.provider.shapes(tokens, self.identity.max_tokens);
-        for tensor in plan(rows, shapes, self.tokenizer.padding_id()) {
-            for (key, vector) in tensor.rows.iter().zip(self.session.run(&tensor)?) {
-                vectors[key.row] = of_length_1(vector);
-            }
-        }
-        Ok(vectors)
-    }
-}
-
-fn ndcg(topic: &Topic, scores: HashMap<String, f32>) -> f64 {
-    let grade = |id: &String| topic.grades.get(id).copied().unwrap_or_default();
-    let ranking: Vec<_> = ranked(scores).iter().map(|hit| grade(&hit.id)).collect();
-    measure(&ranking, &topic.ideal, CUTOFF).ndcg
-}
-
-/// Scales a dense vector to length 1: models that do not normalize are searched by cosine, too.
-fn of_length_1(mut embedding: Embedding) -> Embedding {
-    if let Embedding::Dense(vector) = &mut embedding {
-        normalize(vector);
-    }
-    embedding
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 use object_store::{ClientOptions, HeaderMap, HeaderValue, ObjectStore};
-use runtime::object_stores::{Place, is_url, web};
+use runtime::object_stores::{StoreLocation, is_url, web};
 
 const HUB: &str = "hf://";
-/// Where the hub is, unless `HF_ENDPOINT` says otherwise.
+/// Address of the hub, unless `HF_ENDPOINT` says otherwise.
 const HUB_ENDPOINT: &str = "https://huggingface.co";
 
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Source {
             return hub(model).map(Self::Remote);
         }
         if is_url(argument) {
-            let place = Place::of_url(argument);
+            let place = StoreLocation::of_url(argument);
             let place = place.map_err(|error| {
                 format!("{error}; a model of the hub is hf://ORGANIZATION/NAME")
             })?;
@@ -74,7 +74,7 @@ fn hub(model: &str) -> Result<Remote, String> {
     let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| HUB_ENDPOINT.to_owned());
     let endpoint = endpoint.trim_end_matches('/');
     // Says what is wrong with it without repeating its secrets.
-    Place::of_url(endpoint).map_err(|error| format!("HF_ENDPOINT: {error}"))?;
+    StoreLocation::of_url(endpoint).map_err(|error| format!("HF_ENDPOINT: {error}"))?;
     let revision = revision.replace('/', "%2F");
     let url = format!("{endpoint}/{repository}/resolve/{revision}");
     let options = ClientOptions::new().with_default_headers(login()?);

@@ -1,8 +1,9 @@
 //! Writes the line that says where in its document a chunk stands.
 
-use contract::tokenizer::{Pieces, Tokenizer, TokenizerError};
+use contract::tokenizer::{Tokenizer, TokenizerError};
 
 use super::Chunker;
+use super::measure::{Head, tokens};
 use super::outline::Outline;
 use crate::document::Document;
 
@@ -22,12 +23,14 @@ pub struct Contexts<'a> {
     text: &'a str,
     outline: &'a Outline,
     /// The one that was written last: neighbours mostly share it.
-    last: Option<(Stand, Context)>,
+    last: Option<(HeadingPosition, Context)>,
+    /// What the model sees of it.
+    pub head: Head,
 }
 
-/// Where a chunk stands among the headings.
+/// The position of a chunk among the headings of its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stand {
+struct HeadingPosition {
     /// The innermost heading that it is below, not counting those it starts with.
     below: Option<usize>,
     /// The heading that it starts with.
@@ -50,6 +53,7 @@ impl<'a> Contexts<'a> {
             text,
             outline,
             last: None,
+            head: Head::default(),
         }
     }
 
@@ -78,7 +82,7 @@ impl<'a> Contexts<'a> {
         if below == stand.below || first.line.is_none() {
             return Ok(first.line.clone());
         }
-        Ok(self.of(Stand { below, ..stand })?.line)
+        Ok(self.of(HeadingPosition { below, ..stand })?.line)
     }
 
     /// All headings that the text at `start` is below, and those that it starts with.
@@ -87,17 +91,17 @@ impl<'a> Contexts<'a> {
         self.outline.path(section.inner)
     }
 
-    fn stand(&self, start: usize) -> Stand {
+    fn stand(&self, start: usize) -> HeadingPosition {
         let section = &self.outline.sections[self.outline.section_at(start)];
         let opens = self.text[section.start..start].trim().is_empty();
         let table = self.outline.table_at(start);
         match section.first.filter(|_| opens) {
-            Some(first) => Stand {
+            Some(first) => HeadingPosition {
                 below: self.outline.headings[first].parent,
                 opening: Some(first),
                 table,
             },
-            None => Stand {
+            None => HeadingPosition {
                 below: section.inner,
                 opening: None,
                 table,
@@ -105,7 +109,7 @@ impl<'a> Contexts<'a> {
         }
     }
 
-    fn of(&mut self, stand: Stand) -> Result<Context, TokenizerError> {
+    fn of(&mut self, stand: HeadingPosition) -> Result<Context, TokenizerError> {
         if let Some((_, context)) = self.last.as_ref().filter(|(known, _)| *known == stand) {
             return Ok(context.clone());
         }
@@ -114,7 +118,7 @@ impl<'a> Contexts<'a> {
         Ok(context)
     }
 
-    fn write(&self, stand: Stand) -> Result<Context, TokenizerError> {
+    fn write(&mut self, stand: HeadingPosition) -> Result<Context, TokenizerError> {
         let Chunker {
             tokenizer,
             options,
@@ -128,23 +132,17 @@ impl<'a> Contexts<'a> {
         if !options.context {
             return Ok(none);
         }
-        let mut parts = self.outline.path(stand.below);
-        let opening = stand
-            .opening
-            .map(|at| self.outline.headings[at].title.as_str());
-        // The title of most Markdown is its first heading: the context names it once.
-        let said = [parts.first().copied(), opening];
-        parts.splice(
-            0..0,
-            self.title.filter(|title| !said.contains(&Some(title))),
-        );
-        // Rows mean little without the header of their table.
-        parts.extend(
-            stand
-                .table
-                .map(|at| self.outline.tables[at].header.as_str()),
-        );
-        let Some(line) = line(&parts, most_tokens(self.chunker.target()), tokenizer)? else {
+        let most = most_tokens(self.chunker.target());
+        let line = joined(&self.parts(stand), most);
+        if line.is_empty() {
+            return Ok(none);
+        }
+        if let Some((tokens, head)) = whole(self.chunker, &line, most)? {
+            self.head = head;
+            let line = Some(line);
+            return Ok(Context { line, tokens });
+        }
+        let Some(line) = shortened(line, most, tokenizer)? else {
             return Ok(none);
         };
         let mut input = String::new();
@@ -155,6 +153,45 @@ impl<'a> Contexts<'a> {
             tokens,
         })
     }
+
+    /// What a context is made of: the title, the headings, and the header of a table.
+    fn parts(&self, stand: HeadingPosition) -> Vec<&'a str> {
+        let outline = self.outline;
+        let mut parts = outline.path(stand.below);
+        let opening = stand.opening.map(|at| outline.headings[at].title.as_str());
+        // The title of most Markdown is its first heading: the context names it once.
+        let said = [parts.first().copied(), opening];
+        parts.splice(
+            0..0,
+            self.title.filter(|title| !said.contains(&Some(title))),
+        );
+        // Rows mean little without the header of their table.
+        parts.extend(stand.table.map(|at| outline.tables[at].header.as_str()));
+        parts
+    }
+}
+
+/// The tokens of what a line puts in front of a chunk, and their number with special tokens, if the line has at most `most`
+/// and this can be known without looking at it alone.
+fn whole(
+    chunker: &Chunker,
+    line: &str,
+    most: usize,
+) -> Result<Option<(usize, Head)>, TokenizerError> {
+    let (tokenizer, prefix) = (&chunker.tokenizer, chunker.options.prefix.as_str());
+    let mut input = String::new();
+    contract::job::Chunk::write_model_input(&mut input, prefix, Some(line), "");
+    let (start, end) = (prefix.len(), prefix.len() + line.len());
+    if !tokenizer.is_seam(&input, start) || !tokenizer.is_seam(&input, end) {
+        return Ok(None);
+    }
+    let pieces = tokens(tokenizer, &input)?;
+    let before = |at: usize| pieces.starts.partition_point(|&start| start < at);
+    let framed = tokenizer.framed([pieces.ids.as_slice()]);
+    let Some(all) = framed.filter(|_| before(end) - before(start) <= most) else {
+        return Ok(None);
+    };
+    Ok(Some((all.len(), Head::new(input, pieces.ids))))
 }
 
 /// Most tokens of a context of chunks of `target`. The text gets the rest, because people search for the text.
@@ -162,20 +199,18 @@ pub fn most_tokens(target: usize) -> usize {
     target / 4
 }
 
-/// One line of at most `most` tokens out of a title and headings; `None` where nothing is left.
-fn line(
-    parts: &[&str],
+/// The start of a line that has at most `most` tokens; `None` where nothing is left.
+fn shortened(
+    mut line: String,
     most: usize,
     tokenizer: &Tokenizer,
 ) -> Result<Option<String>, TokenizerError> {
-    let mut line = joined(parts, most);
     let mut keep = most;
     loop {
         if line.is_empty() {
             return Ok(None);
         }
-        let mut tokens = Pieces::default();
-        tokenizer.add_pieces(&line, 0, &mut tokens)?;
+        let tokens = tokens(tokenizer, &line)?;
         if tokens.ids.len() <= most {
             return Ok(Some(line));
         }
@@ -191,6 +226,7 @@ fn line(
     }
 }
 
+/// A title and headings on one line, cut where no model would read on.
 fn joined(parts: &[&str], most: usize) -> String {
     let longest = most * super::MAX_BYTES_PER_TOKEN;
     let mut line = String::new();

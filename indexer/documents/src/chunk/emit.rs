@@ -1,6 +1,6 @@
 //! Gives the chunks of a document one after another, each with its number and the number of all.
 
-use super::outline::{Carry, Outline};
+use super::outline::{Outline, OutlineState};
 use super::pack::{Draft, pack};
 use super::{Chunk, ChunkError, Chunker};
 use crate::document::{Block, Blocks, Document};
@@ -16,7 +16,7 @@ pub struct Chunks<'a> {
 #[derive(Debug)]
 enum State<'a> {
     Start,
-    Emit { pass: Emit<'a> },
+    SecondPass { pass: SecondPass<'a> },
     End,
 }
 
@@ -27,11 +27,12 @@ struct Pass<'a> {
     document: &'a Document,
 }
 
+/// Gives the chunks, once the first pass has counted them.
 #[derive(Debug)]
-struct Emit<'a> {
+struct SecondPass<'a> {
     /// The rest of the blocks; `None` where the first one was the last.
     blocks: Option<Blocks<'a>>,
-    carry: Carry,
+    carry: OutlineState,
     drafts: std::vec::IntoIter<Draft>,
     next: u32,
     chunks: u32,
@@ -47,12 +48,12 @@ impl<'a> Chunks<'a> {
 
     fn advance(&mut self) -> Result<Option<Chunk>, ChunkError> {
         if matches!(self.state, State::Start) {
-            self.state = State::Emit {
+            self.state = State::SecondPass {
                 pass: self.passes.start()?,
             };
         }
         match &mut self.state {
-            State::Emit { pass } => self.passes.next(pass),
+            State::SecondPass { pass } => self.passes.next(pass),
             State::Start | State::End => Ok(None),
         }
     }
@@ -71,17 +72,17 @@ impl Iterator for Chunks<'_> {
 }
 
 impl<'a> Pass<'a> {
-    fn pack(&self, block: &Block<'_>, carry: &mut Carry) -> Result<Vec<Draft>, ChunkError> {
+    fn pack(&self, block: &Block<'_>, carry: &mut OutlineState) -> Result<Vec<Draft>, ChunkError> {
         let definitions = self.document.places.definitions_in(block);
         let outline = Outline::of(&block.text, self.document.markup, &definitions, carry);
         pack(self.chunker, self.document, block, &outline)
     }
 
-    fn start(&self) -> Result<Emit<'a>, ChunkError> {
+    fn start(&self) -> Result<SecondPass<'a>, ChunkError> {
         let mut blocks = self.document.text.blocks(self.chunker.block_bytes)?;
-        let mut carry = Carry::default();
+        let mut carry = OutlineState::default();
         let Some(first) = blocks.next().transpose()? else {
-            return Ok(Emit {
+            return Ok(SecondPass {
                 blocks: None,
                 carry,
                 drafts: Vec::new().into_iter(),
@@ -100,7 +101,7 @@ impl<'a> Pass<'a> {
             origin: self.document.origin.clone(),
             chunks,
         })?;
-        Ok(Emit {
+        Ok(SecondPass {
             blocks,
             carry,
             drafts: drafts.into_iter(),
@@ -110,7 +111,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The number of chunks of a document whose first block has `first`.
-    fn count(&self, first: usize, mut carry: Carry) -> Result<u64, ChunkError> {
+    fn count(&self, first: usize, mut carry: OutlineState) -> Result<u64, ChunkError> {
         let mut chunks = first as u64;
         for block in self.document.text.blocks(self.chunker.block_bytes)?.skip(1) {
             chunks += self.pack(&block?, &mut carry)?.len() as u64;
@@ -118,7 +119,7 @@ impl<'a> Pass<'a> {
         Ok(chunks)
     }
 
-    fn next(&self, pass: &mut Emit<'a>) -> Result<Option<Chunk>, ChunkError> {
+    fn next(&self, pass: &mut SecondPass<'a>) -> Result<Option<Chunk>, ChunkError> {
         loop {
             if let Some(draft) = pass.drafts.next() {
                 // The counting pass found fewer chunks: the file has changed since then.

@@ -1,12 +1,12 @@
 //! Texts of many languages are cut where their readers would.
 
 use super::cut::{cuts, inside};
-use super::outline::{Carry, Outline};
+use super::outline::{Outline, OutlineState};
 use crate::document::Markup;
 
 /// The parts of a text between the places where it may be cut.
 fn sentences(text: &str) -> Vec<&str> {
-    let outline = Outline::of(text, Markup::Plain, &[], &mut Carry::default());
+    let outline = Outline::of(text, Markup::Plain, &[], &mut OutlineState::default());
     let places = cuts(text, &outline, outline.sections[0]);
     let ends = places.iter().map(|cut| cut.at).chain([text.len()]);
     let mut start = 0;

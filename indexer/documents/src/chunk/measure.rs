@@ -27,7 +27,7 @@ impl Measure {
     }
 
     pub fn of(text: &str, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
-        let mut pieces = Pieces::default();
+        let mut pieces = Pieces::with_room_for(text.len());
         let mut breaks = Vec::new();
         let mut at = 0;
         while at < text.len() {
@@ -110,12 +110,40 @@ pub struct Span<'a> {
     pub end: usize,
 }
 
+/// The last head, with its tokens: chunks beside each other mostly share it.
+#[derive(Debug, Default)]
+pub struct Head {
+    text: String,
+    ids: Vec<u32>,
+}
+
+impl Head {
+    pub fn new(text: String, ids: Vec<u32>) -> Self {
+        Self { text, ids }
+    }
+
+    fn ids(&mut self, tokenizer: &Tokenizer, text: &str) -> Result<&[u32], TokenizerError> {
+        if self.text != text {
+            *self = Self::new(text.to_owned(), tokens(tokenizer, text)?.ids);
+        }
+        Ok(&self.ids)
+    }
+}
+
+/// The tokens of a short text, special tokens left out.
+pub fn tokens(tokenizer: &Tokenizer, text: &str) -> Result<Pieces, TokenizerError> {
+    let mut pieces = Pieces::with_room_for(text.len());
+    tokenizer.add_pieces(text, 0, &mut pieces)?;
+    Ok(pieces)
+}
+
 /// The tokens of the chunk `span` of `text`, special tokens included; `None` where it has to be tokenized as a whole.
 pub fn assemble(
     tokenizer: &Tokenizer,
     text: &str,
     measure: &Measure,
     span: Span<'_>,
+    head: &mut Head,
 ) -> Result<Option<Vec<u32>>, TokenizerError> {
     let Some((from, to)) = seams(tokenizer, text, span) else {
         return Ok(None);
@@ -123,14 +151,16 @@ pub fn assemble(
     let Some(ids) = measure.between(from, to) else {
         return Ok(None);
     };
-    let tokens = |text: &str| {
-        let mut pieces = Pieces::default();
-        tokenizer.add_pieces(text, 0, &mut pieces)?;
-        Ok(pieces.ids)
+    let (first, last) = (&text[span.start..from], &text[to..span.end]);
+    let (own, first) = if joins(tokenizer, text, span) {
+        let own = head.ids(tokenizer, span.head)?;
+        (own, tokens(tokenizer, first)?)
+    } else {
+        let joined = [span.head, first].concat();
+        (&[] as &[u32], tokens(tokenizer, &joined)?)
     };
-    let before = tokens(&[span.head, &text[span.start..from]].concat())?;
-    let after = tokens(&text[to..span.end])?;
-    Ok(tokenizer.framed([before.as_slice(), ids, after.as_slice()]))
+    let last = tokens(tokenizer, last)?;
+    Ok(tokenizer.framed([own, &first.ids, ids, &last.ids]))
 }
 
 /// The first and the last seam of a chunk.

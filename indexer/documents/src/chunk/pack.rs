@@ -250,7 +250,8 @@ impl Packer<'_> {
             end: start + text.len(),
         };
         let tokenizer = &self.chunker.tokenizer;
-        let ids = match assemble(tokenizer, self.text, &self.measure, span) {
+        let head = &mut self.contexts.head;
+        let ids = match assemble(tokenizer, self.text, &self.measure, span, head) {
             Ok(Some(ids)) => Ok(ids),
             Ok(None) => tokenizer.encode(&self.input),
             Err(error) => Err(error),

@@ -26,26 +26,28 @@ fn ascii_ends(text: &[u8], mut take: impl FnMut(usize)) {
     let mut at = 0;
     while at < text.len() {
         let next = match text[at] {
-            b'\n' | b'\r' => Found::End(after_line(text, at)),
+            b'\n' | b'\r' => Boundary::At(after_line(text, at)),
             b'.' | b'!' | b'?' => after_mark(text, at),
-            _ => Found::No(at + 1),
+            _ => Boundary::NotBefore(at + 1),
         };
         at = match next {
-            Found::End(end) => {
+            Boundary::At(end) => {
                 if end < text.len() {
                     take(end);
                 }
                 end
             }
-            Found::No(next) => next,
+            Boundary::NotBefore(next) => next,
         };
     }
 }
 
-/// Whether a sentence ends, and where to look on.
-enum Found {
-    End(usize),
-    No(usize),
+/// What a mark or a line says of the end of a sentence.
+enum Boundary {
+    /// A sentence ends at this byte.
+    At(usize),
+    /// No sentence ends before this byte.
+    NotBefore(usize),
 }
 
 /// SB3 and SB4: a line ends a sentence, CR and LF together.
@@ -58,27 +60,27 @@ fn after_line(text: &[u8], at: usize) -> usize {
 }
 
 /// SB6 to SB11, for the mark at `at`.
-fn after_mark(text: &[u8], at: usize) -> Found {
+fn after_mark(text: &[u8], at: usize) -> Boundary {
     let stop = text[at] == b'.';
     let before = at.checked_sub(1).map(|before| text[before]);
     match text.get(at + 1) {
-        Some(next) if stop && next.is_ascii_digit() => return Found::No(at + 1),
+        Some(next) if stop && next.is_ascii_digit() => return Boundary::NotBefore(at + 1),
         Some(next)
             if stop
                 && next.is_ascii_uppercase()
                 && before.is_some_and(|before| before.is_ascii_alphabetic()) =>
         {
-            return Found::No(at + 1);
+            return Boundary::NotBefore(at + 1);
         }
         Some(_) | None => {}
     }
     let closed = skip(text, at + 1, is_close);
     let end = skip(text, closed, is_space);
     match text.get(end) {
-        Some(b'\n' | b'\r') => Found::End(after_line(text, end)),
-        Some(&next) if continues(next) => Found::No(end),
-        Some(_) if stop && lower_case_follows(text, end) => Found::No(end),
-        Some(_) | None => Found::End(end),
+        Some(b'\n' | b'\r') => Boundary::At(after_line(text, end)),
+        Some(&next) if continues(next) => Boundary::NotBefore(end),
+        Some(_) if stop && lower_case_follows(text, end) => Boundary::NotBefore(end),
+        Some(_) | None => Boundary::At(end),
     }
 }
 

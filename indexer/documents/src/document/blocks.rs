@@ -17,7 +17,8 @@ use crate::source::SourceError;
 /// being chunked.
 pub const BLOCK_BYTES: usize = 1 << 20;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// The byte order mark that some editors put in front of UTF-8.
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A text file that stays on disk, as it was when the document was extracted.
 #[derive(Debug, Clone)]

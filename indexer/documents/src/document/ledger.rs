@@ -107,6 +107,12 @@ pub enum Reason {
     UnknownEntity,
     /// Nothing is left out, but how the bytes were read is a guess.
     GuessedEncoding,
+    /// Bytes that are no letter in the encoding of their text, and have a sign in their place.
+    BrokenLetter,
+    /// Links inside of an archive, which lead to another member or out of it.
+    Link,
+    /// Members of an archive that are another member once more.
+    HardLink,
     /// Nothing is left out, but metadata is more than half of what is stored of a document.
     LongMetadata,
 }
@@ -159,12 +165,26 @@ impl Ledger {
         }
     }
 
-    /// The same without names that mean nothing beside other documents.
-    pub fn unnamed(mut self) -> Self {
-        let places = self.0.iter_mut();
-        let places = places.filter(|(reason, _)| **reason != Reason::LongMetadata);
-        places.for_each(|(_, dropped)| dropped.first.clear());
-        self
+    /// Adds what is in the ledger of one of many documents or files: names then say where they are.
+    pub fn absorb_from(&mut self, place: &str, other: &Self) {
+        for (reason, dropped) in &other.0 {
+            let sum = self.0.entry(*reason).or_default();
+            sum.count += dropped.count;
+            sum.bytes += dropped.bytes;
+            let room = Self::NAMED.saturating_sub(sum.first.len());
+            if dropped.first.is_empty() && room > 0 {
+                sum.first.push(place.to_owned());
+            }
+            let named = dropped.first.iter().take(room).map(|name| {
+                let is_placed = *reason == Reason::LongMetadata || name.starts_with(place);
+                if is_placed {
+                    name.clone()
+                } else {
+                    format!("{place}: {name}")
+                }
+            });
+            sum.first.extend(named);
+        }
     }
 
     /// Whether somebody has to know of each document: text is likely to be missing.
@@ -175,8 +195,11 @@ impl Ledger {
             | Reason::UnknownLetter
             | Reason::HiddenInOffice
             | Reason::BrokenPart
+            | Reason::BrokenLetter
             | Reason::GuessedEncoding => true,
             Reason::LongMetadata
+            | Reason::Link
+            | Reason::HardLink
             | Reason::Comment
             | Reason::Properties
             | Reason::Include
@@ -222,6 +245,11 @@ impl Reason {
             Self::BinaryField => "fields are not text and were left out",
             Self::GuessedEncoding => {
                 "files are not utf-8 and were read in an encoding that was guessed"
+            }
+            Self::BrokenLetter => "broken letters of texts in utf-8 were replaced",
+            Self::Link => "links in archives were passed over",
+            Self::HardLink => {
+                "members of archives are other members once more and were passed over"
             }
             Self::Properties => "settings and properties were left out",
             Self::Include => "references to other files were left out, whose text is not taken in",
@@ -286,11 +314,14 @@ mod tests {
         let mut sum = Ledger::default();
         sum.absorb(&ledger);
         sum.absorb(&ledger);
-        let unnamed = sum.clone().unnamed().to_string();
+        let mut placed = Ledger::default();
+        placed.absorb_from("`x.pdf`", &sum);
+        let placed = placed.to_string();
         assert!(
-            unnamed.starts_with("20 pages have no text; 2 embedded"),
-            "{unnamed}"
+            placed.starts_with("20 pages have no text (`x.pdf`: page 1, `x.pdf`: page 2, "),
+            "{placed}"
         );
+        assert!(placed.ends_with("were left out (`x.pdf`, …)"), "{placed}");
         assert_eq!(sum.count(Reason::PageWithoutText), 20);
         assert!(ledger.is_loss());
     }

@@ -24,6 +24,13 @@ mod zip;
 /// The members of an archive, in its order.
 pub type Members = Box<dyn Iterator<Item = Result<Input, SourceError>> + Send>;
 
+/// What the members of an archive are listed for. Where only ids are needed, no member is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembersFor {
+    Ids,
+    Documents,
+}
+
 /// An archive that is being read.
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -77,6 +84,18 @@ impl Opened {
         }
     }
 
+    /// What people call a member.
+    fn place_of(&self, name: &str) -> String {
+        format!("`{}{INSIDE}{}`", self.origin.path, clean_name(name))
+    }
+
+    fn take_member(&self) -> Result<(), SourceError> {
+        if self.container.allowance.take_member() {
+            return Ok(());
+        }
+        Err(self.refuse("it has more members than --max-archive-members"))
+    }
+
     /// A member by its name; `None` where its extension is none that is known.
     pub fn member(
         &self,
@@ -84,9 +103,7 @@ impl Opened {
         format: Option<Format>,
         content: impl FnOnce(String) -> Member,
     ) -> Result<Option<Input>, SourceError> {
-        if !self.container.allowance.take_member() {
-            return Err(self.refuse("it has more members than --max-archive-members"));
-        }
+        self.take_member()?;
         let name = clean_name(name);
         let Some(format) = format.or_else(|| Format::of_path(Path::new(&name))) else {
             return Ok(None);
@@ -107,12 +124,13 @@ pub fn members(
     input: &Input,
     kind: Archive,
     extractor: &Extractor,
+    asked: MembersFor,
 ) -> Result<Members, SourceError> {
     let opened = Opened::new(input, extractor)?;
     let allowance = Arc::clone(&opened.container.allowance);
     let members: Members = match kind {
         Archive::Zip => Box::new(zip::Zip::open(input, opened, extractor)?),
-        Archive::Tar => Box::new(tar::Tar::open(input, opened, extractor)?),
+        Archive::Tar => Box::new(tar::Tar::open(input, opened, extractor, asked)?),
         Archive::Mbox => Box::new(mbox::Mbox::open(input, opened, extractor)?),
     };
     // Beyond the limit one error stands for all that follow.

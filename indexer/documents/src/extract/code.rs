@@ -1,7 +1,11 @@
 //! Source code: the text as it is, with the places of its functions and classes, so that chunks are cut there and know the
 //! names that they stand below.
 
-use tree_sitter::{Language, Node, Parser, TreeCursor};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tree_sitter::{Language, Node, ParseOptions, ParseState, Parser, Tree, TreeCursor};
 
 use super::extracted::Extracted;
 use crate::document::Definition;
@@ -9,6 +13,8 @@ use crate::document::Definition;
 #[cfg(test)]
 mod tests;
 
+/// Processor time that a grammar may take: in code that is broken in many places it can try for minutes.
+const LONGEST_PARSE: Duration = Duration::from_secs(4);
 /// Longest name that is kept, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 /// Definitions inside of so many others are parts of these.
@@ -140,12 +146,37 @@ pub fn tsx(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
 fn read(language: impl Into<Language>, bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
     let text = std::str::from_utf8(bytes);
     let text = text.map_err(|error| format!("it is not utf-8 at byte {}", error.valid_up_to()))?;
-    let mut parser = Parser::new();
-    let set = parser.set_language(&language.into());
-    set.map_err(|error| format!("its grammar does not suit the parser: {error}"))?;
-    let tree = parser.parse(text, None);
-    let tree = tree.ok_or("its parser gave up")?;
+    let tree = parsed(&language.into(), text, LONGEST_PARSE)?;
     text.clone_into(&mut out.text);
+    // Without a tree the text is cut as any other.
+    out.definitions = Some(tree.map_or_else(Vec::new, |tree| definitions(text, &tree)));
+    Ok(())
+}
+
+/// The tree of a text; `None` if that takes more than the processor time.
+fn parsed(language: &Language, text: &str, longest: Duration) -> Result<Option<Tree>, String> {
+    let mut parser = Parser::new();
+    let set = parser.set_language(language);
+    set.map_err(|error| format!("its grammar does not suit the parser: {error}"))?;
+    let began = processor_time();
+    let mut check = |_: &ParseState| {
+        if processor_time().saturating_sub(began) > longest {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let options = ParseOptions::new().progress_callback(&mut check);
+    let mut rest = |at: usize, _| text.as_bytes().get(at..).unwrap_or_default();
+    Ok(parser.parse_with_options(&mut rest, None, Some(options)))
+}
+
+/// What this thread has used of the processor: a busy machine makes nothing of a file look long.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+fn definitions(text: &str, tree: &Tree) -> Vec<Definition> {
     let ends = memchr::memchr_iter(b'\n', text.as_bytes());
     let mut walk = Walk {
         text,
@@ -154,8 +185,7 @@ fn read(language: impl Into<Language>, bytes: &[u8], out: &mut Extracted) -> Res
         around: Vec::new(),
     };
     walk.all(&mut tree.walk());
-    out.definitions = Some(walk.finish());
-    Ok(())
+    walk.finish()
 }
 
 struct Walk<'t> {

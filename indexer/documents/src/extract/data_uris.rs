@@ -2,15 +2,11 @@
 //! that nobody searches, so they are left out, and counted.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
-use std::path::Path;
 
 use memchr::memmem;
 
 use crate::document::{Ledger, Reason};
-use crate::source::{Input, SourceError};
 
 const MARK: &[u8] = b";base64,";
 const SCHEME: &str = "data:";
@@ -35,7 +31,6 @@ pub fn without<'a>(text: &'a str, dropped: &mut Ledger) -> Cow<'a, str> {
     Cow::Owned(kept)
 }
 
-/// Where they are.
 pub fn ranges(text: &str) -> Vec<Range<usize>> {
     let (mut ranges, mut copied) = (Vec::new(), 0);
     for mark in memmem::find_iter(text.as_bytes(), MARK) {
@@ -72,29 +67,13 @@ fn run(bytes: &[u8]) -> usize {
     bytes.iter().take_while(is_data).count()
 }
 
-/// Whether there are any in a file that is too large for memory.
-pub fn are_in(path: &Path, input: &Input) -> Result<bool, SourceError> {
-    let fault = |source| SourceError::Read {
-        origin: input.origin(),
-        source,
-    };
-    /// What is looked at together; a mark with the data that makes it count is in one of two neighbours.
-    const PIECE_BYTES: usize = 1 << 20;
-    const OVERLAP: i64 = 1024;
-    let mut file = File::open(path).map_err(fault)?;
-    let (finder, mut piece) = (memmem::Finder::new(MARK), Vec::new());
-    loop {
-        piece.clear();
-        let read = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece);
-        let read = read.map_err(fault)?;
-        let found = finder
-            .find_iter(&piece)
-            .any(|mark| run(&piece[mark + MARK.len()..]) >= MIN_BYTES);
-        if found || read < PIECE_BYTES {
-            return Ok(found);
-        }
-        file.seek(SeekFrom::Current(-OVERLAP)).map_err(fault)?;
-    }
+/// Most bytes of a text with the start of one that counts: of two pieces that share as many, one holds it.
+pub const OVERLAP: usize = 1024;
+
+/// Whether there are any in a piece of a text.
+pub fn are_in(piece: &[u8]) -> bool {
+    let mut marks = memmem::find_iter(piece, MARK);
+    marks.any(|mark| run(&piece[mark + MARK.len()..]) >= MIN_BYTES)
 }
 
 #[cfg(test)]

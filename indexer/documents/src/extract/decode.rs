@@ -9,9 +9,6 @@ use super::{Limit, bytes_of};
 use crate::source::Origin;
 use crate::source::{Input, InputLocation, SourceError};
 
-/// The byte order mark that some editors put in front of UTF-8.
-pub const BOM: &[u8] = b"\xef\xbb\xbf";
-
 /// All bytes of `input`.
 ///
 /// # Errors

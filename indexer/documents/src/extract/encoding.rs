@@ -1,126 +1,39 @@
 //! Encodings: turns the bytes of a text into UTF-8.
 //!
-//! What counts, in this order: a byte order mark, the option `--encoding`, what the format declares, UTF-8 if the bytes
-//! are, and last a guess. A guess is told for each file, and is not made where little speaks for it: a text that is read
-//! wrongly without a word is worse than one that is refused.
+//! How bytes are read is a [`Choice`]. A text of which most is UTF-8 is damaged UTF-8, whatever says so: what is broken in it
+//! is replaced, and counted.
 
 use std::io::{self, BufRead as _, BufReader, Read};
-use std::str::FromStr;
 
-use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{DecoderResult, Encoding, UTF_8};
 
-use super::decode::BOM;
+use crate::document::blocks::BOM;
+use crate::document::{Ledger, Reason};
 use crate::source::{Origin, SourceError};
 
-/// Fewer bytes beyond ASCII tell too little about an encoding.
-const MIN_EVIDENCE: usize = 4;
+mod choice;
+mod wide;
+
+pub use choice::{Choice, TextEncoding, has_most_letters_in_utf8};
+use choice::{Evidence, was_meant_as_utf8};
+pub use wide::narrowed;
+
 /// What is looked at of a stream.
 const HEAD_BYTES: usize = 256 << 10;
-
-/// An encoding by one of its names, such as `windows-1252` or `gb18030`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TextEncoding(pub &'static Encoding);
-
-impl FromStr for TextEncoding {
-    type Err = String;
-
-    fn from_str(label: &str) -> Result<Self, String> {
-        let encoding = Encoding::for_label(label.as_bytes());
-        encoding.map(Self).ok_or_else(|| {
-            format!("`{label}` is not the name of an encoding: expected one such as utf-8, utf-16le, windows-1252, \
-                 shift_jis, gb18030")
-        })
-    }
-}
-
-/// How bytes are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
-    pub encoding: &'static Encoding,
-    /// Bytes of a byte order mark, which is no text.
-    pub mark: usize,
-    /// Whether nothing says so but the bytes themselves.
-    pub is_guess: bool,
-}
-
-impl Choice {
-    fn said(encoding: &'static Encoding) -> Self {
-        Self {
-            encoding,
-            mark: 0,
-            is_guess: false,
-        }
-    }
-
-    fn guessed(encoding: &'static Encoding) -> Self {
-        Self {
-            is_guess: true,
-            ..Self::said(encoding)
-        }
-    }
-
-    /// By the mark at the start, or the option, or what the format declares.
-    pub fn by_word(
-        bytes: &[u8],
-        option: Option<TextEncoding>,
-        declared: Option<&'static Encoding>,
-    ) -> Option<Self> {
-        if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
-            return Some(Self {
-                mark,
-                ..Self::said(encoding)
-            });
-        }
-        let said = option.map(|encoding| encoding.0).or(declared)?;
-        Some(Self::said(said))
-    }
-
-    /// By all of the bytes; an error if they tell too little.
-    fn by_bytes(bytes: &[u8], is_all: bool) -> Result<Self, usize> {
-        let Err(error) = std::str::from_utf8(bytes) else {
-            return Ok(Self::said(UTF_8));
-        };
-        if !is_all && error.error_len().is_none() {
-            return Ok(Self::said(UTF_8));
-        }
-        let valid = error.valid_up_to();
-        let evidence = bytes.iter().filter(|byte| !byte.is_ascii()).count();
-        let guess = guess(bytes, is_all);
-        // A text that is mostly UTF-8 is damaged UTF-8.
-        let is_damaged = evidence > 0 && is_mostly_utf8(bytes);
-        let half = bytes.len() / 2;
-        let is_stable = guess == self::guess(&bytes[..half], false)
-            || guess == self::guess(&bytes[half..], is_all);
-        if evidence < MIN_EVIDENCE || is_damaged || !is_stable || bytes.contains(&0) {
-            return Err(valid);
-        }
-        Ok(Self::guessed(guess))
-    }
-}
-
-fn guess(bytes: &[u8], is_all: bool) -> &'static Encoding {
-    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
-    detector.feed(bytes, is_all);
-    detector.guess(None, Utf8Detection::Deny)
-}
-
-/// Whether more sequences beyond ASCII are UTF-8 than not.
-fn is_mostly_utf8(bytes: &[u8]) -> bool {
-    let (mut good, mut bad) = (0_usize, 0_usize);
-    for chunk in bytes.utf8_chunks() {
-        good += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
-        bad += usize::from(!chunk.invalid().is_empty());
-    }
-    good > bad
-}
 
 /// A text with what is to be told about how it was read.
 #[derive(Debug)]
 pub struct Text {
     pub text: String,
-    /// The encoding, if it was guessed.
-    pub guessed: Option<&'static str>,
+    /// That its encoding was guessed, or what of it is broken.
+    pub notes: Ledger,
+}
+
+/// A note that an encoding was guessed.
+pub fn guessed(told: String) -> Ledger {
+    let mut notes = Ledger::default();
+    notes.add(Reason::GuessedEncoding, 0, Some(told));
+    notes
 }
 
 /// Decodes a whole text.
@@ -133,6 +46,12 @@ pub fn decode(
     option: Option<TextEncoding>,
     declared: Option<&'static Encoding>,
 ) -> Result<Text, SourceError> {
+    if let Some(wide) = wide::decode(&bytes, option).transpose() {
+        return wide.map_err(|encoding| SourceError::Wide {
+            origin: origin.clone(),
+            encoding,
+        });
+    }
     let choice = Choice::by_word(&bytes, option, declared);
     let is_wide = choice.is_some_and(|choice| choice.encoding != UTF_8);
     if let Some(offset) = bytes
@@ -145,17 +64,21 @@ pub fn decode(
             offset: offset as u64,
         });
     }
-    let not_utf8 = |offset: usize| SourceError::NotUtf8 {
-        origin: origin.clone(),
-        offset: offset as u64,
+    let (bytes, choice) = match choice {
+        Some(choice) if choice.encoding != UTF_8 => (bytes, choice),
+        said => match utf8(bytes, said) {
+            Ok(text) => return Ok(text),
+            Err(broken) => {
+                let guess = || Choice::guessed(&broken.bytes, true);
+                let guess = said.is_none().then(guess).flatten();
+                let not_utf8 = || SourceError::NotUtf8 {
+                    origin: origin.clone(),
+                    offset: broken.at as u64,
+                };
+                (broken.bytes, guess.ok_or_else(not_utf8)?)
+            }
+        },
     };
-    let choice = match choice {
-        Some(choice) => choice,
-        None => Choice::by_bytes(&bytes, true).map_err(not_utf8)?,
-    };
-    if choice.encoding == UTF_8 {
-        return utf8(bytes, choice.mark).map_err(not_utf8);
-    }
     let body = &bytes[choice.mark..];
     let text = choice
         .encoding
@@ -163,7 +86,7 @@ pub fn decode(
     match text {
         Some(text) if !text.contains('\0') => Ok(Text {
             text: text.into_owned(),
-            guessed: choice.is_guess.then(|| choice.encoding.name()),
+            notes: choice.told().map(guessed).unwrap_or_default(),
         }),
         Some(_) => Err(SourceError::Binary {
             origin: origin.clone(),
@@ -172,26 +95,60 @@ pub fn decode(
         None => Err(SourceError::NotEncoded {
             origin: origin.clone(),
             encoding: choice.encoding.name(),
-            is_guess: choice.is_guess,
+            is_guess: choice.guess.is_some(),
         }),
     }
 }
 
-fn utf8(mut bytes: Vec<u8>, mark: usize) -> Result<Text, usize> {
+/// Bytes that are no UTF-8, and were not meant to be.
+#[derive(Debug)]
+pub struct NotUtf8 {
+    bytes: Vec<u8>,
+    /// The first place where they are not.
+    at: usize,
+}
+
+/// A text that is UTF-8, or was meant to be, by what says so or by what is in it.
+pub fn utf8(mut bytes: Vec<u8>, said: Option<Choice>) -> Result<Text, NotUtf8> {
+    let mark = said.map_or(0, |choice| choice.mark);
     bytes.drain(..mark);
-    let text = String::from_utf8(bytes);
-    let text = text.map_err(|error| mark + error.utf8_error().valid_up_to())?;
-    Ok(Text {
-        text,
-        guessed: None,
-    })
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Text {
+            text,
+            notes: Ledger::default(),
+        }),
+        Err(error) if was_meant_as_utf8(error.as_bytes(), said.is_some()) => {
+            Ok(mended(error.as_bytes()))
+        }
+        Err(error) => Err(NotUtf8 {
+            at: mark + error.utf8_error().valid_up_to(),
+            bytes: error.into_bytes(),
+        }),
+    }
+}
+
+/// A text of which most is UTF-8, with a sign in place of each part that is broken.
+fn mended(bytes: &[u8]) -> Text {
+    let (mut text, mut notes) = (String::with_capacity(bytes.len()), Ledger::default());
+    let mut line = 1;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        line += memchr::memchr_iter(b'\n', chunk.valid().as_bytes()).count();
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+            let (bytes, place) = (chunk.invalid().len() as u64, format!("line {line}"));
+            notes.add(Reason::BrokenLetter, bytes, Some(place));
+        }
+    }
+    Text { text, notes }
 }
 
 /// A stream of bytes in UTF-8, with what is to be told about it. Bytes that are no UTF-8 pass as they are if nothing says
 /// what they are: whoever reads records names the record.
 pub struct Stream {
     pub reader: BufReader<Box<dyn Read + Send>>,
-    pub guessed: Option<&'static str>,
+    /// That its encoding was guessed.
+    pub notes: Ledger,
     /// Bytes of a mark that were taken away.
     pub mark: usize,
 }
@@ -204,9 +161,13 @@ pub fn stream(
 ) -> io::Result<Stream> {
     let mut reader = BufReader::with_capacity(HEAD_BYTES, bytes);
     let head = reader.fill_buf()?;
+    if let Some(name) = wide::utf32_mark(head) {
+        let reason = format!("it is {name}, which is not read in records: convert it");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
     let choice = Choice::by_word(head, option, None);
-    let choice = match choice {
-        None if guesses => Choice::by_bytes(head, head.len() < HEAD_BYTES).ok(),
+    let choice = match choice.or_else(|| wide::choice(head)) {
+        None if guesses => Choice::by_head(head, head.len() < HEAD_BYTES),
         other => other,
     };
     let choice = choice.unwrap_or(Choice::said(UTF_8));
@@ -220,14 +181,14 @@ pub fn stream(
         let rest: Box<dyn Read + Send> = Box::new(reader);
         return Ok(Stream {
             reader: BufReader::with_capacity(1 << 16, rest),
-            guessed: None,
+            notes: Ledger::default(),
             mark,
         });
     }
     let decoded: Box<dyn Read + Send> = Box::new(Decoded::new(reader, choice.encoding));
     Ok(Stream {
         reader: BufReader::with_capacity(1 << 16, decoded),
-        guessed: choice.is_guess.then(|| choice.encoding.name()),
+        notes: choice.told().map(guessed).unwrap_or_default(),
         mark: 0,
     })
 }

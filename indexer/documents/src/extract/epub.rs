@@ -68,7 +68,7 @@ fn chapter(
         return Ok(None);
     };
     let bytes = with_end_tags(&bytes);
-    let Some(page) = html::markdown_of(&bytes, &mut extracted.dropped) else {
+    let Some(page) = html::markdown_of(bytes, &mut extracted.dropped) else {
         return Ok(None);
     };
     if page.text.trim().is_empty() {

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_8};
 use html5ever::driver::{self, ParseOpts};
 use html5ever::tendril::TendrilSink as _;
 use html5ever::tree_builder::TreeBuilderOpts;
@@ -12,8 +12,8 @@ use scraper::{ElementRef, Html, HtmlTreeSink, Node, Selector};
 
 use super::Limit;
 use super::decode::{decode, read};
-use super::encoding::TextEncoding;
-use super::text::{guessed, whole};
+use super::encoding::{self, Choice, TextEncoding, has_most_letters_in_utf8};
+use super::text::whole;
 use crate::document::{Amount, Document, Ledger, Markup, Reason};
 use crate::source::{Input, SourceError};
 
@@ -39,7 +39,7 @@ pub fn html(
 ) -> Result<Document, SourceError> {
     let bytes = read(input, limit)?;
     let (declared, length) = (declared(&bytes), bytes.len() as u64);
-    let source = decode(bytes, &input.origin(), encoding, declared)?;
+    let mut source = decode(bytes, &input.origin(), encoding, declared)?;
     if nesting::exceeds(&source.text, MAX_DEPTH) {
         return Err(SourceError::TooDeep {
             origin: input.origin(),
@@ -47,7 +47,7 @@ pub fn html(
         });
     }
     let page = parse(&source.text);
-    let mut dropped = guessed(source.guessed);
+    let mut dropped = std::mem::take(&mut source.notes);
     let amount = Amount {
         bytes: length,
         ..Amount::of(&source.text)
@@ -69,10 +69,15 @@ pub struct Page {
 }
 
 /// Writes a page that lies in another file as Markdown; `None` if it is no text, or nests too deep.
-pub fn markdown_of(bytes: &[u8], dropped: &mut Ledger) -> Option<Page> {
-    let marked = Encoding::for_bom(bytes).map(|(encoding, _)| encoding);
-    let encoding = marked.or_else(|| declared(bytes));
-    let (source, _, is_broken) = encoding.unwrap_or(encoding_rs::UTF_8).decode(bytes);
+pub fn markdown_of(bytes: Vec<u8>, dropped: &mut Ledger) -> Option<Page> {
+    let choice = Choice::by_word(&bytes, None, declared(&bytes));
+    let choice = choice.unwrap_or(Choice::said(UTF_8));
+    if choice.encoding == UTF_8 {
+        let source = encoding::utf8(bytes, Some(choice)).ok()?;
+        dropped.absorb(&source.notes);
+        return page_of(&source.text, dropped);
+    }
+    let (source, is_broken) = choice.encoding.decode_with_bom_removal(&bytes);
     if is_broken {
         return None;
     }
@@ -121,9 +126,9 @@ pub fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
     let encoding = Encoding::for_label(label.as_bytes())?;
     let is_wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
     // Many pages say a small encoding and are UTF-8: what beyond ASCII is valid UTF-8 is hardly anything else.
-    let is_utf8 = !bytes.is_ascii() && std::str::from_utf8(bytes).is_ok();
-    Some(if is_wide || (is_utf8 && encoding.is_single_byte()) {
-        encoding_rs::UTF_8
+    let is_utf8 = || encoding.is_single_byte() && has_most_letters_in_utf8(bytes);
+    Some(if is_wide || is_utf8() {
+        UTF_8
     } else {
         encoding
     })

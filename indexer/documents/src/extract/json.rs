@@ -7,7 +7,7 @@ use super::lines::{Line, Lines};
 use super::record::{Columns, document};
 use super::table::TableOptions;
 use super::{Limit, bytes_of};
-use crate::document::{Amount, Document};
+use crate::document::{Amount, Document, Ledger};
 use crate::source::Origin;
 use crate::source::{Input, SourceError};
 use fields::{Top, with_long_integers_as_text};
@@ -23,6 +23,8 @@ pub struct Records {
     origin: Origin,
     limit: Limit,
     columns: Columns,
+    /// What is to be told with the first document.
+    notes: Ledger,
     /// Lines that held something, good or bad.
     found: u64,
     ended: bool,
@@ -45,6 +47,7 @@ impl Records {
             origin,
             limit,
             columns: options.columns.clone(),
+            notes: stream.notes,
             found: 0,
             ended: false,
         })
@@ -83,7 +86,14 @@ impl Records {
                 origin: self.origin.clone(),
             });
         }
-        (!text.trim().is_empty()).then(|| parse(text, &self.columns, origin))
+        if text.trim().is_empty() {
+            return None;
+        }
+        let mut document = parse(text, &self.columns, origin);
+        if let Ok(document) = &mut document {
+            document.dropped.absorb(&std::mem::take(&mut self.notes));
+        }
+        Some(document)
     }
 }
 

@@ -14,10 +14,13 @@ use mail_parser::{
 
 use super::Extractor;
 use super::archive::Opened;
+use super::encoding::narrowed;
 use super::extracted::{Attachment, Block, Extracted};
 use super::html;
 use crate::document::{Ledger, Reason};
 use crate::source::{Format, Input, Member, SourceError, clean_name};
+
+mod repair;
 
 /// The plain form of a text has at least one of so many words of the form in HTML.
 const LEAST_PART: usize = 2;
@@ -26,13 +29,20 @@ const LEAST_PART: usize = 2;
 pub fn mail(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
     extracted.is_markdown = true;
     // Some programs save the whole mail in UTF-16.
-    let wide = encoding_rs::Encoding::for_bom(bytes).map(|(encoding, _)| encoding.decode(bytes).0);
-    let bytes = wide.as_deref().map_or(bytes, str::as_bytes);
-    // Some mails whose parts end inside each other make the library panic.
-    let message = catch_unwind(|| MessageParser::default().parse(bytes));
-    let message = message.map_err(|_| "its parts end inside each other")?;
-    let message = message.filter(|message| !message.headers().is_empty());
-    let message = message.ok_or("it has no header of a mail")?;
+    let bytes = narrowed(bytes);
+    let (closed, valid);
+    let mut message = parse(&bytes)?;
+    if repair::is_broken(&message) {
+        closed = repair::with_closed_parts(&bytes);
+        // A repair that makes it worse is left.
+        if let Ok(repaired) = parse(&closed) {
+            message = repaired;
+            if let Some(repaired) = repair::with_valid_encodings(&closed, &message) {
+                valid = repaired;
+                message = parse(&valid).unwrap_or(message);
+            }
+        }
+    }
     refuse_encrypted(&message)?;
     head(&message, extracted);
     let form = form_of(&message);
@@ -45,6 +55,14 @@ pub fn mail(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn parse(bytes: &[u8]) -> Result<Message<'_>, String> {
+    // Some mails whose parts end inside each other make the library panic.
+    let message = catch_unwind(|| MessageParser::default().parse(bytes));
+    let message = message.map_err(|_| "its parts end inside each other")?;
+    let message = message.filter(|message| !message.headers().is_empty());
+    Ok(message.ok_or("it has no header of a mail")?)
 }
 
 fn refuse_encrypted(message: &Message<'_>) -> Result<(), String> {

@@ -167,7 +167,7 @@ fn add_output(mut output: serde_json::Map<String, Value>, extracted: &mut Extrac
         .into_iter()
         .find_map(|form| forms.remove(form));
     if let Some(text) = form {
-        let text = joined(text);
+        let text = plain(&joined(text));
         extracted.add(if is_markdown {
             Block::Markdown(&text)
         } else {
@@ -208,7 +208,7 @@ fn joined(text: Value) -> String {
     }
 }
 
-/// A text without the sequences that colour it on a terminal.
+/// A text without the sequences that colour it on a terminal, and link it.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut letters = text.chars().peekable();
@@ -220,6 +220,13 @@ fn plain(text: &str) -> String {
                 .next_if(|c| c.is_ascii_digit() || *c == ';')
                 .is_some()
             {}
+            letters.next();
+        } else if letters.next_if_eq(&']').is_some() {
+            // A name or a link, up to a bell or to the sign that ends a string.
+            let is_end = |letter: char| matches!(letter, '\u{7}' | '\u{1b}' | '\n');
+            while letters.next_if(|&letter| !is_end(letter)).is_some() {}
+            letters.next_if_eq(&'\u{7}');
+        } else if letters.peek() == Some(&'\\') {
             letters.next();
         }
     }

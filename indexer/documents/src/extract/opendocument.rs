@@ -7,14 +7,17 @@
 use std::collections::HashMap;
 
 use super::docx::count;
-use super::extracted::{Block, Extracted, Flow, Owned, Table};
+use super::extracted::{Extracted, Flow, Table};
 use super::package::Package;
-use super::xlsx::Regions;
 use super::xml::{Node, Tag, Xml};
 use crate::document::{Location, Reason};
 
+mod paragraph;
+mod sheet;
 mod styles;
 
+use paragraph::{List, Paragraph};
+use sheet::Sheet;
 use styles::Styles;
 
 /// A cell or a row is repeated at most so often: programs repeat empty ones to the end of a sheet.
@@ -72,36 +75,6 @@ struct Body<'a> {
     last_numbers: HashMap<String, u64>,
 }
 
-#[derive(Default)]
-struct Paragraph {
-    text: String,
-    heading: Option<usize>,
-    is_title: bool,
-    after: Flow,
-}
-
-#[derive(Default)]
-struct List {
-    style: String,
-    next: u64,
-    /// Whether its item has no paragraph yet.
-    begins: bool,
-}
-
-/// A sheet of a spreadsheet.
-#[derive(Default)]
-struct Sheet {
-    name: String,
-    regions: Regions,
-    text: Extracted,
-    row: u64,
-    cells: usize,
-    /// How often the row and the cell are there that are open.
-    rows_repeated: usize,
-    repeated: usize,
-    filled: Vec<(usize, String)>,
-}
-
 impl<'a> Body<'a> {
     fn new(extracted: &'a mut Extracted) -> Self {
         Self {
@@ -135,29 +108,6 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
-    /// White space counts as one space each, as in HTML.
-    fn text(&mut self, text: &str) {
-        let Some(paragraph) = self.paragraphs.last_mut() else {
-            return;
-        };
-        let mut is_space = paragraph.text.ends_with([' ', '\n']);
-        for letter in text.chars() {
-            let space = matches!(letter, ' ' | '\t' | '\n' | '\r');
-            if !space {
-                paragraph.text.push(letter);
-            } else if !is_space {
-                paragraph.text.push(' ');
-            }
-            is_space = space;
-        }
-    }
-
-    fn push(&mut self, text: &str) {
-        if let Some(paragraph) = self.paragraphs.last_mut() {
-            paragraph.text.push_str(text);
-        }
-    }
-
     fn left_out(&mut self, reason: Reason, text: &str, place: Option<String>) {
         let bytes: usize = text.split_whitespace().map(str::len).sum();
         if bytes > 0 {
@@ -186,23 +136,7 @@ impl<'a> Body<'a> {
             }
             // Texts that stand for something, such as the template of a page.
             "forms" | "sequence-decls" | "annotation-end" | "event-listeners" => drop(xml.skip()?),
-            "list" => {
-                let style = tag
-                    .attribute("style-name")
-                    .or_else(|| self.lists.last().map(|list| list.style.clone()));
-                let style = style.unwrap_or_default();
-                let goes_on = tag.attribute("continue-numbering").as_deref() == Some("true");
-                let next = if goes_on {
-                    self.last_numbers.get(&style).copied()
-                } else {
-                    None
-                };
-                self.lists.push(List {
-                    style,
-                    next: next.unwrap_or(1),
-                    begins: false,
-                });
-            }
+            "list" => self.begin_list(tag),
             "list-item" | "list-header" => self
                 .lists
                 .last_mut()
@@ -247,46 +181,6 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
-    /// The sheet whose cells are read, unless there is a table inside one of them.
-    fn open_sheet(&mut self) -> Option<&mut Sheet> {
-        self.sheet.as_mut().filter(|_| self.tables.is_empty())
-    }
-
-    fn begin_paragraph(&mut self, tag: &Tag<'_>) {
-        let style = tag.attribute("style-name").unwrap_or_default();
-        let by_level = tag.number("outline-level").unwrap_or(1);
-        let is_title = self.styles.is_a(&style, "Title");
-        self.paragraphs.push(Paragraph {
-            heading: (tag.name() == "h")
-                .then_some(by_level)
-                .or(is_title.then_some(1)),
-            is_title,
-            ..Paragraph::default()
-        });
-    }
-
-    /// A footnote or an endnote: its mark stays where it is, its text follows the paragraph.
-    fn note(&mut self, xml: &mut Xml<'_>) -> Result<(), String> {
-        let outside = xml.depth - 1;
-        let (mut mark, mut body) = (String::new(), String::new());
-        while xml.depth > outside {
-            let Some(node) = xml.next()? else { break };
-            let Node::Open(tag) = node else { continue };
-            match &*tag.name() {
-                "note-citation" => mark = xml.skip()?.trim().to_owned(),
-                "note-body" => body = xml.skip()?.split_whitespace().collect::<Vec<_>>().join(" "),
-                _ => {}
-            }
-        }
-        self.push(&format!("[{mark}]"));
-        if let Some(paragraph) = self.paragraphs.last_mut() {
-            paragraph
-                .after
-                .add(Owned::Paragraph(format!("[{mark}] {body}")));
-        }
-        Ok(())
-    }
-
     fn begin_slide(&mut self, tag: &Tag<'_>) {
         self.slides += 1;
         let style = tag.attribute("style-name").unwrap_or_default();
@@ -296,32 +190,6 @@ impl<'a> Body<'a> {
         } else {
             self.extracted.at(Location::Slide(self.slides));
         }
-    }
-
-    fn begin_sheet(&mut self, tag: &Tag<'_>, xml: &mut Xml<'_>) -> Result<(), String> {
-        let name = tag.attribute("name").unwrap_or_default();
-        if self
-            .styles
-            .is_hidden(&tag.attribute("style-name").unwrap_or_default())
-        {
-            let words = xml.skip()?;
-            self.left_out(
-                Reason::HiddenInOffice,
-                &words,
-                Some(Location::Sheet(name).to_string()),
-            );
-            return Ok(());
-        }
-        let text = Extracted {
-            is_markdown: true,
-            ..Extracted::default()
-        };
-        self.sheet = Some(Sheet {
-            name,
-            text,
-            ..Sheet::default()
-        });
-        Ok(())
     }
 
     fn close(&mut self, name: &str) {
@@ -362,72 +230,6 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn end_cell(&mut self) {
-        let cell = self.flows.pop().unwrap_or_default();
-        match self.open_sheet() {
-            Some(sheet) => sheet.end_cell(&cell.text()),
-            None => self
-                .tables
-                .last_mut()
-                .into_iter()
-                .for_each(|table| table.add_cell(cell.clone())),
-        }
-    }
-
-    fn end_table(&mut self) {
-        match (&mut self.sheet, self.tables.pop()) {
-            (_, Some(table)) => self.emit_all(table.into_flow()),
-            (Some(sheet), None) => {
-                let Sheet {
-                    name,
-                    regions,
-                    mut text,
-                    ..
-                } = std::mem::take(sheet);
-                regions.finish(&mut text);
-                if !text.text.is_empty() {
-                    self.extracted.at(Location::Sheet(name.clone()));
-                    self.extracted.add(Block::Heading(2, &name));
-                    self.extracted.add(Block::Markdown(&text.text));
-                }
-            }
-            (None, None) => {}
-        }
-    }
-
-    fn end_paragraph(&mut self, paragraph: Paragraph) {
-        let Paragraph {
-            text,
-            heading,
-            is_title,
-            after,
-        } = paragraph;
-        if is_title && self.extracted.title.is_none() && !text.trim().is_empty() {
-            self.extracted.title = Some(text.split_whitespace().collect::<Vec<_>>().join(" "));
-        }
-        let depth = self.lists.len();
-        let block = match (heading, self.lists.last_mut()) {
-            (Some(level), _) => Owned::Heading(level, text),
-            (None, _) if self.role == "title" && !self.in_notes => Owned::Heading(2, text),
-            (None, Some(list)) if list.begins => {
-                list.begins = false;
-                let is_numbered = self.styles.is_numbered(&list.style, depth);
-                let number = is_numbered.then_some(list.next);
-                list.next += u64::from(is_numbered);
-                Owned::Item {
-                    depth: depth - 1,
-                    number,
-                    text,
-                }
-            }
-            (None, _) => Owned::Paragraph(text),
-        };
-        let mut flow = Flow::default();
-        flow.add(block);
-        flow.append(after);
-        self.emit_all(flow);
-    }
-
     fn emit_all(&mut self, blocks: Flow) {
         match self.flows.last_mut() {
             Some(flow) => flow.append(blocks),
@@ -436,40 +238,6 @@ impl<'a> Body<'a> {
                 Some(sheet) if !sheet.name.is_empty() => blocks.write(&mut sheet.text),
                 _ => blocks.write(self.extracted),
             },
-        }
-    }
-}
-
-impl Sheet {
-    fn begin_row(&mut self, tag: &Tag<'_>) {
-        self.rows_repeated = tag.number("number-rows-repeated").unwrap_or(1);
-        self.cells = 0;
-        self.filled.clear();
-    }
-
-    fn end_cell(&mut self, text: &str) {
-        let repeated = std::mem::take(&mut self.repeated).max(1);
-        if !text.trim().is_empty() {
-            for column in 0..repeated.min(MOST_REPEATED) {
-                self.filled
-                    .push((self.cells.saturating_add(column), text.to_owned()));
-            }
-        }
-        self.cells = self.cells.saturating_add(repeated);
-    }
-
-    fn end_row(&mut self) {
-        let times = if self.filled.is_empty() {
-            1
-        } else {
-            self.rows_repeated.clamp(1, MOST_REPEATED)
-        };
-        for _ in 0..times {
-            self.row += 1;
-            self.regions.begin_row(Some(self.row), &mut self.text);
-            for (column, text) in &self.filled {
-                self.regions.add_cell(Some(*column), text.clone());
-            }
         }
     }
 }

@@ -7,20 +7,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hayro_interpret::InterpreterCache;
 use hayro_syntax::{DecryptionError, LoadPdfError, Pdf};
+use memchr::memmem;
 
 use super::extracted::{Block, Extracted};
 use crate::document::{Location, Reason};
 
+mod collections;
+mod form;
 mod letters;
+mod line;
 mod page;
+mod strings;
 #[cfg(test)]
 mod tests;
 
 /// Reads the text of a PDF, page by page. A file that is encrypted is tried with an empty password, as readers do.
 pub fn pdf(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
-    let pdf = Pdf::new(bytes.to_vec()).map_err(reason)?;
+    let pdf = Pdf::new(bytes.to_vec()).map_err(|error| reason(error, bytes))?;
     let cache = InterpreterCache::new();
-    let mut fonts = letters::Fonts::default();
+    let mut fonts = letters::Fonts::of(&pdf);
     let pages = pdf.pages();
     if pages.is_empty() {
         return Err("it has no pages".to_owned());
@@ -50,8 +55,12 @@ pub fn pdf(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
     Ok(())
 }
 
-fn reason(error: LoadPdfError) -> String {
+fn reason(error: LoadPdfError, bytes: &[u8]) -> String {
+    let is_encrypted = || memmem::find(bytes, b"/Encrypt").is_some();
     let reason = match error {
+        LoadPdfError::Invalid if is_encrypted() => {
+            "it is encrypted, and its pages cannot be found with an empty password"
+        }
         LoadPdfError::Invalid => "it has no pages that can be found",
         LoadPdfError::Decryption(DecryptionError::PasswordProtected) => {
             "it is encrypted, and its password is not empty"

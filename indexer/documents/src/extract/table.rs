@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::encoding::{self, TextEncoding};
 use super::record::{Columns, Source as RecordSource, document};
 use super::{Limit, bytes_of};
-use crate::document::{Amount, Document, Ledger, Reason};
+use crate::document::{Amount, Document, Ledger};
 use crate::source::Origin;
 use crate::source::{Format, Input, SourceError};
 use split::{Malformed, Row, Splitter};
@@ -95,14 +95,10 @@ impl Rows {
                 origin,
             },
             header: Vec::new(),
-            notes: Ledger::default(),
+            notes: stream.notes,
             found: 0,
             ended: false,
         };
-        if let Some(name) = stream.guessed {
-            rows.notes
-                .add(Reason::GuessedEncoding, 0, Some(name.to_owned()));
-        }
         rows.header = rows.read_header(options.limit)?;
         Ok(rows)
     }

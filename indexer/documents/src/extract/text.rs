@@ -9,13 +9,11 @@ use super::decode::{decode, has_text, read};
 use super::encoding::{Text, TextEncoding};
 use super::extracted::Extracted;
 use crate::document::blocks::BLOCK_BYTES;
-use crate::document::{
-    Amount, Content, Document, Ledger, Markup, Places, Reason, TextFile, markdown,
-};
+use crate::document::{Amount, Content, Document, Ledger, Markup, Places, TextFile, markdown};
 use crate::source::{Compression, Format, Input, InputLocation, SourceError};
 
-/// The document of a text or Markdown input. Of a large file only the first block is looked at: what is wrong
-/// further on shows when it is chunked, before its first chunk is given.
+/// The document of a text or Markdown input. A large file is looked at block by block, and stays where it is if all of it is
+/// taken as it is.
 pub fn text(
     input: &Input,
     limit: Limit,
@@ -65,19 +63,25 @@ fn content_of(
         let amount = Amount::bytes(file.bytes());
         let content = Content::File(file);
         let is_foreign = encoding.is_some_and(|encoding| encoding.0 != encoding_rs::UTF_8);
-        return match first_block(&content) {
-            Ok(_) if !is_foreign && !data_uris::are_in(path, input)? => {
-                Ok((content, Ledger::default(), amount))
+        if is_foreign {
+            return in_memory(input, limit, encoding);
+        }
+        return match is_taken_as_it_is(&content) {
+            Ok(true) => Ok((content, Ledger::default(), amount)),
+            // What does not fit into memory cannot be mended, and its place is what helps.
+            Err(error @ (SourceError::NotUtf8 { .. } | SourceError::Binary { .. }))
+                if amount.bytes > limit.bytes as u64 =>
+            {
+                Err(error)
             }
-            // Only text that is taken as it is can stay in its file.
-            Ok(_) | Err(SourceError::NotUtf8 { .. } | SourceError::Binary { .. }) => {
+            Ok(false) | Err(SourceError::NotUtf8 { .. } | SourceError::Binary { .. }) => {
                 in_memory(input, limit, encoding)
             }
             Err(error) => Err(error),
         };
     }
     let limit = Limit {
-        bytes: BLOCK_BYTES + super::decode::BOM.len(),
+        bytes: BLOCK_BYTES + crate::document::blocks::BOM.len(),
         option: "the size of",
     };
     match in_memory(input, limit, encoding) {
@@ -85,6 +89,26 @@ fn content_of(
         Err(SourceError::TooLarge { origin, .. }) => Err(SourceError::Changed { origin }),
         other => other,
     }
+}
+
+/// Whether nothing in a file has to be left out, however large it is; an error where something of it is no text.
+fn is_taken_as_it_is(content: &Content) -> Result<bool, SourceError> {
+    // The end of the block before, and the start of this one.
+    let mut seam = String::new();
+    for block in content.blocks(BLOCK_BYTES)? {
+        let text = block?.text;
+        seam.push_str(&text[..text.floor_char_boundary(data_uris::OVERLAP)]);
+        if [&text, seam.as_str()]
+            .iter()
+            .any(|piece| data_uris::are_in(piece.as_bytes()))
+        {
+            return Ok(false);
+        }
+        let behind = text.len().saturating_sub(data_uris::OVERLAP);
+        seam.clear();
+        seam.push_str(&text[text.ceil_char_boundary(behind)..]);
+    }
+    Ok(true)
 }
 
 fn in_memory(
@@ -96,27 +120,17 @@ fn in_memory(
     let length = bytes.len() as u64;
     let Text {
         text,
-        guessed: name,
+        notes: mut dropped,
     } = decode(bytes, &input.origin(), encoding, None)?;
     let amount = Amount {
         bytes: length,
         ..Amount::of(&text)
     };
-    let mut dropped = guessed(name);
     let text = match data_uris::without(&text, &mut dropped) {
         Cow::Owned(rest) => has_text(rest, &input.origin())?,
         Cow::Borrowed(_) => text,
     };
     Ok((Content::Text(text), dropped, amount))
-}
-
-/// A note that an encoding was guessed, if it was.
-pub fn guessed(encoding: Option<&'static str>) -> Ledger {
-    let mut notes = Ledger::default();
-    if let Some(name) = encoding {
-        notes.add(Reason::GuessedEncoding, 0, Some(name.to_owned()));
-    }
-    notes
 }
 
 fn first_block(content: &Content) -> Result<String, SourceError> {

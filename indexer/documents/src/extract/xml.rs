@@ -1,13 +1,17 @@
-//! XML: a text in one pass, by the local names of its elements. Entities that a file defines itself are not expanded.
+//! XML: a text in one pass, by the local names of its elements.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use super::entities::Entities;
+
 pub struct Xml<'a> {
     reader: Reader<&'a [u8]>,
     part: &'a str,
+    entities: Rc<Entities>,
     /// Elements that are open.
     pub depth: usize,
 }
@@ -19,7 +23,10 @@ pub enum Node<'a> {
     Text(Cow<'a, str>),
 }
 
-pub struct Tag<'a>(BytesStart<'a>);
+pub struct Tag<'a> {
+    tag: BytesStart<'a>,
+    entities: Rc<Entities>,
+}
 
 impl<'a> Xml<'a> {
     /// Reads the text of a part that messages call `part`.
@@ -31,6 +38,7 @@ impl<'a> Xml<'a> {
         Self {
             reader,
             part,
+            entities: Rc::default(),
             depth: 0,
         }
     }
@@ -44,7 +52,8 @@ impl<'a> Xml<'a> {
                 match event.map_err(|error| self.broken(at, &error))? {
                     Event::Start(tag) | Event::Empty(tag) => {
                         self.depth += 1;
-                        Node::Open(Tag(tag))
+                        let entities = Rc::clone(&self.entities);
+                        Node::Open(Tag { tag, entities })
                     }
                     Event::End(tag) => {
                         self.depth = self.depth.saturating_sub(1);
@@ -61,13 +70,18 @@ impl<'a> Xml<'a> {
                     Event::GeneralRef(reference) => {
                         let name = reference.decode();
                         let name = name.map_err(|error| self.broken(at, &error))?;
-                        Node::Text(character(&name))
+                        let text = self.entities.text(&name);
+                        Node::Text(text.unwrap_or_else(|| format!("&{name};").into()))
                     }
                     Event::Eof if self.depth == 0 => return Ok(None),
                     Event::Eof => return Err(format!("its part `{}` is cut off", self.part)),
-                    Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {
+                    Event::DocType(doctype) => {
+                        let mut entities = Entities::default();
+                        entities.declare(&String::from_utf8_lossy(&doctype));
+                        self.entities = Rc::new(entities);
                         continue;
                     }
+                    Event::Comment(_) | Event::Decl(_) | Event::PI(_) => continue,
                 },
             ));
         }
@@ -110,7 +124,7 @@ impl<'a> Xml<'a> {
 impl Tag<'_> {
     /// Its name without a prefix.
     pub fn name(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.0.local_name().into_inner())
+        String::from_utf8_lossy(self.tag.local_name().into_inner())
     }
 
     /// The value of an attribute by its local name, whatever its prefix.
@@ -127,11 +141,11 @@ impl Tag<'_> {
     }
 
     fn find(&self, is_it: impl Fn(&[u8]) -> bool) -> Option<String> {
-        let mut attributes = self.0.attributes();
+        let mut attributes = self.tag.attributes();
         let mut attributes = attributes.with_checks(false).flatten();
         let found = attributes.find(|attribute| is_it(attribute.key.as_ref()))?;
-        let raw = String::from_utf8_lossy(&found.value).into_owned();
-        Some(unescaped(&raw))
+        let raw = String::from_utf8_lossy(&found.value);
+        Some(self.entities.unescaped(&raw))
     }
 
     /// A number that an attribute holds.
@@ -146,46 +160,6 @@ impl Tag<'_> {
             Some("0" | "false" | "off" | "none")
         )
     }
-}
-
-/// The text of a reference; nothing for an entity that the file defines.
-fn character(name: &str) -> Cow<'static, str> {
-    match name {
-        "amp" => "&".into(),
-        "lt" => "<".into(),
-        "gt" => ">".into(),
-        "quot" => "\"".into(),
-        "apos" => "'".into(),
-        _ => {
-            let code =
-                name.strip_prefix('#')
-                    .and_then(|digits| match digits.strip_prefix(['x', 'X']) {
-                        Some(hex) => u32::from_str_radix(hex, 16).ok(),
-                        None => digits.parse().ok(),
-                    });
-            let letter = code.and_then(char::from_u32).filter(|&c| c != '\0');
-            letter.map_or(Cow::Borrowed(""), |letter| letter.to_string().into())
-        }
-    }
-}
-
-fn unescaped(value: &str) -> String {
-    let mut text = String::with_capacity(value.len());
-    let mut rest = value;
-    while let Some((before, after)) = rest.split_once('&') {
-        text.push_str(before);
-        match after.split_once(';').filter(|(name, _)| name.len() < 12) {
-            Some((name, behind)) => {
-                text.push_str(&character(name));
-                rest = behind;
-            }
-            None => {
-                text.push('&');
-                rest = after;
-            }
-        }
-    }
-    text + rest
 }
 
 #[cfg(test)]
@@ -204,9 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn references_are_letters_and_own_entities_are_nothing() {
-        let xml = "<!DOCTYPE a [<!ENTITY b \"bomb\">]><a>x &amp; &#65;&#x42;&b;<![CDATA[<c>]]></a>";
-        assert_eq!(text(xml).unwrap(), "x & AB<c>");
+    fn references_are_what_they_stand_for() {
+        let xml =
+            "<!DOCTYPE a [<!ENTITY b \"own\">]><a>x &amp; &#65;&#x42;&b;&c;<![CDATA[<c>]]></a>";
+        assert_eq!(text(xml).unwrap(), "x & ABown&c;<c>");
+        let mut xml = Xml::new("<!DOCTYPE a [<!ENTITY b 'own'>]><a c='&b;s'/>", "x.xml");
+        let Ok(Some(Node::Open(tag))) = xml.next() else {
+            panic!("an element")
+        };
+        assert_eq!(tag.attribute("c").as_deref(), Some("owns"));
     }
 
     #[test]

@@ -60,6 +60,15 @@ pub enum SourceError {
     #[error("{origin} is a binary file: byte {offset} is NUL")]
     Binary { origin: Origin, offset: u64 },
     #[error(
+        "{origin} looks like {encoding}, but cannot be read as that: convert it, or name its encoding with --encoding"
+    )]
+    Wide {
+        origin: Origin,
+        encoding: &'static str,
+    },
+    #[error("{origin} has a document id of nothing but white space: give it a name")]
+    BlankId { origin: Origin },
+    #[error(
         "{origin} is not utf-8 at byte {offset}: name its encoding with --encoding, or convert it"
     )]
     NotUtf8 {
@@ -162,7 +171,10 @@ impl SourceError {
     pub fn hides_documents(&self) -> bool {
         let known = matches!(
             self,
-            Self::DuplicateId { .. } | Self::IdLength { .. } | Self::PathNotUtf8 { .. }
+            Self::DuplicateId { .. }
+                | Self::IdLength { .. }
+                | Self::BlankId { .. }
+                | Self::PathNotUtf8 { .. }
         );
         !known
     }

@@ -85,6 +85,9 @@ impl std::fmt::Display for Origin {
 
 /// Gives `id` back if it may be a document id.
 pub fn check_id(id: String, origin: impl Fn() -> Origin) -> Result<String, SourceError> {
+    if !id.is_empty() && id.trim().is_empty() {
+        return Err(SourceError::BlankId { origin: origin() });
+    }
     if (1..=MAX_ID_BYTES).contains(&id.len()) {
         return Ok(id);
     }

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta};
-use runtime::object_stores::{Place as StorePlace, reason};
+use runtime::object_stores::{StoreLocation as StorePlace, reason};
 
 use super::object::{Object, wait};
 use super::{Format, Input, InputLocation, SourceError};

@@ -22,9 +22,9 @@ use crate::streams::orphaned::filters;
 /// Time between two looks: far more than an acknowledged job takes to leave the stream.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
-/// A consumer and the last sequence of which it holds nothing.
+/// A consumer, and the sequence up to which it holds no message.
 #[derive(Debug)]
-struct Look {
+struct ConsumerState {
     info: Info,
     behind: u64,
 }
@@ -72,7 +72,7 @@ impl Sweeper {
         Ok(())
     }
 
-    async fn has_any(&self, look: &Look) -> anyhow::Result<bool> {
+    async fn has_any(&self, look: &ConsumerState) -> anyhow::Result<bool> {
         for filter in filters(&look.info.config) {
             let first = next_job(&self.jetstream, &filter, 1).await?;
             if first.is_some_and(|first| first.sequence <= look.behind) {
@@ -83,7 +83,7 @@ impl Sweeper {
     }
 }
 
-impl Look {
+impl ConsumerState {
     fn of(info: Info) -> Self {
         let floor = info.ack_floor.stream_sequence;
         let delivered = info.delivered.stream_sequence;
@@ -102,12 +102,16 @@ impl Look {
 }
 
 /// All consumers that give jobs up.
-async fn looks(jobs: &Stream) -> anyhow::Result<Vec<Look>> {
+async fn looks(jobs: &Stream) -> anyhow::Result<Vec<ConsumerState>> {
     let all: Vec<Info> = jobs
         .consumers()
         .try_collect()
         .await
         .context("failed to list the consumers of jobs")?;
     let gives_up = |info: &Info| info.config.max_deliver > 0;
-    Ok(all.into_iter().filter(gives_up).map(Look::of).collect())
+    Ok(all
+        .into_iter()
+        .filter(gives_up)
+        .map(ConsumerState::of)
+        .collect())
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[derive(Deserialize)]
-struct Found {
+struct GetResponse {
     message: Stored,
 }
 
@@ -57,7 +57,7 @@ async fn get(
 ) -> anyhow::Result<Option<StreamMessage>> {
     let asked = jetstream.request(format!("STREAM.MSG.GET.{JOBS}"), which);
     match asked.await? {
-        Response::Ok(Found { message }) => message.read().map(Some),
+        Response::Ok(GetResponse { message }) => message.read().map(Some),
         Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
         Response::Err { error } => Err(error.into()),
     }

@@ -166,7 +166,7 @@ fn startup(workers: Object<'_>, probe: &Value) -> Setting<Duration> {
     )
 }
 
-/// What `indexer provision` makes of its settings.
+/// Adds to the fleet what `indexer provision` derives from its settings.
 fn of_provisioning(
     fleet: &mut Fleet,
     objects: &Objects,

@@ -1,4 +1,4 @@
-//! Objects: those of Kubernetes, as far as somebody has to find something in them.
+//! Objects of Kubernetes in manifests, and the fields that the rules look at.
 
 use std::fmt;
 

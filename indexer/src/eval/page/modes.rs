@@ -2,7 +2,7 @@
 
 use super::super::compare::Delta;
 use super::super::measure::at;
-use super::super::report::{Between, Report};
+use super::super::report::{ModeComparison, Report};
 use super::super::table;
 use super::text::{escaped, excerpt};
 
@@ -38,7 +38,7 @@ pub fn modes(report: &Report) -> String {
     )
 }
 
-fn differences(between: &Between, k: usize) -> String {
+fn differences(between: &ModeComparison, k: usize) -> String {
     let mut deltas: Vec<_> = between.comparison.deltas.iter().collect();
     deltas.sort_by(|a, b| a.delta.total_cmp(&b.delta));
     let losses = deltas.iter().filter(|one| one.delta < 0.0).take(LISTED);

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::Copier;
 use crate::corpus::read::{Event, ReadError};
 use crate::generation::reembed::Reembed;
-use crate::jobs::documents::Whole;
+use crate::jobs::documents::ParentDocument;
 use crate::jobs::{DocumentPacker, Packed, TooLarge};
 
 /// Heads of one page.
@@ -49,7 +49,7 @@ pub struct CollectionReader<'a> {
     pub truncated: u64,
 }
 
-struct Found {
+struct SourceDocument {
     doc_id: String,
     head: Head,
 }
@@ -69,7 +69,7 @@ impl CollectionReader<'_> {
 
     async fn page(&mut self, heads: &[RetrievedPoint]) -> anyhow::Result<()> {
         let found = heads.iter().filter_map(Head::read);
-        let found = found.map(|(doc_id, head)| Found { doc_id, head });
+        let found = found.map(|(doc_id, head)| SourceDocument { doc_id, head });
         let (taken, left): (Vec<_>, Vec<_>) = found.partition(|found| self.is_taken(found.head));
         self.forget(&left).await?;
         for found in taken {
@@ -85,7 +85,7 @@ impl CollectionReader<'_> {
     }
 
     /// Removes what an earlier attempt has copied of documents that are left out now.
-    async fn forget(&self, documents: &[Found]) -> anyhow::Result<()> {
+    async fn forget(&self, documents: &[SourceDocument]) -> anyhow::Result<()> {
         let copier = &self.copier;
         let Some(target) = copier.target.filter(|_| !documents.is_empty()) else {
             return Ok(());
@@ -104,7 +104,7 @@ impl CollectionReader<'_> {
 
     /// Takes a document as a whole. One that somebody writes meanwhile is looked at again: it may be one that comes later,
     /// or one that is written in a moment.
-    async fn document(&mut self, mut found: Found) -> anyhow::Result<()> {
+    async fn document(&mut self, mut found: SourceDocument) -> anyhow::Result<()> {
         for look in 0..LOOKS {
             tokio::time::sleep(PAUSE * look).await;
             if let Some(points) = self.points(&found).await? {
@@ -122,11 +122,11 @@ impl CollectionReader<'_> {
     }
 
     /// All points of a document, if all of them are there and of its version.
-    async fn points(&self, found: &Found) -> anyhow::Result<Option<Vec<RetrievedPoint>>> {
+    async fn points(&self, found: &SourceDocument) -> anyhow::Result<Option<Vec<RetrievedPoint>>> {
         let ids: Vec<_> = found.ids().collect();
         let mut all = Vec::new();
         for part in ids.chunks(POINTS_PER_READ) {
-            let points = self.from.get(part.to_vec(), &[], false).await?;
+            let points = self.from.get(part.to_vec(), &[]).await?;
             let points = points.into_iter().map(|point| (id(&point), point));
             let mut points: HashMap<_, _> = points.collect();
             for wanted in part {
@@ -141,7 +141,11 @@ impl CollectionReader<'_> {
         Ok(Some(all).filter(|all| !all.is_empty()))
     }
 
-    async fn take(&mut self, found: &Found, points: &[RetrievedPoint]) -> anyhow::Result<()> {
+    async fn take(
+        &mut self,
+        found: &SourceDocument,
+        points: &[RetrievedPoint],
+    ) -> anyhow::Result<()> {
         for point in points {
             match self.chunk(found, point)? {
                 Ok(packed) => self.send(packed).await,
@@ -153,14 +157,14 @@ impl CollectionReader<'_> {
 
     fn chunk(
         &mut self,
-        found: &Found,
+        found: &SourceDocument,
         point: &RetrievedPoint,
     ) -> anyhow::Result<Result<Option<Packed>, TooLarge>> {
         let reembed = Reembed::of(point, self.copier.manifest, self.tokenizer)?;
         self.truncated += u64::from(reembed.truncated);
         let (meta, chunks) = (reembed.document.meta, reembed.document.chunks);
         let tokens = usize::try_from(reembed.tokens).unwrap_or(usize::MAX);
-        let whole = Whole {
+        let whole = ParentDocument {
             doc_id: &found.doc_id,
             meta: &meta,
             total: found.head.chunks,
@@ -175,7 +179,7 @@ impl CollectionReader<'_> {
         Ok(Ok(packed))
     }
 
-    async fn refuse(&self, found: &Found, problem: String) {
+    async fn refuse(&self, found: &SourceDocument, problem: String) {
         let error = ReadError::Stored {
             doc_id: found.doc_id.clone(),
             collection: self.from.collection.to_string(),
@@ -196,7 +200,7 @@ impl CollectionReader<'_> {
     }
 }
 
-impl Found {
+impl SourceDocument {
     fn ids(&self) -> impl Iterator<Item = String> {
         (0..self.head.chunks).map(|chunk| point_id(&self.doc_id, chunk).to_string())
     }

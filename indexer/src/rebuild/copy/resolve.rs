@@ -10,10 +10,12 @@ use contract::score::SCORES;
 use points::change::Copied as CopiedPoint;
 use points::guard::Guard;
 use points::payload::{id, number, text};
-use points::point::{self, Stamp};
+use points::point::{self, WriteStamp};
 use points::schema::Schema;
+use points::selection::VectorSelection;
 use points::{Points, point_id};
 
+use crate::generation::collection::is_same_model;
 use crate::generation::known_vectors::{self, Known, Wanted};
 use crate::generation::ledger::DeadPoints;
 
@@ -22,9 +24,10 @@ use crate::generation::ledger::DeadPoints;
 pub struct Copier<'a> {
     /// The generation; `None` only counts.
     pub target: Option<Points<'a>>,
-    /// What a writer must know of the generation.
+    /// The schema of the generation, which a writer must know.
     pub schema: Schema,
-    pub serving: Option<Points<'a>>,
+    /// The serving collection, with what is read of its points; `None` if nothing of it can be reused.
+    pub serving: Option<(Points<'a>, VectorSelection)>,
     pub manifest: &'a Manifest,
     pub version: u64,
     pub run: &'a str,
@@ -32,7 +35,7 @@ pub struct Copier<'a> {
     pub dead: &'a DeadPoints,
 }
 
-/// What became of a batch.
+/// The result for a batch.
 #[derive(Default)]
 pub struct Copied {
     pub reused: u64,
@@ -58,16 +61,16 @@ impl Piece {
     }
 }
 
-/// What the generation has of a batch.
+/// Points of a batch that the generation has already.
 #[derive(Default)]
-struct Found {
+struct ExistingPoints {
     /// Versions and digests of points.
     points: HashMap<String, (u64, String)>,
     /// Whether each document was replaced by something newer.
     newer: Vec<bool>,
 }
 
-/// What the generation has of a chunk.
+/// The state of a chunk in the generation.
 enum State {
     Absent,
     /// The chunk, or a dead letter that was to make it.
@@ -76,7 +79,7 @@ enum State {
     Superseded,
 }
 
-impl Found {
+impl ExistingPoints {
     fn state(&self, piece: &Piece, copier: &Copier<'_>) -> State {
         let found = self.points.get(&piece.id);
         let same = found
@@ -91,6 +94,19 @@ impl Found {
             State::Absent
         }
     }
+}
+
+/// What of a serving collection can be reused: nothing of another model's, and nothing where all is made again.
+pub async fn reusable<'a>(
+    serving: Points<'a>,
+    manifest: &Manifest,
+    full: bool,
+) -> anyhow::Result<Option<(Points<'a>, VectorSelection)>> {
+    if full || !is_same_model(serving.store, serving.collection, manifest).await? {
+        return Ok(None);
+    }
+    let selection = serving.select([manifest.name.as_str()]).await?;
+    Ok(Some((serving, selection)))
 }
 
 impl Copier<'_> {
@@ -111,8 +127,9 @@ impl Copier<'_> {
             }
         });
         let mut drafts = Vec::new();
-        if let Some(serving) = self.serving {
+        if let Some((serving, selection)) = &self.serving {
             let wanted: Vec<_> = pieces.iter().map(Piece::wanted).collect();
+            let serving = (*serving, selection);
             let found = known_vectors::find(serving, self.manifest, &wanted).await?;
             let stamp = self.stamp();
             pieces.retain(|piece| {
@@ -134,14 +151,18 @@ impl Copier<'_> {
         Ok(copied)
     }
 
-    /// What the generation has of these chunks already.
-    async fn found(&self, pieces: &[Piece], documents: &[Document]) -> anyhow::Result<Found> {
+    /// Looks up the points of these chunks in the generation.
+    async fn found(
+        &self,
+        pieces: &[Piece],
+        documents: &[Document],
+    ) -> anyhow::Result<ExistingPoints> {
         let Some(target) = self.target else {
-            return Ok(Found::default());
+            return Ok(ExistingPoints::default());
         };
         let ids = pieces.iter().map(|piece| piece.id.as_str());
         let fields = [field::VERSION, field::DIGEST];
-        let points = target.get(ids, &fields, false).await?;
+        let points = target.get(ids, &fields).await?;
         let doc_ids: Vec<_> = documents.iter().map(|it| it.id.clone()).collect();
         let heads = target.heads(&doc_ids).await?;
         let is_newer = |it: &Document| {
@@ -154,7 +175,7 @@ impl Copier<'_> {
         let replaced = replaced.filter_map(|(doc_id, newer)| newer.then_some(doc_id));
         let replaced: Vec<_> = replaced.collect();
         target.clean(&replaced, &self.schema).await?;
-        Ok(Found {
+        Ok(ExistingPoints {
             points: points
                 .iter()
                 .map(|point| {
@@ -166,8 +187,8 @@ impl Copier<'_> {
         })
     }
 
-    fn stamp(&self) -> Stamp {
-        Stamp {
+    fn stamp(&self) -> WriteStamp {
+        WriteStamp {
             model: self.manifest.name.clone(),
             fingerprint: self.manifest.fingerprint.clone(),
             indexed_at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
@@ -178,7 +199,7 @@ impl Copier<'_> {
     /// Scores are of the text, as the vector is.
     fn draft(
         &self,
-        stamp: &Stamp,
+        stamp: &WriteStamp,
         document: &Document,
         chunk: &Chunk,
         known: Known,

@@ -25,20 +25,20 @@ const DOCUMENTS_PER_COUNT: usize = 1024;
 /// Heads of one page.
 const HEADS_PER_PAGE: u32 = 2048;
 
-/// What is there and what should be.
+/// How much of the source is in the generation, and how much should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Found {
+struct Completeness {
     /// Documents of the source with a head of the run's version or a newer one.
     documents: u64,
     /// Documents of the source, without those with a dead letter.
     expected_documents: u64,
     /// Chunks of the run's version.
     chunks: u64,
-    /// The same as the source has them.
+    /// Chunks of the source.
     expected_chunks: u64,
 }
 
-impl Found {
+impl Completeness {
     fn is_whole(self) -> bool {
         self.chunks == self.expected_chunks && self.documents == self.expected_documents
     }
@@ -50,7 +50,7 @@ struct Tally<'a> {
     /// Documents with a dead letter.
     incomplete: &'a HashSet<u128>,
     version: u64,
-    found: Found,
+    found: Completeness,
 }
 
 impl Tally<'_> {
@@ -78,7 +78,7 @@ impl Rebuild<'_> {
             self.catch_up_once().await?;
             found = self.found().await?;
         }
-        let Found {
+        let Completeness {
             documents,
             expected_documents,
             chunks,
@@ -97,7 +97,7 @@ impl Rebuild<'_> {
         })
     }
 
-    async fn found(&self) -> anyhow::Result<Found> {
+    async fn found(&self) -> anyhow::Result<Completeness> {
         let source = self.source.as_ref();
         let source = source.context("the source was not read by this process; run it again")?;
         let dead = self.dead_points().await?;
@@ -108,7 +108,7 @@ impl Rebuild<'_> {
             source,
             incomplete: &incomplete,
             version,
-            found: Found::default(),
+            found: Completeness::default(),
         };
         self.heads(&mut tally).await?;
         let own = i64::try_from(version)?;
@@ -126,7 +126,7 @@ impl Rebuild<'_> {
             present -= self.target().count(chunks(vec![part])).await?.min(present);
         }
         let complete = source.keys().filter(|it| !incomplete.contains(*it));
-        Ok(Found {
+        Ok(Completeness {
             expected_documents: complete.count() as u64,
             chunks: present,
             ..tally.found
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_generation_is_whole_when_nothing_is_missing_and_only_then() {
-        let whole = Found {
+        let whole = Completeness {
             documents: 3,
             expected_documents: 3,
             chunks: 7,
@@ -159,12 +159,12 @@ mod tests {
         };
         assert!(whole.is_whole());
         let wrong = [
-            Found {
+            Completeness {
                 documents: 2,
                 ..whole
             },
-            Found { chunks: 6, ..whole },
-            Found { chunks: 8, ..whole },
+            Completeness { chunks: 6, ..whole },
+            Completeness { chunks: 8, ..whole },
         ];
         assert!(wrong.into_iter().all(|found| !found.is_whole()));
     }
@@ -176,7 +176,7 @@ mod tests {
             source: &source,
             incomplete: &HashSet::from([identity("c")]),
             version: 10,
-            found: Found::default(),
+            found: Completeness::default(),
         };
         let head = |version, deleted| Head {
             version,
@@ -187,10 +187,10 @@ mod tests {
         tally.add("live", head(11, false));
         tally.add("c", head(10, false));
         tally.add("b", head(9, false));
-        let expected = Found {
+        let expected = Completeness {
             documents: 1,
             expected_chunks: 2,
-            ..Found::default()
+            ..Completeness::default()
         };
         assert_eq!(tally.found, expected);
         tally.add("b", head(12, true));

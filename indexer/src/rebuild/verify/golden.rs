@@ -1,6 +1,7 @@
 //! Golden: queries whose relevant documents are known must not find less than in the serving collection.
 
 use anyhow::Context as _;
+use relevance::measure::CUTOFF;
 
 use crate::eval::{EvalConfig, Report, eval};
 use crate::generation::collection::look_up;
@@ -8,9 +9,6 @@ use crate::generation::record::Gate;
 use crate::rebuild::Rebuild;
 use crate::retrieval::Searched;
 use crate::retrieval::options::FusionChoice;
-
-/// How many of the first documents count.
-const CUTOFF: usize = 10;
 
 impl Rebuild<'_> {
     /// The gate, if queries are given.

@@ -56,7 +56,9 @@ impl Rebuild<'_> {
         let fields = [field::DOC_ID, field::FINGERPRINT];
         let sample = Filter::must_not([tombstones()]);
         let pages = self.target().pages(sample, &fields, u32::try_from(limit)?);
-        let mut pages = pages.starting_at(start).with_vectors();
+        let name = self.manifest.name.as_str();
+        let selection = self.target().select([name]).await?;
+        let mut pages = pages.starting_at(start).with_vectors(selection);
         let mut found = Vec::new();
         while found.len() < limit
             && let Some(page) = pages.next().await?

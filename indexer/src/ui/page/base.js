@@ -94,9 +94,27 @@ function named(text, most) {
   return h("bdi", { title: all.length > limit ? all.slice(0, 1024) : null, class: cut.length > 24 && !cut.slice(0, 24).includes(" ") ? "long" : null }, cut);
 }
 
+/// What a word means, where it stands. The list of words at the end of the overview says the same to who has no pointer.
+const WORDS = {
+  Lane: "A queue of jobs of one model. Each model has two: workers take live jobs first, and bulk ones when no live one waits.",
+  "In flight": "Jobs that a worker has taken and not ended.",
+  Tokens: "Pieces of words that a model reads: what the jobs of the lane cost, waiting and in flight.",
+  "Idle workers": "Requests for a job that wait. An idle worker has one on each lane, a busy one may have none.",
+  Points: "Chunks of documents with their vectors. Heads of deleted documents (tombstones) count until the next rebuild.",
+  Vectors: "Whether every point has every vector of its collection.",
+  Generation: "The collection that the alias points to. Each rebuild fills a new one, proves it, and moves the alias to it.",
+  Rollback: "The generation before, to which indexer rollback moves the alias back.",
+  Phase: "How far a run has come: the last step that it has ended.",
+  "Process at work": "The process that holds the lease of the run. Without one, the same command goes on with it.",
+  Deliveries: "How often a worker got the job.",
+  Gate: "A check that has to pass before an alias moves.",
+  Published: "Chunks that were sent to workers.",
+  Reused: "Chunks whose vectors were there already.",
+};
+
 /// A table: columns are [title, of row, options]; the first is the heading of its row.
 function table(caption, columns, rows, more) {
-  const head = columns.map(([title, , options]) => h("th", { scope: "col", role: "columnheader", class: options?.n ? "n" : null }, title));
+  const head = columns.map(([title, , options]) => h("th", { scope: "col", role: "columnheader", class: options?.n ? "n" : null }, WORDS[title] ? h("span", { class: "word", title: WORDS[title] }, title) : title));
   const body = rows.map((row) => {
     const cells = columns.map(([title, of, options], at) => {
       const value = of(row);
@@ -116,8 +134,13 @@ function bar(part) {
   return h("span", { class: "bar", "aria-hidden": "true" }, h("i", { part }));
 }
 
-function unit(text) {
-  return h("span", { class: "unit" }, ` ${text}`);
+function unit(text, title) {
+  return h("span", { class: "unit", title }, ` ${text}`);
+}
+
+/// A count with what it counts.
+function counted(value, what) {
+  return [count(value), unit(value === 1 ? what : `${what}s`)];
 }
 
 // What is asked of the server.
@@ -133,7 +156,7 @@ async function ask(path, body, signal) {
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (answer.status === 401) {
-    await logIn();
+    await logIn(Boolean(token));
     throw new Error("the token is wrong or missing");
   }
   if (!answer.ok) {
@@ -146,9 +169,10 @@ async function ask(path, body, signal) {
 
 let loggingIn = null;
 
-function logIn() {
+function logIn(isWrong) {
   if (loggingIn) return loggingIn;
   const dialog = byId("login");
+  say(byId("login-said"), isWrong ? "That was not the token. It is what the server was started with: EBB_UI_TOKEN, or --token." : "", isWrong);
   loggingIn = new Promise((done) => {
     dialog.addEventListener("close", () => {
       token = byId("token").value.trim();

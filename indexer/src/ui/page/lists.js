@@ -145,6 +145,7 @@ function describeRun(run, it) {
   const sentence = [];
   if (it.serving && it.generation) sentence.push(h("p", {}, named(it.serving, 80), " → ", named(it.generation, 80)));
   if (it.failed) sentence.push(h("p", { class: "bad" }, "Stopped: ", named(it.failed, 1000)));
+  if (it.failed && (it.gates || []).some((gate) => gate.name === "refused" && !gate.passed) && sum(it.phases || [], (part) => part.published)) sentence.push(h("p", {}, "Its jobs stay in the queue, and workers go on with them. The same command goes on with the run; with --fresh it gives the run up and removes them."));
   const gates = (it.gates || []).length ? table({ text: "Gates: what was found, and the limit" }, [
     ["Gate", (gate) => named(gate.name, 60)],
     ["Passed", (gate) => (gate.passed ? h("span", { class: "good" }, "yes") : h("span", { class: "bad" }, "no"))],
@@ -163,7 +164,7 @@ function describeRun(run, it) {
     ["Tokens/s", (part) => (part.tokens_per_second ? about(part.tokens_per_second) : ""), { n: true }],
   ], it.phases) : null;
   const last = (it.phases || []).find((part) => part.phase === "balanced");
-  const ledger = it.expected !== undefined ? h("p", {}, `Ledger: ${many(it.expected, "chunk")} expected of ${many(it.documents ?? 0, "document")}; ${count(it.superseded ?? 0)} superseded, ${count(last?.dead_lettered ?? 0)} dead letters, ${count(it.refused ?? 0)} refused.`) : null;
+  const ledger = it.expected !== undefined ? h("p", {}, `${many(it.expected, "chunk")} of ${many(it.documents ?? 0, "document")} are due. Of these ${count(it.superseded ?? 0)} were replaced by something newer meanwhile (superseded), and ${many(last?.dead_lettered ?? 0, "is a dead letter", "are dead letters")}. ${many(it.refused ?? 0, "document")} of the source could not be read (refused).`) : null;
   const embedded = sum(it.phases || [], (part) => part.published_tokens);
   const rate = speed();
   const price = rate ? money(embedded / rate / 3600) : null;

@@ -155,6 +155,13 @@ document.addEventListener("keydown", (event) => {
   if (byId("search").hidden) location.hash = "#/search";
   else byId("query").focus();
 });
+show(byId("words").querySelector("dl"), Object.entries({
+  ...WORDS,
+  Job: "What a worker takes at once: some thousands of tokens of documents.",
+  "Dead letter": "A job that was given up, with the reason. It is kept until somebody replays or drops it.",
+  Alias: "The name that is searched. It points to one collection, its generation.",
+  Run: "A rebuild, sync or other long work, with what is recorded of it.",
+}).map(([word, meaning]) => [h("dt", {}, word), h("dd", {}, meaning)]));
 colour(localStorage.getItem("ebb-theme") || "");
 go(true);
 follow();

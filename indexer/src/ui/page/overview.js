@@ -12,12 +12,12 @@ function figure(text, kind, more) {
 }
 
 /// What the answer is made of; what of it cannot be seen any more makes it an old one.
-const MADE_OF = { Waiting: "queue", "Done in": "queue", Failed: "letters", Index: "index", Cost: "queue" };
+const MADE_OF = { Waiting: ["queue"], "Done in": ["queue"], Failed: ["letters", "runs"], Index: ["index", "queue", "letters", "runs"], Cost: ["queue"] };
 
 function answer(title, ...said) {
-  const part = state?.[MADE_OF[title]];
-  const isOld = part && part.error !== null && part.data !== null;
-  return h("div", { class: isOld ? "old" : null }, h("dt", {}, title, isOld && part.at ? [", seen ", when(part.at)] : null), said);
+  const parts = MADE_OF[title].map((name) => state?.[name]).filter((part) => part && part.error !== null && part.data !== null);
+  const times = parts.map((part) => part.at).filter(Boolean);
+  return h("div", { class: parts.length ? "old" : null }, h("dt", {}, title, times.length ? [", seen ", when(Math.min(...times))] : null), said);
 }
 
 const note = (...text) => h("dd", { class: "note" }, text);
@@ -29,24 +29,26 @@ function answers() {
 function waiting() {
   const queue = data("queue");
   if (!queue) return answer("Waiting", figure("?"), note(unseen("queue")));
-  const lag = sum(queue.lanes, (lane) => lane.lag);
+  const pending = sum(queue.lanes, (lane) => lane.pending);
   const flight = sum(queue.lanes, (lane) => lane.ack_pending);
   const told = tokensThatWait();
   const orphans = queue.orphaned.jobs;
-  return answer("Waiting", figure(count(lag), "", lag === 1 ? "job" : "jobs"),
-    note(`${told === null ? "? tokens" : `${told.mark}${about(told.tokens)} tokens`}, ${count(flight)} in flight`,
+  return answer("Waiting", figure(count(pending), "", pending === 1 ? "job" : "jobs"),
+    note(`and ${count(flight)} in flight; ${told === null ? "? tokens" : `${told.mark}${about(told.tokens)} tokens`} in both`,
       orphans ? h("span", { class: "bad" }, `; ${many(orphans, "job")} that no consumer reads`) : null));
 }
 
+/// Tokens of the jobs that are not done: those that are known; `null` where none are.
 function tokensThatWait() {
-  let tokens = 0, isEstimate = false;
+  let tokens = 0, isEstimate = false, isLeast = false;
   for (const lane of lanesOf()) {
     if (lane.lag === 0) continue;
-    if (!lane.lag_tokens) return null;
+    if (!lane.lag_tokens) { isLeast = true; continue; }
     tokens += lane.lag_tokens.tokens;
     isEstimate = isEstimate || lane.lag_tokens.estimate;
   }
-  return { tokens, mark: isEstimate ? "≈ " : "" };
+  if (isLeast && tokens === 0) return null;
+  return { tokens, isLeast, mark: isLeast ? "≥ " : isEstimate ? "≈ " : "" };
 }
 
 function doneIn() {
@@ -56,24 +58,30 @@ function doneIn() {
   if (lag === 0) return answer("Done in", figure("Done", "good"), note("nothing waits"));
   const rate = queue.rate;
   if (!rate) return answer("Done in", figure("…"), note("the rate takes two looks"));
-  if (rate.eta_seconds === null) {
-    const pulls = sum(queue.lanes, (lane) => lane.waiting_pulls);
-    const why = pulls ? "nothing moves, though workers pull" : "nothing moves: no worker pulls, or all are busy with long jobs";
-    return answer("Done in", figure("Not moving", "warn"), note(why));
+  if (rate.stalled_seconds !== null) {
+    const flight = sum(queue.lanes, (lane) => lane.ack_pending);
+    const why = flight ? `${many(flight, "job")} in flight, and none was done` : "no worker takes a job";
+    return answer("Done in", figure("Not moving", "warn"), note(`${why} for ${span(rate.stalled_seconds)}`));
   }
+  if (rate.eta_seconds === null) return answer("Done in", figure("Measuring"), note(`too few jobs were done in ${span(rate.measured_seconds)} to tell`));
   const tokens = rate.tokens_per_second === null ? "" : `, ≈ ${about(rate.tokens_per_second)} tokens/s`;
   return answer("Done in", figure(span(rate.eta_seconds)), note(`at ${perSecond(rate.acked_per_second)} jobs/s${tokens}`));
 }
 
+/// Runs that a gate has stopped and nobody has ended.
+const stoppedRuns = () => (data("runs")?.shown || []).filter((run) => run.failed && !run.over);
+
 function failed() {
   const letters = data("letters");
-  if (!letters) return answer("Failed", figure("?"), note(unseen("letters")));
-  if (letters.total === 0) return answer("Failed", figure("Nothing", "good"), note("no dead letters"));
+  if (!letters || !data("runs")) return answer("Failed", figure("?"), note(unseen(letters ? "runs" : "letters")));
+  const stopped = stoppedRuns();
+  const runs = stopped.length ? h("a", { href: stopped.length === 1 ? runLink(stopped[0]) : "#/runs", "data-key": "stopped" }, `${many(stopped.length, "run")} stopped by a gate`) : null;
+  if (letters.total === 0 && !runs) return answer("Failed", figure("Nothing", "good"), note("no dead letter, no stopped run"));
+  if (letters.total === 0) return answer("Failed", figure(count(stopped.length), "bad", stopped.length === 1 ? "run" : "runs"), note(runs, ": ", named(stopped[0].failed, 80)));
   const causes = Object.entries(letters.causes.counts).sort((a, b) => b[1] - a[1]);
   const first = causes.slice(0, 2).map(([cause, n]) => `${cause.slice(0, 40)} ${count(n)}`).join(", ");
-  const stopped = (data("runs")?.shown || []).filter((run) => run.failed && !run.over).length;
   return answer("Failed", figure(count(letters.total), "bad", letters.total === 1 ? "dead letter" : "dead letters"),
-    note(h("a", { href: "#/failed", "data-key": "failed" }, first || "see them"), stopped ? `; ${many(stopped, "run")} stopped by a gate` : ""));
+    note(h("a", { href: "#/failed", "data-key": "failed" }, first || "see them"), runs ? ["; ", runs] : ""));
 }
 
 function lacks(found) {
@@ -92,8 +100,17 @@ function indexed() {
   const red = all.filter((found) => found.health === "red");
   if (lacking) return answer("Index", figure("Not whole", "bad"), note(`${many(lacking, "vector")} missing; ${told}`));
   if (red.length) return answer("Index", figure("Not whole", "bad"), note(`Qdrant reports a failure of ${red[0].name}`));
-  if (unknown) return answer("Index", figure("Not known", "warn"), note(told));
-  return answer("Index", figure("Whole", "good"), note(`${told}, no vector missing`));
+  const [letters, queue, runs] = ["letters", "queue", "runs"].map(data);
+  if (unknown || !letters || !queue || !runs) return answer("Index", figure("Not known", "warn"), note(told));
+  const waiting = sum(queue.lanes.filter((lane) => lane.task === "embed"), (lane) => lane.lag) + queue.orphaned.jobs;
+  const stopped = stoppedRuns().length;
+  const but = [
+    letters.total ? `${many(letters.total, "dead letter")} may be missing from it` : "",
+    waiting ? `${many(waiting, "job")} not written yet` : "",
+    stopped ? `${many(stopped, "run")} stopped before its end` : "",
+  ].filter(Boolean);
+  if (but.length) return answer("Index", figure("Behind", "warn"), note(`${but.join("; ")}; ${told}, no vector missing`));
+  return answer("Index", figure("Whole", "good"), note(`${told}, no vector missing, nothing waits or failed`));
 }
 
 /// Tokens that one worker embeds in a second: what was said, else what busy workers do.
@@ -111,7 +128,7 @@ function hours() {
   const ahead = told && rate ? told.tokens / rate / 3600 : told && told.tokens === 0 ? 0 : null;
   const seen = past.workers.filter((n) => n !== null && n !== undefined);
   const spent = seen.length ? sum(seen, (n) => n) * past.step / 3600 : null;
-  return { ahead, spent };
+  return { ahead, spent, mark: told && told.isLeast ? "≥" : "≈" };
 }
 
 function money(spent) {
@@ -119,17 +136,20 @@ function money(spent) {
   return spent === null || price === null || price === undefined ? null : spent * price;
 }
 
-const worth = (value) => (value > 0 && value < 0.01 ? "< 0.01" : two.format(value));
+const currency = () => (state?.setup.currency ? ` ${state.setup.currency}` : "");
+const worth = (value) => `${value > 0 && value < 0.01 ? "< 0.01" : two.format(value)}${currency()}`;
 const inHours = (value) => (value > 0 && value < 0.01 ? "< 0.01 h" : `${two.format(value)} h`);
 
+/// What the work that waits costs, and nothing else: where that is not known, it says so.
 function cost() {
-  const { ahead, spent } = hours();
+  const { ahead, spent, mark } = hours();
   const price = money(ahead);
-  if (ahead === 0) return answer("Cost", figure("Nothing", "good"), note(spent === null ? "nothing waits" : `nothing waits; ${inHours(spent)} of workers in the last hour`));
-  if (price !== null) return answer("Cost", figure(`≈ ${worth(price)}`), note(`for what waits: ${inHours(ahead)} of a worker`));
-  if (ahead !== null) return answer("Cost", figure(inHours(ahead), "", "of a worker"), note("for what waits; a price by --price-per-hour"));
-  if (spent !== null) return answer("Cost", figure(inHours(spent), "", "of workers"), note("in the last hour"));
-  return answer("Cost", figure("Not known"), note("give --tokens-per-second, or --workers to measure it"));
+  const before = spent === null ? "" : `; workers ran for ${inHours(spent)} in the last hour`;
+  if (ahead === 0) return answer("Cost", figure("Nothing", "good"), note(`nothing waits${before}`));
+  if (price !== null) return answer("Cost", figure(`${mark} ${worth(price)}`), note(`for what waits: ${inHours(ahead)} of a worker${currency() ? "" : ", in the unit of --price-per-hour"}`));
+  if (ahead !== null) return answer("Cost", figure(`${mark} ${inHours(ahead)}`, "", "of a worker"), note("for what waits; a price by --price-per-hour"));
+  const why = tokensThatWait() === null ? "the jobs that wait do not tell their tokens" : "for that the speed of a worker is needed: give --tokens-per-second, or --workers to measure it";
+  return answer("Cost", figure("Not known"), note(`${why}${before}`));
 }
 
 function unseen(part) {
@@ -144,14 +164,14 @@ function lanes() {
   if (!queue.lanes.length) return show(byId("lanes"), h("p", { class: "note" }, "No lane: indexer provision makes those of a model."));
   const rows = queue.lanes;
   const made = table({ unseen: "Lanes of jobs" }, [
-    ["Lane", (lane) => [named(lane.model, 60), unit(lane.task === "embed" ? lane.lane : `${lane.lane}, ${lane.task}`)]],
-    ["Waiting", (lane) => [count(lane.pending), unit("jobs")], { n: true }],
-    ["In flight", (lane) => [count(lane.ack_pending), unit("jobs")], { n: true }],
+    ["Lane", (lane) => [named(lane.model, 60), unit(lane.task === "embed" ? lane.lane : `${lane.lane}, ${lane.task}`, lane.lane === "live" ? "taken first" : "taken when no live job waits")]],
+    ["Waiting", (lane) => counted(lane.pending, "job"), { n: true }],
+    ["In flight", (lane) => counted(lane.ack_pending, "job"), { n: true }],
     ["Tokens", (lane) => (lane.lag_tokens ? `${lane.lag_tokens.estimate ? "≈ " : ""}${about(lane.lag_tokens.tokens)}` : "?"), { n: true }],
     ["Rate", (lane) => (lane.rate ? [perSecond(lane.rate.acked_per_second), unit("jobs/s")] : "…"), { n: true }],
     ["Tokens/s", (lane) => (lane.rate && lane.rate.tokens_per_second !== null ? `≈ ${about(lane.rate.tokens_per_second)}` : ""), { n: true }],
-    ["Time left", (lane) => timeLeft(lane), { n: true }],
-    ["Idle pulls", (lane) => count(lane.waiting_pulls), { n: true }],
+    ["Time left", (lane) => timeLeft(lane, rows), { n: true }],
+    ["Idle workers", (lane) => count(lane.waiting_pulls), { n: true }],
     ["Last hour", (lane) => curve(past.times, past.lanes[lane.consumer]?.lag || [], `jobs on ${lane.consumer}`)],
   ], rows);
   const more = queue.more_lanes ? h("p", { class: "note" }, `${many(queue.more_lanes, "more lane")}; indexer status shows all`) : null;
@@ -160,10 +180,13 @@ function lanes() {
   show(byId("lanes"), made, more, orphans);
 }
 
-function timeLeft(lane) {
+function timeLeft(lane, lanes) {
   if (lane.lag === 0) return "";
   if (!lane.rate) return "…";
-  return lane.rate.eta_seconds === null ? h("span", { class: "warn" }, "not moving") : span(lane.rate.eta_seconds);
+  const goesFirst = (other) => other.model === lane.model && other.task === lane.task && other.lane === "live" && other.lag > 0;
+  if (lane.rate.stalled_seconds !== null && lane.lane === "bulk" && lanes.some(goesFirst)) return h("span", { title: "live jobs go first" }, "after live");
+  if (lane.rate.stalled_seconds !== null) return h("span", { class: "warn" }, "not moving");
+  return lane.rate.eta_seconds === null ? h("span", { title: "too few jobs were done to tell" }, "measuring") : span(lane.rate.eta_seconds);
 }
 
 function aliases() {
@@ -173,7 +196,7 @@ function aliases() {
   const parts = rows.length ? table({ unseen: "Aliases" }, [
     ["Alias", (found) => [named(found.name, 60), " ", h("span", { class: "unit" }, named(found.model || "", 60))]],
     ["Points", (found) => (found.points === null ? h("span", { class: "warn" }, "?") : count(found.points)), { n: true }],
-    ["Whole", (found) => wholeness(found)],
+    ["Vectors", (found) => wholeness(found)],
     ["Generation", (found) => [found.generation ? h("span", { class: "mono" }, named(found.generation, 60)) : "", found.since ? [" ", unit("since"), " ", when(found.since)] : "", " ", (Object.entries(found.options || {})).map(([name, value]) => h("span", { class: "tag" }, named(`${name}=${value}`, 60)))]],
     ["Rollback", (found) => wayBack(found)],
   ], rows) : h("p", { class: "note" }, "No alias yet.");
@@ -185,9 +208,9 @@ function wholeness(found) {
   if (found.points === null) return h("span", { class: "warn" }, "not known");
   const missing = Object.entries(found.lacking || {});
   if (missing.length) return h("span", { class: "bad" }, missing.map(([vector, n]) => `${count(n)} lack ${vector}`).join(", "));
-  if (found.health === "yellow") return h("span", { class: "warn" }, "yes; Qdrant builds its index");
+  if (found.health === "yellow") return h("span", { class: "warn" }, "all there; Qdrant builds its index");
   if (found.health === "red") return h("span", { class: "bad" }, "Qdrant reports a failure");
-  return h("span", { class: "good" }, "yes");
+  return h("span", { class: "good" }, "all there");
 }
 
 function wayBack(found) {
@@ -204,15 +227,15 @@ function workers() {
     const idle = {};
     for (const lane of lanesOf()) idle[lane.model] = Math.max(idle[lane.model] || 0, lane.waiting_pulls);
     const pulls = sum(Object.values(idle), (n) => n);
-    return show(place, h("p", {}, `${count(pulls)} idle at least.`), h("p", { class: "note" }, "Start the page with --workers HOST:PORT to see what each does."));
+    return show(place, h("p", {}, pulls ? `At least ${many(pulls, "idle worker")}.` : "No idle worker is seen: all are busy, or there is none."), h("p", { class: "note" }, "Start the page with --workers HOST:PORT to see what each does."));
   }
   if (!found) return show(place, h("p", { class: "note" }, unseen("workers")));
   const made = found.workers.length ? table({ unseen: "Workers" }, [
     ["Worker", (worker) => [named(worker.address, 60), unit(worker.model)]],
-    ["In flight", (worker) => [count(worker.in_flight), unit("jobs")], { n: true }],
+    ["In flight", (worker) => counted(worker.in_flight, "job"), { n: true }],
     ["Device busy", (worker) => (worker.busy === null ? "…" : [bar(worker.busy), ` ${whole.format(worker.busy * 100)} %`]), { n: true }],
     ["Tokens/s", (worker) => about(worker.tokens_per_second), { n: true }],
-    ["Done", (worker) => [count(worker.acked), unit("jobs")], { n: true }],
+    ["Done", (worker) => counted(worker.acked, "job"), { n: true }],
     ["State", (worker) => (worker.breaker_open ? h("span", { class: "bad" }, "stopped: writes fail") : worker.in_flight > 0 ? "works" : "idle")],
   ], found.workers) : h("p", { class: "note" }, "No worker answers.");
   const silent = Object.entries(found.silent).slice(0, 5).map(([address, why]) => h("p", { class: "warn" }, named(address), ": ", named(why, 200)));
@@ -240,7 +263,7 @@ function causes() {
 }
 
 function phase(run) {
-  if (run.failed) return h("span", { class: "bad" }, `stopped after ${run.phase}`);
+  if (run.failed) return [h("span", { class: "bad" }, "stopped by a gate"), unit(`after: ${run.phase.replaceAll("_", " ")}`)];
   if (run.phase === "done") return h("span", { class: "good" }, "done");
   return run.phase.replaceAll("_", " ");
 }
@@ -261,16 +284,16 @@ function work() {
     ["Alias", (run) => named(run.alias || "", 40)],
     ["Phase", (run) => phase(run)],
     ["Recorded", (run) => when(run.updated)],
-    ["Worked on by", (run) => (run.over ? "" : run.owner ? `${run.owner.host}, process ${run.owner.process}` : h("span", { class: "warn" }, "nobody"))],
+    ["Process at work", (run) => (run.over ? "" : run.owner ? `${run.owner.process} on ${run.owner.host}` : h("span", { class: "warn" }, "none"))],
   ], runs.shown.slice(0, 8));
   show(place, made, h("p", { class: "note" }, h("a", { href: "#/runs", "data-key": "all-runs" }, `All ${many(runs.count, "run")}`)));
 }
 
 function costs() {
-  const { ahead, spent } = hours();
+  const { ahead, spent, mark } = hours();
   const rate = speed();
   const priced = (value) => { const price = money(value); return price === null ? "" : worth(price); };
-  const rows = [["What waits", ahead, "an estimate: tokens that wait by tokens a second of one worker"], ["The last hour", spent, "workers that answered, while this page ran"]];
+  const rows = [["What waits", ahead, `${mark === "≥" ? "at least, because some jobs do not tell their tokens" : "an estimate"}: tokens that wait by tokens a second of one worker`], ["The last hour", spent, "workers that answered, while this page ran"]];
   const made = table({ unseen: "Costs" }, [
     ["For", ([what]) => what],
     ["Worker hours", ([, value]) => (value === null ? "?" : inHours(value)), { n: true }],
@@ -278,7 +301,7 @@ function costs() {
     ["How it is known", ([, , how]) => h("span", { class: "note" }, how)],
   ], rows);
   const how = rate ? `One worker embeds ≈ ${about(rate)} tokens a second.` : "How fast a worker is, is not known: give --tokens-per-second, or --workers.";
-  const price = state.setup.price_per_hour === null ? " Give --price-per-hour for prices." : ` An hour of a worker costs ${two.format(state.setup.price_per_hour)}.`;
+  const price = state.setup.price_per_hour === null ? " Give --price-per-hour for prices." : ` An hour of a worker costs ${worth(state.setup.price_per_hour)}${currency() ? "" : "; --currency names the unit"}.`;
   show(byId("costs"), made, h("p", { class: "note" }, how + price));
 }
 

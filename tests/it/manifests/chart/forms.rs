@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::super::decisions::Scene;
+use super::super::decisions::Rendering;
 use super::slots::Slots;
 use super::{CLAIM, FINGERPRINT, FURTHER, Key, Objects, objects, yaml};
 
@@ -78,7 +78,7 @@ async fn build(gpu: &str, servers: &str, source: &str) -> anyhow::Result<Objects
         "model: {first}\ngpu: {gpu}\nsource: '{source}'\nservers: {servers}\nmore_models:\n  - model: {further}\n    \
          gpu: {gpu}\n    source: '{source}'\n    alias: zzalias\n"
     );
-    objects(Scene::new(&yaml)?.built().await?)
+    objects(Rendering::new(&yaml)?.built().await?)
 }
 
 impl Form {
@@ -143,7 +143,7 @@ fn condition((kind, name, _): &Key) -> Option<&'static str> {
         "ScaledObject" => Some("if $.Values.autoscaler"),
         "Namespace" => Some("if $.Values.create_namespaces"),
         // What rescores fills no alias.
-        "CronJob" if of_alias.contains(name) => Some("if eq $m.task \"embed\""),
+        "CronJob" if of_alias.contains(name) => Some("if $m.fills"),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use fixtures::install::{cache_dir, install_helm};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::super::decisions::Scene;
+use super::super::decisions::Rendering;
 use super::super::render::{Rendered, deploy, documents, text};
 use super::{CHANGES, FINGERPRINT, Objects, chart, key, objects};
 
@@ -128,7 +128,7 @@ async fn helm_renders_what_kustomize_builds() -> anyhow::Result<()> {
     all.push(std::fs::read_to_string(deploy().join("decisions.yaml"))?);
     for decisions in all {
         let rendered = installed(&template(&helm, &decisions).await?)?;
-        let built = objects(Scene::new(&decisions)?.built().await?)?;
+        let built = objects(Rendering::new(&decisions)?.built().await?)?;
         assert!(rendered.keys().eq(built.keys()), "{decisions}");
         for (key, mut object) in built {
             comparable(&mut object);
@@ -158,7 +158,7 @@ async fn helm_refuses_the_decisions_that_are_refused_without_it() -> anyhow::Res
         all.push(beside_a_model(&format!("more_models:\n  - {further}"), ""));
     }
     for decisions in all {
-        let refused = Scene::new(&decisions)?.run(&[]).await?;
+        let refused = Rendering::new(&decisions)?.run(&[]).await?;
         assert_eq!(
             refused.code,
             Some(i32::from(runtime::settings::EXIT_CONFIG)),

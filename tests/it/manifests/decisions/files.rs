@@ -4,52 +4,52 @@ use runtime::settings::EXIT_CONFIG;
 use serde_json::Value;
 
 use super::super::render::{Rendered, text};
-use super::{FINGERPRINT, Scene, decisions};
+use super::{FINGERPRINT, Rendering, decisions};
 
 #[tokio::test]
 async fn a_change_of_decisions_rolls_the_workers() -> anyhow::Result<()> {
-    let scene = Scene::new(&decisions(""))?;
+    let rendering = Rendering::new(&decisions(""))?;
     let name = |built: &Rendered| {
         let map = built.find("ConfigMap", "ebb")?;
         anyhow::Ok(text(map, "/metadata/name").to_owned())
     };
-    let before = name(&scene.built().await?)?;
-    scene.decide(&decisions("max_workers: 9\n"))?;
-    assert_ne!(name(&scene.built().await?)?, before);
+    let before = name(&rendering.built().await?)?;
+    rendering.decide(&decisions("max_workers: 9\n"))?;
+    assert_ne!(name(&rendering.built().await?)?, before);
     Ok(())
 }
 
 #[tokio::test]
 async fn rendering_again_changes_nothing_and_checking_says_so() -> anyhow::Result<()> {
-    let scene = Scene::new(&decisions(""))?;
-    assert_eq!(scene.run(&["--check"]).await?.code, Some(1));
-    assert!(!scene.out().exists(), "checking writes nothing");
-    assert_eq!(scene.run(&[]).await?.code, Some(0));
-    let first = std::fs::read(scene.file())?;
-    let again = scene.run(&["--json"]).await?;
+    let rendering = Rendering::new(&decisions(""))?;
+    assert_eq!(rendering.run(&["--check"]).await?.code, Some(1));
+    assert!(!rendering.out().exists(), "checking writes nothing");
+    assert_eq!(rendering.run(&[]).await?.code, Some(0));
+    let first = std::fs::read(rendering.file())?;
+    let again = rendering.run(&["--json"]).await?;
     assert_eq!(again.code, Some(0));
     let report: Value = serde_json::from_str(&again.said)?;
     assert_eq!(report["files"][1]["state"], "unchanged");
     assert_eq!(report["max_ack_pending"], 7680);
     assert_eq!(report["cooldown_seconds"], 240);
-    assert_eq!(std::fs::read(scene.file())?, first);
-    assert_eq!(scene.run(&["--check"]).await?.code, Some(0));
+    assert_eq!(std::fs::read(rendering.file())?, first);
+    assert_eq!(rendering.run(&["--check"]).await?.code, Some(0));
     // What is changed on purpose is written anew.
-    scene.decide(&decisions("max_workers: 2\n"))?;
-    assert_eq!(scene.run(&["--check"]).await?.code, Some(1));
-    assert_eq!(scene.run(&[]).await?.code, Some(0));
-    assert_ne!(std::fs::read(scene.file())?, first);
-    let left = std::fs::read_dir(scene.out())?.count();
+    rendering.decide(&decisions("max_workers: 2\n"))?;
+    assert_eq!(rendering.run(&["--check"]).await?.code, Some(1));
+    assert_eq!(rendering.run(&[]).await?.code, Some(0));
+    assert_ne!(std::fs::read(rendering.file())?, first);
+    let left = std::fs::read_dir(rendering.out())?.count();
     assert_eq!(left, 2, "nothing temporary is left behind");
     Ok(())
 }
 
 #[tokio::test]
 async fn files_of_others_are_never_overwritten() -> anyhow::Result<()> {
-    let scene = Scene::new(&decisions(""))?;
-    std::fs::create_dir_all(scene.out())?;
-    std::fs::write(scene.file(), "resources: []\n")?;
-    let refused = scene.run(&[]).await?;
+    let rendering = Rendering::new(&decisions(""))?;
+    std::fs::create_dir_all(rendering.out())?;
+    std::fs::write(rendering.file(), "resources: []\n")?;
+    let refused = rendering.run(&[]).await?;
     assert_eq!(refused.code, Some(1), "{}", refused.said);
     assert!(
         refused
@@ -58,20 +58,23 @@ async fn files_of_others_are_never_overwritten() -> anyhow::Result<()> {
         "{}",
         refused.said
     );
-    assert_eq!(std::fs::read_to_string(scene.file())?, "resources: []\n");
+    assert_eq!(
+        std::fs::read_to_string(rendering.file())?,
+        "resources: []\n"
+    );
     assert!(
-        !scene.out().join("keda").exists(),
+        !rendering.out().join("keda").exists(),
         "nothing is written where something is in the way"
     );
     // One that was rendered and then changed by hand is somebody's work too.
-    std::fs::remove_file(scene.file())?;
-    assert_eq!(scene.run(&[]).await?.code, Some(0));
-    let edited = std::fs::read_to_string(scene.file())?
+    std::fs::remove_file(rendering.file())?;
+    assert_eq!(rendering.run(&[]).await?.code, Some(0));
+    let edited = std::fs::read_to_string(rendering.file())?
         .replace("EBB_MAX_WORKERS: \"8\"", "EBB_MAX_WORKERS: \"80\"");
-    std::fs::write(scene.file(), &edited)?;
-    scene.decide(&decisions("max_workers: 2\n"))?;
-    assert_eq!(scene.run(&[]).await?.code, Some(1));
-    assert_eq!(std::fs::read_to_string(scene.file())?, edited);
+    std::fs::write(rendering.file(), &edited)?;
+    rendering.decide(&decisions("max_workers: 2\n"))?;
+    assert_eq!(rendering.run(&[]).await?.code, Some(1));
+    assert_eq!(std::fs::read_to_string(rendering.file())?, edited);
     Ok(())
 }
 
@@ -105,8 +108,8 @@ async fn impossible_decisions_are_refused_with_all_their_reasons() -> anyhow::Re
             ],
         ),
     ] {
-        let scene = Scene::new(&yaml)?;
-        let refused = scene.run(&[]).await?;
+        let rendering = Rendering::new(&yaml)?;
+        let refused = rendering.run(&[]).await?;
         assert_eq!(
             refused.code,
             Some(i32::from(EXIT_CONFIG)),
@@ -118,7 +121,7 @@ async fn impossible_decisions_are_refused_with_all_their_reasons() -> anyhow::Re
         }
         let lines = refused.said.matches("bad configuration").count();
         assert_eq!(lines, reasons.len(), "{}", refused.said);
-        assert!(!scene.out().exists());
+        assert!(!rendering.out().exists());
     }
     Ok(())
 }

@@ -11,9 +11,9 @@ use super::super::hardening::broken_rules;
 use super::super::render::{Rendered, list, number, render, table, text, title};
 use super::super::schemas::Schemas;
 use super::super::variants::block;
-use super::{FINGERPRINT, Scene, container, decisions, doctor, variable};
+use super::{FINGERPRINT, Rendering, container, decisions, doctor, variable};
 
-/// A second model that embeds, on slices, and one that rescores, on CPUs.
+/// A second model that embeds, on slices, one that rescores, on CPUs, and one that is attached to the first alias.
 fn several() -> String {
     let more = format!(
         "alias: handbook\nmax_workers: 5\nregistry: registry.example.com/ebb\nmore_models:\n\
@@ -24,7 +24,10 @@ fn several() -> String {
          \x20   max_workers: 3\n\
          \x20   queue: slices\n\
          \x20 - model: {{name: judge, task: rescore, source: 'hf://o/judge', fingerprint: {FINGERPRINT}}}\n\
-         \x20   max_workers: 2\n"
+         \x20   max_workers: 2\n\
+         \x20 - model: {{name: tokens, source: 'hf://o/tokens', fingerprint: {FINGERPRINT}}}\n\
+         \x20   attached: true\n\
+         \x20   max_workers: 4\n"
     );
     decisions(&more)
 }
@@ -46,16 +49,22 @@ fn settings(
 
 #[tokio::test]
 async fn each_model_has_workers_settings_and_jobs_of_its_own() -> anyhow::Result<()> {
-    let scene = Scene::new(&several())?;
-    let built = scene.built().await?;
-    let workers = ["worker", "worker-judge", "worker-papers-large"].map(str::to_owned);
+    let rendering = Rendering::new(&several())?;
+    let built = rendering.built().await?;
+    let workers = [
+        "worker",
+        "worker-judge",
+        "worker-papers-large",
+        "worker-tokens",
+    ];
+    let workers = workers.map(str::to_owned);
     assert_eq!(named(&built, "Deployment"), workers.clone().into());
     assert_eq!(named(&built, "ScaledObject"), workers.into());
     let mut jobs = BTreeSet::from(["dlq-sweep".to_owned()]);
     for suffix in ["", "-papers-large"] {
         jobs.extend(["rebuild", "eval"].map(|job| format!("{job}{suffix}")));
     }
-    for suffix in ["", "-papers-large", "-judge"] {
+    for suffix in ["", "-papers-large", "-judge", "-tokens"] {
         jobs.extend(["model-stage", "provision", "doctor"].map(|job| format!("{job}{suffix}")));
     }
     assert_eq!(named(&built, "CronJob"), jobs);
@@ -68,8 +77,12 @@ async fn each_model_has_workers_settings_and_jobs_of_its_own() -> anyhow::Result
             "3",
         ),
         ("ebb-judge", "/models/judge-0123456789ab", "handbook", "2"),
+        ("ebb-tokens", "/models/tokens-0123456789ab", "handbook", "4"),
     ] {
         let settings = settings(&built, name)?;
+        // The collection is that of the first model, and provisioned for that.
+        let lanes = settings.get("EBB_LANES").map(String::as_str);
+        assert_eq!(lanes, (name == "ebb-tokens").then_some("true"));
         assert_eq!(settings["EBB_MODEL"], model);
         assert_eq!(settings["EBB_COLLECTIONS"], alias);
         assert_eq!(settings["EBB_MAX_WORKERS"], workers);
@@ -91,10 +104,10 @@ async fn each_model_has_workers_settings_and_jobs_of_its_own() -> anyhow::Result
 /// The environment, the account and the volume of each pod are those of its model.
 #[tokio::test]
 async fn every_pod_runs_with_what_belongs_to_its_model() -> anyhow::Result<()> {
-    let scene = Scene::new(&several())?;
-    let built = scene.built().await?;
+    let rendering = Rendering::new(&several())?;
+    let built = rendering.built().await?;
     for pod in built.pods().iter().filter(|pod| pod.namespace == "ebb-ai") {
-        let suffix = ["-judge", "-papers-large"]
+        let suffix = ["-judge", "-papers-large", "-tokens"]
             .into_iter()
             .find(|suffix| pod.name.ends_with(suffix))
             .unwrap_or_default();
@@ -138,12 +151,13 @@ async fn every_pod_runs_with_what_belongs_to_its_model() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn each_fleet_is_scaled_by_the_lanes_of_its_model() -> anyhow::Result<()> {
-    let scene = Scene::new(&several())?;
-    let built = scene.built().await?;
+    let rendering = Rendering::new(&several())?;
+    let built = rendering.built().await?;
     for (suffix, task, model, most) in [
         ("", Task::Embed, "bge-small", 5),
         ("-papers-large", Task::Embed, "papers_large", 3),
         ("-judge", Task::Rescore, "judge", 2),
+        ("-tokens", Task::Embed, "tokens", 4),
     ] {
         let scaled = built.find("ScaledObject", &format!("worker{suffix}"))?;
         assert_eq!(
@@ -179,15 +193,15 @@ async fn each_fleet_is_scaled_by_the_lanes_of_its_model() -> anyhow::Result<()> 
     };
     assert_eq!(queue("worker-papers-large")?.as_deref(), Some("slices"));
     assert_eq!(queue("worker")?, None);
-    let keda = render(&scene.out().join("keda")).await?;
-    assert_eq!(named(&keda, "ScaledObject").len(), 3);
+    let keda = render(&rendering.out().join("keda")).await?;
+    assert_eq!(named(&keda, "ScaledObject").len(), 4);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_fleet_of_several_models_is_valid_and_sound() -> anyhow::Result<()> {
-    let scene = Scene::new(&several())?;
-    let built = scene.built().await?;
+    let rendering = Rendering::new(&several())?;
+    let built = rendering.built().await?;
     let place = |it: &Value| format!("{} in {}", title(it), text(it, "/metadata/namespace"));
     let titles: Vec<_> = built.0.iter().map(place).collect();
     let different: BTreeSet<_> = titles.iter().collect();
@@ -196,13 +210,13 @@ async fn a_fleet_of_several_models_is_valid_and_sound() -> anyhow::Result<()> {
         let faults = Schemas::of(version).await?.faults(&built.0)?;
         assert!(faults.is_empty(), "{version}: {faults:#?}");
     }
-    let (code, report) = doctor(&scene.out()).await?;
+    let (code, report) = doctor(&rendering.out()).await?;
     assert_eq!(
         (code, &report["findings"]),
         (Some(0), &serde_json::json!([]))
     );
     // The first model is as it is alone.
-    let alone = Scene::new(&decisions(
+    let alone = Rendering::new(&decisions(
         "alias: handbook\nmax_workers: 5\nregistry: registry.example.com/ebb\n",
     ))?;
     for object in alone.built().await?.0 {
@@ -215,31 +229,31 @@ async fn a_fleet_of_several_models_is_valid_and_sound() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_breaks_a_rule_is_told_with_its_model() -> anyhow::Result<()> {
-    let scene = Scene::new(&several().replace("max_workers: 2", "max_workers: 600"))?;
-    let refused = scene.run(&[]).await?;
+    let rendering = Rendering::new(&several().replace("max_workers: 2", "max_workers: 600"))?;
+    let refused = rendering.run(&[]).await?;
     assert!(
         refused.said.contains("more_models[1].max_workers: `600`"),
         "{}",
         refused.said
     );
-    scene.decide(&several())?;
-    let report: Value = serde_json::from_str(&scene.run(&["--json"]).await?.said)?;
+    rendering.decide(&several())?;
+    let report: Value = serde_json::from_str(&rendering.run(&["--json"]).await?.said)?;
     assert_eq!(report["more_models"][0]["name"], "papers_large");
     assert_eq!(report["more_models"][0]["max_ack_pending"], 2880);
-    assert_eq!(report["files"].as_array().map(Vec::len), Some(6));
+    assert_eq!(report["files"].as_array().map(Vec::len), Some(8));
     Ok(())
 }
 
 #[tokio::test]
 async fn the_models_of_the_readme_are_rendered() -> anyhow::Result<()> {
-    let scene = Scene::new(&block("decisions.yaml")?)?;
-    let built = scene.built().await?;
+    let rendering = Rendering::new(&block("decisions.yaml")?)?;
+    let built = rendering.built().await?;
     let workers = ["worker", "worker-papers", "worker-reranker"];
     assert_eq!(
         named(&built, "Deployment"),
         workers.map(str::to_owned).into()
     );
-    let (code, report) = doctor(&scene.out()).await?;
+    let (code, report) = doctor(&rendering.out()).await?;
     assert_eq!((code, &report["errors"]), (Some(0), &0.into()), "{report}");
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! Decode: bytes to a validated job, without panics and without repeating document text in errors.
 
 use serde::Deserialize;
+use serde_path_to_error::Segment;
 use thiserror::Error;
 
 use super::{Job, MAX_JOB_BYTES};
+use crate::field::META;
 
 /// The major version that this code reads.
 const MAJOR: &str = "1";
@@ -18,23 +20,29 @@ pub enum JobError {
         bytes: usize,
     },
     /// Not JSON, or JSON of another shape.
-    #[error("the job is not {expected}: error at line {line} column {column}")]
+    #[error("the job is not {expected}: error at {place}line {line} column {column}")]
     Malformed {
         /// What should have been there.
         expected: &'static str,
+        /// The field, as in "`documents[3].id`, "; empty where none is known.
+        place: String,
         /// Line of the error, from 1.
         line: usize,
         /// Column of the error, from 1.
         column: usize,
     },
     /// Of a major version that this code does not read.
-    #[error("unknown job version `{version}`: this worker reads {MAJOR}.x")]
+    #[error(
+        "unknown job version `{version}`: this worker reads {MAJOR}.x; a newer one may read it"
+    )]
     UnknownVersion {
         /// The version, cut to 32 characters.
         version: String,
     },
     /// Of a kind that this code does not know.
-    #[error("unknown job kind `{kind}`: expected embed, rescore, delete or attach")]
+    #[error(
+        "unknown job kind `{kind}`: expected embed, rescore, delete or attach; a newer worker may know it"
+    )]
     UnknownKind {
         /// The kind, cut to 32 characters.
         kind: String,
@@ -74,27 +82,28 @@ impl Job {
     /// Reads and validates a job.
     ///
     /// # Errors
-    /// [`JobError`]; all of them are permanent for the job.
+    /// [`JobError`]; all of them are permanent for the job, but for what only a newer version knows.
     pub fn decode(bytes: &[u8]) -> Result<Self, JobError> {
         if bytes.len() > MAX_JOB_BYTES {
             return Err(JobError::Oversized { bytes: bytes.len() });
         }
-        let preamble: Preamble = parse(bytes, "a JSON object with `version` and `kind`")?;
-        if preamble.version.split('.').next() != Some(MAJOR) {
-            return Err(JobError::UnknownVersion {
-                version: cut(&preamble.version),
-            });
-        }
-        let mut job = match preamble.kind.as_str() {
-            "embed" => Self::Embed(parse(bytes, "an embed job")?),
-            "rescore" => Self::Rescore(parse(bytes, "a rescore job")?),
-            "delete" => Self::Delete(parse(bytes, "a delete job")?),
-            "attach" => Self::Attach(parse(bytes, "an attach job")?),
-            other => return Err(JobError::UnknownKind { kind: cut(other) }),
+        let mut job = match kind(bytes)? {
+            Kind::Embed => Self::Embed(parse(bytes, "an embed job")?),
+            Kind::Rescore => Self::Rescore(parse(bytes, "a rescore job")?),
+            Kind::Delete => Self::Delete(parse(bytes, "a delete job")?),
+            Kind::Attach => Self::Attach(parse(bytes, "an attach job")?),
         };
         job.number_chunks();
         job.validate()?;
         Ok(job)
+    }
+
+    /// Whether this code reads jobs of that version and kind, whatever else is in it.
+    ///
+    /// # Errors
+    /// [`JobError::UnknownVersion`], [`JobError::UnknownKind`], or that it is no job at all.
+    pub fn check_kind(bytes: &[u8]) -> Result<(), JobError> {
+        kind(bytes).map(drop)
     }
 
     /// Fills in the positions and totals that a plain publisher left out.
@@ -124,13 +133,72 @@ impl Job {
     }
 }
 
+/// What jobs there are.
+enum Kind {
+    Embed,
+    Rescore,
+    Delete,
+    Attach,
+}
+
+fn kind(bytes: &[u8]) -> Result<Kind, JobError> {
+    let preamble: Preamble = parse(bytes, "a JSON object with `version` and `kind`")?;
+    if preamble.version.split('.').next() != Some(MAJOR) {
+        return Err(JobError::UnknownVersion {
+            version: cut(&preamble.version),
+        });
+    }
+    Ok(match preamble.kind.as_str() {
+        "embed" => Kind::Embed,
+        "rescore" => Kind::Rescore,
+        "delete" => Kind::Delete,
+        "attach" => Kind::Attach,
+        other => return Err(JobError::UnknownKind { kind: cut(other) }),
+    })
+}
+
 /// Parses JSON without ever quoting it.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], expected: &'static str) -> Result<T, JobError> {
     serde_json::from_slice(bytes).map_err(|error| JobError::Malformed {
         expected,
+        place: place::<T>(bytes),
         line: error.line(),
         column: error.column(),
     })
+}
+
+/// The field at which reading fails. Names that publishers choose are left out.
+fn place<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> String {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut reader) else {
+        return String::new();
+    };
+    let mut place = String::new();
+    for segment in error.path().iter() {
+        match segment {
+            Segment::Seq { index } => place.push_str(&format!("[{index}]")),
+            // What is no name of ours may be anything.
+            Segment::Map { key }
+                if !key.bytes().all(|it| it == b'_' || it.is_ascii_lowercase()) =>
+            {
+                break;
+            }
+            Segment::Map { key } => {
+                if !place.is_empty() {
+                    place.push('.');
+                }
+                place.push_str(key);
+                if key == META {
+                    break;
+                }
+            }
+            Segment::Enum { .. } | Segment::Unknown => break,
+        }
+    }
+    match place.as_str() {
+        "" => place,
+        place => format!("`{place}`, "),
+    }
 }
 
 /// Bounds what an error repeats of its input.

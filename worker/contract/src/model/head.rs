@@ -70,6 +70,9 @@ pub struct Measured {
     pub memory_bytes: u64,
     /// How much neighbours change a result.
     pub invariance: Invariance,
+    /// How many token ids the graph has rows for, where it says so. A tokenizer may give larger ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
 }
 
 /// How far the result of a text alone may be from that beside others: padding, and the scales that all rows of a tensor

@@ -37,6 +37,16 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    /// Nothing yet, with room for the tokens of a text of so many bytes: a token of prose has four.
+    #[must_use]
+    pub fn with_room_for(bytes: usize) -> Self {
+        let tokens = bytes / 3 + 4;
+        Self {
+            ids: Vec::with_capacity(tokens),
+            starts: Vec::with_capacity(tokens),
+        }
+    }
+
     /// Tokens that stand for nothing in the text may claim to start at its start: they start where the one before
     /// does, and not before `least`.
     pub(super) fn push(&mut self, id: u32, start: usize, least: usize) {

@@ -13,7 +13,7 @@ pub const SUBJECT: &str = "Ebb-Subject";
 pub const SEQUENCE: &str = "Ebb-Sequence";
 /// How often the job had been delivered.
 pub const DELIVERIES: &str = "Ebb-Deliveries";
-/// Worker that gave the job up.
+/// The worker, or `indexer dlq sweep`, that gave the job up.
 pub const WORKER: &str = "Ebb-Worker";
 /// Fingerprint of the model that the worker served.
 pub const FINGERPRINT: &str = "Ebb-Fingerprint";

@@ -9,7 +9,7 @@ fn score(version: Option<u64>, field: &str) -> SetPayload {
         version,
         digest: None,
         head: None,
-        made: Made::Score {
+        made: AdditionValue::Score {
             field: field.parse().unwrap(),
             value: json!(0.5),
         },
@@ -26,15 +26,15 @@ fn vector(point: &'static str, version: Option<u64>) -> Addition<'static> {
         version,
         digest: None,
         head: Some("1"),
-        made: Made::Vector {
+        made: AdditionValue::Vector {
             name: "other".to_owned(),
             vector: vec![1.0].into(),
         },
     }
 }
 
-fn found(version: u64, deletes: bool) -> Found {
-    Found {
+fn found(version: u64, deletes: bool) -> ExistingPoint {
+    ExistingPoint {
         guard: Guard { version, deletes },
         digest: None,
     }
@@ -81,9 +81,9 @@ fn vectors_of_one_version_travel_together_on_condition_of_it() {
 
 #[test]
 fn a_vector_of_another_text_of_the_same_version_is_superseded() {
-    use Standing::{Due, Early, Superseded};
+    use PointState::{Due, Early, Superseded};
     let (ours, other) = (Digest::of(b"ours"), Digest::of(b"other"));
-    let there = |version, digest: Option<&Digest>| Found {
+    let there = |version, digest: Option<&Digest>| ExistingPoint {
         digest: digest.map(ToString::to_string),
         ..found(version, false)
     };
@@ -100,11 +100,11 @@ fn a_vector_of_another_text_of_the_same_version_is_superseded() {
         (None, there(5, Some(&ours)), Due),
         (None, there(5, Some(&other)), Superseded),
     ] {
-        let standing = of(version).standing(Some(&there), None);
+        let standing = of(version).state(Some(&there), None);
         assert_eq!(standing, expected, "{version:?} {there:?}");
     }
     let any = vector("2", Some(5));
-    assert_eq!(any.standing(Some(&there(5, Some(&other))), None), Due);
+    assert_eq!(any.state(Some(&there(5, Some(&other))), None), Due);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn vectors_are_written_on_condition_of_the_text_of_each_point() {
 
 #[test]
 fn a_vector_is_due_superseded_or_early_by_its_point_and_the_head_of_its_document() {
-    use Standing::{Due, Early, Superseded};
+    use PointState::{Due, Early, Superseded};
     let write = |version| found(version, false);
     let delete = |version| found(version, true);
     let it = vector("2", Some(5));
@@ -154,18 +154,18 @@ fn a_vector_is_due_superseded_or_early_by_its_point_and_the_head_of_its_document
         (None, Some(delete(5)), Superseded),
         (None, Some(write(4)), Early),
     ] {
-        let found = it.standing(there.as_ref(), head.as_ref());
+        let found = it.state(there.as_ref(), head.as_ref());
         assert_eq!(found, expected, "{there:?} {head:?}");
     }
     let unexpected = Addition { head: None, ..it };
-    assert_eq!(unexpected.standing(None, None), Superseded);
-    assert_eq!(vector("2", None).standing(Some(&write(9)), None), Due);
+    assert_eq!(unexpected.state(None, None), Superseded);
+    assert_eq!(vector("2", None).state(Some(&write(9)), None), Due);
 }
 
 #[test]
 fn a_request_holds_what_fits_and_one_addition_at_least() {
     let large = Addition {
-        made: Made::Vector {
+        made: AdditionValue::Vector {
             name: "other".to_owned(),
             vector: vec![0.0_f32; BYTES_PER_REQUEST / 3].into(),
         },

@@ -69,7 +69,7 @@ pub struct OptionArgs {
 }
 
 /// An option with the setting that gave it.
-struct Given {
+struct GivenOption {
     setting: &'static str,
     name: String,
     value: String,
@@ -92,13 +92,13 @@ impl OptionArgs {
     #[must_use]
     pub fn options(&self) -> Options {
         let (given, _) = self.given();
-        let entry = |it: &Given| Options::read([(it.name.as_str(), it.value.as_str())]).ok();
+        let entry = |it: &GivenOption| Options::read([(it.name.as_str(), it.value.as_str())]).ok();
         let entries = given.iter().filter_map(entry);
         Options(entries.flat_map(|options| options.0).collect())
     }
 
     /// Options that have one value each.
-    fn single(&self) -> Vec<Given> {
+    fn single(&self) -> Vec<GivenOption> {
         let number = |number: Option<u32>| number.map(|number| number.to_string());
         let single = [
             ("--shards", "shards", number(self.shards)),
@@ -125,7 +125,7 @@ impl OptionArgs {
         ];
         let given = single.into_iter().filter_map(|(setting, name, value)| {
             let (name, value) = (name.to_owned(), value?);
-            Some(Given {
+            Some(GivenOption {
                 setting,
                 name,
                 value,
@@ -134,7 +134,7 @@ impl OptionArgs {
         given.collect()
     }
 
-    fn given(&self) -> (Vec<Given>, Vec<ConfigFault>) {
+    fn given(&self) -> (Vec<GivenOption>, Vec<ConfigFault>) {
         let (mut given, mut faults) = (self.single(), Vec::new());
         let lists = [
             ("--hnsw", "hnsw.", &self.hnsw),
@@ -144,7 +144,7 @@ impl OptionArgs {
         for (setting, group, entries) in lists {
             for entry in entries.iter().map(|entry| entry.trim()) {
                 match entry.split_once('=') {
-                    Some((name, value)) => given.push(Given {
+                    Some((name, value)) => given.push(GivenOption {
                         setting,
                         name: format!("{group}{name}"),
                         value: value.to_owned(),

@@ -19,7 +19,7 @@ use super::settings::Settings;
 /// When a setting of a collection that is there can be another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Changes {
-    /// By a request.
+    /// A request changes it.
     InPlace,
     /// Never: another collection has to be made.
     ByRebuild,
@@ -27,7 +27,6 @@ pub(super) enum Changes {
 
 type Set = fn(&mut Settings, &str) -> Result<(), String>;
 
-/// A setting.
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) changes: Changes,

@@ -44,9 +44,8 @@ const TOKENIZERS: [(&str, TokenizerType); 4] = [
 /// The index of a payload field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PayloadIndex {
-    /// Its type.
     pub kind: FieldType,
-    /// All else, as the server takes it.
+    /// All other parameters, as the server takes them.
     pub params: Option<PayloadIndexParams>,
 }
 

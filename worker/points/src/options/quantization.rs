@@ -52,9 +52,9 @@ const QUERY: [(&str, Setting); 3] = [
     ("scalar8bits", Setting::Scalar8Bits),
 ];
 
-/// What may be said of a kind.
+/// The options that a text gives behind its kind of quantization.
 #[derive(Default)]
-struct Said {
+struct KindOptions {
     ram: Option<bool>,
     quantile: Option<f32>,
     query: Option<Setting>,
@@ -63,7 +63,7 @@ struct Said {
 /// Reads a text; `None` stands for no quantization.
 pub(super) fn read(text: &str) -> Result<Option<QuantizationConfig>, String> {
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-    let said = Said::read(kind, rest)?;
+    let said = KindOptions::read(kind, rest)?;
     let quantization = if kind == NONE {
         return Ok(None);
     } else if kind == "int8" {
@@ -138,7 +138,7 @@ pub(super) fn show(config: Option<&QuantizationConfig>) -> String {
     }
 }
 
-/// The same as a change of a collection that has another one.
+/// The quantization as a change of a collection that has another one.
 pub(super) fn change(config: Option<QuantizationConfig>) -> QuantizationConfigDiff {
     let wanted = config.and_then(|config| config.quantization);
     let quantization = match wanted {
@@ -199,7 +199,7 @@ pub(super) fn is_in_memory(config: Option<&QuantizationConfig>) -> bool {
     ram.flatten() == Some(true)
 }
 
-impl Said {
+impl KindOptions {
     fn read(kind: &str, rest: &str) -> Result<Self, String> {
         let mut said = Self::default();
         for part in rest.split(':').filter(|part| !part.is_empty()) {

@@ -41,7 +41,7 @@ pub struct Settings {
     pub(super) payload_on_disk: Option<bool>,
     pub(super) payload: Option<PayloadStorageParams>,
     pub(super) id_tracker: Option<IdTrackerParams>,
-    /// Of the vectors of the model, without their length and distance.
+    /// Parameters of the vectors of the model, without their length and distance.
     pub(super) vector: VectorParams,
     pub(super) hnsw: HnswConfigDiff,
     pub(super) optimizers: OptimizersConfigDiff,
@@ -176,7 +176,7 @@ impl Settings {
         fields.chain(indexes).chain(metadata).collect()
     }
 
-    /// With the indexes that every collection has.
+    /// The settings with the indexes that every collection has.
     #[must_use]
     pub(super) fn with_own_indexes(mut self) -> Self {
         for (field, kind) in PAYLOAD_INDEXES {

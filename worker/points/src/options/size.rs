@@ -32,7 +32,7 @@ const INDEX_BYTES: u64 = 72;
 /// Room for the segments that are being optimized.
 const SPARE: (u64, u64) = (3, 2);
 
-/// What is to be stored.
+/// The numbers of points and texts that are to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Chunks, each a point.
@@ -45,7 +45,7 @@ pub struct Sizes {
     pub nodes: u64,
 }
 
-/// What it takes on the node that has most of it, in bytes.
+/// The bytes that a collection takes on the node that has most of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodeSize {
     /// Nodes that were counted with.

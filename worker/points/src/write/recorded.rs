@@ -1,5 +1,6 @@
 //! Recorded: a store in memory that writes down what it is asked, ends when it is told to, and lets somebody else in
-//! between any two requests. It keeps the vectors that an upsert lacks, or drops them, as servers do.
+//! between any two requests. It keeps the vectors that an upsert lacks, or drops them, as servers do. Its points may have an
+//! attached vector beside that of the model, of one number.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -14,16 +15,19 @@ use qdrant_client::QdrantError;
 use qdrant_client::qdrant::condition::ConditionOneOf;
 use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
-use qdrant_client::qdrant::points_update_operation::Operation;
+use qdrant_client::qdrant::points_update_operation::{Operation, SetPayload, UpdateVectors};
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::vectors::VectorsOptions;
+use qdrant_client::qdrant::with_vectors_selector::SelectorOptions;
 use qdrant_client::qdrant::{
     CollectionConfig, CollectionInfo, CollectionParams, Condition, CountPoints, CountResponse,
-    CountResult, FieldCondition, Filter, GetCollectionInfoResponse, GetPoints, GetResponse,
-    NamedVectorsOutput, PointsSelector, RetrievedPoint, ScrollPoints, ScrollResponse,
-    UpdateBatchPoints, UpdateBatchResponse, UpdateResult, UpdateStatus, Value, VectorOutput,
-    VectorParamsBuilder, VectorsConfigBuilder, VectorsOutput, vectors_output,
+    CountResult, DenseVector, FieldCondition, Filter, GetCollectionInfoResponse, GetPoints,
+    GetResponse, NamedVectorsOutput, PointsSelector, RetrievedPoint, ScrollPoints, ScrollResponse,
+    UpdateBatchPoints, UpdateBatchResponse, UpdateResult, UpdateStatus, Value, Vector,
+    VectorOutput, VectorParamsBuilder, Vectors, VectorsConfigBuilder, VectorsOutput, vector,
+    vector_output, vectors_output,
 };
+use serde_json::json;
 
 use crate::Points;
 use crate::limits::Limits;
@@ -31,8 +35,10 @@ use crate::payload::{id_text, is_deleted, number};
 use crate::schema::Schema;
 use crate::store::Store;
 
-/// Name of the only vector.
+/// Name of the vector of the model.
 pub(super) const MODEL: &str = "m";
+/// Name of the attached vector.
+pub(super) const ATTACHED: &str = "a";
 
 /// A point as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +46,7 @@ pub(super) struct Stored {
     pub(super) payload: HashMap<String, Value>,
     /// Whether it has its vector.
     pub(super) vector: bool,
+    pub(super) attached: Option<f32>,
 }
 
 type Interruption = Box<dyn FnMut(&Recorded) + Send>;
@@ -181,14 +188,13 @@ impl Recorded {
                     if old.is_some_and(|old| !matches(&filter, &id, &old.payload)) {
                         continue;
                     }
-                    let has_vector = match point.vectors.unwrap().vectors_options.unwrap() {
-                        VectorsOptions::Vectors(named) => named.vectors.contains_key(MODEL),
-                        VectorsOptions::Vector(_) => false,
-                    };
-                    let kept = self.merges && old.is_some_and(|old| old.vector);
+                    let vectors = named(point.vectors);
+                    let kept = old.filter(|_| self.merges);
+                    let kept_attached = kept.and_then(|old| old.attached);
                     let new = Stored {
                         payload: point.payload,
-                        vector: has_vector || kept,
+                        vector: vectors.contains_key(MODEL) || kept.is_some_and(|old| old.vector),
+                        attached: vectors.get(ATTACHED).map(number_of).or(kept_attached),
                     };
                     points.insert(id, new);
                 }
@@ -201,14 +207,66 @@ impl Recorded {
             }
             Operation::DeleteVectors(delete) => {
                 self.step("delete_vectors")?;
-                assert_eq!(delete.vectors.unwrap().names, [MODEL]);
+                let names = delete.vectors.unwrap().names;
                 for id in self.selected(delete.points_selector) {
-                    self.points.lock().unwrap().get_mut(&id).unwrap().vector = false;
+                    let mut points = self.points.lock().unwrap();
+                    let point = points.get_mut(&id).unwrap();
+                    point.vector &= !names.iter().any(|name| name == MODEL);
+                    point.attached = point
+                        .attached
+                        .filter(|_| !names.iter().any(|name| name == ATTACHED));
                 }
+            }
+            Operation::UpdateVectors(update) => {
+                self.step("update_vectors")?;
+                self.update_vectors(update);
+            }
+            Operation::SetPayload(set) => {
+                self.step("set_payload")?;
+                self.set_payload(&set);
             }
             _ => panic!("the protocol has no such operation"),
         }
         Ok(())
+    }
+
+    fn update_vectors(&self, update: UpdateVectors) {
+        let filter = update.update_filter.unwrap_or_default();
+        for point in update.points {
+            let id = id_text(&point.id.unwrap());
+            let mut points = self.points.lock().unwrap();
+            let there = points.get_mut(&id).expect("a point that is there");
+            if matches(&filter, &id, &there.payload) {
+                there.attached = named(point.vectors).get(ATTACHED).map(number_of);
+            }
+        }
+    }
+
+    fn set_payload(&self, set: &SetPayload) {
+        for id in self.selected(set.points_selector.clone()) {
+            let mut points = self.points.lock().unwrap();
+            let payload = &mut points.get_mut(&id).unwrap().payload;
+            let above = set.key.clone().expect("a field in an object");
+            let above = payload.entry(above).or_insert_with(|| json!({}).into());
+            let Some(Kind::StructValue(above)) = &mut above.kind else {
+                panic!("not an object");
+            };
+            above.fields.extend(set.payload.clone());
+        }
+    }
+}
+
+fn named(vectors: Option<Vectors>) -> HashMap<String, Vector> {
+    match vectors.unwrap().vectors_options.unwrap() {
+        VectorsOptions::Vectors(named) => named.vectors,
+        VectorsOptions::Vector(_) => HashMap::new(),
+    }
+}
+
+fn number_of(vector: &Vector) -> f32 {
+    match &vector.vector {
+        Some(vector::Vector::Dense(dense)) => dense.data[0],
+        _ => panic!("not a dense vector"),
     }
 }
 
@@ -254,14 +312,19 @@ impl Store for Recorded {
     async fn get(&self, request: GetPoints) -> Result<GetResponse, QdrantError> {
         self.step("get")?;
         assert!(request.ids.len() <= self.limits.ids(usize::MAX));
-        let with_vectors = request.with_vectors == Some(true.into());
+        let asked = request.with_vectors.and_then(|it| it.selector_options);
+        let asked = match asked {
+            Some(SelectorOptions::Include(selected)) => selected.names,
+            Some(SelectorOptions::Enable(false)) | None => Vec::new(),
+            Some(SelectorOptions::Enable(true)) => panic!("all vectors of a point"),
+        };
         let points = self.points.lock().unwrap();
         let found = request.ids.into_iter().filter_map(|id| {
             let stored = points.get(&id_text(&id))?;
             Some(RetrievedPoint {
                 id: Some(id),
                 payload: stored.payload.clone(),
-                vectors: (with_vectors && stored.vector).then(vectors),
+                vectors: Some(vectors(stored, &asked)),
                 ..RetrievedPoint::default()
             })
         });
@@ -342,8 +405,22 @@ fn largest_condition(filter: &Filter) -> usize {
 }
 
 /// Vectors as they are read.
-fn vectors() -> VectorsOutput {
-    let vectors = [(MODEL.to_owned(), VectorOutput::default())].into();
+fn vectors(stored: &Stored, asked: &[String]) -> VectorsOutput {
+    let own = stored.vector.then(|| (MODEL, VectorOutput::default()));
+    let attached = stored.attached.map(|number| {
+        let data = vec![number];
+        let vector = vector_output::Vector::Dense(DenseVector { data });
+        let vector = VectorOutput {
+            vector: Some(vector),
+            ..VectorOutput::default()
+        };
+        (ATTACHED, vector)
+    });
+    let all = own.into_iter().chain(attached);
+    let asked = all.filter(|(name, _)| asked.iter().any(|it| it == name));
+    let vectors = asked
+        .map(|(name, vector)| (name.to_owned(), vector))
+        .collect();
     let named = NamedVectorsOutput { vectors };
     VectorsOutput {
         vectors_options: Some(vectors_output::VectorsOptions::Vectors(named)),

@@ -146,7 +146,12 @@ fn unavailable() -> QdrantError {
 impl Store for Replicated {
     async fn info(&self, collection: &str) -> Result<GetCollectionInfoResponse, QdrantError> {
         self.next_request();
-        self.own().info(collection).await
+        let mut answer = self.own().info(collection).await?;
+        let info = answer.result.as_mut();
+        let config = info.and_then(|info| info.config.as_mut());
+        let params = config.and_then(|config| config.params.as_mut());
+        params.unwrap().replication_factor = Some(2);
+        Ok(answer)
     }
 
     // Remembered by the client, so that it is no request.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt as _;
 use qdrant_client::qdrant::{CollectionConfig, CollectionInfo, CollectionParams};
 
 use super::recorded::{schema, shown};
@@ -174,4 +175,17 @@ fn one_replica_is_asked_as_if_there_were_no_others() {
         assert!(asked(1).is_empty(), "a read by several would have failed");
         assert!(!asked(0).iter().any(|name| name == "count"));
     }
+}
+
+#[test]
+fn what_a_node_that_is_cut_off_says_of_the_collection_is_not_believed() {
+    let ask = |store: &Replicated| {
+        let schema = store.points().confirmed_schema();
+        schema.now_or_never().unwrap()
+    };
+    let store = Replicated::new(&BTreeMap::new(), 0).with(Fault::CutOff(0));
+    assert!(store.points().schema().now_or_never().unwrap().is_ok());
+    assert!(ask(&store).is_err());
+    store.heal(0);
+    assert!(ask(&store).unwrap().replicas.are_several());
 }

@@ -13,7 +13,6 @@ pub enum NatsError {
     /// A file with a secret cannot be read.
     #[error("failed to read `{path}`")]
     Secret {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -22,7 +21,6 @@ pub enum NatsError {
     /// The first connection failed.
     #[error("failed to connect to nats at {urls}")]
     Connect {
-        /// The addresses.
         urls: String,
         /// What the client said.
         #[source]
@@ -31,9 +29,8 @@ pub enum NatsError {
     /// We do not trust the server. Trying again would not help.
     #[error("nats at {urls} {problem}")]
     Tls {
-        /// The addresses.
         urls: String,
-        /// What is wrong with it, and whose turn it is.
+        /// The problem, and who has to do something now.
         problem: &'static str,
         /// What the client said.
         #[source]
@@ -42,7 +39,6 @@ pub enum NatsError {
     /// The server does not know us, or the login cannot be used. Trying again would not help.
     #[error("nats at {urls} refused the login; {advice}")]
     Login {
-        /// The addresses.
         urls: String,
         /// Which settings to look at.
         advice: &'static str,

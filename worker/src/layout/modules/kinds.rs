@@ -6,7 +6,7 @@ use contract::model::{Head, OutputKind, Pooling};
 
 use super::super::error::LayoutError;
 use super::super::json;
-use super::{Found, List, Module, Modules, join, unsupported};
+use super::{List, Module, Modules, ModulesReader, join, unsupported};
 
 /// Says which modules queries go through, and which documents.
 pub(super) const ROUTER: &str = "router_config.json";
@@ -92,7 +92,7 @@ pub(in crate::layout) fn of_terms(directory: &Path) -> Result<Modules, LayoutErr
 /// Reads the modules of a model of late interaction: projections of token vectors, whose length is 1 at the end.
 pub(in crate::layout) fn of_tokens(directory: &Path) -> Result<Modules, LayoutError> {
     let list = List::read(directory)?;
-    let mut found = Found::new(directory, None);
+    let mut found = ModulesReader::new(directory, None);
     for (at, module) in list.modules(directory)?.iter().enumerate() {
         match (module.kind, at) {
             ("Transformer", 0) | ("Normalize" | "Dropout", 1..) => {}

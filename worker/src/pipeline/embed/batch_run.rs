@@ -18,7 +18,7 @@ use crate::pool::{Recipe, is_sound};
 #[derive(Debug)]
 pub(super) struct BatchRun {
     jobs: Vec<DecodedJob>,
-    /// As in [`Vectors`]; a dense one without dimensions for a row that was not run yet.
+    /// The vectors as in [`Vectors`]; a dense one without dimensions for a row that was not run yet.
     vectors: Vec<Vec<Embedding>>,
     waiting: vec::IntoIter<Tensor>,
     running: usize,
@@ -39,7 +39,7 @@ pub(super) struct RowFailure {
 /// The result of a tensor that was run: a vector or a failure for each row.
 pub(super) type RowResults = Vec<Result<Embedding, RowFailure>>;
 
-/// What became of a batch. Positions are those in the batch, in ascending order.
+/// The jobs of a batch by what became of them. Positions are those in the batch, in ascending order.
 #[derive(Debug)]
 pub(super) struct BatchResult {
     pub(super) vectors: Vectors,

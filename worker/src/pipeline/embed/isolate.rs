@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::batch::RowKey;
     use crate::pool::Recipe;
-    use crate::session::small::failed;
+    use crate::session::limited_engine::failed;
 
     /// Gives not a number for the token 13, and for all once it is broken.
     struct Fragile {
@@ -96,7 +96,7 @@ mod tests {
         }
 
         fn recipe(&self) -> Recipe {
-            crate::session::small::Small(0).recipe()
+            crate::session::limited_engine::LimitedEngine(0).recipe()
         }
     }
 
@@ -122,13 +122,13 @@ mod tests {
     }
 
     /// Fails on tensors with the id 99; gives each row its id.
-    struct Choosy {
+    struct FailsOnId {
         words: &'static str,
         calls: usize,
         dies_at: usize,
     }
 
-    impl Engine for Choosy {
+    impl Engine for FailsOnId {
         fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
             self.calls += 1;
             if self.calls >= self.dies_at || tensor.input_ids.iter().any(|id| *id == 99) {
@@ -140,12 +140,12 @@ mod tests {
         }
 
         fn recipe(&self) -> Recipe {
-            crate::session::small::Small(0).recipe()
+            crate::session::limited_engine::LimitedEngine(0).recipe()
         }
     }
 
-    fn choosy(words: &'static str, dies_at: usize) -> (Choosy, Canary) {
-        let engine = Choosy {
+    fn choosy(words: &'static str, dies_at: usize) -> (FailsOnId, Canary) {
+        let engine = FailsOnId {
             words,
             calls: 0,
             dies_at,

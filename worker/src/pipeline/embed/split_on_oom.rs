@@ -67,16 +67,16 @@ mod tests {
 
     use super::*;
     use crate::batch::RowKey;
-    use crate::session::small::failed;
+    use crate::session::limited_engine::failed;
 
     /// Takes tensors up to a size; gives each row its first id.
-    struct Small {
+    struct LimitedEngine {
         most: usize,
         message: &'static str,
         calls: Vec<usize>,
     }
 
-    impl Engine for Small {
+    impl Engine for LimitedEngine {
         fn run(&mut self, tensor: &Tensor) -> Result<Vec<Embedding>, EmbedError> {
             self.calls.push(tensor.rows.len());
             if tensor.padded_tokens() > self.most {
@@ -98,8 +98,8 @@ mod tests {
         }
     }
 
-    fn small(message: &'static str) -> SplitOnOom<Small> {
-        SplitOnOom::new(Small {
+    fn small(message: &'static str) -> SplitOnOom<LimitedEngine> {
+        SplitOnOom::new(LimitedEngine {
             most: 20,
             message,
             calls: Vec::new(),

@@ -2,7 +2,7 @@
 
 use contract::job::Attach;
 
-use super::encoder::{Encoded, Encoder, LongTexts, Taken};
+use super::encoder::{Encoded, Encoder, FittingRows, LongTexts};
 use crate::error::Refusal;
 
 impl Encoder {
@@ -12,7 +12,7 @@ impl Encoder {
         &self,
         attach: &mut Attach,
         long: &mut LongTexts,
-    ) -> Result<Taken, Refusal> {
+    ) -> Result<FittingRows, Refusal> {
         let ours = &self.manifest.fingerprint;
         if attach.fingerprint != *ours {
             return Err(Refusal::OtherModel {
@@ -21,7 +21,7 @@ impl Encoder {
             });
         }
         let prefix = &self.manifest.identity.prefixes.document;
-        let mut taken = Taken::whole(Vec::new());
+        let mut taken = FittingRows::whole(Vec::new());
         let mut kept = Vec::new();
         for (row, item) in std::mem::take(&mut attach.items).into_iter().enumerate() {
             let text = format!("{prefix}{}", item.text);

@@ -3,7 +3,7 @@
 use contract::embedding::Embedding;
 use contract::job::{Chunk, Embed, KnownVector};
 
-use super::encoder::{Encoded, Encoder, LongTexts, Taken};
+use super::encoder::{Encoded, Encoder, FittingRows, LongTexts};
 use crate::config::GivenVectors;
 use crate::error::Refusal;
 
@@ -13,8 +13,8 @@ impl Encoder {
         &self,
         embed: &mut Embed,
         long: &mut LongTexts,
-    ) -> Result<Taken, Refusal> {
-        let mut taken = Taken::whole(Vec::new());
+    ) -> Result<FittingRows, Refusal> {
+        let mut taken = FittingRows::whole(Vec::new());
         let (mut kept, mut next) = (Vec::new(), 0);
         for document in std::mem::take(&mut embed.documents) {
             let first = next;
@@ -51,7 +51,7 @@ impl Encoder {
         }
         let same_tokens = embed.tokenization.as_ref() == Some(&self.tokenization);
         let tokens = if same_tokens && !chunk.token_ids.is_empty() {
-            self.check_ids(row, &chunk.token_ids)?.to_vec().into()
+            self.given_ids(row, &chunk.token_ids)?.to_vec().into()
         } else {
             let prefix = &self.manifest.identity.prefixes.document;
             let input = Chunk::model_input(prefix, chunk.context.as_deref(), &chunk.text);
@@ -60,9 +60,9 @@ impl Encoder {
         Ok(Encoded::Tokens(self.frame.document(tokens)))
     }
 
-    /// Ids from a job are input like any other: one unknown id would fail the tensor of all its neighbours.
-    fn check_ids<'a>(&self, row: usize, ids: &'a [u32]) -> Result<&'a [u32], Refusal> {
-        let (max, vocabulary) = (self.frame.document_tokens(), self.tokenizer.vocabulary());
+    /// Ids from a job are input like any other.
+    fn given_ids<'a>(&self, row: usize, ids: &'a [u32]) -> Result<&'a [u32], Refusal> {
+        let max = self.frame.document_tokens();
         if ids.len() > max {
             return Err(Refusal::TooLong {
                 row,
@@ -70,13 +70,7 @@ impl Encoder {
                 max,
             });
         }
-        match ids.iter().find(|id| **id as usize >= vocabulary) {
-            Some(id) => Err(Refusal::UnknownToken {
-                row,
-                id: *id,
-                vocabulary,
-            }),
-            None => Ok(ids),
-        }
+        self.check_ids(row, ids)?;
+        Ok(ids)
     }
 }

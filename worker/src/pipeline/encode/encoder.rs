@@ -5,7 +5,7 @@
 
 use contract::digest::Digest;
 use contract::embedding::Embedding;
-use contract::job::{Embed, Job, MAX_JOB_BYTES};
+use contract::job::{ANSWER_BYTES_PER_NUMBER, Embed, Job, JobError, MAX_JOB_BYTES};
 use contract::model::{Manifest, Output, QueryWeights};
 use contract::names::CollectionName;
 use contract::tokenizer::{MAX_BYTES_PER_TOKEN, Tokenizer, Tokens};
@@ -19,9 +19,6 @@ use crate::frame::{Frame, Framed, Texts};
 use crate::metrics;
 use crate::plan::{Row, Shapes, plan};
 
-/// Bytes of a vector's element in an answer: nine digits, a sign, a point, a comma, an exponent at times.
-const ANSWER_BYTES_PER_ELEMENT: usize = 14;
-
 /// Bytes of the id of a term in an answer: seven digits and a comma.
 const ANSWER_BYTES_PER_INDEX: usize = 8;
 
@@ -29,15 +26,17 @@ const ANSWER_BYTES_PER_INDEX: usize = 8;
 pub struct Encoder {
     pub(super) tokenizer: Tokenizer,
     pub(super) frame: Frame,
-    /// What makes vectors of queries in place of the model.
+    /// The weights that make vectors of queries in place of the model.
     query_weights: Option<QueryWeights>,
     pub(super) tokenization: Digest,
+    /// Token ids that the model has rows for. Some devices give a vector of another text for an id beyond them.
+    vocabulary: usize,
     pub(super) manifest: Manifest,
     pub(super) rules: Rules,
     shapes: Shapes,
 }
 
-/// What the installation allows.
+/// The rules of the installation for jobs.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Collections that jobs may write to, with the generations behind them.
@@ -46,7 +45,7 @@ pub struct Rules {
     pub given_vectors: GivenVectors,
 }
 
-/// What is done about the texts of one job that the model does not take whole.
+/// What is done with texts of a job that the model does not take whole.
 pub(super) struct LongTexts {
     policy: TooLong,
     /// Rows that were cut.
@@ -102,14 +101,14 @@ pub(super) enum Encoded {
     Known(Embedding),
 }
 
-/// What the model can do of a job.
-pub(super) struct Taken {
+/// The part of a job that fits the model.
+pub(super) struct FittingRows {
     pub(super) rows: Rows,
     /// Why the first of the documents or items that were left out does not fit the model.
     pub(super) left_out: Option<Refusal>,
 }
 
-impl Taken {
+impl FittingRows {
     pub(super) fn whole(rows: Rows) -> Self {
         Self {
             rows,
@@ -128,8 +127,11 @@ impl Taken {
 
 impl Encoder {
     pub fn new(texts: Texts, manifest: Manifest, rules: Rules, shapes: Shapes) -> Self {
+        let rows = manifest.measured.as_ref().and_then(|it| it.vocabulary);
+        let tokens = texts.tokenizer.vocabulary();
         Self {
             tokenization: manifest.tokenization(),
+            vocabulary: rows.map_or(tokens, |rows| rows.min(tokens)),
             frame: texts.frame,
             query_weights: texts.query_weights,
             tokenizer: texts.tokenizer,
@@ -176,9 +178,9 @@ impl Encoder {
             Job::Embed(embed) if embed.queries.is_empty() => {
                 self.document_rows(embed, &mut long)?
             }
-            Job::Embed(embed) => Taken::whole(self.query_rows(embed, &mut long)?),
+            Job::Embed(embed) => FittingRows::whole(self.query_rows(embed, &mut long)?),
             Job::Rescore(rescore) => self.rescore_rows(rescore, &mut long)?,
-            Job::Delete(_) => Taken::whole(Vec::new()),
+            Job::Delete(_) => FittingRows::whole(Vec::new()),
             Job::Attach(attach) => self.attach_rows(attach, &mut long)?,
         };
         Ok((
@@ -212,8 +214,14 @@ impl Encoder {
         }
     }
 
-    /// Whether a job is one that this worker may not do, whatever else is in it: only its collection is read.
+    /// Whether a job is one that this worker may not do or does not know, whatever else is in it: only its kind and its
+    /// collection are read.
     pub fn is_for_others(&self, payload: &[u8]) -> Option<Refusal> {
+        let known = Job::check_kind(payload);
+        if let Err(error @ (JobError::UnknownKind { .. } | JobError::UnknownVersion { .. })) = known
+        {
+            return Some(Refusal::Job(error));
+        }
         #[derive(Deserialize)]
         struct Addressed {
             collection: CollectionName,
@@ -252,13 +260,13 @@ impl Encoder {
     pub(super) fn check_answer(&self, queries: usize) -> Result<(), Refusal> {
         let identity = &self.manifest.identity;
         let bytes = match &identity.output {
-            Output::Dense => identity.dimensions * ANSWER_BYTES_PER_ELEMENT,
+            Output::Dense => identity.dimensions * ANSWER_BYTES_PER_NUMBER,
             Output::Sparse(terms) => {
                 let most = terms.most.min(identity.dimensions);
-                most * (ANSWER_BYTES_PER_ELEMENT + ANSWER_BYTES_PER_INDEX)
+                most * (ANSWER_BYTES_PER_NUMBER + ANSWER_BYTES_PER_INDEX)
             }
             Output::Multi(late) => {
-                late.query_tokens * identity.dimensions * ANSWER_BYTES_PER_ELEMENT
+                late.query_tokens * identity.dimensions * ANSWER_BYTES_PER_NUMBER
             }
         };
         let most = MAX_JOB_BYTES / bytes.max(1);
@@ -281,7 +289,20 @@ impl Encoder {
             long.refuse_or_count(row, ids.len(), max)?;
             self.tokenizer.truncate(&mut ids, max);
         }
+        self.check_ids(row, &ids)?;
         Ok(ids.into())
+    }
+
+    /// One id that the model does not know would fail the tensor of all neighbours, or give a vector of another text.
+    pub(super) fn check_ids(&self, row: usize, ids: &[u32]) -> Result<(), Refusal> {
+        match ids.iter().find(|id| **id as usize >= self.vocabulary) {
+            Some(id) => Err(Refusal::UnknownToken {
+                row,
+                id: *id,
+                vocabulary: self.vocabulary,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Cuts or refuses a text that is hopelessly too long before the tokenizer sees it.

@@ -3,7 +3,7 @@
 use contract::job::{Item, Rescore};
 use contract::tokenizer::Tokens;
 
-use super::encoder::{Encoded, Encoder, LongTexts, Taken};
+use super::encoder::{Encoded, Encoder, FittingRows, LongTexts};
 use crate::batch::Reading;
 use crate::error::Refusal;
 use crate::frame::Framed;
@@ -14,12 +14,12 @@ impl Encoder {
         &self,
         rescore: &mut Rescore,
         long: &mut LongTexts,
-    ) -> Result<Taken, Refusal> {
+    ) -> Result<FittingRows, Refusal> {
         let answers = rescore.reply.is_some();
         if answers {
             self.check_answer(rescore.items.len())?;
         }
-        let mut taken = Taken::whole(Vec::new());
+        let mut taken = FittingRows::whole(Vec::new());
         let mut kept = Vec::new();
         for (row, item) in std::mem::take(&mut rescore.items).into_iter().enumerate() {
             match self.item(row, &item, long) {
@@ -44,7 +44,9 @@ impl Encoder {
         match &item.query {
             Some(query) => {
                 let query = format!("{}{query}", prefixes.query);
-                self.pair(row, (&query, &text), long)
+                let tokens = self.pair(row, (&query, &text), long)?;
+                self.check_ids(row, &tokens.ids)?;
+                Ok(tokens)
             }
             None => self.tokenize(row, &text, (self.manifest.identity.max_tokens, long)),
         }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use contract::digest::Digest;
 use contract::job::{Job, MAX_JOB_BYTES};
 use contract::model::{
-    Activation, Dtype, Head, Identity, Manifest, Output, Pooling, Prefixes, SpecialTokens,
-    StagedFile, TOKENIZER, TermWeight, Terms, TokenVectors,
+    Activation, Dtype, Head, Identity, Invariance, Manifest, Measured, Output, Pooling, Prefixes,
+    SpecialTokens, StagedFile, TOKENIZER, TermWeight, Terms, TokenVectors,
 };
 use contract::tokenizer::Tokenizer;
 use contract::topology::Task;
@@ -384,4 +384,37 @@ fn an_answer_that_fits_no_message_is_refused() {
         ),
         "{refused:?}"
     );
+}
+
+#[test]
+fn a_token_that_the_model_has_no_row_for_takes_only_its_document_whoever_tokenized_it() {
+    let mut known = manifest(Task::Embed, 1);
+    known.measured = Some(Measured {
+        provider: "cpu".to_owned(),
+        memory_bytes: 1,
+        invariance: Invariance::Cosine(1.0),
+        vocabulary: None,
+    });
+    let all = encoder("tiny-embed", known.clone(), rules());
+    let documents = json!([
+        { "id": "a", "chunks": [{ "text": "tide" }] },
+        { "id": "b", "chunks": [{ "text": "a b" }] },
+    ]);
+    let job = with(document(&json!([])), &json!({ "documents": documents }));
+    let (inputs, refused) = encode(&all, std::slice::from_ref(&job));
+    assert!(refused.is_empty(), "{refused:?}");
+    let largest = |(_, ids): &(RowKey, Vec<i64>)| ids.iter().copied().max().unwrap();
+    let both: Vec<_> = ids(&inputs).iter().map(largest).collect();
+    assert_ne!(both[0], both[1]);
+    let rows = usize::try_from(both[0].max(both[1])).unwrap();
+    known.measured.as_mut().unwrap().vocabulary = Some(rows);
+    let fewer = encoder("tiny-embed", known, rules());
+    let (inputs, refused) = encode(&fewer, &[job]);
+    assert!(refused.is_empty(), "{refused:?}");
+    let left_out = inputs.jobs[0].incomplete.as_ref().unwrap();
+    assert!(
+        matches!(left_out, Refusal::UnknownToken { vocabulary, .. } if *vocabulary == rows),
+        "{left_out}"
+    );
+    assert_eq!(ids(&inputs).len(), 1);
 }

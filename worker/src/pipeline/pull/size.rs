@@ -6,7 +6,7 @@ const PULL_BYTES: usize = 8 << 20;
 /// Jobs of the first pull, before anything is known about their size.
 const FIRST_PULL_JOBS: usize = 4;
 
-/// What one pull aims at.
+/// The size of one pull.
 #[derive(Clone, Copy, Debug)]
 pub struct PullSize {
     pub tokens: usize,

@@ -9,20 +9,20 @@ use contract::job::{Item, Job};
 use contract::model::Manifest;
 use contract::names::{CollectionName, VectorName};
 use contract::score::ScoreField;
-use points::additions::{Addition, Made};
+use points::additions::{Addition, AdditionValue};
 use points::point::vector_of;
 use serde_json::json;
 
 use crate::batch::Vectors;
 
-/// Where additions go: a collection, and the attached vector that they are, if they are one.
-pub(super) type Place<'a> = (&'a CollectionName, Option<&'a VectorName>);
+/// The target of additions: a collection, and the name of the attached vector, unless they are scores.
+pub(super) type AdditionTarget<'a> = (&'a CollectionName, Option<&'a VectorName>);
 
 /// The additions of a batch by their place, in the order of their jobs.
 pub(super) fn additions<'a>(
     vectors: &'a Vectors,
     manifest: &Manifest,
-) -> BTreeMap<Place<'a>, Vec<Addition<'a>>> {
+) -> BTreeMap<AdditionTarget<'a>, Vec<Addition<'a>>> {
     let mut by_place: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (decoded, rows) in vectors.jobs.iter().zip(&vectors.vectors) {
         let Some((place, items)) = target(&decoded.job) else {
@@ -43,8 +43,8 @@ pub(super) fn additions<'a>(
     by_place
 }
 
-/// Where what a job makes goes, and what it is made of.
-fn target(job: &Job) -> Option<(Place<'_>, &[Item])> {
+/// The target of the results of a job, and the items that they are made of.
+fn target(job: &Job) -> Option<(AdditionTarget<'_>, &[Item])> {
     match job {
         Job::Rescore(job) => Some(((job.collection.as_ref()?, None), &job.items)),
         Job::Attach(job) => Some(((&job.collection, Some(&job.vector)), &job.items)),
@@ -52,17 +52,25 @@ fn target(job: &Job) -> Option<(Place<'_>, &[Item])> {
     }
 }
 
-/// Digest of the text, as its point has it. A vector of a version is of the text that this has; without a version, and for a
-/// score, the text is whatever the publisher has chosen.
-fn digest((_, vector): Place<'_>, item: &Item) -> Option<Digest> {
-    vector.and(item.version)?;
-    Some(Digest::of(item.text.as_bytes()))
+/// Digest of the text, as its point has it: what the publisher says. A vector of a version is else of the text that this has;
+/// without a version, and for a score, the text is whatever the publisher has chosen.
+fn digest((_, vector): AdditionTarget<'_>, item: &Item) -> Option<Digest> {
+    let of_text = || {
+        let is_of_version = vector.and(item.version).is_some();
+        is_of_version.then(|| Digest::of(item.text.as_bytes()))
+    };
+    item.digest.clone().or_else(of_text)
 }
 
-/// What the output of a row is.
-fn made((_, vector): Place<'_>, job: &Job, row: &Embedding, manifest: &Manifest) -> Made {
+/// The value of an addition, made of the output of a row.
+fn made(
+    (_, vector): AdditionTarget<'_>,
+    job: &Job,
+    row: &Embedding,
+    manifest: &Manifest,
+) -> AdditionValue {
     if let Some(name) = vector {
-        return Made::Vector {
+        return AdditionValue::Vector {
             name: name.to_string(),
             vector: vector_of(row.clone()),
         };
@@ -71,7 +79,7 @@ fn made((_, vector): Place<'_>, job: &Job, row: &Embedding, manifest: &Manifest)
         Job::Rescore(job) => job.field.clone(),
         Job::Embed(_) | Job::Delete(_) | Job::Attach(_) => None,
     };
-    Made::Score {
+    AdditionValue::Score {
         field: field.unwrap_or_else(|| ScoreField::of(&manifest.name)),
         value: value(&manifest.identity.labels, row.values()),
     }
@@ -106,6 +114,20 @@ mod tests {
         assert_eq!(of(Some(&vector), Some(5)), Some(Digest::of(b"a text")));
         assert_eq!(of(Some(&vector), None), None);
         assert_eq!(of(None, Some(5)), None);
+    }
+
+    #[test]
+    fn a_publisher_says_which_text_a_point_must_have() {
+        let collection = "docs".parse().unwrap();
+        let vector = "second".parse().unwrap();
+        let own = Some(Digest::of(b"the text of the point"));
+        let item = Item {
+            digest: own.clone(),
+            text: "a summary of it".to_owned(),
+            ..Item::default()
+        };
+        assert_eq!(digest((&collection, None), &item), own);
+        assert_eq!(digest((&collection, Some(&vector)), &item), own);
     }
 
     #[test]

@@ -11,9 +11,10 @@ use std::time::Duration;
 use contract::topology::RESULTS;
 
 use super::{FIRST_RETRY_PAUSE, Failure, LONGEST_RETRY_PAUSE, UpsertStage};
-use crate::error::{Outcome, UpsertError, chain};
+use crate::error::{UpsertError, chain};
 use crate::inflight::Deliveries;
 use crate::metrics;
+use crate::outcome::Outcome;
 use crate::shutdown::Phase;
 
 /// Longest pause before the next batch is tried, while one after the other fails.
@@ -31,9 +32,9 @@ pub struct Outages {
 }
 
 /// Counts a batch as one that is being tried again, until it is dropped.
-pub(super) struct Trouble<'a>(&'a AtomicU32);
+pub(super) struct FailingBatch<'a>(&'a AtomicU32);
 
-impl Drop for Trouble<'_> {
+impl Drop for FailingBatch<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -45,9 +46,9 @@ impl Outages {
         self.failed.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn trouble(&self) -> Trouble<'_> {
+    pub(super) fn trouble(&self) -> FailingBatch<'_> {
         self.troubled.fetch_add(1, Ordering::Relaxed);
-        Trouble(&self.troubled)
+        FailingBatch(&self.troubled)
     }
 
     /// Whether the last batch could not be written, or one is being tried again.

@@ -17,7 +17,7 @@ use points::additions::{Added, Addition};
 use points::change::{Change, Kind};
 use points::connect::check_version;
 use points::limits::{self, Limits};
-use points::point::Stamp;
+use points::point::WriteStamp;
 use points::refusal::Refusal;
 use points::replicas::Replicas;
 use points::schema::Schema;
@@ -33,12 +33,14 @@ use qdrant_client::qdrant::{
 };
 use runtime::failpoint;
 
-use super::additions::{Place, additions};
-use super::hand_on::{HandedOn, handed_on};
+use super::additions::{AdditionTarget, additions};
+use super::attach_jobs::AttachJobs;
+use super::kept::PreviousVectors;
 use crate::batch::Vectors;
-use crate::error::{GIVE_UP_DELIVERIES, UpsertError};
+use crate::error::UpsertError;
 use crate::health::{Health, Stage};
 use crate::metrics;
+use crate::outcome::GIVE_UP_DELIVERIES;
 
 /// Writes batches for one model.
 pub struct Upserter {
@@ -63,25 +65,30 @@ impl Upserter {
         }
     }
 
-    /// Writes all documents of a batch. When it returns `Ok`, everything is durable; what is to be handed on to the workers
-    /// of attached models is not theirs yet. What is added to a point that is not there yet comes back some deliveries later;
+    /// Writes all documents of a batch. When it returns `Ok`, everything is durable; the attach jobs for the workers
+    /// of attached models are returned, and not published yet. What is added to a point that is not there yet comes back some deliveries later;
     /// by then the point is gone for good, as when its document is no longer in the source.
     ///
     /// # Errors
     /// [`UpsertError`]; parts may have been written, and writing all of it again is harmless.
-    pub async fn write(
+    pub async fn write<'v>(
         &self,
-        vectors: &Vectors,
+        vectors: &'v Vectors,
         deliveries: i64,
-    ) -> Result<(Written, Vec<HandedOn>), UpsertError> {
+    ) -> Result<(Written, AttachJobs<'v>), UpsertError> {
         let mut written = Written::default();
-        let mut handed = Vec::new();
+        let mut attach_jobs = AttachJobs::new(vectors);
         let stamp = self.stamp();
         for (collection, changes) in changes(vectors) {
-            let (part, schema) = self.apply(collection, changes, &stamp).await?;
+            let points = self.points(collection);
+            let (info, schema) = self.check_documents(collection).await?;
+            let found =
+                PreviousVectors::before(vectors, collection, points, (&info, &schema)).await?;
+            let (part, schema) = self.apply((collection, schema), changes, &stamp).await?;
             written.points += part.points;
             written.superseded += part.superseded;
-            handed.extend(handed_on(vectors, collection, &schema.vectors));
+            let kept = found.put_back(points, &schema).await?;
+            attach_jobs.add(collection, schema.vectors, kept);
         }
         let mut early = None;
         for (place, additions) in additions(vectors, &self.manifest) {
@@ -99,15 +106,16 @@ impl Upserter {
         }
         match early {
             Some(early) => Err(early),
-            None => Ok((written, handed)),
+            None => Ok((written, attach_jobs)),
         }
     }
 
     /// Writes scores, or the vectors of an attached model, to points that are there. A collection that does not have the
-    /// vector any more takes nothing: it was detached, or the alias has moved.
+    /// vector any more takes nothing: it was detached, or the alias has moved. Of several nodes, one may not know yet that it
+    /// was attached: then it counts as early.
     async fn add(
         &self,
-        (collection, vector): Place<'_>,
+        (collection, vector): AdditionTarget<'_>,
         additions: &[Addition<'_>],
     ) -> Result<Added, UpsertError> {
         let points = self.points(collection);
@@ -119,10 +127,14 @@ impl Upserter {
                 let attached = vectors.attached_as(vector.as_str());
                 let ours = &self.manifest.fingerprint;
                 if attached.is_none_or(|attached| attached.model.fingerprint != *ours) {
-                    tracing::info!(%collection, %vector, "vectors are not attached any more");
-                    return Ok(Added {
-                        superseded: additions.len(),
-                        ..Added::default()
+                    tracing::info!(%collection, %vector, "vectors are not attached");
+                    let (all, none) = (additions.len(), Added::default());
+                    return Ok(match Replicas::of(&info).are_several() {
+                        true => Added { early: all, ..none },
+                        false => Added {
+                            superseded: all,
+                            ..none
+                        },
                     });
                 }
             }
@@ -142,12 +154,11 @@ impl Upserter {
     /// not been asked: everything is written again.
     async fn apply(
         &self,
-        collection: &CollectionName,
+        (collection, mut schema): (&CollectionName, Schema),
         changes: Vec<Change<'_>>,
-        stamp: &Stamp,
+        stamp: &WriteStamp,
     ) -> Result<(Written, Schema), UpsertError> {
         let points = self.points(collection);
-        let mut schema = self.check_documents(collection).await?;
         loop {
             let written = points.apply(changes.clone(), stamp, &schema).await;
             let written = match written {
@@ -156,7 +167,7 @@ impl Upserter {
                 written => written,
             };
             failpoint::pass("before-look-at-vectors");
-            let found = self.check_documents(collection).await?;
+            let (_, found) = self.check_documents(collection).await?;
             if found == schema {
                 return Ok((written?, schema));
             }
@@ -181,11 +192,14 @@ impl Upserter {
         Ok(self.look_up(collection).await?.1)
     }
 
-    /// The same for a collection that takes documents: the model is the one that embeds them.
-    async fn check_documents(&self, collection: &CollectionName) -> Result<Schema, UpsertError> {
+    /// Checks a collection that takes documents: the model must be the one that embeds them.
+    async fn check_documents(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<(CollectionInfo, Schema), UpsertError> {
         let (info, schema) = self.look_up(collection).await?;
         match collection::check(collection, &info, &self.manifest) {
-            Ok(()) => Ok(schema),
+            Ok(()) => Ok((info, schema)),
             Err(_) => Err(UpsertError::Attached {
                 collection: collection.clone(),
                 model: self.manifest.name.clone(),
@@ -200,7 +214,7 @@ impl Upserter {
     pub async fn unfit(
         &self,
         collection: &CollectionName,
-    ) -> Result<Vec<limits::Unfit>, UpsertError> {
+    ) -> Result<Vec<limits::UnfitSetting>, UpsertError> {
         Ok(limits::unfit(&self.look_up(collection).await?.0))
     }
 
@@ -242,8 +256,8 @@ impl Upserter {
         Points::new(&self.qdrant, collection)
     }
 
-    fn stamp(&self) -> Stamp {
-        Stamp {
+    fn stamp(&self) -> WriteStamp {
+        WriteStamp {
             model: self.manifest.name.clone(),
             fingerprint: self.manifest.fingerprint.clone(),
             indexed_at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
@@ -272,7 +286,7 @@ fn changes(vectors: &Vectors) -> BTreeMap<&CollectionName, Vec<Change<'_>>> {
         let mut change = |doc_id, version: Option<u64>, kind| {
             changes.push(Change {
                 doc_id,
-                version: version.unwrap_or(decoded.default_version),
+                version: decoded.version_of(version),
                 run,
                 kind,
             });

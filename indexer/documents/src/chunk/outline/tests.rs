@@ -13,7 +13,7 @@ fn titles<'a>(outline: &'a Outline, text: &'a str) -> Vec<(String, &'a str)> {
 #[test]
 fn sections_start_at_headings_and_know_their_path() {
     let text = "intro\n# A\n## B\ntext\n```\n# not\n```\n## C\nmore\nTop\n===\n";
-    let outline = Outline::of(text, Markup::Markdown, &[], &mut Carry::default());
+    let outline = Outline::of(text, Markup::Markdown, &[], &mut OutlineState::default());
     let found = titles(&outline, text);
     let names: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
     // `more` and `Top` are one paragraph of two lines, which an underline does not make a heading.
@@ -24,7 +24,7 @@ fn sections_start_at_headings_and_know_their_path() {
 #[test]
 fn an_underlined_line_is_a_heading() {
     let text = "Top\r\n===\r\ntext\r\n\r\nSub\r\n---\r\nmore\r\n";
-    let outline = Outline::of(text, Markup::Markdown, &[], &mut Carry::default());
+    let outline = Outline::of(text, Markup::Markdown, &[], &mut OutlineState::default());
     let names: Vec<String> = titles(&outline, text)
         .into_iter()
         .map(|(path, _)| path)
@@ -34,7 +34,7 @@ fn an_underlined_line_is_a_heading() {
 
 #[test]
 fn an_open_fence_and_the_headings_are_carried_on() {
-    let mut carry = Carry::default();
+    let mut carry = OutlineState::default();
     Outline::of("# A\n\n```\ncode\n\n", Markup::Markdown, &[], &mut carry);
     let text = "# comment\n```\n## B\n";
     let outline = Outline::of(text, Markup::Markdown, &[], &mut carry);
@@ -46,7 +46,7 @@ fn an_open_fence_and_the_headings_are_carried_on() {
 #[test]
 fn front_matter_is_no_heading() {
     let text = "---\ntitle: x\n---\ntext\n";
-    let outline = Outline::of(text, Markup::Markdown, &[], &mut Carry::default());
+    let outline = Outline::of(text, Markup::Markdown, &[], &mut OutlineState::default());
     assert!(outline.headings.is_empty());
     assert_eq!(outline.pieces[0].kind, Kind::Verbatim);
 }
@@ -54,7 +54,7 @@ fn front_matter_is_no_heading() {
 #[test]
 fn plain_text_has_paragraphs_only() {
     let text = "# one\nline\n\n- two\n\n\nthree";
-    let outline = Outline::of(text, Markup::Plain, &[], &mut Carry::default());
+    let outline = Outline::of(text, Markup::Plain, &[], &mut OutlineState::default());
     let starts: Vec<usize> = outline.pieces.iter().map(|piece| piece.start).collect();
     assert_eq!(starts, [0, 12, 20]);
     assert_eq!(outline.sections.len(), 1);

@@ -1,7 +1,10 @@
 //! Mbox: the mails of a mailbox, each in memory alone.
 //!
-//! A mail begins at a line that starts with `From ` at the start or behind an empty line. Its id is its `Message-ID`, so
-//! that it stays when others are deleted; without one it is a digest of the mail.
+//! A mail begins at a line of `From ` behind an empty line or at the start. Sentences begin with that word as well, so the
+//! line has a sender and a date as `asctime` writes it. Some writers leave out the date, write it in another way, or leave
+//! out the empty line: then a header stands below, and the line has an address, or the mailbox began with such a line.
+//!
+//! The id of a mail is its `Message-ID`, so that it stays when others are deleted; without one it is a digest of the mail.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
@@ -16,12 +19,60 @@ use crate::source::{Format, Input, Member, SourceError};
 /// Digits of a digest that is an id: enough that two mails of a mailbox never share them.
 const DIGEST_DIGITS: usize = 32;
 
+/// Bytes that a line is looked at for the name of a header: most names are much shorter.
+const NAME_BYTES: u64 = 80;
+/// Words that a line may have which begins a mail: an address may be written as several.
+const MOST_WORDS: usize = 24;
+/// Words of a date from the day of the month on: a time, a year and up to two of a time zone.
+const DATE_WORDS: usize = 5;
+/// Words that may stand behind a date, as in `remote from host`.
+const WORDS_BEHIND_DATE: usize = 3;
+/// Headers that a mail begins with where its first line does not say that it is one.
+const HEADERS: [&str; 26] = [
+    "apparently-to",
+    "approved",
+    "authentication-results",
+    "bcc",
+    "cc",
+    "date",
+    "delivered-to",
+    "dkim-signature",
+    "envelope-to",
+    "errors-to",
+    "from",
+    "in-reply-to",
+    "message-id",
+    "mime-version",
+    "newsgroups",
+    "path",
+    "received",
+    "references",
+    "reply-to",
+    "return-path",
+    "sender",
+    "status",
+    "subject",
+    "to",
+    "user-agent",
+    "xref",
+];
+/// How the names of further ones begin.
+const HEADER_PREFIXES: [&str; 5] = ["arc-", "content-", "list-", "resent-", "x-"];
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
 /// The mails of a mailbox.
 pub struct Mbox {
     opened: Opened,
     reader: BufReader<Box<dyn Read + Send>>,
     limit: Limit,
+    /// What was read of the next line to see whether it is a header.
+    ahead: Vec<u8>,
     state: State,
+    /// Whether its first line has a date: then the others have one too, as one program wrote them.
+    is_dated: bool,
     /// How often each id came: copies of a mail are told apart by their number.
     ids: HashMap<u128, u32>,
     number: u64,
@@ -51,7 +102,9 @@ impl Mbox {
             opened,
             reader: BufReader::with_capacity(64 << 10, Box::new(counted)),
             limit: extractor.options.office(),
+            ahead: Vec::new(),
             state: State::Start,
+            is_dated: false,
             ids: HashMap::new(),
             number: 0,
         })
@@ -64,10 +117,7 @@ impl Mbox {
         let mut after_empty = self.state == State::Start;
         let most = self.limit.bytes as u64;
         loop {
-            line.clear();
-            let read = (&mut self.reader)
-                .take(most + 1)
-                .read_until(b'\n', &mut line)?;
+            let read = self.line(&mut line, most + 1)?;
             if read == 0 {
                 let state = std::mem::replace(&mut self.state, State::End);
                 let is_mail = state == State::Began;
@@ -77,7 +127,7 @@ impl Mbox {
                     Mail::End
                 });
             }
-            if after_empty && line.starts_with(b"From ") {
+            if line.starts_with(b"From ") && self.begins_mail(&line, after_empty)? {
                 if self.state == State::Began {
                     return Ok(self.whole(mail, bytes));
                 }
@@ -95,6 +145,36 @@ impl Mbox {
                 State::Start | State::Began | State::End => {}
             }
         }
+    }
+
+    /// Reads a line, or its first bytes if it has more than `most`.
+    fn line(&mut self, line: &mut Vec<u8>, most: u64) -> io::Result<usize> {
+        line.clear();
+        line.append(&mut self.ahead);
+        if !line.ends_with(b"\n") {
+            let most = most.saturating_sub(line.len() as u64);
+            (&mut self.reader).take(most).read_until(b'\n', line)?;
+        }
+        Ok(line.len())
+    }
+
+    /// Whether a line of `From ` begins a mail: the first one does.
+    fn begins_mail(&mut self, line: &[u8], is_after_empty: bool) -> io::Result<bool> {
+        let is_dated = has_date(line);
+        if self.state == State::Start {
+            self.is_dated = is_dated;
+            return Ok(true);
+        }
+        if is_dated && is_after_empty {
+            return Ok(true);
+        }
+        let may_begin = is_dated || (is_after_empty && (!self.is_dated || has_address(line)));
+        if !may_begin {
+            return Ok(false);
+        }
+        let mut next = (&mut self.reader).take(NAME_BYTES);
+        next.read_until(b'\n', &mut self.ahead)?;
+        Ok(begins_header(&self.ahead))
     }
 
     fn whole(&self, mail: Vec<u8>, bytes: u64) -> Mail {
@@ -146,6 +226,76 @@ impl Iterator for Mbox {
     }
 }
 
+/// Whether a line has a sender behind `From ` and then a date as `asctime` writes it, with or without a time zone.
+fn has_date(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line);
+    let words: Vec<&str> = line
+        .split_ascii_whitespace()
+        .skip(1)
+        .take(MOST_WORDS)
+        .collect();
+    let Some(day) = words
+        .windows(2)
+        .position(|pair| DAYS.contains(&pair[0]) && MONTHS.contains(&pair[1]))
+    else {
+        return false;
+    };
+    let date = &words[day + 2..];
+    let is_year = |word: &&str| word.len() == 4 && is_number(word);
+    let Some(year) = date.iter().take(DATE_WORDS).position(is_year) else {
+        return false;
+    };
+    let has_day = date[0].len() <= 2 && is_number(date[0]);
+    let has_time = date.iter().take(DATE_WORDS).any(|word| is_time(word));
+    day > 0 && has_day && has_time && date.len() <= year + 1 + WORDS_BEHIND_DATE
+}
+
+/// Whether a line has an address behind `From `, and nothing or a date in any form behind that.
+fn has_address(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace().skip(1).take(MOST_WORDS);
+    let is_address = |word: &str| {
+        let parts = word.split_once('@');
+        parts.is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+    };
+    if !words.next().is_some_and(is_address) {
+        return false;
+    }
+    let mut date = words.peekable();
+    date.peek().is_none() || date.any(is_time)
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a word is a time, or a date that ends in one.
+fn is_time(word: &str) -> bool {
+    let mut parts = word.split(':');
+    let ends_in_hour = |part: &str| part.ends_with(|last: char| last.is_ascii_digit());
+    parts.next().is_some_and(ends_in_hour)
+        && parts
+            .next()
+            .is_some_and(|part| part.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// Whether a line begins with the name of a header of mails.
+fn begins_header(line: &[u8]) -> bool {
+    let Some(colon) = memchr::memchr(b':', line) else {
+        return false;
+    };
+    let name = line[..colon].to_ascii_lowercase();
+    let prefixes = HEADER_PREFIXES.iter();
+    HEADERS.iter().any(|header| header.as_bytes() == name)
+        || prefixes
+            .map(|prefix| prefix.as_bytes())
+            .any(|prefix| name.starts_with(prefix) && name.iter().all(is_of_name))
+}
+
+fn is_of_name(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte == b'-'
+}
+
 /// What tells ids apart in 16 bytes.
 fn key_of(id: &str) -> u128 {
     let digest = Digest::of(id.as_bytes());
@@ -189,3 +339,6 @@ fn id_of(mail: &[u8]) -> String {
     }
     Digest::of(mail).as_str()[..DIGEST_DIGITS].to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,19 @@
 //! Tar: members are read while the archive runs by, so that it may be compressed and of any length.
+//!
+//! A hard link is a member once more by another name, and has no bytes of its own: it is passed over if that member was read,
+//! and refused otherwise.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tar::{Header, PaxExtensions};
 
-use super::{Counted, Opened, is_hidden};
+use super::{Counted, MembersFor, Opened, is_hidden};
+use crate::document::Reason;
 use crate::extract::{Extractor, bytes_of};
-use crate::source::{Input, Member, SourceError};
+use crate::source::{Input, Member, SourceError, clean_name};
 
 const BLOCK_BYTES: u64 = 512;
 /// Most bytes of a name that does not fit a header, with what else is said beside it.
@@ -18,6 +24,11 @@ pub struct Tar {
     opened: Opened,
     source: Arc<Mutex<Source>>,
     extractor: Extractor,
+    asked: MembersFor,
+    hasher: RandomState,
+    /// The name of the member that was given last, and of all that were read, as numbers.
+    last: Option<u64>,
+    read: HashSet<u64>,
     ended: bool,
 }
 
@@ -39,14 +50,22 @@ struct Entry {
 
 enum Kind {
     File,
-    /// A folder, or a link: what it leads to is a member of its own or lies outside.
-    Nothing,
+    Folder,
+    /// What it leads to is a member of its own, or lies outside.
+    Link,
+    /// A member that was there before, by another name: its own.
+    HardLink(String),
     /// Something that is not read.
     Other,
 }
 
 impl Tar {
-    pub fn open(input: &Input, opened: Opened, extractor: &Extractor) -> Result<Self, SourceError> {
+    pub fn open(
+        input: &Input,
+        opened: Opened,
+        extractor: &Extractor,
+        asked: MembersFor,
+    ) -> Result<Self, SourceError> {
         let reader = Counted {
             reader: io::BufReader::with_capacity(64 << 10, bytes_of(input)?),
             allowance: Arc::clone(&opened.container.allowance),
@@ -61,14 +80,31 @@ impl Tar {
             opened,
             source: Arc::new(Mutex::new(source)),
             extractor: extractor.clone(),
+            asked,
+            hasher: RandomState::new(),
+            last: None,
+            read: HashSet::new(),
             ended: false,
         })
     }
 
-    fn next_entry(&self) -> io::Result<Option<(Entry, u64)>> {
+    fn next_entry(&mut self) -> io::Result<Option<(Entry, u64)>> {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_read = source.left == 0 || self.asked == MembersFor::Ids;
+        self.read.extend(self.last.take().filter(|_| is_read));
         let entry = source.next_entry()?;
         Ok(entry.map(|entry| (entry, source.number)))
+    }
+
+    /// Reads what fills the archive up, so that one in which it lies sees that it was read to its end.
+    fn pass_padding(&self) {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is damaged there is no text.
+        drop(io::copy(&mut source.reader, &mut io::sink()));
+    }
+
+    fn key(&self, name: &str) -> u64 {
+        self.hasher.hash_one(clean_name(name))
     }
 
     fn member(&self, entry: &Entry, number: u64) -> Result<Option<Input>, SourceError> {
@@ -82,6 +118,30 @@ impl Tar {
             Member::new(path, entry.bytes, container, Arc::new(open))
         })
     }
+
+    /// Passes over a hard link, or gives a member that cannot be read: its text would be lost without a word.
+    fn hard_link(&mut self, name: &str, target: &str) -> Result<Option<Input>, SourceError> {
+        if self.read.contains(&self.key(target)) {
+            self.opened.take_member()?;
+            self.read.insert(self.key(name));
+            let place = self.opened.place_of(name);
+            let told = format!("{place}, which is `{}`", clean_name(target));
+            self.extractor.pass_over(Reason::HardLink, told);
+            return Ok(None);
+        }
+        let reason = format!(
+            "it is a hard link to `{}`, which was not read",
+            clean_name(target)
+        );
+        let open = move || Err(io::Error::other(reason.clone()));
+        let container = self.opened.container.clone();
+        let member = |path| Member::new(path, 0, container, Arc::new(open));
+        let member = self.opened.member(name, None, member)?;
+        if member.is_none() {
+            self.extractor.skip();
+        }
+        Ok(member)
+    }
 }
 
 impl Iterator for Tar {
@@ -91,23 +151,35 @@ impl Iterator for Tar {
         while !self.ended {
             let (entry, number) = match self.next_entry() {
                 Ok(Some(found)) => found,
-                Ok(None) => return None,
+                Ok(None) => {
+                    self.ended = true;
+                    self.pass_padding();
+                    return None;
+                }
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(self.opened.refuse(error.to_string())));
                 }
             };
             match entry.kind {
-                Kind::File if !is_hidden(&entry.name) => {}
-                Kind::Other => {
-                    self.extractor.skip();
-                    continue;
+                Kind::Other => self.extractor.skip(),
+                Kind::Folder => {}
+                Kind::File | Kind::Link | Kind::HardLink(_) if is_hidden(&entry.name) => {}
+                Kind::Link => {
+                    let place = self.opened.place_of(&entry.name);
+                    self.extractor.pass_over(Reason::Link, place);
                 }
-                Kind::File | Kind::Nothing => continue,
-            }
-            match self.member(&entry, number).transpose() {
-                Some(item) => return Some(item),
-                None => self.extractor.skip(),
+                Kind::HardLink(target) => match self.hard_link(&entry.name, &target).transpose() {
+                    Some(item) => return Some(item),
+                    None => continue,
+                },
+                Kind::File => match self.member(&entry, number).transpose() {
+                    Some(item) => {
+                        self.last = Some(self.key(&entry.name));
+                        return Some(item);
+                    }
+                    None => self.extractor.skip(),
+                },
             }
         }
         None
@@ -150,43 +222,23 @@ impl Source {
     fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         self.pass()?;
         self.number += 1;
-        let (mut long_name, mut long_size) = (None, None);
+        let mut said = ExtendedHeader::default();
         while let Some(header) = self.header()? {
             let kind = header.entry_type();
             self.has(header.entry_size()?);
             if kind.is_gnu_longname() {
-                let name = self.extension()?;
-                let end = name.iter().position(|&byte| byte == 0);
-                long_name = Some(text_of(&name[..end.unwrap_or(name.len())]));
+                said.name = Some(name_of(&self.extension()?));
+            } else if kind.is_gnu_longlink() {
+                said.target = Some(name_of(&self.extension()?));
             } else if kind.is_pax_local_extensions() {
-                let pax = self.extension()?;
-                for extension in PaxExtensions::new(&pax).flatten() {
-                    match extension.key_bytes() {
-                        b"path" => long_name = Some(text_of(extension.value_bytes())),
-                        b"size" => {
-                            long_size = extension.value().ok().and_then(|size| size.parse().ok());
-                        }
-                        _ => {}
-                    }
-                }
-            } else if kind.is_gnu_longlink() || kind.is_pax_global_extensions() {
+                said.extend(&self.extension()?);
+            } else if kind.is_pax_global_extensions() {
                 drop(self.extension()?);
             } else {
-                if let Some(bytes) = long_size {
+                if let Some(bytes) = said.bytes {
                     self.has(bytes);
                 }
-                let name = long_name.unwrap_or_else(|| text_of(&header.path_bytes()));
-                return Ok(Some(Entry {
-                    name,
-                    bytes: self.left,
-                    kind: if kind.is_file() || kind.is_contiguous() {
-                        Kind::File
-                    } else if kind.is_dir() || kind.is_symlink() {
-                        Kind::Nothing
-                    } else {
-                        Kind::Other
-                    },
-                }));
+                return Ok(Some(said.entry(&header, self.left)));
             }
         }
         Ok(None)
@@ -242,6 +294,57 @@ impl Source {
         (self.left, self.padding) = (0, 0);
         Ok(())
     }
+}
+
+/// What extension records before the header of an entry say of it.
+#[derive(Default)]
+struct ExtendedHeader {
+    name: Option<String>,
+    target: Option<String>,
+    bytes: Option<u64>,
+}
+
+impl ExtendedHeader {
+    fn extend(&mut self, pax: &[u8]) {
+        for extension in PaxExtensions::new(pax).flatten() {
+            let text = || Some(text_of(extension.value_bytes()));
+            match extension.key_bytes() {
+                b"path" => self.name = text(),
+                b"linkpath" => self.target = text(),
+                b"size" => {
+                    let size = extension.value().ok();
+                    self.bytes = size.and_then(|size| size.parse().ok());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn entry(self, header: &Header, bytes: u64) -> Entry {
+        let kind = header.entry_type();
+        let target = || header.link_name_bytes().map(|name| text_of(&name));
+        Entry {
+            kind: if kind.is_file() || kind.is_contiguous() {
+                Kind::File
+            } else if kind.is_dir() {
+                Kind::Folder
+            } else if kind.is_symlink() {
+                Kind::Link
+            } else if kind.is_hard_link() {
+                Kind::HardLink(self.target.or_else(target).unwrap_or_default())
+            } else {
+                Kind::Other
+            },
+            name: self.name.unwrap_or_else(|| text_of(&header.path_bytes())),
+            bytes,
+        }
+    }
+}
+
+/// A name that ends before its first zero.
+fn name_of(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0);
+    text_of(&bytes[..end.unwrap_or(bytes.len())])
 }
 
 /// Reads until the buffer is full or there is no more.

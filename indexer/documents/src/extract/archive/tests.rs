@@ -3,11 +3,13 @@
 use std::io::Write as _;
 
 use crate::extract::tests::fixtures::{self, zip_of};
-use crate::extract::tests::{extract_with, found, text};
+use crate::extract::tests::{extract_with, found};
 use crate::extract::{ExtractOptions, Extractor};
 use crate::source::{Format, Input, InputLocation};
 
-fn ids_of(found: &crate::extract::tests::Found) -> Vec<&str> {
+mod links;
+
+pub fn ids_of(found: &crate::extract::tests::Extraction) -> Vec<&str> {
     found
         .documents
         .iter()
@@ -15,7 +17,7 @@ fn ids_of(found: &crate::extract::tests::Found) -> Vec<&str> {
         .collect()
 }
 
-fn messages(found: &crate::extract::tests::Found) -> String {
+pub fn messages(found: &crate::extract::tests::Extraction) -> String {
     let messages: Vec<String> = found
         .errors
         .iter()
@@ -160,39 +162,6 @@ fn compressed_records_are_read_in_a_stream() {
         messages(&found).starts_with("failed to read"),
         "{}",
         messages(&found)
-    );
-}
-
-#[test]
-fn mails_of_a_mailbox_keep_their_ids_when_others_go() {
-    let mail = |id: &str, text: &str| {
-        format!(
-            "From x Fri May 17\nMessage-ID: <{id}@host>\nSubject: s\n\n{text}\n>From quoted\n\n"
-        )
-    };
-    let all = format!(
-        "{}{}{}From x\nSubject: no id\n\nlast\n",
-        mail("1", "one"),
-        mail("2", "two\nFrom inside"),
-        mail("2", "again")
-    );
-    let found = found("in.mbox", all.as_bytes());
-    assert!(found.errors.is_empty(), "{}", messages(&found));
-    let ids = ids_of(&found);
-    assert_eq!(
-        ids[..3],
-        ["in.mbox!/1@host", "in.mbox!/2@host", "in.mbox!/2@host~2"]
-    );
-    assert_eq!(ids.len(), 4);
-    assert_eq!(ids[3].len(), "in.mbox!/".len() + 32);
-    assert_eq!(
-        text(&found.documents[1]),
-        "# s\n\ntwo\nFrom inside\nFrom quoted"
-    );
-    let message = messages(&self::found("no.mbox", b"plain text\n"));
-    assert!(
-        message.contains("does not begin with a line `From `"),
-        "{message}"
     );
 }
 

@@ -10,6 +10,7 @@ use rawzip::{
 };
 
 use super::{Counted, Opened, is_hidden};
+use crate::document::Reason;
 use crate::extract::package::reason;
 use crate::extract::{Extractor, decode};
 use crate::source::{Compression, Input, InputLocation, Member, Object, SourceError};
@@ -54,7 +55,7 @@ impl Zip {
         let archive = ZipLocator::new()
             .locate_in_reader(source, &mut buffer, bytes)
             .map_err(|(_, error)| opened.refuse(reason(&error)))?;
-        let (entries, fault) = list(&archive, &mut buffer, extractor);
+        let (entries, fault) = list(&archive, &mut buffer, &opened, extractor);
         Ok(Self {
             fault: fault.map(|reason| opened.refuse(reason)),
             opened,
@@ -141,6 +142,7 @@ impl ReaderAt for ObjectAt {
 fn list(
     archive: &ZipArchive<Source>,
     buffer: &mut [u8],
+    opened: &Opened,
     extractor: &Extractor,
 ) -> (Vec<Entry>, Option<String>) {
     let (mut found, mut names) = (Vec::new(), 0);
@@ -151,10 +153,16 @@ fn list(
             Ok(None) => return (found, None),
             Err(error) => return (found, Some(reason(&error))),
         };
-        if entry.is_dir() || entry.mode().is_symlink() {
+        if entry.is_dir() {
             continue;
         }
         let name = name_of(entry.file_path().as_bytes());
+        if entry.mode().is_symlink() {
+            if !is_hidden(&name) {
+                extractor.pass_over(Reason::Link, opened.place_of(&name));
+            }
+            continue;
+        }
         names += name.len();
         if names > MAX_NAME_BYTES || found.len() as u64 >= extractor.options.max_archive_members {
             let reason = "it has more members than --max-archive-members, or very long names";

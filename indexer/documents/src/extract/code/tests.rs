@@ -116,3 +116,13 @@ fn broken_code_keeps_its_text() {
     let deep = "{".repeat(100_000);
     names(Format::Javascript, &deep);
 }
+
+#[test]
+fn code_whose_grammar_takes_too_long_has_no_tree() {
+    let language = tree_sitter_rust::LANGUAGE.into();
+    let text = "fn a() { b(c, d); }\n".repeat(2000);
+    let tree = |longest| parsed(&language, &text, longest).unwrap();
+    assert!(tree(Duration::ZERO).is_none());
+    let found = definitions(&text, &tree(Duration::MAX).unwrap());
+    assert_eq!(found.iter().filter(|it| it.opens).count(), 2000);
+}

@@ -155,3 +155,28 @@ fn the_encoding_is_the_one_that_a_page_declares() {
     let utf8 = "<meta charset=iso-8859-1><p>\u{fc}ber";
     assert_eq!(declared(utf8.as_bytes()).map(Encoding::name), Some("UTF-8"));
 }
+
+#[test]
+fn elements_of_a_line_that_a_style_sheet_sets_apart_do_not_fuse() {
+    for (page, expected) in [
+        (
+            "<strong>Support</strong><span>11. April</span><b>2017</b><i>Ende</i>",
+            "Support 11. April 2017 Ende",
+        ),
+        (
+            "<b>previous</b><a href=x>George Deeb</a>",
+            "previous George Deeb",
+        ),
+        // One word in several elements, a part of a word, and code.
+        ("<b>so</b><i>me</i> <b>i</b><i>OS</i>", "some iOS"),
+        (
+            "<b>T</b>he <b>W</b><i>ord</i>s <b>eX</b><i>Ample</i>",
+            "The Words eXAmple",
+        ),
+        ("<i>cm</i><sup>2</sup>, note<sup>1</sup>", "cm2, note1"),
+        ("<code><i>some</i><b>Name</b><b>2</b></code>", "someName2"),
+        ("<b>1</b><i>st</i> camel<b>Case</b>", "1st camelCase"),
+    ] {
+        assert_eq!(text(&format!("<p>{page}</p>")), expected, "{page}");
+    }
+}

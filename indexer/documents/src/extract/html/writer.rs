@@ -29,6 +29,20 @@ pub struct Writer {
     tables: Vec<bool>,
     /// Cells of the row so far.
     row: usize,
+    /// Inside how many elements of code on a line, where each sign counts.
+    code: usize,
+    seam: Seam,
+}
+
+/// What stands between the last word and the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Seam {
+    #[default]
+    Text,
+    /// The end of an element of a line.
+    End,
+    /// The end of one, and the start of another.
+    Between,
 }
 
 /// A list that is open: the number of its next item if it is ordered, and how much it counts on.
@@ -77,6 +91,27 @@ fn is_apart(name: &str) -> bool {
     )
 }
 
+/// Whether an element is set as a part of the word before it.
+fn is_part_of_word(name: &str) -> bool {
+    matches!(name, "sub" | "sup")
+}
+
+fn is_code(name: &str) -> bool {
+    matches!(name, "code" | "kbd" | "samp" | "tt" | "var")
+}
+
+/// Whether a word ends before `next`, and no word goes on: a style sheet sets two elements apart like this.
+fn is_seam(before: &str, next: &str) -> bool {
+    let mut before = before.chars().rev();
+    let mut next = next.chars();
+    let (Some(last), Some(first)) = (before.next(), next.next()) else {
+        return false;
+    };
+    let ends_word = last.is_lowercase() && before.next().is_some_and(char::is_lowercase);
+    let begins_word = first.is_uppercase() && next.next().is_some_and(char::is_lowercase);
+    (ends_word && (begins_word || first.is_ascii_digit())) || (last.is_ascii_digit() && begins_word)
+}
+
 fn is_heading(name: &str) -> bool {
     matches!(name, "h1" | "h2" | "h3" | "h4" | "h5" | "h6")
 }
@@ -105,6 +140,11 @@ fn is_layout(table: ElementRef<'_>) -> bool {
 impl Writer {
     pub fn open(&mut self, element: ElementRef<'_>) {
         let name = element.value().name();
+        self.code += usize::from(is_code(name));
+        self.seam = match self.seam {
+            Seam::End | Seam::Between if !is_part_of_word(name) => Seam::Between,
+            Seam::End | Seam::Between | Seam::Text => Seam::Text,
+        };
         match name {
             "br" if self.is_one_line() => self.space = true,
             "br" if self.verbatim.is_some() => self.text("\n"),
@@ -155,6 +195,10 @@ impl Writer {
 
     pub fn close(&mut self, name: &str) {
         let lines = self.lines_around(name);
+        self.code -= usize::from(is_code(name) && self.code > 0);
+        if self.seam == Seam::Text {
+            self.seam = Seam::End;
+        }
         match name {
             "table" => drop(self.tables.pop()),
             _ if is_list(name) => drop(self.lists.pop()),
@@ -198,6 +242,8 @@ impl Writer {
             return;
         }
         self.space |= text.starts_with(char::is_whitespace);
+        let seam = std::mem::take(&mut self.seam);
+        self.space |= seam == Seam::Between && self.code == 0 && is_seam(&self.text, text);
         for word in text.split_whitespace() {
             self.flush();
             self.text.push_str(word);

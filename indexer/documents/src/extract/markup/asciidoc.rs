@@ -1,9 +1,10 @@
 //! AsciiDoc: headings by equal signs, blocks between delimiters, lists by stars and dots.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::super::extracted::{Block, Extracted};
-use super::lines::{DEEPEST, Line, add, dedented, joined, lines};
+use super::lines::{DEEPEST, Line, add, add_page, dedented, joined, lines};
 use super::utf8;
 use crate::document::Reason;
 
@@ -19,6 +20,7 @@ pub fn asciidoc(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
     let mut reader = Reader {
         out,
         attributes: HashMap::new(),
+        taken: Cell::new(0),
         next: Next::default(),
     };
     reader.blocks(&lines, 0);
@@ -28,6 +30,8 @@ pub fn asciidoc(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
 struct Reader<'e> {
     out: &'e mut Extracted,
     attributes: HashMap<String, String>,
+    /// Bytes that these have put into the text.
+    taken: Cell<usize>,
     next: Next,
 }
 
@@ -35,7 +39,6 @@ struct Reader<'e> {
 #[derive(Debug, Default)]
 struct Next {
     style: String,
-    /// Who is quoted.
     attribution: String,
 }
 
@@ -182,19 +185,12 @@ impl Reader<'_> {
             "--" | ".." | "``" if delimiter != "--" || next.style == "source" => {
                 self.verbatim(body);
             }
-            "//" | "++" => {
+            "//" => {
                 let bytes = body.iter().map(|line| line.text.len() as u64).sum();
-                let is_comment = delimiter.starts_with('/');
-                let reason = if is_comment {
-                    Reason::Comment
-                } else {
-                    Reason::Code
-                };
-                match is_comment || !matches!(label, "stem" | "latexmath" | "asciimath") {
-                    true => self.out.dropped.add(reason, bytes, None),
-                    false => self.verbatim(body),
-                }
+                self.out.dropped.add(Reason::Comment, bytes, None);
             }
+            "++" if matches!(label, "stem" | "latexmath" | "asciimath") => self.verbatim(body),
+            "++" => add_page(self.out, body),
             "|=" | ",=" | ":=" | "!=" => self.table(body, delimiter, &next.attribution),
             "__" if label == "verse" => self.verbatim(body),
             _ if depth < DEEPEST => self.blocks(body, depth + 1),

@@ -1,5 +1,7 @@
 //! Signs inside of a line: emphasis and the like, whose marks are left out and whose text is kept.
 
+use std::collections::BTreeMap;
+
 /// Farthest way to the mark that closes another.
 const REACH: usize = 4 << 10;
 
@@ -15,11 +17,15 @@ pub fn closing(text: &str, from: usize, mark: &str) -> Option<usize> {
 /// two of `raw` stays as it is, without these.
 pub fn unmarked(text: &str, marks: &[&str], raw: &[&str]) -> String {
     let mut kept = String::with_capacity(text.len());
-    let mut ends: Vec<(usize, usize)> = Vec::new();
+    // The length of the mark that closes at a place.
+    let mut ends: BTreeMap<usize, usize> = BTreeMap::new();
     let mut at = 0;
     while let Some(c) = text[at..].chars().next() {
-        if let Some(place) = ends.iter().position(|(end, _)| *end == at) {
-            let (_, length) = ends.swap_remove(place);
+        // A longer mark may have jumped over some.
+        while ends.first_key_value().is_some_and(|(end, _)| *end < at) {
+            ends.pop_first();
+        }
+        if let Some(length) = ends.remove(&at) {
             at += length;
             continue;
         }
@@ -34,7 +40,7 @@ pub fn unmarked(text: &str, marks: &[&str], raw: &[&str]) -> String {
             kept.push_str(&text[at + length..end]);
             at = end + length;
         } else if let Some((end, length)) = opened(text, at, marks) {
-            ends.push((end, length));
+            ends.entry(end).or_insert(length);
             at += length;
         } else {
             kept.push(c);
@@ -83,5 +89,6 @@ mod tests {
         assert_eq!(plain("`a *b*` *c*"), "a *b* c");
         assert_eq!(plain("*open"), "*open");
         assert_eq!(plain("*a _b_ c*"), "a b c");
+        assert_eq!(plain("*a `b* c` *d*"), "a b* c d");
     }
 }

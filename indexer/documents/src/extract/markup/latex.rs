@@ -100,15 +100,15 @@ impl Reader<'_> {
                     let formula = scan.formula();
                     self.text.push_str(formula);
                 }
-                '~' => {
+                c if c == '~' || (c.is_whitespace() && !(c == '\n' && scan.at_blank_line())) => {
                     scan.bump();
-                    self.text.push(' ');
+                    self.space();
                 }
                 '&' => {
                     scan.bump();
                     self.text.push_str(" | ");
                 }
-                '\n' if scan.at_blank_line() => {
+                '\n' => {
                     scan.skip_space();
                     self.flush();
                 }
@@ -118,6 +118,13 @@ impl Reader<'_> {
                     self.text.push(c);
                 }
             }
+        }
+    }
+
+    /// White space counts once, however much of it there is.
+    fn space(&mut self) {
+        if !self.text.ends_with(char::is_whitespace) {
+            self.text.push(' ');
         }
     }
 

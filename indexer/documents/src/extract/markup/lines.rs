@@ -1,7 +1,8 @@
 //! Lines with their numbers and their indents.
 
 use super::super::extracted::{Block, Extracted};
-use crate::document::Location;
+use super::super::html;
+use crate::document::{Location, Reason};
 
 /// How deep blocks may lie in each other; deeper ones are read as if they lay there.
 pub const DEEPEST: usize = 24;
@@ -106,11 +107,31 @@ pub fn add(out: &mut Extracted, line: u64, block: Block<'_>) {
     out.add(block);
 }
 
-/// Rows of one length.
+/// Adds what lines of HTML show, which markup hands on to a page as they are.
+pub fn add_page(out: &mut Extracted, body: &[Line<'_>]) {
+    let Some(first) = body.first() else {
+        return;
+    };
+    let source = joined(body);
+    match html::page_of(&source, &mut out.dropped) {
+        Some(page) => add(out, first.number, Block::Markdown(&page.text)),
+        None => out
+            .dropped
+            .add(Reason::BrokenPart, source.len() as u64, None),
+    }
+}
+
+/// Rows of one length, but for a table that would be many times as large by that.
 pub fn squared(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    const MOST_CELLS: usize = 1 << 20;
     rows.retain(|row| row.iter().any(|cell| !cell.trim().is_empty()));
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    rows.iter_mut()
-        .for_each(|row| row.resize(columns, String::new()));
+    if columns.saturating_mul(rows.len()) <= MOST_CELLS {
+        rows.iter_mut()
+            .for_each(|row| row.resize(columns, String::new()));
+    }
     rows
 }
+
+#[cfg(test)]
+mod tests;

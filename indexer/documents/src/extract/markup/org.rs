@@ -1,10 +1,18 @@
 //! Org: headings by stars, blocks between `#+BEGIN` and `#+END`, lists, tables and drawers.
 
+use std::collections::HashSet;
+
 use super::super::extracted::{Block, Extracted};
 use super::inline::{closing, unmarked};
-use super::lines::{DEEPEST, Line, add, dedented, joined, lines, squared};
+use super::lines::{DEEPEST, Line, add, add_page, dedented, joined, lines, squared};
 use super::utf8;
 use crate::document::Reason;
+
+/// Drawers whose content is not part of the text.
+const UNSHOWN: [&str; 2] = ["PROPERTIES", "LOGBOOK"];
+
+/// Names of blocks that no later line ends: nobody looks for that line again.
+type Unclosed = HashSet<String>;
 
 pub fn org(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
     out.is_markdown = true;
@@ -13,14 +21,15 @@ pub fn org(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
 }
 
 fn blocks(lines: &[Line<'_>], depth: usize, out: &mut Extracted) {
+    let mut unclosed = HashSet::new();
     let mut at = 0;
     while at < lines.len() {
-        at += block(&lines[at..], depth, out).max(1);
+        at += block(&lines[at..], depth, &mut unclosed, out).max(1);
     }
 }
 
 /// Reads the block that the lines begin with; gives how many of them it has.
-fn block(lines: &[Line<'_>], depth: usize, out: &mut Extracted) -> usize {
+fn block(lines: &[Line<'_>], depth: usize, unclosed: &mut Unclosed, out: &mut Extracted) -> usize {
     let line = lines[0];
     let text = line.trimmed();
     if text.is_empty() {
@@ -31,13 +40,22 @@ fn block(lines: &[Line<'_>], depth: usize, out: &mut Extracted) -> usize {
         return 1;
     }
     if let Some(keyword) = text.strip_prefix("#+") {
-        return keyword_block(lines, keyword, depth, out);
+        return keyword_block(lines, keyword, depth, unclosed, out);
     }
     if text == "#" || text.starts_with("# ") {
         out.dropped.add(Reason::Comment, text.len() as u64, None);
         return 1;
     }
-    if let Some(length) = drawer(lines) {
+    if let Some((name, length)) = drawer(lines) {
+        // What people put into drawers of their own is shown with the rest.
+        if !UNSHOWN
+            .iter()
+            .any(|unshown| name.eq_ignore_ascii_case(unshown))
+        {
+            // It holds no other drawer, so that this ends.
+            blocks(&lines[1..length - 1], depth, out);
+            return length;
+        }
         let bytes = lines[..length].iter().map(|line| line.text.len() as u64);
         out.dropped.add(Reason::Properties, bytes.sum(), None);
         return length;
@@ -65,17 +83,18 @@ fn block(lines: &[Line<'_>], depth: usize, out: &mut Extracted) -> usize {
     if text.len() >= 5 && text.bytes().all(|byte| byte == b'-') {
         return 1;
     }
-    let length = 1 + lines[1..]
-        .iter()
-        .take_while(|line| is_prose(**line))
-        .count();
+    let length = 1
+        + (1..lines.len())
+            .take_while(|next| is_prose(&lines[*next..]))
+            .count();
     let prose = inline(&joined(&dedented(&lines[..length])));
     add(out, line.number, Block::Paragraph(&prose));
     length
 }
 
-/// Whether a line goes on with a paragraph.
-fn is_prose(line: Line<'_>) -> bool {
+/// Whether the first of these lines goes on with a paragraph.
+fn is_prose(lines: &[Line<'_>]) -> bool {
+    let line = lines[0];
     let text = line.trimmed();
     !(text.is_empty()
         || heading(line.text).is_some()
@@ -84,7 +103,8 @@ fn is_prose(line: Line<'_>) -> bool {
         || text.starts_with("# ")
         || text.starts_with('|')
         || text.starts_with(": ")
-        || item(line.text).is_some())
+        || item(line.text).is_some()
+        || drawer(lines).is_some())
 }
 
 fn heading(line: &str) -> Option<(usize, String)> {
@@ -107,12 +127,18 @@ fn heading(line: &str) -> Option<(usize, String)> {
     Some((stars.min(6), format!("{}{tags}", inline(title))))
 }
 
-fn keyword_block(lines: &[Line<'_>], keyword: &str, depth: usize, out: &mut Extracted) -> usize {
+fn keyword_block(
+    lines: &[Line<'_>],
+    keyword: &str,
+    depth: usize,
+    unclosed: &mut Unclosed,
+    out: &mut Extracted,
+) -> usize {
     let lower = keyword.to_ascii_lowercase();
     let first = lines[0];
     if let Some(name) = lower.strip_prefix("begin_") {
         let name = name.split_whitespace().next().unwrap_or_default();
-        return named_block(lines, name, depth, out);
+        return named_block(lines, name, depth, unclosed, out);
     }
     let value = keyword
         .split_once(':')
@@ -134,12 +160,22 @@ fn keyword_block(lines: &[Line<'_>], keyword: &str, depth: usize, out: &mut Extr
     1
 }
 
-fn named_block(lines: &[Line<'_>], name: &str, depth: usize, out: &mut Extracted) -> usize {
+fn named_block(
+    lines: &[Line<'_>],
+    name: &str,
+    depth: usize,
+    unclosed: &mut Unclosed,
+    out: &mut Extracted,
+) -> usize {
     let first = lines[0];
     let end = format!("#+end_{name}");
     let closes = |line: &Line<'_>| line.trimmed().eq_ignore_ascii_case(&end);
     // One that is not closed is a line without its text.
-    let Some(length) = lines.iter().position(closes) else {
+    let length = (!unclosed.contains(name))
+        .then(|| lines.iter().position(closes))
+        .flatten();
+    let Some(length) = length else {
+        unclosed.insert(name.to_owned());
         add(out, first.number, Block::Paragraph(first.trimmed()));
         return 1;
     };
@@ -148,6 +184,14 @@ fn named_block(lines: &[Line<'_>], name: &str, depth: usize, out: &mut Extracted
         "src" | "example" | "verse" => {
             let text = joined(&dedented(body)).replace("\n,*", "\n*");
             add(out, first.number + 1, Block::Verbatim(&text));
+        }
+        "export"
+            if first
+                .text
+                .split_whitespace()
+                .any(|word| word.eq_ignore_ascii_case("html")) =>
+        {
+            add_page(out, body);
         }
         "comment" | "export" => {
             let bytes = body.iter().map(|line| line.text.len() as u64).sum();
@@ -168,19 +212,35 @@ fn named_block(lines: &[Line<'_>], name: &str, depth: usize, out: &mut Extracted
     length + 1
 }
 
-fn drawer(lines: &[Line<'_>]) -> Option<usize> {
+/// The name of a drawer, and how many lines it has.
+fn drawer<'t>(lines: &[Line<'t>]) -> Option<(&'t str, usize)> {
     /// Longer drawers are taken for text.
     const MOST: usize = 1000;
-    let name = lines[0].trimmed().strip_prefix(':')?.strip_suffix(':')?;
-    let is_name = !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
-    let end = lines
+    let name = drawer_name(lines[0])?;
+    // It holds neither a heading nor another drawer; a property without a value looks like one.
+    let is_properties = name.eq_ignore_ascii_case("properties");
+    let inside = lines[1..]
         .iter()
         .take(MOST)
-        .position(|line| line.trimmed().eq_ignore_ascii_case(":end:"))?;
-    (is_name && end > 0).then_some(end + 1)
+        .take_while(|line| heading(line.text).is_none())
+        .position(|line| {
+            drawer_name(*line).is_some_and(|next| {
+                !is_properties
+                    || next.eq_ignore_ascii_case("end")
+                    || next.eq_ignore_ascii_case(name)
+            })
+        })?;
+    let end = inside + 1;
+    drawer_name(lines[end])
+        .filter(|name| name.eq_ignore_ascii_case("end"))
+        .map(|_| (name, end + 1))
+}
+
+/// The name between the colons of a line that begins or ends a drawer.
+fn drawer_name<'t>(line: Line<'t>) -> Option<&'t str> {
+    let name = line.trimmed().strip_prefix(':')?.strip_suffix(':')?;
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    (!name.is_empty() && name.chars().all(is_name)).then_some(name)
 }
 
 fn is_planning(text: &str) -> bool {
@@ -221,8 +281,8 @@ fn item(line: &str) -> Option<(Option<u64>, &str)> {
 
 fn list_item(lines: &[Line<'_>], number: Option<u64>, first: &str, out: &mut Extracted) -> usize {
     let indent = lines[0].indent();
-    let goes_on = |line: &&Line<'_>| line.indent() > indent && is_prose(**line);
-    let length = 1 + lines[1..].iter().take_while(goes_on).count();
+    let goes_on = |next: &usize| lines[*next].indent() > indent && is_prose(&lines[*next..]);
+    let length = 1 + (1..lines.len()).take_while(goes_on).count();
     let mut text = first.to_owned();
     for line in &lines[1..length] {
         text.push('\n');
@@ -259,4 +319,31 @@ fn inline(text: &str) -> String {
     }
     kept.push_str(rest);
     unmarked(&kept, &["*", "/", "_", "+"], &["=", "~"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawers_that_people_name_are_part_of_a_text_of_org() {
+        let source = ":PREAMBLE:\n#+author: x\nThe preamble.\n- one\n:END:\n* Head\n:LOGBOOK:\n- noted\n:END:\n\
+            :Properties:\n:id: 1\n:empty:\n:END:\nText.\n";
+        let mut out = Extracted::default();
+        org(source.as_bytes(), &mut out).unwrap();
+        assert_eq!(
+            out.text.trim(),
+            "x\n\nThe preamble.\n\n- one\n\n# Head\n\nText."
+        );
+        assert_eq!(out.dropped.count(Reason::Properties), 2);
+    }
+
+    #[test]
+    fn a_drawer_of_org_without_an_end_takes_no_heading() {
+        let source = ":LOGBOOK:\n- noted\n* Head\nText.\n:PROPERTIES:\n:id: 1\n:END:\n";
+        let mut out = Extracted::default();
+        org(source.as_bytes(), &mut out).unwrap();
+        assert!(out.text.contains("# Head\n\nText."), "{}", out.text);
+        assert!(!out.text.contains("id: 1"), "{}", out.text);
+    }
 }

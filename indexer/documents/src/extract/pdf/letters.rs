@@ -1,14 +1,18 @@
 //! Letters: what glyphs mean.
 //!
 //! A font says it in a table of its own, by the names of its glyphs, or by its encoding. Where it does not, an embedded font
-//! may still have the table by which other programs find its glyphs, which is read backwards.
+//! may still have the table by which other programs find its glyphs, which is read backwards, or its glyphs are numbered as
+//! one of the known collections numbers them.
 
 use std::collections::HashMap;
 
 use hayro_interpret::font::{Glyph, OutlineGlyph};
 use hayro_interpret::hayro_cmap::BfString;
+use hayro_syntax::Pdf;
 use skrifa::{FontRef, MetadataProvider as _};
 use unicode_normalization::UnicodeNormalization as _;
+
+use super::collections::Collections;
 
 /// What a glyph means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +21,24 @@ pub enum Letter {
     Unknown,
 }
 
-/// The tables of fonts, read backwards, by the keys of fonts.
-#[derive(Debug, Default)]
-pub struct Fonts(HashMap<u128, HashMap<u32, char>>);
+/// What is known of the fonts of a file.
+pub struct Fonts<'a> {
+    pdf: &'a Pdf,
+    /// The tables of fonts, read backwards, by the keys of fonts.
+    tables: HashMap<u128, HashMap<u32, char>>,
+    /// Known when they are first asked for.
+    collections: Option<Collections>,
+}
 
-impl Fonts {
+impl<'a> Fonts<'a> {
+    pub fn of(pdf: &'a Pdf) -> Self {
+        Self {
+            pdf,
+            tables: HashMap::new(),
+            collections: None,
+        }
+    }
+
     pub fn letter(&mut self, glyph: &Glyph<'_>) -> Letter {
         let said = glyph.as_unicode().map(|text| match text {
             BfString::Char(letter) => letter.to_string(),
@@ -31,7 +48,10 @@ impl Fonts {
             return Letter::Text(plain(text));
         }
         let by_table = match glyph {
-            Glyph::Outline(glyph) => self.by_glyph(glyph).map(String::from),
+            Glyph::Outline(glyph) => self
+                .by_glyph(glyph)
+                .map(String::from)
+                .or_else(|| self.by_number(glyph)),
             Glyph::Type3(_) => None,
         };
         // A sign for private use is a picture, and no letter.
@@ -52,7 +72,7 @@ impl Fonts {
 
     fn by_glyph(&mut self, glyph: &OutlineGlyph) -> Option<char> {
         let data = glyph.font_data()?;
-        let table = self.0.entry(data.cache_key).or_insert_with(|| {
+        let table = self.tables.entry(data.cache_key).or_insert_with(|| {
             let font = FontRef::new((*data.data).as_ref());
             let charmap = font
                 .iter()
@@ -67,6 +87,14 @@ impl Fonts {
             table
         });
         table.get(&glyph.glyph_id().to_u32()).copied()
+    }
+
+    fn by_number(&mut self, glyph: &OutlineGlyph) -> Option<String> {
+        let name = glyph.font_data()?.postscript_name?;
+        let pdf = self.pdf;
+        let collections = self.collections.get_or_insert_with(|| Collections::of(pdf));
+        let text = collections.text(&name, glyph.char_code())?;
+        Some(text).filter(|text| is_meaning(text))
     }
 }
 

@@ -1,26 +1,29 @@
 //! The text of one page: letters at places, put together to words, lines and paragraphs.
 //!
 //! Letters come in the order in which the page draws them, which is the order of reading in nearly all files, columns
-//! included. Between two letters, the way from the end of the one to the start of the other tells whether a word, a line or
-//! a paragraph ends.
+//! included. Between two letters, the distance from the end of the one to the start of the other tells whether a line or a
+//! paragraph ends; what a line says is told by all of its letters, see [`Line`]. Lines with letters that run to the left are
+//! read last, as it is the page that says from which side.
 
 use hayro_interpret::font::GlyphRun;
 use hayro_interpret::hayro_cmap::WritingMode;
 use hayro_interpret::kurbo::{Affine, BezPath, Point, Rect, Vec2};
 use hayro_interpret::{
     BlendMode, ClipPath, Context, Device, DrawMode, DrawProps, Image, ImageDrawProps,
-    InterpreterCache, InterpreterSettings, SoftMask, interpret_page,
+    InterpreterCache, InterpreterSettings, RenderContent, SoftMask, interpret_page,
 };
 use hayro_syntax::Pdf;
 use hayro_syntax::object::{self, Dict};
 use hayro_syntax::page::Page;
 
+use super::form::Fields;
 use super::letters::{Fonts, Letter};
+use super::line::{DirectionCounts, Line};
+use super::strings::decoded;
 
 /// Units of a glyph in the square that its size spans.
 const UNITS: f64 = 1000.0;
-/// Widths of gaps and heights of steps, in parts of the size of letters.
-const WORD_GAP: f64 = 0.18;
+/// Heights of steps, in parts of the size of letters.
 const SAME_LINE: f64 = 0.5;
 const PARAGRAPH_STEP: f64 = 1.75;
 
@@ -32,19 +35,35 @@ pub struct Read {
     pub unknown: u64,
 }
 
-/// Reads a page.
 pub fn read<'a>(
     page: &Page<'a>,
     pdf: &'a Pdf,
     cache: &InterpreterCache<'a>,
-    fonts: &mut Fonts,
+    fonts: &mut Fonts<'a>,
 ) -> Read {
     let bounds = Rect::new(0.0, 0.0, 1.0, 1.0);
-    let settings = InterpreterSettings::default();
-    let mut context = Context::new(Affine::IDENTITY, bounds, cache, pdf.xref(), settings);
     let mut writer = Writer::new(fonts);
-    interpret_page(page, &mut context, &mut writer);
-    writer.read
+    let draw = |writer: &mut Writer<'_, '_>, render_content| {
+        let settings = InterpreterSettings {
+            render_content,
+            ..InterpreterSettings::default()
+        };
+        let mut context = Context::new(Affine::IDENTITY, bounds, cache, pdf.xref(), settings);
+        interpret_page(page, &mut context, writer);
+    };
+    draw(&mut writer, RenderContent::PAGE);
+    if page.raw().contains_key(b"Annots") {
+        let mut fields = Fields::of(page);
+        writer.drawn = Some(Vec::new());
+        draw(&mut writer, RenderContent::ANNOTATIONS);
+        fields.see(writer.drawn.take().unwrap_or_default());
+        // What a field holds may not be drawn: whoever filled it in left that to the reader.
+        for value in fields.unseen() {
+            writer.end("\n\n");
+            writer.add(&value);
+        }
+    }
+    writer.read()
 }
 
 /// Where the last letter ended.
@@ -57,38 +76,92 @@ struct Pen {
     size: f64,
 }
 
-/// Collects letters.
-struct Writer<'f> {
-    fonts: &'f mut Fonts,
-    read: Read,
+/// Where a letter stands along its line.
+fn places(pen: Pen) -> (f64, f64) {
+    let place = |point: Point| point.to_vec2().dot(pen.along);
+    (place(pen.start), place(pen.end))
+}
+
+struct Writer<'f, 'p> {
+    fonts: &'f mut Fonts<'p>,
+    parts: Vec<Part>,
+    /// What stands behind the last line.
+    separator: &'static str,
+    directions: DirectionCounts,
+    unknown: u64,
+    /// The line that is being read.
+    line: Line,
     pen: Option<Pen>,
     /// The last run: some pages draw the same one twice, filled and stroked.
     last: Option<(Point, usize, u32)>,
     /// Marked contents that are open: inside one with a text of its own, letters do not count.
     marked: Vec<Option<String>>,
+    /// The letters of fields with their places, while these are drawn.
+    drawn: Option<Vec<(Point, String)>>,
 }
 
-impl<'f> Writer<'f> {
-    fn new(fonts: &'f mut Fonts) -> Self {
+/// A part of the text of a page.
+enum Part {
+    Text(String),
+    /// What is before a line, and a line with letters that run to the left.
+    Leftward(&'static str, Line),
+}
+
+impl<'f, 'p> Writer<'f, 'p> {
+    fn new(fonts: &'f mut Fonts<'p>) -> Self {
         Self {
             fonts,
-            read: Read::default(),
+            parts: Vec::new(),
+            separator: "",
+            directions: DirectionCounts::default(),
+            unknown: 0,
+            line: Line::default(),
             pen: None,
             last: None,
             marked: Vec::new(),
+            drawn: None,
         }
     }
 
-    /// Places a letter.
+    fn read(mut self) -> Read {
+        self.end_line();
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Leftward(separator, line) => {
+                    text.push_str(separator);
+                    text.push_str(line.read_leftward(self.directions.are_leftward()).trim());
+                }
+            }
+        }
+        Read {
+            text,
+            unknown: self.unknown,
+        }
+    }
+
+    /// Places what a glyph says.
     fn put(&mut self, letter: &Letter, pen: Pen) {
-        if let Some(before) = self.pen {
-            self.separate(before, pen, letter);
-        }
+        let text = match letter {
+            Letter::Text(text) => text.as_str(),
+            Letter::Unknown => {
+                self.unknown += 1;
+                ""
+            }
+        };
+        let gap = self.step(pen, text);
+        self.line.place_glyph(text, places(pen), gap, pen.size);
+    }
+
+    /// Goes to a place where something is said; gives the distance to it.
+    fn step(&mut self, pen: Pen, text: &str) -> f64 {
+        let gap = self.pen.map_or(0.0, |before| self.separate(before, pen));
         self.pen = Some(pen);
-        match letter {
-            Letter::Text(text) => self.write(text),
-            Letter::Unknown => self.read.unknown += 1,
+        if let Some(drawn) = &mut self.drawn {
+            drawn.push((pen.start.midpoint(pen.end), text.to_owned()));
         }
+        gap
     }
 
     /// Where a glyph of a width begins and ends.
@@ -100,9 +173,9 @@ impl<'f> Writer<'f> {
         };
         let (start, end) = (transform * start, transform * end);
         let size = (transform * Point::new(0.0, UNITS) - transform * Point::ORIGIN).hypot();
-        let (way, length) = (end - start, (end - start).hypot());
+        let (step, length) = (end - start, (end - start).hypot());
         let along = if length > 0.0 {
-            way / length
+            step / length
         } else {
             // A mark above a letter has no width.
             self.pen.map_or(Vec2::new(1.0, 0.0), |pen| pen.along)
@@ -115,42 +188,61 @@ impl<'f> Writer<'f> {
         }
     }
 
-    /// Writes what is between two letters.
-    fn separate(&mut self, before: Pen, next: Pen, letter: &Letter) {
+    /// Ends the line or the paragraph if the next letter stands in another one; else gives the distance between both, in parts
+    /// of their size.
+    fn separate(&mut self, before: Pen, next: Pen) -> f64 {
         let size = before.size.max(next.size).max(f64::MIN_POSITIVE);
-        let way = next.start - before.end;
-        let along = way.dot(before.along);
-        let across = way.cross(before.along).abs();
+        let step = next.start - before.end;
+        let across = step.cross(before.along).abs();
         let is_turned = before.along.dot(next.along) < 0.9;
         if is_turned || across > PARAGRAPH_STEP * size {
             self.end("\n\n");
         } else if across > SAME_LINE * size {
             self.end("\n");
-        } else if along > WORD_GAP * size || (along < -size && !is_right_to_left(letter)) {
-            self.end(" ");
+        } else {
+            return step.dot(before.along) / size;
+        }
+        0.0
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        self.directions.add(line.directions);
+        if line.directions.left > 0 {
+            let separator = std::mem::take(&mut self.separator);
+            self.parts.push(Part::Leftward(separator, line));
+        } else {
+            self.add(line.read().trim());
         }
     }
 
-    fn end(&mut self, separator: &str) {
-        let text = &mut self.read.text;
-        if text.ends_with('\n') || text.is_empty() {
+    /// Adds a line, if there is anything in it.
+    fn add(&mut self, line: &str) {
+        if line.is_empty() {
             return;
         }
-        let kept = text.trim_end_matches(' ').len();
-        text.truncate(kept);
-        text.push_str(separator);
+        let separator = std::mem::take(&mut self.separator);
+        match self.parts.last_mut() {
+            Some(Part::Text(text)) => {
+                text.push_str(separator);
+                text.push_str(line);
+            }
+            _ => self.parts.push(Part::Text(format!("{separator}{line}"))),
+        }
     }
 
-    fn write(&mut self, letters: &str) {
-        for letter in letters.chars() {
-            if letter.is_whitespace() || letter == '\u{a0}' {
-                if !self.read.text.ends_with([' ', '\n']) && !self.read.text.is_empty() {
-                    self.read.text.push(' ');
-                }
-            } else if !letter.is_control() {
-                self.read.text.push(letter);
-            }
+    fn end(&mut self, separator: &'static str) {
+        self.end_line();
+        if self.separator.is_empty() && !self.parts.is_empty() {
+            self.separator = separator;
         }
+    }
+
+    /// Says something that is not drawn where the last letter ended.
+    fn say(&mut self, text: &str) {
+        let place = self.pen.map_or(0.0, |pen| pen.end.to_vec2().dot(pen.along));
+        let size = self.pen.map_or(1.0, |pen| pen.size);
+        self.line.place(text, (place, place), 0.0, size);
     }
 
     /// Whether this run was drawn at the same place just before.
@@ -168,13 +260,7 @@ impl<'f> Writer<'f> {
     }
 }
 
-/// In text that runs to the left, the next letter starts before the last one.
-fn is_right_to_left(letter: &Letter) -> bool {
-    let is_of_such_script = |c: char| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}');
-    matches!(letter, Letter::Text(text) if text.contains(is_of_such_script))
-}
-
-impl<'a> Device<'a> for Writer<'_> {
+impl<'a> Device<'a> for Writer<'_, '_> {
     fn draw_glyph_run(&mut self, run: &GlyphRun<'_, 'a>, props: DrawProps<'a>, _: &DrawMode) {
         let glyphs = run.glyphs();
         let Some(first) = glyphs.first() else {
@@ -207,7 +293,7 @@ impl<'a> Device<'a> for Writer<'_> {
         if let Some(Some(text)) = self.marked.pop()
             && !self.is_replaced()
         {
-            self.write(&text);
+            self.say(&text);
         }
     }
 
@@ -221,30 +307,16 @@ impl<'a> Device<'a> for Writer<'_> {
     fn draw_rect(&mut self, _: &Rect, _: DrawProps<'a>, _: &DrawMode) {}
 }
 
-impl Writer<'_> {
-    /// Writes the text that stands for the letters here, at the first of them.
+impl Writer<'_, '_> {
+    /// Writes the text that stands for the letters here, at the first of them, and as wide as those of its line.
     fn put_replacement(&mut self, pen: Pen) {
         let replacement = self.marked.iter_mut().find_map(|text| text.as_mut());
         let text = replacement.map(std::mem::take).unwrap_or_default();
+        let gap = self.step(pen, &text);
         if text.is_empty() {
-            self.pen = Some(pen);
+            self.line.extend(places(pen));
         } else {
-            self.put(&Letter::Text(text), pen);
+            self.line.place(&text, places(pen), gap, pen.size);
         }
-    }
-}
-
-/// A text string of a PDF: UTF-16 with a mark, or bytes that are Latin 1 as far as letters go.
-fn decoded(bytes: &[u8]) -> String {
-    let wide = |bytes: &[u8]| -> Vec<u16> {
-        bytes
-            .chunks_exact(2)
-            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-            .collect()
-    };
-    match bytes {
-        [0xfe, 0xff, rest @ ..] => String::from_utf16_lossy(&wide(rest)),
-        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
-        _ => bytes.iter().map(|&byte| char::from(byte)).collect(),
     }
 }

@@ -3,6 +3,7 @@
 //! `EBB_MUTATIONS` says how many files of each format are tried; a few are by default.
 
 use super::fixtures::{self, zip_of};
+use super::pdf_of;
 use crate::extract::isolated::{Limits, Pool, tests_program};
 use crate::source::Format;
 
@@ -148,4 +149,35 @@ fn damaged_texts_mails_and_notebooks_give_a_result_or_a_reason() {
     try_all(Format::Rtf, &[], fixtures::RTF.as_bytes());
     try_all(Format::Eml, &[], fixtures::mail().as_bytes());
     try_all(Format::Ipynb, &[], fixtures::NOTEBOOK.as_bytes());
+}
+
+/// A page with text of both directions, a text in place of letters, and a field.
+fn page() -> Vec<u8> {
+    let stream = |content: &str| {
+        let length = content.len();
+        format!("<< /Length {length} >>\nstream\n{content}\nendstream")
+    };
+    pdf_of(&[
+        "<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [7 0 R] >> >>".to_owned(),
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R \
+         /Resources << /Font << /F1 5 0 R >> >> /Annots [7 0 R] >>"
+            .to_owned(),
+        stream(
+            "BT /F1 12 Tf 72 720 Td [(FE (DC) 12 xyz) -300 (BA)] TJ 0 -14 Td 2 Tc (words) Tj \
+             /Span << /ActualText <FEFF05D0> >> BDC (A) Tj EMC 1 0 0 1 9 9 Tm (end) Tj ET",
+        ),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>".to_owned(),
+        stream(
+            "/CIDInit /ProcSet findresource begin begincmap 1 begincodespacerange <00> <FF> \
+             endcodespacerange 1 beginbfrange <41> <46> <05D0> endbfrange endcmap end",
+        ),
+        "<< /Type /Annot /Subtype /Widget /Rect [0 0 9 9] /FT /Ch /V (a) /Opt [[(a) (A)]] >>"
+            .to_owned(),
+    ])
+}
+
+#[test]
+fn damaged_pages_give_a_result_or_a_reason() {
+    try_all(Format::Pdf, &[], &page());
 }

@@ -265,10 +265,20 @@ fn a_part_that_expands_without_end_costs_its_file_only() {
     let bomb = zip_of(&[("word/document.xml", &zeros)]);
     assert!(bomb.len() < 1 << 20);
     assert!(refusal("a.docx", &bomb).contains("expands to more than"));
-    // Entities that name each other are not expanded at all.
-    let entities = "<!DOCTYPE d [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;\">]><document><body><p><r><t>x&b;y</t></r></p></body></document>";
+    // Names that stand for more and more of each other are taken in up to a limit.
+    let levels: String = (1..12)
+        .map(|level| {
+            let before = format!("&a{};", level - 1).repeat(10);
+            format!("<!ENTITY a{level} \"{before}\">")
+        })
+        .collect();
+    let entities = format!(
+        "<!DOCTYPE d [<!ENTITY a0 \"ha\">{levels}]>\
+         <document><body><p><r><t>x&a1;y&a11;z</t></r></p></body></document>"
+    );
     let docx = zip_of(&[("word/document.xml", entities.as_bytes())]);
-    assert_eq!(read("a.docx", &docx, &[]), "xy");
+    let text = read("a.docx", &docx, &[]);
+    assert_eq!(text, format!("x{}y&a11;z", "ha".repeat(10)));
     let deep = format!("<document><body>{}", "<tbl><tr><tc>".repeat(100_000));
     let docx = zip_of(&[("word/document.xml", deep.as_bytes())]);
     assert!(refusal("a.docx", &docx).contains("is cut off"));

@@ -3,8 +3,8 @@
 use super::super::inline::{closing, unmarked};
 use super::Reader;
 
-/// Attributes that a text may take in: one that stands for many others would grow without end.
-const MOST_ATTRIBUTES: usize = 256;
+/// Bytes that a file may take in of attributes: one that stands for many others would grow without end.
+const MOST_TAKEN: usize = 1 << 20;
 
 impl Reader<'_> {
     /// Text without marks; of a link or a macro its words.
@@ -24,16 +24,16 @@ impl Reader<'_> {
     /// Puts the values of attributes in the places of their names.
     fn with_attributes(&self, text: &str) -> String {
         let mut kept = String::with_capacity(text.len());
-        let (mut rest, mut taken) = (text, 0);
+        let mut rest = text;
         while let Some(at) = rest.find('{') {
             kept.push_str(&rest[..at]);
             rest = &rest[at..];
-            let end = closing(rest, 1, "}").filter(|_| taken < MOST_ATTRIBUTES);
+            let end = closing(rest, 1, "}").filter(|_| self.taken.get() < MOST_TAKEN);
             let value = end.and_then(|end| self.value_of(&rest[1..end]));
             if let (Some(end), Some(value)) = (end, value) {
                 kept.push_str(value);
                 rest = &rest[end + 1..];
-                taken += 1;
+                self.taken.set(self.taken.get() + value.len());
             } else {
                 kept.push('{');
                 rest = &rest[1..];
@@ -140,17 +140,16 @@ fn macro_before(kept: &str, text: &str, at: usize) -> Option<(Macro, String)> {
         "https",
         "ftp",
     ];
-    let start = kept
-        .rfind([' ', '\n', '(', '"', '\u{201c}', '\''])
-        .map_or(0, |space| space + 1);
-    let word = kept.get(start..)?;
-    let name = word
-        .split(':')
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches(['*', '_', '`', '+', '#', '|']);
-    let start = start + word.find(name)?;
-    let is_macro = NAMES.contains(&name) && word.contains(':');
+    /// A name and a target are shorter.
+    const FARTHEST: usize = 2 << 10;
+    let from = kept.ceil_char_boundary(kept.len().saturating_sub(FARTHEST));
+    let reach = &kept[from..];
+    let edges = [' ', '\n', '(', '"', '\u{201c}', '\''];
+    let word = reach.rsplit(edges).next().unwrap_or(reach);
+    let (head, _) = word.split_once(':')?;
+    let name = head.trim_start_matches(['*', '_', '`', '+', '#', '|']);
+    let start = kept.len() - word.len() + head.len() - name.len();
+    let is_macro = NAMES.contains(&name);
     let end = is_macro.then(|| closing(text, at + 1, "]")).flatten()?;
     let found = Macro {
         start,

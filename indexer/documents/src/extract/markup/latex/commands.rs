@@ -123,17 +123,14 @@ impl Reader<'_> {
             "par" | "bigskip" | "medskip" | "smallskip" | "newpage" | "clearpage" => self.flush(),
             "\\" => {
                 scan.optional();
-                self.text.push(' ');
+                self.space();
             }
             "[" => self.display(scan, "\\]"),
             "(" => {
                 let formula = scan.until("\\)");
                 self.text.push_str(&format!("${formula}$"));
             }
-            "verb" | "lstinline" | "mintinline" => {
-                let text = scan.between_signs();
-                self.text.push_str(text);
-            }
+            "verb" | "lstinline" | "mintinline" => self.text.push_str(code(name, scan)),
             "input" | "include" | "subfile" | "import" => self.leave_out(Reason::Include, scan),
             "footnote" | "thanks" | "footnotetext" => {
                 scan.optional();
@@ -168,14 +165,28 @@ impl Reader<'_> {
                 _ = scan.braced();
                 self.argument(scan);
             }
-            name => {
-                if let Some(letters) = accents::letter(name) {
-                    // Space behind the name of a letter ends the name, and braces set it off.
-                    scan.take("{}");
-                    return self.text.push_str(letters);
-                }
-                self.argument(scan);
-            }
+            name => self.unknown(name, scan),
+        }
+    }
+
+    fn unknown(&mut self, name: &str, scan: &mut Scan<'_>) {
+        // Entries of an index, which many packages and documents have commands of their own for.
+        if name.starts_with("index") {
+            while scan.optional().is_some() {}
+            while scan.adjacent().is_some() {}
+            return;
+        }
+        if let Some(letters) = accents::letter(name) {
+            // Space behind the name of a letter ends the name, and braces set it off.
+            scan.take("{}");
+            return self.text.push_str(letters);
+        }
+        self.argument(scan);
+        // Nobody knows what stands between the arguments.
+        while let Some(argument) = scan.adjacent() {
+            let text = self.set(argument, scan.line);
+            self.space();
+            self.text.push_str(&text);
         }
     }
 
@@ -225,6 +236,10 @@ impl Reader<'_> {
         while arguments.len() < known.arguments {
             arguments.push(scan.argument().unwrap_or_default().to_owned());
         }
+        let room = MAX_EXPANDED.saturating_sub(self.macros.expanded + 1);
+        if known.body.len() > room {
+            return arguments.join(" ");
+        }
         let mut body = String::new();
         let mut parts = known.body.split('#');
         body.push_str(parts.next().unwrap_or_default());
@@ -232,23 +247,35 @@ impl Reader<'_> {
             let number = part.chars().next().and_then(|c| c.to_digit(10));
             let argument =
                 number.and_then(|number| arguments.get((number as usize).checked_sub(1)?));
-            match argument {
-                Some(argument) => {
-                    body.push_str(argument);
-                    body.push_str(&part[1..]);
-                }
-                None => body.push_str(part),
+            let (argument, part) = match argument {
+                Some(argument) => (argument.as_str(), &part[1..]),
+                None => ("", part),
+            };
+            if body.len() + argument.len() + part.len() > room {
+                return arguments.join(" ");
             }
-            if body.len() > MAX_EXPANDED {
-                break;
-            }
+            body.push_str(argument);
+            body.push_str(part);
         }
         self.macros.expanded += body.len() + 1;
-        if self.macros.expanded > MAX_EXPANDED {
-            return arguments.join(" ");
-        }
         let line = scan.line;
         self.set(&body, line)
+    }
+}
+
+/// Code inside of a sentence, between two signs that are alike, or in braces where its command may have these.
+fn code<'t>(name: &str, scan: &mut Scan<'t>) -> &'t str {
+    if name == "verb" {
+        return scan.between_signs();
+    }
+    scan.optional();
+    // Its language.
+    if name == "mintinline" {
+        scan.braced();
+    }
+    match scan.braced() {
+        Some(code) => code,
+        None => scan.between_signs(),
     }
 }
 
@@ -262,4 +289,49 @@ fn level_of(name: &str) -> Option<usize> {
         "subparagraph" => 6,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::extract::extracted::Extracted;
+    use crate::extract::markup::latex;
+
+    #[test]
+    fn code_in_a_sentence_of_latex_is_between_signs_or_in_braces() {
+        for (source, expected) in [
+            (
+                r"A \lstinline{fork} and \lstinline[a=b]{exec{}} of \verb|a b| and \verb*+a b+.",
+                "A fork and exec{} of a b and a b.",
+            ),
+            (
+                r"\mintinline{rust}{let x;} or \mintinline{rust}|a| or \lstinline!b!",
+                "let x; or a or b",
+            ),
+            (r"A \lstinline*a b* and c.", "A a b and c."),
+        ] {
+            assert_eq!(text_of(source), expected);
+        }
+    }
+
+    #[test]
+    fn arguments_of_a_command_that_is_not_known_are_words_of_their_own() {
+        for (source, expected) in [
+            (r"A \unknown{one}{two} b.", "A one two b."),
+            (r"A \unknown[x]{one}[y]{two}b {c}", "A one[y]twob c"),
+            (
+                r"\indexlibrarymember{basic_string}{traits}\index[x]{y}A\indextext{string!\tcode{view}}b",
+                "Ab",
+            ),
+            (r"\emph{a} {b}, \emph{a}{b}", "a b, a b"),
+            (r"\unknown{a}{", "a"),
+        ] {
+            assert_eq!(text_of(source), expected, "{source}");
+        }
+    }
+
+    fn text_of(source: &str) -> String {
+        let mut out = Extracted::default();
+        latex(source.as_bytes(), &mut out).unwrap();
+        out.text.trim().to_owned()
+    }
 }

@@ -69,7 +69,10 @@ impl<'t> Scan<'t> {
             return self.skip(sign);
         }
         let name = self.skip(letters);
-        self.take("*");
+        // A star after these is the sign around the code.
+        if !matches!(name, "lstinline" | "mintinline") {
+            self.take("*");
+        }
         name
     }
 
@@ -109,6 +112,11 @@ impl<'t> Scan<'t> {
             self.skip(space);
             self.group('{', '}')
         })?
+    }
+
+    /// What is in braces right here, if anything is.
+    pub fn adjacent(&mut self) -> Option<&'t str> {
+        self.rest.starts_with('{').then(|| self.braced())?
     }
 
     /// What is in brackets here, if anything is.
@@ -194,10 +202,13 @@ impl<'t> Scan<'t> {
 
     /// The text between the sign that stands here and its like, as `\verb` has it.
     pub fn between_signs(&mut self) -> &'t str {
+        /// Code inside of a sentence is shorter.
+        const FARTHEST: usize = 16 << 10;
         let Some(sign) = self.peek().filter(|c| !c.is_whitespace()) else {
             return "";
         };
-        let line = self.rest.find('\n').unwrap_or(self.rest.len());
+        let reach = self.rest.floor_char_boundary(FARTHEST.min(self.rest.len()));
+        let line = self.rest[..reach].find('\n').unwrap_or(reach);
         let from = sign.len_utf8();
         match self
             .rest

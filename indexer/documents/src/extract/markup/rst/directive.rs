@@ -1,7 +1,7 @@
 //! Directives: what two dots, a name and two colons begin.
 
 use super::super::super::extracted::Block;
-use super::super::lines::{Line, add, dedented, joined, squared};
+use super::super::lines::{Line, add, add_page, dedented, joined, squared};
 use super::{Nest, Reader};
 use crate::document::Reason;
 
@@ -126,6 +126,14 @@ impl<'a> Directive<'a> {
             .filter(|value| !value.is_empty())
     }
 
+    /// Whether it holds HTML for a page, which a reader sees there.
+    fn is_page(&self) -> bool {
+        let mut forms = self.arguments[0].text.split_whitespace();
+        forms.any(|form| form.eq_ignore_ascii_case("html"))
+            && self.option("file").is_none()
+            && self.option("url").is_none()
+    }
+
     fn bytes(&self) -> u64 {
         let lines = self.arguments.iter().chain(&self.content);
         lines.map(|line| line.text.len() as u64).sum()
@@ -142,6 +150,15 @@ fn option(line: &str) -> Option<(&str, &str)> {
 }
 
 impl Reader<'_> {
+    /// Text of another format, which only pages of HTML show.
+    fn raw(&mut self, directive: &Directive<'_>) {
+        if !directive.is_page() {
+            return self.out.dropped.add(Reason::Code, directive.bytes(), None);
+        }
+        let lines = directive.arguments[1..].iter().chain(&directive.content);
+        add_page(self.out, &lines.copied().collect::<Vec<_>>());
+    }
+
     pub fn directive(&mut self, directive: &Directive<'_>, nest: Nest) {
         let name = directive.name;
         let argument = joined(&directive.arguments);
@@ -154,7 +171,7 @@ impl Reader<'_> {
             return self.blocks(&directive.content, nest.deeper());
         }
         match name {
-            "raw" => self.out.dropped.add(Reason::Code, directive.bytes(), None),
+            "raw" => self.raw(directive),
             "image" | "figure" => self.figure(directive, nest),
             "list-table" => self.list_table(directive),
             "csv-table" => self.csv_table(directive),
