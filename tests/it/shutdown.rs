@@ -74,13 +74,13 @@ async fn a_worker_with_work_in_flight_ends_promptly() -> anyhow::Result<()> {
 }
 
 /// A worker that waits for an upsert which Qdrant never answers. `None` with a real server, which does answer.
-async fn hanging(bed: &Bed) -> anyhow::Result<Option<Worker>> {
+async fn hanging(bed: &Bed, grace: &str) -> anyhow::Result<Option<Worker>> {
     let QdrantServer::Local(qdrant) = &bed.stack.qdrant else {
         return Ok(None);
     };
     std::fs::write(qdrant.faults(), r#"[{"on": "upsert", "hang": true}]"#)?;
     bed.publish_document("doc", 1, &["text"]).await?;
-    let worker = bed.stack.worker("hanging", &["--grace", "2s"]).await?;
+    let worker = bed.stack.worker("hanging", &["--grace", grace]).await?;
     until("the upsert to hang", tests::LIMIT, async || {
         let log = std::fs::read_to_string(qdrant.log())?;
         Ok(log.contains("injected a fault").then_some(()))
@@ -92,7 +92,7 @@ async fn hanging(bed: &Bed) -> anyhow::Result<Option<Worker>> {
 #[tokio::test]
 async fn work_that_hangs_is_given_back_when_the_grace_is_over() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
-    let Some(mut worker) = hanging(&bed).await? else {
+    let Some(mut worker) = hanging(&bed, "2s").await? else {
         return bed.end().await;
     };
     worker.process.signal(Signal::TERM)?;
@@ -112,9 +112,10 @@ async fn work_that_hangs_is_given_back_when_the_grace_is_over() -> anyhow::Resul
 #[tokio::test]
 async fn a_second_signal_ends_the_process_at_once() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
-    let Some(mut worker) = hanging(&bed).await? else {
+    let Some(mut worker) = hanging(&bed, "50s").await? else {
         return bed.end().await;
     };
+    let asked = Instant::now();
     worker.process.signal(Signal::TERM)?;
     worker
         .process
@@ -125,5 +126,11 @@ async fn a_second_signal_ends_the_process_at_once() -> anyhow::Result<()> {
     worker.process.signal(Signal::TERM)?;
     let status = worker.process.wait().await?;
     assert_eq!(status.code(), Some(1), "{status}");
+    // Long before the grace is over, after which it would end as well.
+    assert!(
+        asked.elapsed() < Duration::from_secs(40),
+        "{:?}",
+        asked.elapsed()
+    );
     bed.end().await
 }

@@ -52,7 +52,7 @@ impl Shutdown {
                 tracing::error!("a stage hangs; what it holds is redelivered after the ack wait");
             };
             tokio::select! { () = expire => {}, _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            std::process::exit(1);
+            runtime::signals::exit_at_once(1);
         });
         Ok((trigger, shutdown))
     }

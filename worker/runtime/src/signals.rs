@@ -18,7 +18,13 @@ pub fn end_when_told() -> std::io::Result<()> {
             _ = interrupt.recv() => SignalKind::interrupt(),
         };
         tracing::warn!(signal = kind.as_raw_value(), "told to end");
-        std::process::exit(OF_A_SIGNAL + kind.as_raw_value());
+        exit_at_once(OF_A_SIGNAL + kind.as_raw_value());
     });
     Ok(())
+}
+
+/// Ends the process without the exit handlers of the libraries in it. Those of ONNX Runtime free what its threads still use,
+/// so that a process which ends in the midst of its work could end with SIGSEGV instead.
+pub fn exit_at_once(status: i32) -> ! {
+    signal_hook::low_level::exit(status)
 }

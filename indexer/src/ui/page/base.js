@@ -26,10 +26,16 @@ function show(place, ...children) {
   }
 }
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const one = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const two = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+/// A format of numbers, made when a number is first shown: to make one takes longer than to draw the empty page.
+function format(options) {
+  let made = null;
+  return { format: (value) => (made ??= new Intl.NumberFormat("en", options)).format(value) };
+}
+
+const whole = format({ maximumFractionDigits: 0 });
+const one = format({ minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const two = format({ minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const short = format({ notation: "compact", maximumSignificantDigits: 3 });
 
 function count(value) {
   return value === undefined || value === null ? "?" : whole.format(value);

@@ -146,25 +146,34 @@ byId("theme").addEventListener("click", () => {
   const at = THEMES.findIndex(([, text]) => text === byId("theme").textContent);
   colour(THEMES[(at + 1) % THEMES.length][0]);
 });
-byId("search-form").addEventListener("submit", (event) => { event.preventDefault(); find(); });
-window.addEventListener("hashchange", () => go(false));
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input, textarea, select");
-  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  if (byId("search").hidden) location.hash = "#/search";
-  else byId("query").focus();
-});
-show(byId("words").querySelector("dl"), Object.entries({
-  ...WORDS,
-  Job: "What a worker takes at once: some thousands of tokens of documents.",
-  "Dead letter": "A job that was given up, with the reason. It is kept until somebody replays or drops it.",
-  Alias: "The name that is searched. It points to one collection, its generation.",
-  Run: "A rebuild, sync or other long work, with what is recorded of it.",
-}).map(([word, meaning]) => [h("dt", {}, word), h("dd", {}, meaning)]));
 colour(localStorage.getItem("ebb-theme") || "");
-go(true);
-follow();
-remember();
-setInterval(remember, 30000);
-setInterval(tick, 1000);
+
+/// What the first frame does not show is in templates until then: each control costs time to draw, hidden or not.
+function begin() {
+  for (const folded of document.querySelectorAll("template")) folded.replaceWith(folded.content);
+  byId("search-form").addEventListener("submit", (event) => { event.preventDefault(); find(); });
+  window.addEventListener("hashchange", () => go(false));
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, textarea, select");
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    if (byId("search").hidden) location.hash = "#/search";
+    else byId("query").focus();
+  });
+  show(byId("words").querySelector("dl"), Object.entries({
+    ...WORDS,
+    Job: "What a worker takes at once: some thousands of tokens of documents.",
+    "Dead letter": "A job that was given up, with the reason. It is kept until somebody replays or drops it.",
+    Alias: "The name that is searched. It points to one collection, its generation.",
+    Run: "A rebuild, sync or other long work, with what is recorded of it.",
+  }).map(([word, meaning]) => [h("dt", {}, word), h("dd", {}, meaning)]));
+  go(true);
+  follow();
+  remember();
+  setInterval(remember, 30000);
+  setInterval(tick, 1000);
+}
+
+// The overview is there to be shown at once; another view comes with the rest.
+if (["", "#/", "#main"].includes(location.hash)) requestAnimationFrame(() => setTimeout(begin));
+else begin();
