@@ -1,6 +1,8 @@
 //! Damaged files: each gives a result or a reason, and takes no more than its time and memory.
 //!
-//! `EBB_MUTATIONS` says how many files of each format are tried; a few are by default.
+//! `EBB_MUTATIONS` says how many files of each format are tried, or which ones, like `7..=9`; a few are by default.
+
+use std::ops::RangeInclusive;
 
 use super::fixtures::{self, zip_of};
 use super::pdf_of;
@@ -75,9 +77,11 @@ pub fn damage(number: u64, bytes: &mut Vec<u8>) {
     Numbers(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).damage(bytes);
 }
 
-fn count() -> u64 {
-    let said = std::env::var("EBB_MUTATIONS").ok();
-    said.map_or(60, |said| said.parse().unwrap())
+/// The numbers of the files.
+fn numbers() -> RangeInclusive<u64> {
+    let said = std::env::var("EBB_MUTATIONS").unwrap_or("60".to_owned());
+    let (first, last) = said.split_once("..=").unwrap_or(("1", &said));
+    first.parse().unwrap()..=last.parse().unwrap()
 }
 
 /// Reads damaged copies: of a package, half have a damaged part and half are damaged as a whole.
@@ -85,7 +89,7 @@ fn try_all(format: Format, parts: &[(&'static str, String)], whole: &[u8]) {
     let pool = Pool::new(tests_program());
     let mut slowest = std::time::Duration::ZERO;
     let mut read = 0;
-    for number in 1..=count() {
+    for number in numbers() {
         let mut numbers = Numbers(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut bytes = whole.to_vec();
         if !parts.is_empty() && numbers.below(4) > 0 {
@@ -123,9 +127,9 @@ fn try_all(format: Format, parts: &[(&'static str, String)], whole: &[u8]) {
         slowest = slowest.max(start.elapsed());
     }
     eprintln!(
-        "{}: {} files, {read} read, slowest {slowest:?}",
+        "{}: files {:?}, {read} read, slowest {slowest:?}",
         format.name(),
-        count()
+        numbers()
     );
 }
 
