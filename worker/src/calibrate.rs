@@ -70,7 +70,7 @@ pub struct CalibrateConfig {
 impl CalibrateConfig {
     /// MiniLM-L6 in bf16 comes to 0.99995.
     pub const LEAST_COSINE: f32 = 0.9999;
-    /// The most nDCG@10 that a smaller graph may lose.
+    /// The most nDCG@10 that 16 bits may lose, and that a smaller graph may lose when it is staged.
     pub const MAX_NDCG_LOSS: f64 = 0.01;
 
     pub fn faults(&self) -> Vec<ConfigFault> {

@@ -66,6 +66,10 @@ const EXIT_CODES: &ExitCodes = &[
         "the configuration is bad or an option is misspelt; all values that cannot be read are reported at once",
     ),
     ("1", "anything else"),
+    (
+        "130, 143",
+        "a verb other than `run` was ended by SIGINT or SIGTERM",
+    ),
 ];
 
 /// Does what the arguments of the process say.
@@ -89,10 +93,14 @@ pub fn main() -> ExitCode {
     match perform(cli.verb, since) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!(target: "worker", error = format!("{error:#}"), "worker failed");
+            say_failed(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn say_failed(error: &anyhow::Error) {
+    tracing::error!(target: "worker", error = format!("{error:#}"), "worker failed");
 }
 
 impl Verb {
@@ -139,7 +147,10 @@ fn perform(verb: Verb, since: Instant) -> anyhow::Result<ExitCode> {
             export.end();
             // A stage on a thread may hang in the runtime of the model; the process must end all the same.
             runtime.shutdown_timeout(RUNTIME_END);
-            ended?;
+            if let Err(error) = &ended {
+                say_failed(error);
+            }
+            signals::exit_at_once(ended.is_err().into());
         }
         Verb::Stage(verb) => print_staged(&stage(&verb.config)?, verb.json)?,
         Verb::Calibrate(verb) => print_calibration(&calibrate(&verb.config)?, verb.json)?,

@@ -35,7 +35,8 @@ use crate::refusal::Refusal;
 use crate::replicas::Replicas;
 use crate::store::{BYTES_PER_REQUEST, POINTS_PER_REQUEST, PointsError, Store, selector};
 
-/// Conditions of the filter of some additions, for each of them.
+/// Conditions of the filter of some additions, for each of them: two of its own, and four of all together, so that with one
+/// it has six.
 const CONDITIONS_OF_AN_ADDITION: usize = 6;
 /// Looks at points that keep going while they are written.
 const MOST_LOOKS: usize = 8;

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::collection::PAYLOAD_INDEXES;
-use crate::vectors::vector_bytes;
+use crate::vectors::bytes_of_a_point;
 
 /// The largest requests that a collection takes; a number that is as large as can be is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,7 +286,7 @@ fn unindexed(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<UnfitSetti
 /// Limits that the collection has reached.
 fn full(info: &CollectionInfo, strict: &StrictModeConfig) -> Vec<UnfitSetting> {
     let points = info.points_count.unwrap_or(0);
-    let bytes = points.saturating_mul(vector_bytes(info));
+    let bytes = points.saturating_mul(bytes_of_a_point(info));
     let room = [
         ("max_points_count", strict.max_points_count, points),
         (

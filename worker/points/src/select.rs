@@ -1,7 +1,6 @@
 //! Select: looks up in a collection which of some vectors it has, and how large they may be.
 
 use crate::Points;
-use crate::refusal::Refusal;
 use crate::selection::VectorSelection;
 use crate::store::{PointsError, Store};
 use crate::vectors::vector_names;
@@ -28,7 +27,7 @@ impl<S: Store> Points<'_, S> {
         Ok(VectorSelection::of(&info, vector_names(&info)))
     }
 
-    /// After a read was refused: what of the same names the collection has now.
+    /// After a read was refused for what it asked: what of the same names the collection has now.
     ///
     /// # Errors
     /// The same error, if that is not its cause.
@@ -37,7 +36,7 @@ impl<S: Store> Points<'_, S> {
         used: &VectorSelection,
         error: PointsError,
     ) -> Result<VectorSelection, PointsError> {
-        if used.is_empty() || error.refusal() != Some(Refusal::Content) {
+        if used.is_empty() {
             return Err(error);
         }
         match self.select(used.wanted()).await? {

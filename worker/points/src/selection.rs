@@ -6,7 +6,7 @@
 //! in all points, as it is in a point that lacks it.
 //!
 //! The length of a vector is known only when it is read. So the largest that each may be decides how many points are asked for
-//! at once, and an answer is bounded whatever the points are.
+//! at once, and an answer is bounded. Sparse vectors are taken to have 8,192 terms at most, which nothing enforces.
 
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::with_vectors_selector::SelectorOptions;

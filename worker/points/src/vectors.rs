@@ -250,7 +250,7 @@ pub(crate) fn named_vectors(info: &CollectionInfo) -> Vec<(String, u64)> {
 }
 
 /// Bytes of the vectors of a point that has all of them.
-pub(crate) fn vector_bytes(info: &CollectionInfo) -> u64 {
+pub(crate) fn bytes_of_a_point(info: &CollectionInfo) -> u64 {
     let lengths = named_vectors(info).into_iter().map(|(_, length)| length);
     lengths.sum::<u64>() * size_of::<f32>() as u64
 }

@@ -192,10 +192,13 @@ impl LanePull {
             match self.left().await {
                 Backlog::Jobs => return,
                 Backlog::InStream => tokio::time::sleep(PAUSE).await,
-                Backlog::Nothing => break,
+                Backlog::Nothing => {
+                    tracing::info!("both lanes are empty");
+                    return drain.drain();
+                }
             }
         }
-        tracing::info!("both lanes are empty");
+        tracing::warn!("the stream has jobs that no consumer delivers; this run ends without them");
         drain.drain();
     }
 

@@ -8,7 +8,7 @@
 //!
 //! A batch is written in steps that wait for each other, and most of that time is spent waiting for answers. So a few
 //! batches are written side by side, as several workers would: versions decide between them, not their order. One of live
-//! work always finds room beside those of bulk work.
+//! work finds room beside those of bulk work, unless writes fail.
 
 mod additions;
 mod attach_jobs;

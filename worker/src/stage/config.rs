@@ -13,6 +13,7 @@ use runtime::wait::WaitConfig;
 use super::output::QueryTerms;
 use super::quantize::Quantization;
 use super::source::Source;
+use crate::calibrate::CalibrateConfig;
 use crate::config::SessionConfig;
 
 /// The form in which a model is staged.
@@ -66,7 +67,7 @@ pub struct StageConfig {
     #[arg(long, requires = "quantize")]
     pub golden_set: Option<PathBuf>,
     /// Most nDCG@10 that a smaller embedding model may lose, 0 to 1
-    #[arg(long, requires = "quantize", default_value_t = 0.01)]
+    #[arg(long, requires = "quantize", default_value_t = CalibrateConfig::MAX_NDCG_LOSS)]
     pub max_ndcg_loss: f64,
     /// Which kind of vectors the model makes, where the directory does not say
     #[arg(long, value_enum)]

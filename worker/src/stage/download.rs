@@ -4,7 +4,7 @@
 //! off all the same is begun anew. A file that is not there is not an error.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -118,20 +118,20 @@ impl<'a> Download<'a> {
         let size = found.meta.size;
         self.afford(size)?;
         let target = self.to.join(path.as_ref());
-        let mut file = create(&target)?;
+        let not_written = || format!("failed to write `{path}` below the directory of --models");
+        let mut file = create(&target).with_context(not_written)?;
         let mut content = found.into_stream();
         let mut bytes = 0;
         while let Some(part) = content.try_next().await? {
             bytes += part.len() as u64;
             self.afford(bytes)?;
-            let written = file.write_all(&part);
-            written.with_context(|| format!("failed to write `{}`", target.display()))?;
+            file.write_all(&part).with_context(not_written)?;
         }
         if bytes != size {
             let source = format!("it ended after {bytes} of {size} bytes").into();
             return Err(Failed::Store(Error::Generic { store: "", source }));
         }
-        file.sync_all().context("failed to sync")?;
+        file.sync_all().with_context(not_written)?;
         Ok(bytes)
     }
 
@@ -170,10 +170,9 @@ impl From<anyhow::Error> for Failed {
     }
 }
 
-fn create(path: &Path) -> anyhow::Result<File> {
+fn create(path: &Path) -> io::Result<File> {
     let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
-    let file = folder.and_then(|()| File::create(path));
-    file.with_context(|| format!("failed to create `{}`", path.display()))
+    folder.and_then(|()| File::create(path))
 }
 
 /// Whether another attempt may succeed: the client has no more specific kind for such an error. It has repeated the request

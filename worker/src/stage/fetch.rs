@@ -96,7 +96,10 @@ impl SourceFiles {
             Self::Downloaded(_) => fs::rename(&from, &to),
         });
         placed.with_context(|| {
-            format!("failed to copy `{}` to `{}`", from.display(), to.display())
+            format!(
+                "failed to copy `{}` below the directory of --models",
+                from.display()
+            )
         })?;
         Ok(to)
     }

@@ -34,7 +34,10 @@ pub(super) fn publish(
 ) -> anyhow::Result<Staged> {
     let directory = directory(config, &manifest.fingerprint);
     if directory.exists() {
-        add_measured(&directory, manifest)?;
+        // A signature that is about to be added is one of the manifest as it is.
+        if config.signature.is_none() {
+            add_measured(&directory, manifest)?;
+        }
         return existing(config, directory);
     }
     sign(config, &staging.model())?;

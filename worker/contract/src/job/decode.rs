@@ -142,7 +142,14 @@ enum Kind {
 }
 
 fn kind(bytes: &[u8]) -> Result<Kind, JobError> {
-    let preamble: Preamble = parse(bytes, "a JSON object with `version` and `kind`")?;
+    // Without a place: it could be below a name that a publisher chose, since nothing else is looked at here.
+    let preamble: Preamble = serde_json::from_slice(bytes).map_err(|error| {
+        malformed(
+            &error,
+            "a JSON object with `version` and `kind`",
+            String::new(),
+        )
+    })?;
     if preamble.version.split('.').next() != Some(MAJOR) {
         return Err(JobError::UnknownVersion {
             version: cut(&preamble.version),
@@ -159,12 +166,16 @@ fn kind(bytes: &[u8]) -> Result<Kind, JobError> {
 
 /// Parses JSON without ever quoting it.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], expected: &'static str) -> Result<T, JobError> {
-    serde_json::from_slice(bytes).map_err(|error| JobError::Malformed {
+    serde_json::from_slice(bytes).map_err(|error| malformed(&error, expected, place::<T>(bytes)))
+}
+
+fn malformed(error: &serde_json::Error, expected: &'static str, place: String) -> JobError {
+    JobError::Malformed {
         expected,
-        place: place::<T>(bytes),
+        place,
         line: error.line(),
         column: error.column(),
-    })
+    }
 }
 
 /// The field at which reading fails. Names that publishers choose are left out.

@@ -122,11 +122,16 @@ fn write(store: &Recorded, version: u64, (text, _): Text) {
 
 /// What a worker of the attached model does about that version.
 fn attach(store: &Recorded, version: u64, (text, number): Text) {
+    let digest = Digest::of(text.as_bytes());
+    add(store, Some(version), Some(digest), number);
+}
+
+fn add(store: &Recorded, version: Option<u64>, digest: Option<Digest>, number: f32) {
     let point = point_id("d", 0).to_string();
     let addition = Addition {
         point: &point,
-        version: Some(version),
-        digest: Some(Digest::of(text.as_bytes())),
+        version,
+        digest,
         head: None,
         made: AdditionValue::Vector {
             name: ATTACHED.to_owned(),
@@ -199,5 +204,18 @@ fn a_vector_of_which_its_point_says_so_is_of_its_text_whenever_it_is_read() {
             // A server that merges shows the vector of another text for a moment.
             assert_eq!(all.contains(&(false, false)), merges);
         }
+    }
+}
+
+#[test]
+fn a_vector_of_a_text_that_is_not_named_is_not_said_to_be_of_the_text_of_its_point() {
+    fn work(store: &Recorded) {
+        add(store, None, None, 9.0);
+    }
+    fn nobody(_: &Recorded) {}
+    for merges in [false, true] {
+        let all = all_seen(merges, work, nobody);
+        assert!(all.contains(&(false, false)), "the vector is another one");
+        assert!(!all.contains(&(false, true)), "merges: {merges}");
     }
 }

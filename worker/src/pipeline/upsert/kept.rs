@@ -5,11 +5,11 @@
 //! on the same condition as any other addition. What is not found, or does not fit the memory that is meant for it, is
 //! computed anew by an attach job; so is what a worker has read that dies before it has put it back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use contract::digest::Digest;
-use contract::job::{Chunk, Item};
+use contract::job::Item;
 use contract::names::CollectionName;
 use points::additions::{Addition, AdditionValue, vector_bytes};
 use points::refusal::Refusal;
@@ -27,7 +27,8 @@ const POINTS_PER_LOOK: usize = 128;
 /// Bytes of the vectors that are kept of one batch.
 const MOST_BYTES: usize = 32 << 20;
 
-/// A chunk that brings its vector.
+/// What a batch writes to a point whose vector it brings.
+#[derive(Debug, PartialEq, Eq)]
 struct Piece {
     point: String,
     version: u64,
@@ -169,19 +170,91 @@ impl PreviousVectors {
     }
 }
 
-/// The chunks of a batch that bring their vectors.
+/// The points of which a batch brings the vector in what it writes there last: of two writes of a document, the newer one
+/// stays, and of two of one version the later one.
 fn pieces(vectors: &Vectors, collection: &CollectionName) -> Vec<Piece> {
-    let mut pieces = Vec::new();
+    let mut last = BTreeMap::<String, (u64, Option<Digest>)>::new();
     for (decoded, embed) in vectors.embeds_of(collection) {
         for document in &embed.documents {
             let version = decoded.version_of(document.version);
-            let brings = |chunk: &&Chunk| chunk.vector.is_some();
-            pieces.extend(document.chunks.iter().filter(brings).map(|chunk| Piece {
-                point: point_id(&document.id, chunk.index.unwrap_or(0)).to_string(),
-                version,
-                digest: chunk.digest(),
-            }));
+            for chunk in &document.chunks {
+                let point = point_id(&document.id, chunk.index.unwrap_or(0)).to_string();
+                if last.get(&point).is_none_or(|&(there, _)| there <= version) {
+                    let digest = chunk.vector.is_some().then(|| chunk.digest());
+                    last.insert(point, (version, digest));
+                }
+            }
         }
     }
-    pieces
+    let brought = last.into_iter().filter_map(|(point, (version, digest))| {
+        Some(Piece {
+            point,
+            version,
+            digest: digest?,
+        })
+    });
+    brought.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::job::{Chunk, Document, Embed, Job, KnownVector};
+
+    use super::*;
+    use crate::batch::DecodedJob;
+
+    /// A job that writes a document of one chunk.
+    fn job(version: u64, text: &str, brings: bool) -> DecodedJob {
+        let chunk = Chunk {
+            text: text.to_owned(),
+            vector: brings.then(|| KnownVector(vec![1.0])),
+            ..Chunk::default()
+        };
+        let document = Document {
+            id: "d".to_owned(),
+            version: Some(version),
+            chunks: vec![chunk],
+            ..Document::default()
+        };
+        let embed = Embed {
+            version: contract::job::VERSION.to_owned(),
+            collection: Some("docs".parse().unwrap()),
+            documents: vec![document],
+            ..Embed::default()
+        };
+        DecodedJob {
+            job: Job::Embed(embed),
+            default_version: 1,
+            truncated: Vec::new(),
+            incomplete: None,
+        }
+    }
+
+    /// The version and the text whose attached vectors a batch is to keep.
+    fn kept<const JOBS: usize>(jobs: [(u64, &str, bool); JOBS]) -> Vec<(u64, Digest)> {
+        let jobs = jobs.map(|(version, text, brings)| job(version, text, brings));
+        let vectors = Vectors {
+            jobs: jobs.into(),
+            vectors: Vec::new(),
+        };
+        let found = pieces(&vectors, &"docs".parse().unwrap());
+        found
+            .into_iter()
+            .map(|it| (it.version, it.digest))
+            .collect()
+    }
+
+    #[test]
+    fn of_several_writes_of_a_point_the_last_one_says_what_is_kept() {
+        let of = |version, text: &str| vec![(version, Digest::of(text.as_bytes()))];
+        assert_eq!(kept([(1, "x", true)]), of(1, "x"));
+        assert_eq!(kept([(1, "x", false)]), []);
+        // Two changes of metadata that wait together.
+        assert_eq!(kept([(1, "x", true), (2, "x", true)]), of(2, "x"));
+        // The text that is written last is another one, whose vectors nobody has.
+        assert_eq!(kept([(1, "x", true), (2, "y", false)]), []);
+        // The older one comes again, behind the newer one.
+        assert_eq!(kept([(2, "y", true), (1, "x", true)]), of(2, "y"));
+        assert_eq!(kept([(2, "x", true), (2, "y", true)]), of(2, "y"));
+    }
 }
