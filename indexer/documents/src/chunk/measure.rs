@@ -145,14 +145,15 @@ pub fn assemble(
     span: Span<'_>,
     head: &mut Head,
 ) -> Result<Option<Vec<u32>>, TokenizerError> {
-    let Some((from, to)) = seams(tokenizer, text, span) else {
+    let joins = span.head.is_empty() || joins(tokenizer, text, span);
+    let Some((from, to)) = seams(tokenizer, text, span, joins) else {
         return Ok(None);
     };
     let Some(ids) = measure.between(from, to) else {
         return Ok(None);
     };
     let (first, last) = (&text[span.start..from], &text[to..span.end]);
-    let (own, first) = if joins(tokenizer, text, span) {
+    let (own, first) = if joins {
         let own = head.ids(tokenizer, span.head)?;
         (own, tokens(tokenizer, first)?)
     } else {
@@ -163,14 +164,11 @@ pub fn assemble(
     Ok(tokenizer.framed([own, &first.ids, ids, &last.ids]))
 }
 
-/// The first and the last seam of a chunk.
-fn seams(tokenizer: &Tokenizer, text: &str, span: Span<'_>) -> Option<(usize, usize)> {
-    let Span { head, start, end } = span;
-    let first = |at: usize| {
-        // On the left of its start, the chunk has its head, and the block has other text.
-        let in_chunk = at > start || head.is_empty() || joins(tokenizer, text, span);
-        in_chunk && tokenizer.is_seam(text, at)
-    };
+/// The first and the last seam of a chunk, whose start is one if its head joins it.
+fn seams(tokenizer: &Tokenizer, text: &str, span: Span<'_>, joins: bool) -> Option<(usize, usize)> {
+    let Span { start, end, .. } = span;
+    // On the left of its start, the chunk has its head, and the block has other text.
+    let first = |at: usize| (at > start || joins) && tokenizer.is_seam(text, at);
     let from = (start..end.min(start + REACH_BYTES)).find(|&at| first(at))?;
     let to = (from.max(end.saturating_sub(REACH_BYTES))..=end)
         .rev()

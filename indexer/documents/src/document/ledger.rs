@@ -113,6 +113,8 @@ pub enum Reason {
     Link,
     /// Members of an archive that are another member once more.
     HardLink,
+    /// Nothing is left out, but where functions and classes of source code begin is not known.
+    UnknownDefinitions,
     /// Nothing is left out, but metadata is more than half of what is stored of a document.
     LongMetadata,
 }
@@ -198,6 +200,7 @@ impl Ledger {
             | Reason::BrokenLetter
             | Reason::GuessedEncoding => true,
             Reason::LongMetadata
+            | Reason::UnknownDefinitions
             | Reason::Link
             | Reason::HardLink
             | Reason::Comment
@@ -254,6 +257,9 @@ impl Reason {
             Self::Properties => "settings and properties were left out",
             Self::Include => "references to other files were left out, whose text is not taken in",
             Self::UnknownEntity => "entities are not known and stay as they are written",
+            Self::UnknownDefinitions => {
+                "files of source code are too broken for their functions and classes to be found"
+            }
             Self::LongMetadata => {
                 "documents store more metadata than text, as each chunk gets a copy of it"
             }

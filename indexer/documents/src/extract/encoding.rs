@@ -7,7 +7,6 @@ use std::io::{self, BufRead as _, BufReader, Read};
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8};
 
-use crate::document::blocks::BOM;
 use crate::document::{Ledger, Reason};
 use crate::source::{Origin, SourceError};
 
@@ -39,7 +38,7 @@ pub fn guessed(told: String) -> Ledger {
 /// Decodes a whole text.
 ///
 /// # Errors
-/// [`SourceError::Binary`], [`SourceError::NotUtf8`], [`SourceError::NotEncoded`].
+/// [`SourceError::Wide`], [`SourceError::Binary`], [`SourceError::NotUtf8`], [`SourceError::NotEncoded`].
 pub fn decode(
     bytes: Vec<u8>,
     origin: &Origin,
@@ -153,7 +152,8 @@ pub struct Stream {
     pub mark: usize,
 }
 
-/// Decodes a stream; guesses only where `guesses` says so.
+/// Decodes a stream. UTF-16 without a mark is known by its zero bytes in each; beyond it, an encoding is guessed only where
+/// `guesses` says so.
 pub fn stream(
     bytes: Box<dyn Read + Send>,
     option: Option<TextEncoding>,
@@ -173,16 +173,11 @@ pub fn stream(
     let choice = choice.unwrap_or(Choice::said(UTF_8));
     reader.consume(choice.mark);
     if choice.encoding == UTF_8 {
-        let mark = if choice.mark == BOM.len() {
-            BOM.len()
-        } else {
-            0
-        };
         let rest: Box<dyn Read + Send> = Box::new(reader);
         return Ok(Stream {
             reader: BufReader::with_capacity(1 << 16, rest),
             notes: Ledger::default(),
-            mark,
+            mark: choice.mark,
         });
     }
     let decoded: Box<dyn Read + Send> = Box::new(Decoded::new(reader, choice.encoding));

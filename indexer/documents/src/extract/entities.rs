@@ -21,7 +21,7 @@ const MAX_TOTAL: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub struct Entities {
     /// What the file defines, as it is written.
-    own: HashMap<String, String>,
+    own: RefCell<HashMap<String, String>>,
     /// Those that were asked for; none where a text goes beyond a limit.
     known: RefCell<HashMap<String, Option<String>>>,
     taken: Cell<usize>,
@@ -29,20 +29,20 @@ pub struct Entities {
 
 impl Entities {
     /// Notes what the declaration of a document type defines.
-    pub fn declare(&mut self, doctype: &str) {
+    pub fn declare(&self, doctype: &str) {
         let Some((_, inside)) = doctype.split_once('[') else {
             return;
         };
-        let mut rest = inside;
+        let (mut own, mut rest) = (self.own.borrow_mut(), inside);
         while let Some(start) = rest.find('<') {
             rest = &rest[start..];
             let end = end_of(rest);
             if let Some((name, value)) = definition(&rest[..end])
-                && self.own.len() < MOST_NAMES
+                && own.len() < MOST_NAMES
             {
                 // The first one counts.
                 let name = name.to_owned();
-                self.own.entry(name).or_insert_with(|| value.to_owned());
+                own.entry(name).or_insert_with(|| value.to_owned());
             }
             rest = &rest[end..];
         }
@@ -53,18 +53,18 @@ impl Entities {
         if let Some(known) = predefined(name) {
             return Some(known);
         }
-        if self.own.contains_key(name) {
+        if self.own.borrow().contains_key(name) {
+            // What is kept is limited by what is taken.
+            if self.taken.get() > MAX_TOTAL {
+                return None;
+            }
             let mut known = self.known.borrow_mut();
             let text = known
                 .entry(name.to_owned())
                 .or_insert_with(|| self.expand(name));
             let text = text.as_ref()?;
-            let taken = self.taken.get() + text.len();
-            if taken > MAX_TOTAL {
-                return None;
-            }
-            self.taken.set(taken);
-            return Some(Cow::Owned(text.clone()));
+            self.taken.set(self.taken.get() + text.len());
+            return (self.taken.get() <= MAX_TOTAL).then(|| Cow::Owned(text.clone()));
         }
         quick_xml::escape::resolve_html5_entity(name).map(Cow::Borrowed)
     }
@@ -100,7 +100,7 @@ impl Entities {
         *left = left.checked_sub(1)?;
         if let Some(known) = predefined(name) {
             push(text, &known)
-        } else if let Some(value) = self.own.get(name) {
+        } else if let Some(value) = self.own.borrow().get(name) {
             let depth = depth.checked_sub(1)?;
             for part in parts(value) {
                 match part {
@@ -157,14 +157,7 @@ fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
 /// What all files know.
 fn predefined(name: &str) -> Option<Cow<'static, str>> {
     let Some(digits) = name.strip_prefix('#') else {
-        return Some(Cow::Borrowed(match name {
-            "amp" => "&",
-            "lt" => "<",
-            "gt" => ">",
-            "quot" => "\"",
-            "apos" => "'",
-            _ => return None,
-        }));
+        return quick_xml::escape::resolve_xml_entity(name).map(Cow::Borrowed);
     };
     let code = match digits.strip_prefix(['x', 'X']) {
         Some(hex) => u32::from_str_radix(hex, 16).ok(),
@@ -215,7 +208,7 @@ mod tests {
     use super::*;
 
     fn declared(doctype: &str) -> Entities {
-        let mut entities = Entities::default();
+        let entities = Entities::default();
         entities.declare(doctype);
         entities
     }
@@ -265,10 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn texts_beyond_a_limit_are_not_kept() {
+        let long = "x".repeat(MAX_BYTES);
+        let mut doctype = format!("l [<!ENTITY long \"{long}\">");
+        for name in 0..1000 {
+            doctype += &format!("<!ENTITY e{name} \"&long;\">");
+        }
+        let entities = declared(&doctype);
+        let taken = (0..1000).filter(|name| entities.text(&format!("e{name}")).is_some());
+        assert_eq!(taken.count(), MAX_TOTAL / MAX_BYTES);
+        assert_eq!(entities.known.borrow().len(), MAX_TOTAL / MAX_BYTES + 1);
+    }
+
+    #[test]
     fn names_beyond_a_limit_are_not_kept() {
         let names = (0..=MOST_NAMES).map(|name| format!("<!ENTITY e{name} \"x\">"));
         let entities = declared(&format!("a [{}]", names.collect::<String>()));
-        assert_eq!(entities.own.len(), MOST_NAMES);
+        assert_eq!(entities.own.borrow().len(), MOST_NAMES);
         assert_eq!(entities.text("e4095").as_deref(), Some("x"));
         assert_eq!(entities.text("e4096"), None);
     }

@@ -34,7 +34,7 @@ pub fn mail(bytes: &[u8], extracted: &mut Extracted) -> Result<(), String> {
     let mut message = parse(&bytes)?;
     if repair::is_broken(&message) {
         closed = repair::with_closed_parts(&bytes);
-        // A repair that makes it worse is left.
+        // A repair that cannot be parsed is left.
         if let Ok(repaired) = parse(&closed) {
             message = repaired;
             if let Some(repaired) = repair::with_valid_encodings(&closed, &message) {

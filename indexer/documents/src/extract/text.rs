@@ -68,12 +68,11 @@ fn content_of(
         }
         return match is_taken_as_it_is(&content) {
             Ok(true) => Ok((content, Ledger::default(), amount)),
-            // What does not fit into memory cannot be mended, and its place is what helps.
-            Err(error @ (SourceError::NotUtf8 { .. } | SourceError::Binary { .. }))
-                if amount.bytes > limit.bytes as u64 =>
-            {
-                Err(error)
-            }
+            // What does not fit into memory cannot be mended, and its place is what helps. In another encoding, the first
+            // block has it already.
+            Err(
+                error @ (SourceError::NotUtf8 { offset, .. } | SourceError::Binary { offset, .. }),
+            ) if amount.bytes > limit.bytes as u64 && offset >= BLOCK_BYTES as u64 => Err(error),
             Ok(false) | Err(SourceError::NotUtf8 { .. } | SourceError::Binary { .. }) => {
                 in_memory(input, limit, encoding)
             }

@@ -76,9 +76,7 @@ impl<'a> Xml<'a> {
                     Event::Eof if self.depth == 0 => return Ok(None),
                     Event::Eof => return Err(format!("its part `{}` is cut off", self.part)),
                     Event::DocType(doctype) => {
-                        let mut entities = Entities::default();
-                        entities.declare(&String::from_utf8_lossy(&doctype));
-                        self.entities = Rc::new(entities);
+                        self.entities.declare(&String::from_utf8_lossy(&doctype));
                         continue;
                     }
                     Event::Comment(_) | Event::Decl(_) | Event::PI(_) => continue,
@@ -182,6 +180,8 @@ mod tests {
         let xml =
             "<!DOCTYPE a [<!ENTITY b \"own\">]><a>x &amp; &#65;&#x42;&b;&c;<![CDATA[<c>]]></a>";
         assert_eq!(text(xml).unwrap(), "x & ABown&c;<c>");
+        let twice = "<!DOCTYPE a [<!ENTITY b 'one'>]><!DOCTYPE a [<!ENTITY b 'two'><!ENTITY c 'three'>]><a>&b; &c;</a>";
+        assert_eq!(text(twice).unwrap(), "one three");
         let mut xml = Xml::new("<!DOCTYPE a [<!ENTITY b 'own'>]><a c='&b;s'/>", "x.xml");
         let Ok(Some(Node::Open(tag))) = xml.next() else {
             panic!("an element")

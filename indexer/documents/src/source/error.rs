@@ -60,7 +60,8 @@ pub enum SourceError {
     #[error("{origin} is a binary file: byte {offset} is NUL")]
     Binary { origin: Origin, offset: u64 },
     #[error(
-        "{origin} looks like {encoding}, but cannot be read as that: convert it, or name its encoding with --encoding"
+        "{origin} looks like {encoding}, but cannot be read as that: convert it{}",
+        if encoding.starts_with("utf-32") { "" } else { ", or name its encoding with --encoding" }
     )]
     Wide {
         origin: Origin,

@@ -160,8 +160,8 @@ pub fn has_most_letters_in_utf8(bytes: &[u8]) -> bool {
 }
 
 /// Whether a text was meant to be UTF-8 by what is in it: by most of its letters, or by many of its runs of bytes beyond
-/// ASCII. In other encodings, some neighbours are a letter of UTF-8 by chance, but hardly ever is a run that from end to end:
-/// a capital with a quotation mark behind it may be, as a letter that no language of today is written with.
+/// ASCII. In other encodings, some neighbours are a letter of UTF-8 by chance, but hardly ever is a run that from end to end,
+/// unless it is a capital with a mark behind it.
 fn is_mostly_utf8(bytes: &[u8]) -> bool {
     if has_most_letters_in_utf8(bytes) {
         return true;
@@ -170,11 +170,19 @@ fn is_mostly_utf8(bytes: &[u8]) -> bool {
     let runs = bytes.split(u8::is_ascii).filter(|run| !run.is_empty());
     for run in runs {
         match std::str::from_utf8(run) {
-            Ok(run) if run.chars().all(is_usual) => whole += 1,
+            Ok(signs) if signs.chars().all(is_usual) => {
+                whole += usize::from(!is_capital_with_mark(run));
+            }
             Ok(_) | Err(_) => broken += 1,
         }
     }
     foreign(bytes) >= MIN_EVIDENCE && whole > 0 && 3 * whole >= broken
+}
+
+/// Whether a run that is a letter of UTF-8 may as well be a capital of windows-1252 and its kin with a quotation mark that
+/// closes, or with a space that holds it to its line.
+fn is_capital_with_mark(run: &[u8]) -> bool {
+    matches!(run, [_, 0x8b | 0x91..=0x94 | 0x9b | 0xa0 | 0xab | 0xbb])
 }
 
 /// Whether a sign is one that texts are full of: of the alphabets of Europe and of the Near East, or one of three bytes.

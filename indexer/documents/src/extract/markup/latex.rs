@@ -89,8 +89,13 @@ impl Reader<'_> {
     /// Reads to the end of a text.
     fn read(&mut self, scan: &mut Scan<'_>) {
         while let Some(c) = scan.peek() {
-            if self.text.trim().is_empty() {
+            let blank = self.text.len() - self.text.trim_start().len();
+            if blank == self.text.len() {
                 self.line = scan.line;
+            }
+            // However much of it there is, it is looked through once.
+            if blank > 1 {
+                self.text.replace_range(..blank, " ");
             }
             match c {
                 '\\' => self.command(scan),

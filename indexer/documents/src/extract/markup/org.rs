@@ -1,6 +1,6 @@
 //! Org: headings by stars, blocks between `#+BEGIN` and `#+END`, lists, tables and drawers.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::super::extracted::{Block, Extracted};
 use super::inline::{closing, unmarked};
@@ -11,8 +11,8 @@ use crate::document::Reason;
 /// Drawers whose content is not part of the text.
 const UNSHOWN: [&str; 2] = ["PROPERTIES", "LOGBOOK"];
 
-/// Names of blocks that no later line ends: nobody looks for that line again.
-type Unclosed = HashSet<String>;
+/// The number of the last line that ends a block, by the name of the block: nobody looks for a line that does not come.
+type Ends = HashMap<String, u64>;
 
 pub fn org(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
     out.is_markdown = true;
@@ -21,15 +21,18 @@ pub fn org(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
 }
 
 fn blocks(lines: &[Line<'_>], depth: usize, out: &mut Extracted) {
-    let mut unclosed = HashSet::new();
+    let ends = lines
+        .iter()
+        .filter_map(|line| Some((ended(line)?, line.number)));
+    let ends: Ends = ends.collect();
     let mut at = 0;
     while at < lines.len() {
-        at += block(&lines[at..], depth, &mut unclosed, out).max(1);
+        at += block(&lines[at..], depth, &ends, out).max(1);
     }
 }
 
 /// Reads the block that the lines begin with; gives how many of them it has.
-fn block(lines: &[Line<'_>], depth: usize, unclosed: &mut Unclosed, out: &mut Extracted) -> usize {
+fn block(lines: &[Line<'_>], depth: usize, ends: &Ends, out: &mut Extracted) -> usize {
     let line = lines[0];
     let text = line.trimmed();
     if text.is_empty() {
@@ -40,7 +43,7 @@ fn block(lines: &[Line<'_>], depth: usize, unclosed: &mut Unclosed, out: &mut Ex
         return 1;
     }
     if let Some(keyword) = text.strip_prefix("#+") {
-        return keyword_block(lines, keyword, depth, unclosed, out);
+        return keyword_block(lines, keyword, depth, ends, out);
     }
     if text == "#" || text.starts_with("# ") {
         out.dropped.add(Reason::Comment, text.len() as u64, None);
@@ -131,14 +134,14 @@ fn keyword_block(
     lines: &[Line<'_>],
     keyword: &str,
     depth: usize,
-    unclosed: &mut Unclosed,
+    ends: &Ends,
     out: &mut Extracted,
 ) -> usize {
     let lower = keyword.to_ascii_lowercase();
     let first = lines[0];
     if let Some(name) = lower.strip_prefix("begin_") {
         let name = name.split_whitespace().next().unwrap_or_default();
-        return named_block(lines, name, depth, unclosed, out);
+        return named_block(lines, name, depth, ends, out);
     }
     let value = keyword
         .split_once(':')
@@ -164,18 +167,14 @@ fn named_block(
     lines: &[Line<'_>],
     name: &str,
     depth: usize,
-    unclosed: &mut Unclosed,
+    ends: &Ends,
     out: &mut Extracted,
 ) -> usize {
     let first = lines[0];
-    let end = format!("#+end_{name}");
-    let closes = |line: &Line<'_>| line.trimmed().eq_ignore_ascii_case(&end);
+    let closes = |line: &Line<'_>| ended(line).as_deref() == Some(name);
+    let is_closed = ends.get(name).is_some_and(|last| *last > first.number);
     // One that is not closed is a line without its text.
-    let length = (!unclosed.contains(name))
-        .then(|| lines.iter().position(closes))
-        .flatten();
-    let Some(length) = length else {
-        unclosed.insert(name.to_owned());
+    let Some(length) = is_closed.then(|| lines.iter().position(closes)).flatten() else {
         add(out, first.number, Block::Paragraph(first.trimmed()));
         return 1;
     };
@@ -210,6 +209,13 @@ fn named_block(
         ),
     }
     length + 1
+}
+
+/// The name of the block that a line ends, in small letters.
+fn ended(line: &Line<'_>) -> Option<String> {
+    let (keyword, name) = line.trimmed().split_at_checked("#+end_".len())?;
+    let ends = keyword.eq_ignore_ascii_case("#+end_");
+    ends.then(|| name.to_ascii_lowercase())
 }
 
 /// The name of a drawer, and how many lines it has.
@@ -324,6 +330,25 @@ fn inline(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_of_org_ends_at_the_first_line_with_its_name_behind_it() {
+        for (source, expected) in [
+            (
+                "#+begin_src\na\n#+END_SRC\n#+end_src\nb\n",
+                "```\na\n```\n\nb",
+            ),
+            ("#+end_quote\n#+begin_quote\na\n", "#+begin_quote\n\na"),
+            (
+                "#+begin_a\n#+begin_b\nx\n#+end_a\ny\n#+end_b\n",
+                "#+begin_b\n\nx\n\ny",
+            ),
+        ] {
+            let mut out = Extracted::default();
+            org(source.as_bytes(), &mut out).unwrap();
+            assert_eq!(out.text, expected, "{source}");
+        }
+    }
 
     #[test]
     fn drawers_that_people_name_are_part_of_a_text_of_org() {

@@ -432,11 +432,15 @@ fn what_begins_and_does_not_end_takes_time_by_its_length() {
         "{}",
         out.text.len()
     );
-    let blocks = "#+BEGIN_x\n".repeat(20_000);
-    assert!(read(org, &blocks).text.contains("#+BEGIN_x"));
+    let blocks = (0..500_000).map(|name| format!("#+BEGIN_{name}\n"));
+    let out = read(org, &blocks.collect::<String>());
+    assert!(out.text.ends_with("#+BEGIN_499999"), "{}", out.text.len());
     let ties = format!("{}word \\verb|a|", "~ ".repeat(50_000));
     let out = read(latex, &ties);
     assert_eq!(out.text.trim(), "word a");
+    let blanks = "\\ ".repeat(1_000_000);
+    let out = read(latex, &format!("{blanks}word{blanks}end"));
+    assert_eq!(out.text.trim(), "word end");
 }
 
 #[test]

@@ -23,16 +23,17 @@ pub fn xml(bytes: &[u8], out: &mut Extracted) -> Result<(), String> {
     let mut reader = XmlReader::from_str(text);
     let config = reader.config_mut();
     config.expand_empty_elements = true;
-    let (mut writer, mut entities) = (Writer::new(out, text), Entities::default());
+    let (mut writer, entities) = (Writer::new(out, text), Entities::default());
     loop {
         let at = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
         let event = reader.read_event();
         let event = event.map_err(|_| format!("it is not well-formed at byte {at}"))?;
         let broken = |_| format!("its text cannot be decoded at byte {at}");
+        writer.at = at;
         match event {
             Event::Start(tag) | Event::Empty(tag) => {
                 let name = tag.local_name();
-                writer.open(&String::from_utf8_lossy(name.as_ref()), at)?;
+                writer.open(&String::from_utf8_lossy(name.as_ref()))?;
             }
             Event::End(_) => writer.close(),
             Event::Text(part) => writer.text(&part.xml10_content().map_err(broken)?),

@@ -48,6 +48,10 @@ impl Fields {
 
     /// Notes letters that were drawn one after another. What goes on beyond the edge of a field is still of that one.
     pub fn see(&mut self, letters: Vec<(Point, String)>) {
+        // Most pages have notes and links alone, and every letter is looked for in all of them.
+        if self.0.iter().all(|field| field.value.is_none()) {
+            return;
+        }
         let mut current = None;
         for (place, letters) in letters {
             let is_at = |field: &Field| field.value.is_some() && field.place.contains(place);

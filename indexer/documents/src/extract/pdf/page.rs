@@ -52,6 +52,7 @@ pub fn read<'a>(
         interpret_page(page, &mut context, writer);
     };
     draw(&mut writer, RenderContent::PAGE);
+    writer.end_all_marked_content();
     if page.raw().contains_key(b"Annots") {
         let mut fields = Fields::of(page);
         writer.drawn = Some(Vec::new());
@@ -308,6 +309,13 @@ impl<'a> Device<'a> for Writer<'_, '_> {
 }
 
 impl Writer<'_, '_> {
+    /// Ends what the content of a page has left open: what is drawn next is none of it.
+    fn end_all_marked_content(&mut self) {
+        while !self.marked.is_empty() {
+            self.end_marked_content();
+        }
+    }
+
     /// Writes the text that stands for the letters here, at the first of them, and as wide as those of its line.
     fn put_replacement(&mut self, pen: Pen) {
         let replacement = self.marked.iter_mut().find_map(|text| text.as_mut());

@@ -1,5 +1,7 @@
 //! Strings: the texts that a PDF holds beside its pages.
 
+use encoding_rs::{Encoding, UTF_8};
+
 /// What bytes are that are not those of Latin 1.
 const FROM_18: [char; 8] = [
     '\u{2d8}', '\u{2c7}', '\u{2c6}', '\u{2d9}', '\u{2dd}', '\u{2db}', '\u{2da}', '\u{2dc}',
@@ -17,16 +19,17 @@ const MOST_OF_LANGUAGE: usize = 4;
 
 /// The text of a string: UTF-16 or UTF-8 with a mark, else in the encoding that PDF has for this.
 pub fn decoded(bytes: &[u8]) -> String {
-    let wide = |bytes: &[u8], order: fn([u8; 2]) -> u16| {
-        let (pairs, _) = bytes.as_chunks::<2>();
-        let units: Vec<u16> = pairs.iter().map(|&pair| order(pair)).collect();
-        String::from_utf16_lossy(&units)
-    };
-    let text = match bytes {
-        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
-        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
-        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
-        _ => bytes.iter().map(|&byte| letter(byte)).collect(),
+    let text = match Encoding::for_bom(bytes) {
+        Some((encoding, mark)) => {
+            let mut rest = &bytes[mark..];
+            if encoding != UTF_8 {
+                // Half a unit at the end is no letter.
+                rest = &rest[..rest.len() & !1];
+            }
+            let (text, _) = encoding.decode_without_bom_handling(rest);
+            text.into_owned()
+        }
+        None => bytes.iter().map(|&byte| letter(byte)).collect(),
     };
     if text.contains(char::is_control) {
         return without_control(&text);

@@ -134,6 +134,19 @@ fn letters_of_utf8_that_are_there_by_chance_do_not_make_a_text_utf8() {
         assert!(found.errors.is_empty(), "{label}: {:?}", found.errors);
         assert_eq!(text(&found.documents[0]), words, "{label}");
     }
+    // A capital with a mark behind it is a letter of UTF-8 that languages of today are written with, or one that none is.
+    for bytes in [
+        b"A \xabIRM\xc3\xbb \xe9".as_slice(),
+        b"p\xe5 \xabG\xc5\xbb \xe4r",
+        b"\xe9t\xe9 \xe0 G\xc5\xa0!",
+    ] {
+        let found = found("x.txt", bytes);
+        let broken = |it: &crate::document::Document| it.dropped.count(Reason::BrokenLetter);
+        assert!(
+            found.documents.iter().all(|it| broken(it) == 0),
+            "{bytes:?}"
+        );
+    }
     let short = found("x.txt", b"Le \xabCAF\xc9\xbb est ouvert");
     assert!(short.documents.is_empty(), "{:?}", short.documents);
     let two = found("x.txt", b"Le \xabCAF\xc9\xbb est \xabICI\xbb");
@@ -175,6 +188,10 @@ fn utf16_without_a_mark_is_read_where_it_is_certain() {
         .unwrap()
         .to_string();
     assert!(reason.starts_with("it is utf-32le"), "{reason}");
+    // No option says how UTF-32 is read.
+    let cut = found("x.txt", &marked[..marked.len() - 1]).errors[0].to_string();
+    assert!(cut.contains(" looks like utf-32le, "), "{cut}");
+    assert!(cut.ends_with(": convert it"), "{cut}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::fixtures::{self, zip_of};
 use super::pdf_of;
+use crate::document::Reason;
 use crate::extract::isolated::{Limits, Pool, tests_program};
 use crate::source::Format;
 
@@ -109,7 +110,12 @@ fn try_all(format: Format, parts: &[(&'static str, String)], whole: &[u8]) {
         }
         let start = std::time::Instant::now();
         match pool.extract(format, LIMITS, &bytes) {
-            Ok(_) => read += 1,
+            Ok(extracted) => {
+                // A page that cannot be read is what a panic in its reader looks like.
+                let broken = extracted.dropped.count(Reason::BrokenPage);
+                assert_eq!(broken, 0, "file {number} of {}", format.name());
+                read += 1;
+            }
             Err(reason) => {
                 let is_reason = ![
                     "panicked",

@@ -71,6 +71,30 @@ const SILENT: [(&str, usize); 62] = [
     ("linewidth", 0),
     ("textwidth", 0),
 ];
+/// Commands that make entries of an index, which say nothing where they stand: those of indexes themselves, and those of the
+/// C++ standard, which has them everywhere and defines them in another file.
+const ENTRIES: [&str; 20] = [
+    "indexentry",
+    "indexsetup",
+    "indexconcept",
+    "indexdefn",
+    "indexgram",
+    "indexgrammar",
+    "indexhdr",
+    "indexheader",
+    "indeximpldef",
+    "indexlibrary",
+    "indexlibraryboth",
+    "indexlibraryctor",
+    "indexlibrarydtor",
+    "indexlibraryglobal",
+    "indexlibrarymember",
+    "indexlibrarymemberexpos",
+    "indexlibrarymemberx",
+    "indexlibrarymisc",
+    "indexlibraryzombie",
+    "indextext",
+];
 /// Commands whose first argument says how the second one is set.
 const STYLED: [&str; 7] = [
     "textcolor",
@@ -170,8 +194,7 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, name: &str, scan: &mut Scan<'_>) {
-        // Entries of an index, which many packages and documents have commands of their own for.
-        if name.starts_with("index") {
+        if ENTRIES.contains(&name) {
             while scan.optional().is_some() {}
             while scan.adjacent().is_some() {}
             return;
@@ -322,6 +345,7 @@ mod tests {
                 r"\indexlibrarymember{basic_string}{traits}\index[x]{y}A\indextext{string!\tcode{view}}b",
                 "Ab",
             ),
+            (r"\indexed{word}, \indexentry{a}{1}b", "word, b"),
             (r"\emph{a} {b}, \emph{a}{b}", "a b, a b"),
             (r"\unknown{a}{", "a"),
         ] {

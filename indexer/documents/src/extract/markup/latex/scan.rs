@@ -1,6 +1,7 @@
 //! Scan: a text of LaTeX from its start, command by command, with the lines counted.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 pub struct Scan<'t> {
     rest: &'t str,
@@ -251,12 +252,12 @@ pub fn comment_bytes(text: &str) -> Comments {
 /// Macros that a file defines.
 #[derive(Debug, Default)]
 pub struct Macros {
-    known: HashMap<String, Macro>,
+    known: HashMap<String, Rc<Macro>>,
     /// Bytes that expanding has added so far.
     pub expanded: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Macro {
     pub arguments: usize,
     /// What the first argument is where it is left out; it is in brackets otherwise.
@@ -311,19 +312,16 @@ impl Macros {
 
     fn insert(&mut self, name: String, arguments: usize, default: Option<String>, body: &str) {
         if self.known.len() < Self::MOST && arguments <= 9 {
-            let body = body.to_owned();
-            self.known.insert(
-                name,
-                Macro {
-                    arguments,
-                    default,
-                    body,
-                },
-            );
+            let defined = Macro {
+                arguments,
+                default,
+                body: body.to_owned(),
+            };
+            self.known.insert(name, Rc::new(defined));
         }
     }
 
-    pub fn get(&self, name: &str) -> Option<Macro> {
+    pub fn get(&self, name: &str) -> Option<Rc<Macro>> {
         self.known.get(name).cloned()
     }
 }

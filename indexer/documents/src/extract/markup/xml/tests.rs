@@ -1,6 +1,7 @@
 //! What is kept of elements, and how their text is put together.
 
 use super::*;
+use crate::document::Location;
 use crate::extract::markup::tests::{XML, check, dropped};
 
 #[test]
@@ -72,11 +73,29 @@ fn elements_beside_each_other_are_words_of_their_own() {
 }
 
 #[test]
-fn very_many_elements_beside_each_other_take_no_longer_each() {
+fn blocks_are_where_their_text_starts() {
+    let source = "<a>\n<p>one\n</p>two\n<table><tr><td>k</td></tr>\n<tr><td>v</td></tr></table>\n<pre>\n&#10;\n\
+        x</pre></a>";
+    let mut out = Extracted::default();
+    xml(source.as_bytes(), &mut out).unwrap();
+    assert_eq!(
+        out.text,
+        "one\n\ntwo\n\n| k |\n| --- |\n| v |\n\n```\nx\n```"
+    );
+    let lines = out.locations.iter().map(|(_, line)| line.clone());
+    assert_eq!(lines.collect::<Vec<_>>(), [2, 3, 4, 7].map(Location::Line));
+}
+
+#[test]
+fn very_many_elements_and_references_take_no_longer_each() {
     let links = "<link>x</link>".repeat(200_000);
     let mut out = Extracted::default();
     xml(format!("<a>{links}</a>").as_bytes(), &mut out).unwrap();
     assert_eq!(out.text.len(), 399_999);
+    let blanks = "&#10;".repeat(1_000_000);
+    let mut out = Extracted::default();
+    xml(format!("<pre>{blanks}x</pre>").as_bytes(), &mut out).unwrap();
+    assert_eq!(out.text, "```\nx\n```");
 }
 
 #[test]

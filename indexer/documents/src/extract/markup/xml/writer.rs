@@ -19,13 +19,14 @@ pub struct Writer<'e, 't> {
     ended: Option<Inline>,
     /// The text of the block that is open.
     text: String,
-    /// Where it starts in the source.
-    start: usize,
+    /// Where it starts in the source, unless it is blank.
+    start: Option<usize>,
     /// A place of the source, and its line.
     line: (usize, u64),
     /// Where the last event starts.
-    at: usize,
-    tables: Vec<Vec<Vec<String>>>,
+    pub at: usize,
+    /// Tables that are open: where each starts, and its rows.
+    tables: Vec<(usize, Vec<Vec<String>>)>,
     /// Whether the text is the first of an item.
     is_item: bool,
     /// How many open elements are verbatim, a whole, a section, a list, a cell.
@@ -53,7 +54,7 @@ impl<'e, 't> Writer<'e, 't> {
             seams: Seams::default(),
             ended: None,
             text: String::new(),
-            start: 0,
+            start: None,
             line: (0, 1),
             at: 0,
             tables: Vec::new(),
@@ -71,8 +72,7 @@ impl<'e, 't> Writer<'e, 't> {
         self.wholes > 0 || self.cells > 0 || self.verbatim > 0
     }
 
-    pub fn open(&mut self, name: &str, at: usize) -> Result<(), String> {
-        self.at = at;
+    pub fn open(&mut self, name: &str) -> Result<(), String> {
         if self.open.len() >= MAX_DEPTH {
             return Err(format!("it nests elements more than {MAX_DEPTH} deep"));
         }
@@ -94,10 +94,10 @@ impl<'e, 't> Writer<'e, 't> {
                 self.items += 1;
                 self.is_item = true;
             }
-            Open::Table => self.tables.push(Vec::new()),
+            Open::Table => self.tables.push((self.at, Vec::new())),
             Open::Row => {
-                if let Some(table) = self.tables.last_mut() {
-                    table.push(Vec::new());
+                if let Some((_, rows)) = self.tables.last_mut() {
+                    rows.push(Vec::new());
                 }
             }
             Open::Cell => self.cells += 1,
@@ -174,12 +174,13 @@ impl<'e, 't> Writer<'e, 't> {
     }
 
     pub fn text(&mut self, text: &str) {
-        if self.text.trim().is_empty() {
-            self.start = self.at;
+        let has_letters = !text.trim().is_empty();
+        if has_letters && self.start.is_none() {
+            self.start = Some(self.at);
         }
         self.ended = None;
         if let Some(element) = self.open.last_mut() {
-            element.has_letters |= !text.trim().is_empty();
+            element.has_letters |= has_letters;
         }
         if self.verbatim > 0 {
             self.text.push_str(text);
@@ -224,11 +225,8 @@ impl<'e, 't> Writer<'e, 't> {
     fn take(&mut self) -> Option<(u64, String)> {
         self.part(0);
         let text = std::mem::take(&mut self.text);
-        if text.trim().is_empty() {
-            return None;
-        }
-        let line = self.line_of(self.start);
-        Some((line, text))
+        let start = self.start.take()?;
+        Some((self.line_of(start), text))
     }
 
     fn flush(&mut self) {
@@ -271,8 +269,9 @@ impl<'e, 't> Writer<'e, 't> {
         self.part(0);
         let text = std::mem::take(&mut self.text);
         match self.tables.last_mut() {
-            Some(table) if !table.is_empty() => {
-                if let Some(row) = table.last_mut() {
+            Some((_, rows)) if !rows.is_empty() => {
+                self.start = None;
+                if let Some(row) = rows.last_mut() {
                     row.push(text.trim().to_owned());
                 }
             }
@@ -284,9 +283,10 @@ impl<'e, 't> Writer<'e, 't> {
     }
 
     fn table(&mut self) {
-        let rows = squared(self.tables.pop().unwrap_or_default());
+        let (at, rows) = self.tables.pop().unwrap_or_default();
+        let rows = squared(rows);
         if !rows.is_empty() {
-            let line = self.line_of(self.at);
+            let line = self.line_of(at);
             add(self.out, line, Block::Table(&rows));
         }
     }

@@ -97,6 +97,11 @@ impl Line {
         let (marks, bases): (Vec<usize>, Vec<usize>) = order
             .into_iter()
             .partition(|&at| is_mark(&self.letters[at]));
+        // Where there is nothing to stand above, marks are what is there.
+        let (marks, bases) = match bases.is_empty() {
+            true => (bases, marks),
+            false => (marks, bases),
+        };
         let bases = self.side_by_side(&bases);
         let mut marked = self.marked(&bases, &marks);
         let gaps = self.gaps(&bases);
