@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use contract::embedding::Embedding;
 use contract::field;
 use contract::job::Location;
+use contract::model::Manifest;
 use contract::names::{CollectionName, VectorName};
 use points::limits::Limits;
 use points::options::Settings;
@@ -28,7 +30,7 @@ use crate::generation::alias::missing;
 use crate::generation::collection::look_up;
 use crate::outcome::Outcome;
 use crate::retrieval::options::{FusionChoice, SearchSettings};
-use crate::retrieval::query_client::QueryClient;
+use crate::retrieval::query_client::{QueryClient, QueryError, QueryVectors};
 use crate::retrieval::{Mode, Search, Searched};
 use find::Finder;
 
@@ -215,12 +217,34 @@ impl SearchConfig {
         self.fusion.asked(self.mode)
     }
 
+    /// What a model makes of the query; nothing where none is asked.
+    async fn ask(
+        &self,
+        query_client: Option<&QueryClient>,
+        model: Option<&(String, Manifest)>,
+    ) -> Result<QueryVectors, QueryError> {
+        let (Some(query_client), Some((_, manifest))) = (query_client, model) else {
+            return Ok(QueryVectors::default());
+        };
+        let query = vec![self.query.clone()];
+        query_client.ask(manifest, query, 0).await
+    }
+
     fn model_dir(&self, model: &Option<PathBuf>) -> Option<ModelDir> {
         Some(ModelDir {
             model: model.clone()?,
             public_key: self.public_key.clone(),
         })
     }
+}
+
+/// The vector that a model has made of the query, with its name.
+fn named<'a>(
+    model: Option<&'a (String, Manifest)>,
+    made: &'a QueryVectors,
+) -> Option<(&'a str, &'a Embedding)> {
+    let ((name, _), vector) = model.zip(made.vectors.first())?;
+    Some((name.as_str(), vector))
 }
 
 /// Searches.
@@ -243,31 +267,20 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
     if models.are_asked() || rescorer.is_some() {
         query_client = Some(QueryClient::connect(&config.servers, config.timeout).await?);
     }
-    let (mut asked, mut query_truncated) = (Vec::new(), false);
-    for model in [&models.dense, &models.order] {
-        let vector = match (model, &query_client) {
-            (Some((name, manifest)), Some(query_client)) => {
-                let query = vec![config.query.clone()];
-                let mut answer = query_client.ask(manifest, query, 0).await?;
-                query_truncated |= !answer.truncated.is_empty();
-                answer.vectors.pop().map(|vector| (name.as_str(), vector))
-            }
-            (Some(_) | None, Some(_) | None) => None,
-        };
-        asked.push(vector);
-    }
-    let vector = |position: usize| {
-        let vector = asked.get(position).and_then(Option::as_ref);
-        vector.map(|(name, vector)| (*name, vector))
-    };
+    // Workers of both models may have to start: they are asked at the same time.
+    let (dense, order) = (models.dense.as_ref(), models.order.as_ref());
+    let (of_dense, of_order) = tokio::try_join!(
+        config.ask(query_client.as_ref(), dense),
+        config.ask(query_client.as_ref(), order),
+    )?;
     let finder = Finder {
         config,
         qdrant: &qdrant,
         search,
         limits,
         quantization: Settings::of(&info).0.search_params(),
-        dense: vector(0),
-        order: vector(1),
+        dense: named(dense, &of_dense),
+        order: named(order, &of_order),
         bm25: searched.bm25.as_ref(),
     };
     let (mut hits, request) = finder.find(config.candidates(), config.offset).await?;
@@ -280,7 +293,7 @@ pub async fn search(config: &SearchConfig) -> anyhow::Result<Hits> {
         offset: config.offset,
         query: config.query.clone(),
         search,
-        query_truncated,
+        query_truncated: !(of_dense.truncated.is_empty() && of_order.truncated.is_empty()),
         request: config.explain.then_some(request),
     })
 }

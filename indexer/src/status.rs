@@ -130,14 +130,15 @@ const MOST_LOOKS: usize = 6;
 pub async fn status(config: &StatusConfig) -> anyhow::Result<Status> {
     let mut looker = StatusReader::open(config).await?;
     let mut status = looker.look().await?;
-    for _ in 1..MOST_LOOKS {
-        let is_told = |rate: &Rate| rate.eta_seconds.is_some() || rate.stalled_seconds.is_some();
-        let is_over = status.lag() == 0 || status.rate.as_ref().is_some_and(is_told);
-        if config.interval.is_zero() || is_over {
-            break;
-        }
+    let mut looks = 1;
+    while looks < MOST_LOOKS && !config.interval.is_zero() && !status.tells_how_fast() {
         tokio::time::sleep(config.interval).await;
-        status = looker.look().await?;
+        looker.look_at_jobs(&mut status).await?;
+        looks += 1;
+    }
+    if looks > 1 {
+        // What a worker does is told by two looks at it as well.
+        status.workers = looker.workers().await;
     }
     Ok(status)
 }
@@ -146,6 +147,12 @@ impl Status {
     /// Jobs that wait or are in flight, on all lanes.
     pub fn lag(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.lag).sum()
+    }
+
+    /// Whether nothing is left, or it is known how long that takes, or that nothing moves.
+    fn tells_how_fast(&self) -> bool {
+        let is_told = |rate: &Rate| rate.eta_seconds.is_some() || rate.stalled_seconds.is_some();
+        self.lag() == 0 || self.rate.as_ref().is_some_and(is_told)
     }
 }
 
@@ -183,6 +190,19 @@ impl StatusReader {
             found,
             runs: self.runs.shown(),
         })
+    }
+
+    /// Looks at the jobs and their lanes again. The rest stays as it was seen: to count all points takes long, and tells
+    /// nothing of how fast jobs go.
+    async fn look_at_jobs(&mut self, status: &mut Status) -> anyhow::Result<()> {
+        let jobs = stream(&self.jetstream, JOBS).await?;
+        let lanes = self.lanes.look(&jobs, usize::MAX).await?;
+        (status.lanes, status.rate) = (lanes.lanes, lanes.rate);
+        status.jobs = jobs.cached_info().state.messages;
+        if let Some(first) = status.streams.first_mut() {
+            *first = stream_status(&jobs);
+        }
+        Ok(())
     }
 
     async fn workers(&mut self) -> Option<Workers> {

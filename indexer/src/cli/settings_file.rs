@@ -38,13 +38,12 @@ const LOGIN: [&str; 4] = ["nats-user", "nats-password", "nats-nkey", "nats-creds
 const SELECTION: &str = "Selection";
 /// What is said each time: that all is meant, that a page may change something, where the settings are, and what a verb does
 /// differently this once. A file that gives up a run or changes nothing whenever a verb is typed is a trap.
-const TYPED: [&str; 11] = [
+const TYPED: [&str; 10] = [
     "all",
     "allow-changes",
     "check",
     "config",
     "dry-run",
-    "first-model",
     "fresh",
     "full",
     "resume",

@@ -17,7 +17,8 @@ pub async fn watch(config: &StatusConfig, out: &mut Output) -> anyhow::Result<Ex
         if config.json {
             print_json(&status, out)?;
         } else if in_place {
-            write!(out, "{}", in_place_of_the_last(&shown(&status.to_string())))?;
+            let table = status.table(true);
+            write!(out, "{}", in_place_of_the_last(&shown(&table)))?;
         } else {
             writeln!(out, "{}", status.line())?;
         }

@@ -137,15 +137,22 @@ pub fn read(
         // Held by those alone who chunk: when all of them have died, the walk ends.
         let from_walk = Arc::new(Mutex::new(from_walk));
         thread::scope(|scope| {
-            let skipped = scope.spawn(move || walk(sources, extractor, &Portions { work, turns }));
+            let walked = scope.spawn(move || walk(sources, extractor, &Portions { work, turns }));
             for _ in 0..cores {
                 let from_walk = Arc::clone(&from_walk);
                 scope.spawn(move || chunk_portions(chunker, extractor, &from_walk));
             }
             drop(from_walk);
             let packed = pack_portions(chunker, packing, in_order, &output);
-            match (packed, skipped.join()) {
-                (Some(()), Ok(skipped)) => drop(output.blocking_send(Event::Skipped(skipped))),
+            match (packed, walked.join()) {
+                // Mails are opened where they are chunked: only behind the last portion is all counted.
+                (Some(()), Ok(files)) => {
+                    let skipped = Skipped {
+                        files: files + extractor.skipped(),
+                        parts: extractor.take_passed_over(),
+                    };
+                    drop(output.blocking_send(Event::Skipped(skipped)));
+                }
                 (None, Ok(_)) => {}
                 // What was read so far is not all: whoever joins this thread must know.
                 (_, Err(panic)) => std::panic::resume_unwind(panic),
@@ -169,8 +176,8 @@ impl Portions {
     }
 }
 
-/// Cuts the work into portions. Gives what was passed over.
-fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> Skipped {
+/// Cuts the work into portions. Gives how many files of the sources were passed over.
+fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> u64 {
     let mut portion = Portion::default();
     for input in sources.by_ref() {
         let sent = match input {
@@ -195,10 +202,7 @@ fn walk(mut sources: Sources, extractor: &Extractor, portions: &Portions) -> Ski
     }
     // The receivers may be gone; then nobody waits for the last portion.
     portions.send(portion.units);
-    Skipped {
-        files: sources.skipped() + extractor.skipped(),
-        parts: extractor.take_passed_over(),
-    }
+    sources.skipped()
 }
 
 /// Whether an input is small enough to be one piece of work: a document, or a mail with what is attached to it.

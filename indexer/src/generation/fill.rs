@@ -1,5 +1,8 @@
 //! Fill: gives the points of a generation the attached vectors that they lack. What another collection has made of the same
 //! text is copied, by digest and fingerprint; everything else is published for the workers of the models.
+//!
+//! **Room.** These jobs yield to documents ([`queue::room`]). Where the alias has moved, nobody waits for room: what finds
+//! none is left out, as workers leave it out, and `indexer attach` publishes it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -38,6 +41,16 @@ pub struct Fill<'a> {
     pub run: &'a str,
     /// Alias or collection that jobs name.
     pub addressed: &'a CollectionName,
+    pub no_room: NoRoom,
+}
+
+/// What is done where the stream of jobs has no room for those of an attached model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// Workers of the model are waited for: what follows needs their vectors in any case.
+    Wait,
+    /// The jobs are left out. A model whose workers never come holds up neither the end of a move nor the other vectors.
+    LeaveOut,
 }
 
 /// Counts of what was done for one vector.
@@ -47,6 +60,8 @@ pub struct Filled {
     pub reused: u64,
     /// Points that were published for workers of the model.
     pub published: u64,
+    /// Points whose jobs found no room.
+    pub left: u64,
     /// Points that are in dead letters of the run.
     pub dead: u64,
 }
@@ -55,8 +70,8 @@ impl Filled {
     pub fn add(&mut self, other: Self) {
         self.reused += other.reused;
         self.published += other.published;
-        // What died is found again by each look.
-        self.dead = other.dead;
+        // What was left or died is found again by each look.
+        (self.left, self.dead) = (other.left, other.dead);
     }
 }
 
@@ -83,7 +98,11 @@ impl Fill<'_> {
                 dead: &dead,
                 room: LaneRoom::new(attached.lane()),
             };
-            filled.insert(attached.name.to_owned(), filling.run().await?);
+            let found = filling.run().await?;
+            if found.left > 0 {
+                filling.say_left(found.left);
+            }
+            filled.insert(attached.name.to_owned(), found);
         }
         Ok(filled)
     }
@@ -150,14 +169,13 @@ impl Filling<'_> {
                 let Some(row) = Measure::untokenized(point) else {
                     continue;
                 };
-                filled.published += 1;
                 for packed in packer.add(row).unwrap_or_default() {
-                    self.publish(packed).await?;
+                    self.publish(packed, &mut filled).await?;
                 }
             }
         }
         if let Some(packed) = packer.finish() {
-            self.publish(packed).await?;
+            self.publish(packed, &mut filled).await?;
         }
         Ok(filled)
     }
@@ -221,16 +239,63 @@ impl Filling<'_> {
 
     /// The message id is of this look: a job that JetStream took for one that was done before would leave points without
     /// what they have lost since.
-    async fn publish(&self, packed: Packed) -> anyhow::Result<()> {
-        let context = &self.fill.context;
-        let (jetstream, stall) = (context.jetstream, context.limits.stall);
-        let check = async || context.check();
-        self.room.wait(jetstream, stall, check).await?;
+    async fn publish(&self, packed: Packed, filled: &mut Filled) -> anyhow::Result<()> {
+        if !self.has_room(filled.left).await? {
+            filled.left += packed.points;
+            return Ok(());
+        }
+        let jetstream = self.fill.context.jetstream;
         let payload = packed.job.encode();
         let id = format!("{}.{}", Digest::of(&payload), now_micros());
         let tokens = usize::try_from(packed.tokens).unwrap_or(usize::MAX);
         let subject = self.room.lane().subject();
         store_as(jetstream, &subject, payload.into(), tokens, &id).await?;
+        filled.published += packed.points;
         Ok(())
+    }
+
+    /// Whether a job may be published. Where nobody waits, none is after the first that found no room.
+    async fn has_room(&self, left: u64) -> anyhow::Result<bool> {
+        let context = &self.fill.context;
+        let (jetstream, stall) = (context.jetstream, context.limits.stall);
+        match self.fill.no_room {
+            NoRoom::Wait => {
+                let check = async || context.check();
+                self.room.wait(jetstream, stall, check).await?;
+                Ok(true)
+            }
+            NoRoom::LeaveOut => Ok(left == 0 && self.room.is_there(jetstream).await),
+        }
+    }
+
+    fn say_left(&self, points: u64) {
+        let (name, alias) = (self.attached.name, self.fill.context.alias);
+        let model = &self.room.lane().model;
+        tracing::warn!(
+            "{points} points of `{alias}` lack vector `{name}`, and their jobs were left out: the stream of jobs is more \
+             than half full and workers of `{model}` are behind; let them drain their lane, then run `indexer attach`"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_adds_up_and_what_is_left_is_that_of_the_last_look() {
+        let look = |published, left| Filled {
+            reused: 1,
+            published,
+            left,
+            dead: 3,
+        };
+        let mut all = look(2, 7);
+        all.add(look(5, 2));
+        let expected = Filled {
+            reused: 2,
+            ..look(7, 2)
+        };
+        assert_eq!(all, expected);
     }
 }

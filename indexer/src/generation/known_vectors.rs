@@ -8,7 +8,7 @@ use contract::score::SCORES;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use points::Points;
 use points::payload::{id, text, vector};
-use points::reuse::CONCURRENT_LOOKUPS;
+use points::reuse::{CONCURRENT_LOOKUPS, Wanted};
 use points::selection::VectorSelection;
 use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint, Value};
 
@@ -33,12 +33,6 @@ pub struct KnownVectors {
     /// By the id of the point that has the text, its own scores: of two points with the same text, a rescorer may have
     /// been asked about one.
     scores: HashMap<String, Option<Value>>,
-}
-
-/// A chunk that a vector is looked for.
-pub struct Wanted<'a> {
-    pub id: &'a str,
-    pub digest: &'a str,
 }
 
 impl KnownVectors {

@@ -6,7 +6,7 @@ use runtime::failpoint;
 use super::AliasContext;
 use super::carry_over::carrier;
 use super::catch_up::Scan;
-use super::fill::Fill;
+use super::fill::{Fill, NoRoom};
 use super::lock::{Lock, Purpose};
 use super::move_alias::records;
 use super::record::{RunRecord, StoredRun};
@@ -79,7 +79,8 @@ impl AliasContext<'_> {
     }
 
     /// Carries over what a rollback that has moved the alias has left, fills in the attached vectors that points lack by
-    /// then, and records that it is finished: last, so that whoever comes after a crash does what is left.
+    /// then, as far as there is room for their jobs, and records that it is finished: last, so that whoever comes after a
+    /// crash does what is left.
     pub async fn end_rollback(&self, stored: StoredRun) -> anyhow::Result<Ended> {
         let run = &stored.record;
         let carried = self.carry_backwards(run).await?;
@@ -89,6 +90,7 @@ impl AliasContext<'_> {
             to: self.points(&run.serving),
             run: &carrier(&run.run),
             addressed: self.alias,
+            no_room: NoRoom::LeaveOut,
         };
         let filled = fill.all().await?;
         failpoint::pass("rollback-filled");

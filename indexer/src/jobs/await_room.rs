@@ -1,5 +1,6 @@
 //! Await room: jobs that could be published later as well yield to documents ([`queue::room`]).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
@@ -18,12 +19,17 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub struct LaneRoom {
     room: Room,
     lane: Lane,
+    /// Whether it was said that workers are waited for: each job of a run may wait.
+    is_said: AtomicBool,
 }
 
 impl LaneRoom {
     pub fn new(lane: Lane) -> Self {
-        let room = Room::default();
-        Self { room, lane }
+        Self {
+            room: Room::default(),
+            lane,
+            is_said: AtomicBool::new(false),
+        }
     }
 
     pub fn lane(&self) -> &Lane {
@@ -46,7 +52,7 @@ impl LaneRoom {
         mut each: impl AsyncFnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let model = &self.lane.model;
-        let (mut last, mut since, mut is_said) = (u64::MAX, Instant::now(), false);
+        let (mut last, mut since) = (u64::MAX, Instant::now());
         loop {
             let seen = self.room.look(jetstream, &self.lane).await;
             if seen.has_room {
@@ -62,11 +68,10 @@ impl LaneRoom {
                  {}; start workers of that model, and run this again",
                 humantime::format_duration(stall)
             );
-            if !is_said {
+            if !self.is_said.swap(true, Ordering::Relaxed) {
                 note(&format!(
                     "the stream of jobs is more than half full and workers of `{model}` are behind; waiting for them"
                 ));
-                is_said = true;
             }
             each().await?;
             tokio::time::sleep(PAUSE).await;

@@ -8,6 +8,8 @@ use async_nats::jetstream::stream::{ClusterInfo, Info};
 use async_nats::jetstream::{Context, context::GetStreamError};
 use tokio::time::{Instant, sleep};
 
+use crate::progress::note;
+
 /// How long the servers may take. They first elect a leader for the larger group, which takes 10 s where nothing else is to be
 /// done.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -51,7 +53,9 @@ async fn await_stream(
                 return Err(error).with_context(|| format!("failed to look up stream `{name}`"));
             }
             Ok(found) if now >= say => {
-                tracing::info!(stream = name, "on {found} of {replicas} servers; waiting");
+                note(&format!(
+                    "stream `{name}` is on {found} of {replicas} servers; waiting for the others"
+                ));
                 say = now + SAY_INTERVAL;
             }
             Ok(_) | Err(_) => {}

@@ -15,7 +15,7 @@ use runtime::failpoint;
 
 use super::Rebuild;
 use crate::generation::await_jobs::JobsOf;
-use crate::generation::fill::{Fill, Filled};
+use crate::generation::fill::{Fill, Filled, NoRoom};
 use crate::generation::record::Gate;
 use crate::progress::{as_double, note};
 
@@ -57,7 +57,7 @@ impl Rebuild<'_> {
         }
         self.await_attached(&models).await?;
         let generation = self.record().generation.clone();
-        self.fill(&generation).await?;
+        self.fill(&generation, NoRoom::Wait).await?;
         failpoint::pass("rebuild-attaching");
         self.await_attached(&models).await?;
         for (name, filled) in self.filled.clone() {
@@ -69,7 +69,11 @@ impl Rebuild<'_> {
 
     /// Fills in what points of the generation lack, by jobs that name `addressed`: the generation, or the alias once that has
     /// moved there. Jobs that name the alias follow it to the next generation, and those that name this one do not.
-    pub async fn fill(&mut self, addressed: &CollectionName) -> anyhow::Result<()> {
+    pub async fn fill(
+        &mut self,
+        addressed: &CollectionName,
+        no_room: NoRoom,
+    ) -> anyhow::Result<()> {
         let record = self.record();
         let fill = Fill {
             context: self.context,
@@ -77,6 +81,7 @@ impl Rebuild<'_> {
             to: self.target(),
             run: &record.run,
             addressed,
+            no_room,
         };
         let found = fill.all().await?;
         for (name, found) in found {

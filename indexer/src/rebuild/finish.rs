@@ -8,6 +8,7 @@ use crate::generation::Stopped;
 use crate::generation::await_jobs::JobsOf;
 use crate::generation::carry_over::until_clean;
 use crate::generation::collection::{CollectionModel, look_up};
+use crate::generation::fill::NoRoom;
 use crate::generation::lock::{Lock, Purpose};
 use crate::generation::record::{Phase, PhaseReport};
 use crate::generation::reroute::Reroute;
@@ -23,7 +24,7 @@ impl Rebuild<'_> {
         let sum = until_clean(&serving, &alias, async || self.catch_up_once().await).await?;
         self.still_switched().await?;
         // What live writes have brought may lack vectors whose jobs went to the previous generation.
-        self.fill(&alias).await?;
+        self.fill(&alias, NoRoom::LeaveOut).await?;
         self.retire().await?;
         Ok(report_of(Phase::Done, sum))
     }

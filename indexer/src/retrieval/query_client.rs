@@ -4,6 +4,7 @@
 //! vectors they are compared with.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -244,9 +245,11 @@ fn question(queries: Vec<String>, reply: ReplyId) -> Job {
     })
 }
 
-/// An id that nobody else uses: of the queries, the time and the process.
+/// An id that nobody else uses: of the queries, the time and the process, which may ask two models the same at once.
 pub fn reply_id(queries: &[String]) -> ReplyId {
-    let unique = format!("{queries:?}\n{}\n{}", now_micros(), std::process::id());
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let (process, number) = (std::process::id(), ASKED.fetch_add(1, Ordering::Relaxed));
+    let unique = format!("{queries:?}\n{}\n{process}\n{number}", now_micros());
     let id = Digest::of(unique.as_bytes()).as_str()[..32].parse();
     id.expect("32 hexadecimal digits are a reply id")
 }

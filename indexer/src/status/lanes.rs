@@ -94,7 +94,7 @@ fn tokens_per_second(lanes: &[LaneStatus]) -> Option<f64> {
 }
 
 /// Asks the consumers of all lanes: by task and model, live before bulk.
-pub async fn look(jobs: &Stream) -> anyhow::Result<Vec<LaneInfo>> {
+async fn look(jobs: &Stream) -> anyhow::Result<Vec<LaneInfo>> {
     let consumers: Vec<Info> = jobs
         .consumers()
         .try_collect()

@@ -237,7 +237,10 @@ fn note(
             true => u128::from(told) * u128::from(left) / u128::from(all),
             false => told.into(),
         };
-        flow.note(change, u64::try_from(settled).unwrap_or(told), now);
+        // Who counts anything has one job at least: rounded down, a slow model would seem to stand still for good.
+        let least = told.min(left).min(1);
+        let settled = u64::try_from(settled).unwrap_or(told).max(least);
+        flow.note(change, settled, now);
     }
     flows.retain(|key, _| changes.contains_key(key.as_str()));
 }

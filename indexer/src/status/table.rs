@@ -1,19 +1,22 @@
 //! Table: the figures of a status for people.
 
+mod pace;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use points::schema::LACKING_ADVICE;
 
 use super::collections::AttachedStatus;
-use super::{CollectionStatus, LaneStatus, Rate, RunStatus, Status, Tokens};
+use super::{CollectionStatus, LaneStatus, RunStatus, Status, Tokens};
 use crate::outcome::{Outcome, many};
+use pace::pace;
 
 impl Outcome for Status {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{self}")
+        out.write_all(self.table(false).as_bytes())
     }
 
     fn is_failure(&self) -> bool {
@@ -21,24 +24,37 @@ impl Outcome for Status {
     }
 }
 
-impl fmt::Display for Status {
+/// A status, and whether it is one of those of a watch, whose reader needs no advice to watch.
+struct Table<'a> {
+    status: &'a Status,
+    is_watched: bool,
+}
+
+impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lanes(f, self)?;
-        streams(f, self)?;
-        failures(f, self)?;
-        workers(f, self)?;
-        for found in &self.found.collections {
+        let status = self.status;
+        lanes(f, status, self.is_watched)?;
+        streams(f, status)?;
+        failures(f, status)?;
+        workers(f, status)?;
+        for found in &status.found.collections {
             collection(f, found)?;
         }
-        for unknown in &self.found.unknown {
+        for unknown in &status.found.unknown {
             writeln!(f, "not known: {unknown}")?;
         }
-        self.runs.iter().try_for_each(|found| run(f, found))
+        status.runs.iter().try_for_each(|found| run(f, found))
     }
 }
 
 impl Status {
-    /// The most important figures on one line.
+    /// All figures.
+    pub fn table(&self, is_watched: bool) -> String {
+        let status = self;
+        Table { status, is_watched }.to_string()
+    }
+
+    /// The most important figures on one line, for a watch.
     pub fn line(&self) -> String {
         let now = humantime::format_rfc3339_seconds(SystemTime::now());
         let sum = |of: fn(&LaneStatus) -> usize| self.lanes.iter().map(of).sum::<usize>();
@@ -49,7 +65,10 @@ impl Status {
             many(self.lag(), "job"),
             sum(|lane| lane.ack_pending),
             self.who_works(),
-            rate.map_or_else(|| "rate not known yet".to_owned(), pace),
+            rate.map_or_else(
+                || "rate not known yet".to_owned(),
+                |rate| pace(rate, &self.lanes, true)
+            ),
             many(self.dead_letters, "dead letter")
         )
     }
@@ -182,26 +201,6 @@ fn all_tokens(lanes: &[LaneStatus]) -> String {
     }
 }
 
-/// Rate and time left in words.
-fn pace(rate: &Rate) -> String {
-    let left = match rate.eta_seconds {
-        Some(0.0) => "nothing left".to_owned(),
-        Some(seconds) => {
-            // Beyond a few years, any time will do.
-            let whole = Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(Duration::MAX);
-            format!("{} left", humantime::format_duration(whole))
-        }
-        None if rate.stalled_seconds.is_some() => "nothing moves".to_owned(),
-        None => format!(
-            "time left not known: too few jobs were done in {:.0} s; --watch or a longer --interval tells",
-            rate.measured_seconds
-        ),
-    };
-    let tokens = rate.tokens_per_second.filter(|rate| *rate > 0.0);
-    let tokens = tokens.map_or_else(String::new, |rate| format!(", ~{rate:.0} tokens/s"));
-    format!("{:.1} jobs/s{tokens}, {left}", rate.acked_per_second)
-}
-
 /// Tokens, with a mark where they are an estimate.
 struct Estimated<'a>(&'a Tokens);
 
@@ -212,7 +211,7 @@ impl fmt::Display for Estimated<'_> {
     }
 }
 
-fn lanes(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
+fn lanes(f: &mut fmt::Formatter<'_>, status: &Status, is_watched: bool) -> fmt::Result {
     writeln!(
         f,
         "{:<32} {:>10} {:>10} {:>12} {:>14} {:>10} {:>10}",
@@ -232,7 +231,10 @@ fn lanes(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         )?;
     }
     match &status.rate {
-        Some(rate) if status.lag() > 0 => writeln!(f, "{:<32} {}", "all lanes", pace(rate)),
+        Some(rate) if status.lag() > 0 => {
+            let pace = pace(rate, &status.lanes, is_watched);
+            writeln!(f, "{:<32} {pace}", "all lanes")
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -316,31 +318,6 @@ mod tests {
     use crate::streams::orphaned::Orphaned;
 
     #[test]
-    fn a_rate_is_told_with_the_time_that_is_left() {
-        let rate = |acked_per_second, eta_seconds| Rate {
-            measured_seconds: 1.0,
-            acked_per_second,
-            tokens_per_second: None,
-            eta_seconds,
-            stalled_seconds: None,
-        };
-        let stalled = |rate| Rate {
-            stalled_seconds: Some(9.0),
-            ..rate
-        };
-        let told = Rate {
-            tokens_per_second: Some(900.4),
-            ..stalled(rate(2.0, None))
-        };
-        assert_eq!(pace(&told), "2.0 jobs/s, ~900 tokens/s, nothing moves");
-        assert_eq!(pace(&rate(2.0, Some(89.2))), "2.0 jobs/s, 1m 30s left");
-        assert_eq!(pace(&rate(2.0, Some(0.0))), "2.0 jobs/s, nothing left");
-        assert_eq!(pace(&stalled(rate(0.0, None))), "0.0 jobs/s, nothing moves");
-        assert!(pace(&rate(0.0, None)).contains("too few jobs were done in 1 s"));
-        pace(&rate(1e-300, Some(1e300)));
-    }
-
-    #[test]
     fn one_lane_that_does_not_tell_hides_no_tokens_of_the_others() {
         let lane = |tokens: Option<u64>| LaneStatus {
             consumer: "c".to_owned(),
@@ -383,7 +360,7 @@ mod tests {
             found: Collections::default(),
             runs: Vec::new(),
         };
-        let text = status.to_string();
+        let text = status.table(false);
         let ends = text
             .lines()
             .filter(|line| line.starts_with("  ") || line.starts_with("dead"));

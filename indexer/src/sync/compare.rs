@@ -6,18 +6,18 @@
 
 use std::collections::HashMap;
 
-use contract::digest::Digest;
 use contract::field;
 use contract::job::{Chunk, Document, KnownVector, Location};
 use points::payload::{id, is_deleted, number, text};
 use points::point_id;
+use points::reuse::Wanted;
 use qdrant_client::qdrant::{RetrievedPoint, Value};
 use serde_json::{Map, Number, Value as Json};
 
 use super::comparer::Comparer;
 use super::gather::Piece;
 use crate::corpus::read::{SOURCE, SOURCE_FILE};
-use crate::generation::known_vectors::{self, KnownVectors, Wanted};
+use crate::generation::known_vectors::{self, KnownVectors};
 use crate::generation::ledger::DeadPoints;
 use crate::generation::reembed::{location, meta};
 use crate::jobs::packer::{MAX_ITEM_BYTES, json_bytes};
@@ -137,7 +137,7 @@ impl Comparer<'_> {
             && offset(point, field::START) == chunk.start
             && offset(point, field::END) == chunk.end
             && text(point, field::FINGERPRINT).as_deref() == Some(fingerprint)
-            && text(point, field::DIGEST) == Some(digest(chunk))
+            && text(point, field::DIGEST) == Some(chunk.digest().into())
             && is_same_location(location(point), chunk)
             && is_same_meta(&meta(point), &document.meta)
     }
@@ -148,12 +148,6 @@ fn point_ids(piece: &Piece) -> Vec<String> {
     let of = |index| point_id(piece.doc_id(), index).to_string();
     let chunks = piece.chunks().map(|(_, chunk)| chunk.index.unwrap_or(0));
     std::iter::once(0).chain(chunks).map(of).collect()
-}
-
-/// Digest of what the model sees of a chunk, without the prefix of the model.
-pub fn digest(chunk: &Chunk) -> String {
-    let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
-    Digest::of(input.as_bytes()).into()
 }
 
 fn offset(point: &RetrievedPoint, field: &str) -> Option<u64> {
@@ -216,7 +210,7 @@ impl Comparer<'_> {
         });
         let chunks = chunks.map(|(doc_id, chunk)| {
             let id = point_id(doc_id, chunk.index.unwrap_or(0));
-            (id.to_string(), digest(chunk))
+            (id.to_string(), String::from(chunk.digest()))
         });
         let chunks: Vec<_> = chunks.collect();
         let wanted = chunks.iter().map(|(id, digest)| Wanted { id, digest });
@@ -233,7 +227,7 @@ impl Comparer<'_> {
 /// did: what does not fit a job any more is cut into smaller slices.
 pub fn with_vectors(mut slice: Document, known: &KnownVectors) -> Vec<Document> {
     for chunk in &mut slice.chunks {
-        if let Some(vector) = known.vector(&digest(chunk)) {
+        if let Some(vector) = known.vector(chunk.digest().as_str()) {
             chunk.vector = Some(KnownVector(vector.clone()));
             chunk.token_ids = Vec::new();
         }

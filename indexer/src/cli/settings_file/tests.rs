@@ -112,7 +112,12 @@ fn what_is_meant_for_one_time_is_typed() {
             "{faults:?}"
         );
     }
-    assert!(Settings::read(&Cli::command(), "[search]\nvector = \"v\"").is_ok());
+    let searched = "[search]\nvector = \"v\"\nfirst-model = \"/m\"";
+    let Verb::Search(search) = parsed(searched, &["search", "x"]).verb else {
+        panic!("another verb");
+    };
+    assert!(search.vector.is_some());
+    assert_eq!(search.first_model, Some(PathBuf::from("/m")));
 }
 
 #[test]

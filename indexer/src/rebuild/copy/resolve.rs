@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use contract::digest::Digest;
 use contract::field;
 use contract::job::{Chunk, Document};
 use contract::model::Manifest;
@@ -11,12 +10,13 @@ use points::change::Copied as CopiedPoint;
 use points::guard::Guard;
 use points::payload::{id, number, text};
 use points::point::{self, WriteStamp};
+use points::reuse::Wanted;
 use points::schema::Schema;
 use points::selection::VectorSelection;
 use points::{Points, point_id};
 
 use crate::generation::collection::is_same_model;
-use crate::generation::known_vectors::{self, Known, Wanted};
+use crate::generation::known_vectors::{self, Known};
 use crate::generation::ledger::DeadPoints;
 
 /// Tells for each batch of chunks what has to be done about it.
@@ -240,10 +240,9 @@ fn pieces(mut documents: Vec<Document>) -> (Vec<Document>, Vec<Piece>) {
     let mut pieces = Vec::new();
     for (number, document) in documents.iter_mut().enumerate() {
         for chunk in std::mem::take(&mut document.chunks) {
-            let input = Chunk::model_input("", chunk.context.as_deref(), &chunk.text);
             pieces.push(Piece {
                 id: point_id(&document.id, chunk.index.unwrap_or(0)).to_string(),
-                digest: Digest::of(input.as_bytes()).into(),
+                digest: chunk.digest().into(),
                 document: number,
                 chunk,
             });

@@ -302,3 +302,30 @@ fn jobs_that_one_model_is_given_again_are_not_counted_on_top_of_those_of_another
     let all = meter.all().unwrap();
     assert!((all.acked_per_second - 20.0).abs() < 1.0, "{all:?}");
 }
+
+#[test]
+fn a_slow_model_does_not_stand_still_because_jobs_of_another_are_given_again() {
+    // Jobs that the one does in a look, and those that the other is given again.
+    for (done, again) in [(1, 1), (1, 500)] {
+        let start = Instant::now();
+        let mut meter = Meter::default();
+        for look in 0..100 {
+            let lane = |settled, lag| Lane {
+                settled,
+                work: Work { lag, in_flight: 1 },
+            };
+            let lanes = [
+                ("embed-a-bulk", lane(look * done, 1_000 - look * done)),
+                ("embed-b-bulk", lane(look * again, 1_000)),
+            ];
+            meter.look(QueueSample {
+                at: start + Duration::from_secs(look * 2),
+                left: look * done,
+                lanes: lanes.map(|(name, lane)| (name.to_owned(), lane)).into(),
+            });
+        }
+        let slow = meter.of_lane("embed-a-bulk").unwrap();
+        assert_eq!(slow.stalled_seconds, None, "{done} {again}: {slow:?}");
+        assert!((slow.acked_per_second - 0.5).abs() < 0.05, "{slow:?}");
+    }
+}

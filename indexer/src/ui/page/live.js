@@ -174,6 +174,6 @@ function begin() {
   setInterval(tick, 1000);
 }
 
-// The overview is there to be shown at once; another view comes with the rest.
-if (["", "#/", "#main"].includes(location.hash)) requestAnimationFrame(() => setTimeout(begin));
+// The overview is there to be shown at once; another view comes with the rest. A tab that is hidden has no frames to wait for.
+if (["", "#/", "#main"].includes(location.hash) && !document.hidden) requestAnimationFrame(() => setTimeout(begin));
 else begin();

@@ -38,8 +38,9 @@ function waiting() {
       orphans ? h("span", { class: "bad" }, `; ${many(orphans, "job")} that no consumer reads`) : null));
 }
 
-/// Tokens of the jobs that are not done: those that are known; `null` where none are.
+/// Tokens of the jobs that are not done: those that are known; `null` where none are, and where nobody has seen the jobs.
 function tokensThatWait() {
+  if (!data("queue")) return null;
   let tokens = 0, isEstimate = false, isLeast = false;
   for (const lane of lanesOf()) {
     if (lane.lag === 0) continue;
@@ -58,14 +59,23 @@ function doneIn() {
   if (lag === 0) return answer("Done in", figure("Done", "good"), note("nothing waits"));
   const rate = queue.rate;
   if (!rate) return answer("Done in", figure("…"), note("the rate takes two looks"));
-  if (rate.stalled_seconds !== null) {
-    const flight = sum(queue.lanes, (lane) => lane.ack_pending);
-    const why = flight ? `${many(flight, "job")} in flight, and none was done` : "no worker takes a job";
-    return answer("Done in", figure("Not moving", "warn"), note(`${why} for ${span(rate.stalled_seconds)}`));
-  }
+  if (rate.stalled_seconds !== null) return answer("Done in", ...standstill(rate.stalled_seconds));
   if (rate.eta_seconds === null) return answer("Done in", figure("Measuring"), note(`too few jobs were done in ${span(rate.measured_seconds)} to tell`));
   const tokens = rate.tokens_per_second === null ? "" : `, ≈ ${about(rate.tokens_per_second)} tokens/s`;
   return answer("Done in", figure(span(rate.eta_seconds)), note(`at ${perSecond(rate.acked_per_second)} jobs/s${tokens}`));
+}
+
+/// What stands still, and since when: the models that have jobs and do none of them. A lane that waits while the other one of
+/// its model moves does not count.
+function standstill(longest) {
+  const known = lanesOf().filter((lane) => lane.lag > 0 && lane.rate);
+  const moving = known.filter((lane) => lane.rate.stalled_seconds === null);
+  const lanes = known.filter((lane) => !moving.some((other) => other.task === lane.task && other.model === lane.model));
+  const models = [...new Set(lanes.map((lane) => lane.model))].join(", ");
+  const flight = sum(lanes, (lane) => lane.ack_pending);
+  const why = !lanes.length ? "no job of one model was done" : flight ? `${many(flight, "job")} in flight, and none was done` : "no worker takes a job";
+  const seconds = lanes.length ? Math.min(...lanes.map((lane) => lane.rate.stalled_seconds)) : longest;
+  return [figure(moving.length ? "Not all moves" : "Not moving", "warn"), note(models ? [named(models, 60), ": "] : "", `${why} for ${span(seconds)}`)];
 }
 
 /// Runs that a gate has stopped and nobody has ended.
@@ -73,15 +83,17 @@ const stoppedRuns = () => (data("runs")?.shown || []).filter((run) => run.failed
 
 function failed() {
   const letters = data("letters");
-  if (!letters || !data("runs")) return answer("Failed", figure("?"), note(unseen(letters ? "runs" : "letters")));
   const stopped = stoppedRuns();
+  // What has failed is said, whatever else cannot be seen; that nothing has is said where all is.
+  if (!letters) return answer("Failed", figure("?"), note(unseen("letters")));
+  if (letters.total === 0 && !data("runs")) return answer("Failed", figure("?"), note(unseen("runs")));
   const runs = stopped.length ? h("a", { href: stopped.length === 1 ? runLink(stopped[0]) : "#/runs", "data-key": "stopped" }, `${many(stopped.length, "run")} stopped by a gate`) : null;
   if (letters.total === 0 && !runs) return answer("Failed", figure("Nothing", "good"), note("no dead letter, no stopped run"));
   if (letters.total === 0) return answer("Failed", figure(count(stopped.length), "bad", stopped.length === 1 ? "run" : "runs"), note(runs, ": ", named(stopped[0].failed, 80)));
   const causes = Object.entries(letters.causes.counts).sort((a, b) => b[1] - a[1]);
   const first = causes.slice(0, 2).map(([cause, n]) => `${cause.slice(0, 40)} ${count(n)}`).join(", ");
   return answer("Failed", figure(count(letters.total), "bad", letters.total === 1 ? "dead letter" : "dead letters"),
-    note(h("a", { href: "#/failed", "data-key": "failed" }, first || "see them"), runs ? ["; ", runs] : ""));
+    note(h("a", { href: "#/failed", "data-key": "failed" }, first || "see them"), runs ? ["; ", runs] : data("runs") ? "" : `; runs: ${unseen("runs")}`));
 }
 
 function lacks(found) {
@@ -145,6 +157,7 @@ function cost() {
   const { ahead, spent, mark } = hours();
   const price = money(ahead);
   const before = spent === null ? "" : `; workers ran for ${inHours(spent)} in the last hour`;
+  if (!data("queue")) return answer("Cost", figure("?"), note(`${unseen("queue")}${before}`));
   if (ahead === 0) return answer("Cost", figure("Nothing", "good"), note(`nothing waits${before}`));
   if (price !== null) return answer("Cost", figure(`${mark} ${worth(price)}`), note(`for what waits: ${inHours(ahead)} of a worker${currency() ? "" : ", in the unit of --price-per-hour"}`));
   if (ahead !== null) return answer("Cost", figure(`${mark} ${inHours(ahead)}`, "", "of a worker"), note("for what waits; a price by --price-per-hour"));
