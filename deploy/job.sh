@@ -29,4 +29,5 @@ until has Complete; do
     fi
     sleep 1
 done
-kubectl --namespace "$namespace" logs "job/$name"
+# Of one pod, the one that has done it: others may have failed before.
+kubectl --namespace "$namespace" logs --selector "job-name=$name" --field-selector status.phase=Succeeded --tail=-1

@@ -24,7 +24,8 @@ for namespace in "$ai" "$data"; do
     kubectl create namespace "$namespace" --dry-run=client --output=yaml | kubectl apply --filename=-
 done
 # It is written last: where it is, all are.
-if kubectl --namespace "$data" get secret nats-server >/dev/null 2>&1; then
+there=$(kubectl --namespace "$data" get secret nats-server --ignore-not-found --output=name)
+if [[ -n $there ]]; then
     echo "the Secrets are there already"
     exit 0
 fi

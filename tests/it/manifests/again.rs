@@ -84,5 +84,6 @@ async fn a_model_that_comes_late_is_staged_within_the_hour() -> anyhow::Result<(
         assert!(readme.contains(run), "{run}");
     }
     assert!(!readme.contains("$ kubectl --namespace ebb-ai wait job/"));
+    assert!(!readme.contains("--from=cronjob/provision\n"));
     Ok(())
 }
