@@ -7,7 +7,10 @@ use contract::topology::JOBS;
 use futures::StreamExt as _;
 use tests::{Bed, LIMIT};
 
-/// What a verb logs, and its exit code.
+/// The exit code of a verb, and what it logs.
+///
+/// # Errors
+/// If a signal has ended it.
 async fn said(bed: &Bed, arguments: &[&str], model: Option<&str>) -> anyhow::Result<(i32, String)> {
     let mut command = bed.stack.program("indexer");
     match model {
@@ -16,7 +19,9 @@ async fn said(bed: &Bed, arguments: &[&str], model: Option<&str>) -> anyhow::Res
     };
     let Output { status, stderr, .. } = command.args(arguments).output().await?;
     let log = String::from_utf8(stderr)?;
-    Ok((status.code().unwrap_or_default(), log))
+    let code = status.code();
+    let code = code.with_context(|| format!("{arguments:?} ended with {status}: {log}"))?;
+    Ok((code, log))
 }
 
 #[tokio::test]
@@ -24,11 +29,8 @@ async fn an_error_ends_with_what_to_type_next() -> anyhow::Result<()> {
     let bed = Bed::start().await?;
     let file = bed.write("doc.md", "# Title\n\nSome text.\n")?;
     let file = file.display().to_string();
-    let environment = bed.stack.environment();
-    let model = environment
-        .iter()
-        .find(|(name, _)| *name == "EBB_MODEL")
-        .map(|(_, value)| value.as_str());
+    let staged = bed.stack.model.display().to_string();
+    let model = Some(staged.as_str());
     for (arguments, model, code, part) in [
         (
             &["search", "x", "--collection", "nope"][..],
@@ -101,8 +103,9 @@ async fn a_search_behind_busy_workers_says_so() -> anyhow::Result<()> {
     let job = taken.next().await.context("no job came")?;
     job.map_err(anyhow::Error::from_boxed)?;
     let search = ["search", "x", "--timeout", "1s", "--mode", "dense"];
-    let mut command = bed.stack.program("indexer");
-    let log = String::from_utf8(command.args(search).output().await?.stderr)?;
+    let model = bed.stack.model.display().to_string();
+    let (code, log) = said(&bed, &search, Some(&model)).await?;
+    assert_ne!(code, 0, "{log}");
     assert!(
         log.contains("workers are busy, with 1 job in flight"),
         "{log}"

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use anyhow::Context as _;
 
@@ -43,9 +43,32 @@ fn main() -> std::process::ExitCode {
     }
 }
 "#;
-/// In the place of the crate of this name.
-const TRACING: &str =
-    "#[macro_export] macro_rules! warn { ($($x:tt)*) => { drop(stringify!($($x)*)) } }";
+/// In the place of crates: their names, and what a failpoint takes of them. The program ends as a shell says of a killed one.
+const INSTEAD: [(&str, &str); 2] = [
+    (
+        "tracing",
+        "#[macro_export] macro_rules! warn { ($($x:tt)*) => { drop(stringify!($($x)*)) } }",
+    ),
+    (
+        "rustix",
+        r"
+pub mod process {
+    pub struct Signal;
+    impl Signal {
+        pub const KILL: Self = Self;
+    }
+    pub fn getpid() {}
+    pub fn kill_process(_: (), _: Signal) -> Result<(), ()> {
+        std::process::exit(137)
+    }
+}
+",
+    ),
+];
+/// How the profile `release` compiles.
+const RELEASE: [&str; 2] = ["-C", "opt-level=3"];
+/// How programs with failpoints are compiled; without optimization, which may take a name apart.
+const WITH_FAILPOINTS: [&str; 4] = ["-C", "opt-level=0", "-C", "debug-assertions=on"];
 
 fn sources(folder: &Path, found: &mut Vec<(PathBuf, String)>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder)? {
@@ -110,44 +133,84 @@ fn a_cluster_starts_no_program_that_it_has_not_looked_for() -> anyhow::Result<()
     Ok(())
 }
 
-/// Compiles a source as the profile `release` does, in a folder that has what it depends on.
+/// Compiles a source in a folder that has what it depends on.
 fn compile(folder: &Path, source: &Path, kind: &str, more: &[&str]) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let mut rustc = Command::new(Path::new(&cargo).with_file_name("rustc"));
     rustc.current_dir(folder).arg(source);
-    rustc.args(["--edition", "2024", "-C", "opt-level=3", "-L", "."]);
-    let compiled = rustc.args(["--crate-type", kind]).args(more).output()?;
+    rustc.args(["--edition", "2024", "-L", ".", "--crate-type", kind]);
+    let compiled = rustc.args(more).output()?;
     let problem = String::from_utf8_lossy(&compiled.stderr);
     anyhow::ensure!(compiled.status.success(), "{}: {problem}", source.display());
     Ok(())
+}
+
+/// A program that passes failpoints, compiled as a profile does.
+struct Passing {
+    _folder: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl Passing {
+    fn compiled(profile: &[&str]) -> anyhow::Result<Self> {
+        let held = tempfile::tempdir()?;
+        let folder = held.path();
+        for (name, source) in INSTEAD {
+            let file = folder.join(name).with_extension("rs");
+            std::fs::write(&file, source)?;
+            compile(folder, &file, "rlib", profile)?;
+        }
+        let failpoint = workspace().join("worker/runtime/src/failpoint.rs");
+        let with_crates = [profile, &["--extern", "tracing", "--extern", "rustix"]].concat();
+        compile(folder, &failpoint, "rlib", &with_crates)?;
+        let passes = folder.join("passes.rs");
+        std::fs::write(&passes, PASSES)?;
+        let with_failpoint = [profile, &["--extern", "failpoint"]].concat();
+        compile(folder, &passes, "bin", &with_failpoint)?;
+        Ok(Self {
+            program: folder.join("passes"),
+            _folder: held,
+        })
+    }
+
+    /// Whether it has the names of its failpoints.
+    fn has_names(&self) -> anyhow::Result<bool> {
+        let (bytes, name) = (std::fs::read(&self.program)?, b"secret-step");
+        Ok(bytes.windows(name.len()).any(|window| window == name))
+    }
+
+    /// Its exit code with these rules.
+    fn ended(&self, rules: &str) -> anyhow::Result<Option<i32>> {
+        let mut command = Command::new(&self.program);
+        command
+            .env_clear()
+            .envs((!rules.is_empty()).then_some(("EBB_FAILPOINTS", rules)));
+        let output = command.output().context("the program does not start")?;
+        Ok(output.status.code())
+    }
 }
 
 /// A release takes a quarter of an hour to build, so that the rule is tried on a program of some lines; `.ci/release` looks at
 /// what it has built.
 #[test]
 fn a_program_of_a_release_has_no_failpoints_and_refuses_rules_for_them() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let folder = folder.path();
-    let [tracing, passes] = ["tracing.rs", "passes.rs"].map(|name| folder.join(name));
-    std::fs::write(&tracing, TRACING)?;
-    std::fs::write(&passes, PASSES)?;
-    let failpoint = workspace().join("worker/runtime/src/failpoint.rs");
-    compile(folder, &tracing, "rlib", &[])?;
-    compile(folder, &failpoint, "rlib", &["--extern", "tracing"])?;
-    compile(folder, &passes, "bin", &["--extern", "failpoint"])?;
-    let program = folder.join("passes");
-    let bytes = std::fs::read(&program)?;
-    let has = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
-    assert!(!has(b"secret-step"), "a release has names of failpoints");
-    let ended = |rules: &str| -> anyhow::Result<Output> {
-        let mut command = Command::new(&program);
-        command
-            .env_clear()
-            .envs((!rules.is_empty()).then_some(("EBB_FAILPOINTS", rules)));
-        command.output().context("the program does not start")
-    };
-    assert_eq!(ended("")?.status.code(), Some(0));
-    assert_eq!(ended("before-secret-step=kill")?.status.code(), Some(64));
+    let passing = Passing::compiled(&RELEASE)?;
+    assert!(!passing.has_names()?, "a release has names of failpoints");
+    assert_eq!(passing.ended("")?, Some(0));
+    assert_eq!(passing.ended("before-secret-step=kill")?, Some(64));
+    Ok(())
+}
+
+/// The control of the test above: what must not be in a release is found where it is.
+#[test]
+fn a_program_with_debug_assertions_has_failpoints_and_follows_rules_for_them() -> anyhow::Result<()>
+{
+    let passing = Passing::compiled(&WITH_FAILPOINTS)?;
+    assert!(passing.has_names()?, "there are no names of failpoints");
+    assert_eq!(passing.ended("")?, Some(0));
+    assert_eq!(passing.ended("before-secret-step=kill")?, Some(137));
+    assert_eq!(passing.ended("skipped-secret-step=skip")?, Some(1));
+    assert_eq!(passing.ended("before-secret-step")?, Some(64));
     Ok(())
 }
 

@@ -88,7 +88,7 @@ impl Setup {
     }
 
     /// What was written goes on without the attached model, and is published for it when there is room.
-    async fn written_without(&self, document: &str, chunks: u64) -> anyhow::Result<()> {
+    async fn written_without(&self, document: &str, chunks: u32) -> anyhow::Result<()> {
         let worker = self.bed.stack.worker("primary", &[]).await?;
         until(
             "the document to be written and acknowledged",
@@ -96,7 +96,7 @@ impl Setup {
             async || {
                 let left_out = worker.metric(NOT_HANDED_ON).await?;
                 let settled = worker.metric(SETTLED).await?;
-                Ok((left_out >= as_double(chunks) && settled >= 1.0).then_some(()))
+                Ok((left_out >= f64::from(chunks) && settled >= 1.0).then_some(()))
             },
         )
         .await?;
@@ -167,14 +167,6 @@ async fn an_attached_model_whose_workers_never_come_leaves_half_of_the_stream() 
     setup.drain_second().await?;
     setup.assert_complete(3).await?;
     setup.bed.end().await
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "what a test counts is far below 2^52"
-)]
-fn as_double(count: u64) -> f64 {
-    count as f64
 }
 
 fn worker_lanes() -> anyhow::Result<[contract::topology::Lane; 2]> {
