@@ -79,7 +79,10 @@ job_is() {
 # run_job CRONJOB NAME: runs it now and prints what it said last.
 run_job() {
     local deadline=$((SECONDS + 600))
-    kubectl --namespace "$ai" create job "$2" --from="cronjob/$1" >/dev/null
+    # Nobody owns it: of its own Jobs that are complete, a CronJob keeps the newest, and would delete this one before it is seen.
+    kubectl --namespace "$ai" create job "$2" --from="cronjob/$1" --dry-run=client --output=yaml |
+        kubectl patch --local --filename=- --type=merge --output=yaml --patch='{"metadata": {"ownerReferences": null}}' |
+        kubectl --namespace "$ai" create --filename=- >/dev/null
     until job_is "$2" Complete; do
         if job_is "$2" Failed || ((SECONDS >= deadline)); then
             kubectl --namespace "$ai" logs --selector "job-name=$2" --tail=-1 --prefix >&2 || true

@@ -20,7 +20,10 @@ has() {
     [ "$status" = True ]
 }
 
-kubectl --namespace "$namespace" create job "$name" --from="cronjob/$cronjob"
+# Nobody owns it: of its own Jobs that are complete, a CronJob keeps the newest, and would delete this one before it is seen.
+kubectl --namespace "$namespace" create job "$name" --from="cronjob/$cronjob" --dry-run=client --output=yaml |
+    kubectl patch --local --filename=- --type=merge --output=yaml --patch='{"metadata": {"ownerReferences": null}}' |
+    kubectl --namespace "$namespace" create --filename=-
 until has Complete; do
     if has Failed || ((SECONDS >= deadline)); then
         kubectl --namespace "$namespace" logs --selector "job-name=$name" --tail=-1 --prefix || true
@@ -29,5 +32,7 @@ until has Complete; do
     fi
     sleep 1
 done
-# Of one pod, the one that has done it: others may have failed before.
-kubectl --namespace "$namespace" logs --selector "job-name=$name" --field-selector status.phase=Succeeded --tail=-1
+# Others may have failed before the one that has done it.
+pod=$(kubectl --namespace "$namespace" get pods --selector "job-name=$name" \
+    --field-selector status.phase=Succeeded --output jsonpath='{.items[0].metadata.name}')
+kubectl --namespace "$namespace" logs "$pod"

@@ -228,21 +228,41 @@ fn note(
         .iter()
         .map(|(key, change)| change.settled + early(key))
         .collect();
-    let all: u64 = told.iter().sum();
-    for ((key, change), told) in changes.iter().zip(told) {
+    for (key, change) in changes {
         let flow = flows.entry((*key).to_owned());
-        let flow = flow.or_insert_with(|| Flow::new(change.before, before));
-        // Jobs that are delivered again have not left. Nobody knows whose they are.
-        let settled = match all > left {
-            true => u128::from(told) * u128::from(left) / u128::from(all),
-            false => told.into(),
-        };
-        // Who counts anything has one job at least: rounded down, a slow model would seem to stand still for good.
-        let least = told.min(left).min(1);
-        let settled = u64::try_from(settled).unwrap_or(told).max(least);
-        flow.note(change, settled, now);
+        flow.or_insert_with(|| Flow::new(change.before, before));
+    }
+    let moved: Vec<_> = changes.keys().map(|key| flows[*key].moved).collect();
+    let shares = shares(&told, left, &moved);
+    for ((key, change), share) in changes.iter().zip(shares) {
+        if let Some(flow) = flows.get_mut(*key) {
+            flow.note(change, share, now);
+        }
     }
     flows.retain(|key, _| changes.contains_key(key.as_str()));
+}
+
+/// How many of the `left` jobs that have left the stream are whose, as told. Jobs that are delivered again have not left, and
+/// nobody knows whose they are: the shares are in proportion, and what rounding down leaves over is for those that have
+/// waited longest. A slow model would seem to stand still for good without it.
+fn shares(told: &[u64], left: u64, moved: &[Instant]) -> Vec<u64> {
+    let all: u64 = told.iter().sum();
+    if all <= left {
+        return told.to_vec();
+    }
+    let share = |told: &u64| u128::from(*told) * u128::from(left) / u128::from(all);
+    let mut shares: Vec<u64> = told
+        .iter()
+        .map(|told| u64::try_from(share(told)).unwrap_or(*told))
+        .collect();
+    let mut waiting: Vec<usize> = (0..told.len()).collect();
+    waiting.retain(|&it| shares[it] < told[it]);
+    waiting.sort_by_key(|&it| moved[it]);
+    let rest = left - shares.iter().sum::<u64>();
+    for it in waiting.into_iter().zip(0..rest) {
+        shares[it.0] += 1;
+    }
+    shares
 }
 
 impl Flow {

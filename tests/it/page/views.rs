@@ -88,8 +88,9 @@ async fn setup() -> anyhow::Result<(Bed, Served)> {
 async fn chromium_shows_every_view_and_no_input_takes_the_page_over() -> anyhow::Result<()> {
     let (bed, page) = setup().await?;
     let pictures = cache_dir().join("page");
+    let address = format!("http://{}/", page.address);
     let mut browser = Browser::start().await?;
-    browser.open(&format!("http://{}/", page.address)).await?;
+    browser.open(&address).await?;
     let runs = format!(
         "#/runs?verb=rebuild&run=nightly&alias={}",
         bed.stack.collection
@@ -141,6 +142,7 @@ async fn chromium_shows_every_view_and_no_input_takes_the_page_over() -> anyhow:
     }
     open_all(&mut browser).await?;
     assert_eq!(browser.value("window.taken === undefined && document.querySelectorAll('main script, main img, main b').length === 0").await?, true);
+    stays_dark(&mut browser, &address).await?;
     assert_eq!(browser.complaints(), Vec::<&serde_json::Value>::new());
     bed.end().await
 }
@@ -166,6 +168,25 @@ async fn open_all(browser: &mut Browser) -> anyhow::Result<()> {
     browser
         .wait_for("document.querySelectorAll('#failed-list pre').length === 2")
         .await
+}
+
+/// Colours that are chosen are those of the next visit, and a choice can be taken back.
+async fn stays_dark(browser: &mut Browser, address: &str) -> anyhow::Result<()> {
+    let choose = "document.getElementById('theme').click()";
+    for (clicks, attribute, text) in [(2, "'dark'", "Dark"), (1, "null", "Auto")] {
+        for _ in 0..clicks {
+            browser.value(choose).await?;
+        }
+        browser.open(address).await?;
+        browser
+            .wait_for(&format!(
+                "document.readyState === 'complete' && \
+                 document.documentElement.getAttribute('data-theme') === {attribute} && \
+                 document.getElementById('theme').textContent === '{text}'"
+            ))
+            .await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

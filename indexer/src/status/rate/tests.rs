@@ -326,6 +326,9 @@ fn a_slow_model_does_not_stand_still_because_jobs_of_another_are_given_again() {
         }
         let slow = meter.of_lane("embed-a-bulk").unwrap();
         assert_eq!(slow.stalled_seconds, None, "{done} {again}: {slow:?}");
-        assert!((slow.acked_per_second - 0.5).abs() < 0.05, "{slow:?}");
+        // Nobody knows whose jobs have left; those of both together are as many as have.
+        assert!((slow.acked_per_second - 0.25).abs() < 0.05, "{slow:?}");
+        let all = meter.all().unwrap();
+        assert!((all.acked_per_second - 0.5).abs() < 0.05, "{all:?}");
     }
 }

@@ -34,19 +34,22 @@ pub(super) fn pace(rate: &Rate, lanes: &[LaneStatus], is_watched: bool) -> Strin
 /// What stands still: the models that have jobs and do none of them. A lane that waits while the other one of its model
 /// moves does not count.
 fn standstill(lanes: &[LaneStatus]) -> String {
-    let mut models = BTreeMap::new();
-    for lane in lanes.iter().filter(|lane| lane.lag > 0) {
-        if let Some(rate) = &lane.rate {
-            let model = (lane.task.as_str(), lane.model.as_str());
-            let is_still = models.entry(model).or_insert(true);
-            *is_still &= rate.stalled_seconds.is_some();
-        }
+    let mut models = BTreeMap::<_, (bool, bool)>::new();
+    for lane in lanes {
+        let Some(rate) = &lane.rate else { continue };
+        let model = (lane.task.as_str(), lane.model.as_str());
+        let (has_jobs, moves) = models.entry(model).or_default();
+        *has_jobs |= lane.lag > 0;
+        *moves |= match lane.lag {
+            0 => rate.acked_per_second > 0.0,
+            _ => rate.stalled_seconds.is_none(),
+        };
     }
-    let still = models.iter().filter(|(_, is_still)| **is_still);
-    let still: Vec<_> = still.map(|((_, model), _)| format!("`{model}`")).collect();
-    if still.len() == models.len() {
+    if !models.values().any(|(_, moves)| *moves) {
         return "nothing moves".to_owned();
     }
+    let still = models.iter().filter(|(_, it)| matches!(it, (true, false)));
+    let still: Vec<_> = still.map(|((_, model), _)| format!("`{model}`")).collect();
     match still.is_empty() {
         true => "the jobs of one model do not move".to_owned(),
         false => format!("the jobs of {} do not move", still.join(", ")),
@@ -128,5 +131,12 @@ mod tests {
             "2.0 jobs/s, ~900 tokens/s, the jobs of `b` do not move"
         );
         assert!(told(&of_a).ends_with("the jobs of one model do not move"));
+        // A live lane that is empty at the moment of the look.
+        let mut empty = of_a;
+        empty[0].lag = 0;
+        assert_eq!(
+            told(&[&empty[..], &of_b].concat()),
+            "2.0 jobs/s, ~900 tokens/s, the jobs of `b` do not move"
+        );
     }
 }

@@ -68,9 +68,9 @@ function doneIn() {
 /// What stands still, and since when: the models that have jobs and do none of them. A lane that waits while the other one of
 /// its model moves does not count.
 function standstill(longest) {
-  const known = lanesOf().filter((lane) => lane.lag > 0 && lane.rate);
-  const moving = known.filter((lane) => lane.rate.stalled_seconds === null);
-  const lanes = known.filter((lane) => !moving.some((other) => other.task === lane.task && other.model === lane.model));
+  const known = lanesOf().filter((lane) => lane.rate);
+  const moving = known.filter((lane) => (lane.lag > 0 ? lane.rate.stalled_seconds === null : lane.rate.acked_per_second > 0));
+  const lanes = known.filter((lane) => lane.lag > 0 && !moving.some((other) => other.task === lane.task && other.model === lane.model));
   const models = [...new Set(lanes.map((lane) => lane.model))].join(", ");
   const flight = sum(lanes, (lane) => lane.ack_pending);
   const why = !lanes.length ? "no job of one model was done" : flight ? `${many(flight, "job")} in flight, and none was done` : "no worker takes a job";

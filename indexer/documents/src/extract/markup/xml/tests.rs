@@ -83,7 +83,7 @@ fn blocks_are_where_their_text_starts() {
         "one\n\ntwo\n\n| k |\n| --- |\n| v |\n\n```\nx\n```"
     );
     let lines = out.locations.iter().map(|(_, line)| line.clone());
-    assert_eq!(lines.collect::<Vec<_>>(), [2, 3, 4, 7].map(Location::Line));
+    assert_eq!(lines.collect::<Vec<_>>(), [2, 3, 4, 8].map(Location::Line));
 }
 
 #[test]

@@ -25,8 +25,8 @@ pub struct Writer<'e, 't> {
     line: (usize, u64),
     /// Where the last event starts.
     pub at: usize,
-    /// Tables that are open: where each starts, and its rows.
-    tables: Vec<(usize, Vec<Vec<String>>)>,
+    /// Tables that are open: the line of each, and its rows.
+    tables: Vec<(u64, Vec<Vec<String>>)>,
     /// Whether the text is the first of an item.
     is_item: bool,
     /// How many open elements are verbatim, a whole, a section, a list, a cell.
@@ -94,7 +94,10 @@ impl<'e, 't> Writer<'e, 't> {
                 self.items += 1;
                 self.is_item = true;
             }
-            Open::Table => self.tables.push((self.at, Vec::new())),
+            Open::Table => {
+                let line = self.line_of(self.at);
+                self.tables.push((line, Vec::new()));
+            }
             Open::Row => {
                 if let Some((_, rows)) = self.tables.last_mut() {
                     rows.push(Vec::new());
@@ -176,7 +179,7 @@ impl<'e, 't> Writer<'e, 't> {
     pub fn text(&mut self, text: &str) {
         let has_letters = !text.trim().is_empty();
         if has_letters && self.start.is_none() {
-            self.start = Some(self.at);
+            self.start = Some(self.at + text.len() - text.trim_start().len());
         }
         self.ended = None;
         if let Some(element) = self.open.last_mut() {
@@ -283,10 +286,9 @@ impl<'e, 't> Writer<'e, 't> {
     }
 
     fn table(&mut self) {
-        let (at, rows) = self.tables.pop().unwrap_or_default();
+        let (line, rows) = self.tables.pop().unwrap_or_default();
         let rows = squared(rows);
         if !rows.is_empty() {
-            let line = self.line_of(at);
             add(self.out, line, Block::Table(&rows));
         }
     }
