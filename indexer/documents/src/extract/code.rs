@@ -12,7 +12,7 @@ use crate::document::{Definition, Reason};
 mod tests;
 
 /// Steps that a grammar may take for any text, and for each thousand bytes of one: in code that is broken in many places it
-/// can try for minutes. Of 2,000 files of source code none took more than 42 for each thousand bytes, whole or damaged. Steps are
+/// can try for minutes. Of 2,000 files of source code that are whole, none took more than 42 for each thousand bytes. Steps are
 /// counted, not time, so that the same file gives the same chunks on every machine.
 const MOST_STEPS: u64 = 2_000;
 const MOST_STEPS_PER_THOUSAND: u64 = 100;
